@@ -1,0 +1,86 @@
+"""What the router returns for one request, with its reason. Data only; `routers.decide` makes it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why this expert answers. Exactly one holds; later steps overwrite earlier ones."""
+
+    MATCHED = "matched"
+    """The classifier was sure of the category and the category's utilities chose the expert."""
+    UNCERTAIN = "uncertain"
+    """Low probability, or far from everything seen: the generalist answers."""
+    PINNED = "pinned"
+    """The client named the expert or the category."""
+    RULE = "rule"
+    """An operator's rule named the expert or the category."""
+    STICKY = "sticky"
+    """The conversation's current expert stays: the gain of leaving is below the switch cost."""
+    FILTERED = "filtered"
+    """Context length, tools or vision ruled out the first choice."""
+    SPILLED = "spilled"
+    """The chosen expert was unavailable when it was called; another one answered."""
+
+
+class Classification(StrEnum):
+    """What became of stage 1."""
+
+    CLASSIFIED = "classified"
+    UNCLASSIFIED = "unclassified"
+    """Stage 1 ran and was not sure enough, or the request is unlike all it has seen."""
+    SKIPPED = "skipped"
+    """A pin or a rule made stage 1 unnecessary."""
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryProbability:
+    """A category with its calibrated probability, 0..1."""
+
+    category: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One expert as stage 2 ranked it.
+
+    `utility` is the expected score in 0..1 under the whole posterior, Σ_c p(c|x)·U[c,e];
+    `correction` what the request itself adds to it; `value` = utility + correction + boost - costs,
+    the quantity that is ranked. `active_params_b` is in billions, `price` in $ per million tokens
+    (0 when unknown). `excluded` says why the expert may not answer this request, None if it may.
+    """
+
+    expert: str
+    utility: float
+    correction: float
+    value: float
+    active_params_b: float
+    price: float
+    excluded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which expert answers one request, and why."""
+
+    id: str
+    composition: str
+    """Digest of the composition that decided."""
+    classification: Classification
+    category: str | None
+    """The predicted, pinned or ruled category; None when there is none."""
+    probability: float | None
+    """Calibrated probability of `category`, 0..1; None when stage 1 was skipped."""
+    runners_up: tuple[CategoryProbability, ...]
+    ood_score: float | None
+    """Distance from what stage 1 has seen as a quantile of held-out distances, 0 (near)..1 (far)."""
+    ranking: tuple[Choice, ...]
+    """Every expert of the composition, best value first, the excluded ones last."""
+    expert: str
+    strategy: str
+    reason: Reason
+    detail: str
+    """One sentence for people, without any text of the prompt."""
+    spilled_from: str | None = None
+    """The expert that was chosen first, when `reason` is `spilled`."""

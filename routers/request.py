@@ -1,0 +1,57 @@
+"""A chat request as the router sees it: text and facts, no HTTP and no client's JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float32]
+"""A 1-d float32 array; embeddings have unit length."""
+Matrix = npt.NDArray[np.float32]
+"""A 2-d float32 array, one row an item."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Capability(StrEnum):
+    """What a request can need from an expert beyond plain chat."""
+
+    TOOLS = "tools"
+    VISION = "vision"
+    JSON_SCHEMA = "json_schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One chat message, its parts joined to text."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything about one request that may change its decision.
+
+    `prompt_tokens` and `output_tokens` are estimates (see `experts.tokens`); `embedding` is the
+    encoder's vector of `routing_text` and may be absent when nothing has to be classified.
+    `attributes` holds what operators' rules match on: lower-case header names, `api_key` labels.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    embedding: Vector | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    needs: frozenset[Capability] = frozenset()
+    pinned_expert: str | None = None
+    pinned_category: str | None = None
+    exclude: frozenset[str] = frozenset()
+    boost: Mapping[str, float] = field(default_factory=lambda: NOTHING)
+    strategy: str | None = None
+    current_expert: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)

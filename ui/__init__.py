@@ -1,0 +1,1 @@
+"""The Streamlit console. Knows the HTTP API and nothing else."""
