@@ -1,0 +1,172 @@
+"""One expert as the registry describes it: frozen data, checked by pydantic.
+
+Knows nothing of YAML, HTTP or processes. Secrets are named here (`api_key_env`, `api_key_file`), never
+held; `experts.credentials` reads them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+Capability = Literal["tools", "vision", "json_schema"]
+
+RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
+"""Request fields that belong to the client or to the caller, never to an expert's defaults."""
+
+
+class _Strict(BaseModel):
+    # `allow_inf_nan` off: a YAML `.inf` is never a meant price or timeout.
+    # `hide_input_in_errors`: someone may have pasted a secret into the wrong field.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Price(_Strict):
+    """US dollars per million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+
+class Timeouts(_Strict):
+    """Seconds. `first_byte_s` bounds the wait in our queue and then for the first streamed event;
+    `idle_s` the silence between two pieces of a stream; `total_s` the whole request, and alone
+    holds for answers that are not streamed, whose first byte is also their last."""
+
+    connect_s: float = Field(default=5.0, gt=0)
+    first_byte_s: float = Field(default=120.0, gt=0)
+    idle_s: float = Field(default=60.0, gt=0)
+    total_s: float = Field(default=600.0, gt=0)
+
+
+class LocalServer(_Strict):
+    """A vLLM process that `experts.local` starts and watches for this expert.
+
+    `source` names a model that `experts.local.models` knows, or a hub repository, or a folder.
+    `args` go to vLLM's command line after our own, so they win.
+    """
+
+    source: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+    max_model_len: int = Field(gt=0)
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    args: tuple[str, ...] = ()
+
+    @field_validator("args")
+    @classmethod
+    def _no_secret(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        if any(arg.split("=")[0] in {"--api-key", "--hf-token"} for arg in args):
+            raise PydanticCustomError("secret_in_yaml", "secrets never go into YAML or a command line")
+        return args
+
+
+class Expert(_Strict):
+    """One expert: an LLM behind an endpoint, or (with `base`) the same LLM under another prompt."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
+    provider: Literal["openai", "litellm"] = "openai"
+    endpoint: str | None = None
+    """Base URL ending in `/v1`. For `litellm` optional: an own base URL of the provider's protocol."""
+    model: str = Field(min_length=1)
+    """The name sent to the server; for `litellm` with the provider in front: `anthropic/<model>`."""
+    params_b: float = Field(gt=0)
+    """Parameters in billions."""
+    active_params_b: float = Field(default=0.0, gt=0)
+    """Parameters that work on each token, in billions: `params_b` unless given, less in mixtures of experts."""
+    context_length: int = Field(gt=0)
+    """Tokens of prompt and answer together."""
+    capabilities: frozenset[Capability] = frozenset()
+    price: Price = Price()
+    sampling: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Request fields used when the caller does not say otherwise. A prompt expert's win over its base's."""
+    system_prompt: str | None = None
+    base: str | None = None
+    description: str = ""
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    api_key_file: Path | None = None
+    """A file that holds the key and nothing else; relative to the folder of the registry file."""
+    timeouts: Timeouts = Timeouts()
+    max_in_flight: int = Field(default=64, gt=0)
+    max_queued: int = Field(default=256, ge=0)
+    local: LocalServer | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        if "active_params_b" not in filled and "params_b" in filled:
+            filled["active_params_b"] = filled["params_b"]
+        local = filled.get("local")
+        if filled.get("endpoint") is None and isinstance(local, dict) and isinstance(local.get("port"), int):
+            filled["endpoint"] = f"http://127.0.0.1:{local['port']}/v1"
+        return filled
+
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        if name == "coterie":
+            raise PydanticCustomError("reserved", "'coterie' is the model name that routes")
+        return name
+
+    @field_validator("endpoint")
+    @classmethod
+    def _plain_url(cls, endpoint: str | None) -> str | None:
+        if endpoint is None:
+            return None
+        try:
+            url = urlsplit(endpoint)
+            _ = url.port
+        except ValueError:
+            raise PydanticCustomError("endpoint", "is not a URL") from None
+        if url.scheme not in {"http", "https"} or not url.hostname:
+            raise PydanticCustomError("endpoint", "must be an http:// or https:// URL")
+        if url.username or url.password or url.query or url.fragment:
+            raise PydanticCustomError(
+                "endpoint", "must hold no user, password, query or fragment; keys go into api_key_env"
+            )
+        return endpoint.rstrip("/")
+
+    @field_validator("sampling")
+    @classmethod
+    def _defaults_only(cls, sampling: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        if taken := sorted(RESERVED_SAMPLING & sampling.keys()):
+            raise PydanticCustomError("reserved", "cannot set {fields}", {"fields": ", ".join(taken)})
+        return MappingProxyType(dict(sampling))
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.provider == "openai":
+            if self.endpoint is None:
+                raise _misfit("endpoint", "is required (or a `local` block, which implies it)")
+            if not self.endpoint.endswith("/v1"):
+                raise _misfit("endpoint", "must end in /v1")
+        elif self.local is not None:
+            raise _misfit("local", "is for provider openai: local servers speak OpenAI's protocol")
+        if self.active_params_b > self.params_b:
+            raise _misfit("active_params_b", "cannot be more than params_b")
+        if self.api_key_env and self.api_key_file:
+            raise _misfit("api_key_file", "give api_key_env or api_key_file, not both")
+        if self.local is not None:
+            self._agree_with_local(self.local)
+        return self
+
+    def _agree_with_local(self, local: LocalServer) -> None:
+        if self.context_length > local.max_model_len:
+            raise _misfit("context_length", "cannot be more than local.max_model_len")
+        if urlsplit(self.endpoint or "").port != local.port:
+            raise _misfit("endpoint", "must have the port of local.port")
+        if "tools" in self.capabilities and not any(
+            arg.split("=")[0] == "--tool-call-parser" for arg in local.args
+        ):
+            raise _misfit("capabilities", "tools need --tool-call-parser in local.args")
+
+
+def _misfit(field: str, message: str) -> PydanticCustomError:
+    """A complaint of a whole-model check about one field; the registry puts it on that field's line."""
+    return PydanticCustomError("misfit", "{what}", {"field": field, "what": message})

@@ -1,0 +1,256 @@
+"""The registry: which experts there are, read from YAML and checked, with errors that name file and line.
+
+    experts:
+      - name: smollm2
+        endpoint: http://127.0.0.1:8101/v1
+        model: SmolLM2-135M-Instruct
+        params_b: 0.135
+        context_length: 2048
+      - name: smollm2-friend        # a prompt expert: the same server, another system prompt
+        base: smollm2
+        system_prompt: You are a warm friend.
+
+Knows nothing of HTTP or processes: it returns data.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from experts.expert import Capability, Expert, LocalServer, Price, Timeouts
+from experts.yaml_lines import Lines, YamlProblem, read_yaml
+
+__all__ = [
+    "Capability",
+    "Expert",
+    "LocalServer",
+    "Price",
+    "Registry",
+    "RegistryError",
+    "Timeouts",
+    "UnknownExpert",
+    "load_registry",
+]
+
+PROMPT_EXPERT_FIELDS = frozenset({"name", "base", "system_prompt", "sampling", "description"})
+"""All that a prompt expert may say; everything else comes from its base."""
+
+
+class RegistryError(Exception):
+    """The registry file is wrong. `problems` has one `file:line: field: what is wrong` each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownExpert(KeyError):
+    """No expert has this name. `close` holds the names that look like it."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.close = tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.6))
+        hint = f"; did you mean {' or '.join(self.close)}?" if self.close else f"; known: {', '.join(known)}"
+        self.message = f"unknown expert {name[:80]!r}{hint}"
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Registry:
+    """The experts of one file, in its order, prompt experts resolved. Immutable."""
+
+    def __init__(self, experts: Mapping[str, Expert], source: Path | None = None) -> None:
+        self.experts: Mapping[str, Expert] = MappingProxyType(dict(experts))
+        self.source = source
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.experts)
+
+    def get(self, name: str) -> Expert:
+        """The expert of this name. Raises `UnknownExpert`, which names close matches."""
+        try:
+            return self.experts[name]
+        except KeyError:
+            raise UnknownExpert(name, self.names) from None
+
+    @classmethod
+    def of(cls, *experts: Expert) -> "Registry":
+        """A registry of experts made in code, for tests and embedding."""
+        return cls({expert.name: expert for expert in experts})
+
+
+def load_registry(path: str | Path) -> Registry:
+    """Read and check a registry file. Raises `RegistryError` with every problem found, by line."""
+    path = Path(path)
+    try:
+        data, lines = read_yaml(path)
+    except YamlProblem as problem:
+        raise RegistryError((str(problem),)) from problem
+    return _Reading(path, lines).registry(data)
+
+
+class _Reading:
+    """One pass over a parsed file, collecting problems so that all are told at once."""
+
+    def __init__(self, path: Path, lines: Lines) -> None:
+        self.path = path
+        self.lines = lines
+        self.problems: list[tuple[int, str]] = []
+
+    def registry(self, data: Any) -> Registry:
+        entries = self._entries(data)
+        where = self._names(entries)
+        experts: dict[str, Expert] = {}
+        # Bases first, so that a prompt expert may stand above its base in the file.
+        for prompted in (False, True):
+            for index, entry in enumerate(entries):
+                if isinstance(entry, dict) and ("base" in entry) is prompted:
+                    resolved = self._inherit(index, entry, where, entries) if prompted else entry
+                    if resolved is not None and (expert := self._expert(index, resolved)) is not None:
+                        experts.setdefault(expert.name, expert)
+        self._shared_endpoints(experts, where)
+        if self.problems:
+            ordered = sorted(set(self.problems))
+            raise RegistryError(tuple(f"{self.path}:{line}: {text}" for line, text in ordered))
+        return Registry({name: experts[name] for name in where}, self.path)
+
+    def _say(self, loc: tuple[int | str, ...], message: str) -> None:
+        self.problems.append((self.lines.of(loc), message))
+
+    def _entries(self, data: Any) -> list[Any]:
+        if not isinstance(data, dict) or "experts" not in data:
+            self._say((), "the file must be a mapping with a list `experts:`")
+            return []
+        for key in data.keys() - {"experts"}:
+            self._say((key,), f"{key}: unknown field; only `experts` belongs here")
+        entries = data["experts"]
+        if not isinstance(entries, list) or not entries:
+            self._say(("experts",), "experts: must be a list with at least one expert")
+            return []
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                self._say(("experts", index), "experts: each expert must be a mapping")
+        return entries
+
+    def _names(self, entries: list[Any]) -> dict[str, int]:
+        where: dict[str, int] = {}
+        for index, entry in enumerate(entries):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                continue
+            if name in where:
+                first = self.lines.of(("experts", where[name], "name"))
+                self._say(("experts", index, "name"), f"name: {name!r} is taken on line {first}")
+            else:
+                where[name] = index
+        return where
+
+    def _inherit(
+        self, index: int, entry: dict[str, Any], where: dict[str, int], entries: list[Any]
+    ) -> dict[str, Any] | None:
+        """The whole entry of a prompt expert: its base's fields under its own."""
+        base_name = entry["base"]
+        at: tuple[int | str, ...] = ("experts", index, "base")
+        if not isinstance(base_name, str) or base_name not in where:
+            close = difflib.get_close_matches(str(base_name), list(where), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self._say(at, f"base: no expert is named {str(base_name)[:80]!r}{hint}")
+            return None
+        base = entries[where[base_name]]
+        if "base" in base:
+            self._say(at, f"base: {base_name!r} is itself a prompt expert; name its base")
+            return None
+        foreign = [key for key in entry if key not in PROMPT_EXPERT_FIELDS]
+        for key in foreign:
+            self._say(("experts", index, key), f"{key}: a prompt expert takes this from its base")
+        if not isinstance(entry.get("system_prompt"), str):
+            self._say(("experts", index), "system_prompt: a prompt expert needs one")
+            return None
+        if foreign:
+            return None
+        sampling = entry.get("sampling", {})
+        if isinstance(sampling, dict) and isinstance(base.get("sampling", {}), dict):
+            sampling = {**base.get("sampling", {}), **sampling}
+        return {**base, "description": "", **entry, "sampling": sampling}
+
+    def _expert(self, index: int, entry: dict[str, Any]) -> Expert | None:
+        try:
+            expert = Expert.model_validate(entry)
+        except ValidationError as error:
+            inherited = "base" in entry
+            for detail in error.errors(include_url=False, include_input=False):
+                loc = detail["loc"]
+                field = loc[0] if loc else detail.get("ctx", {}).get("field")
+                # What is wrong with inherited fields is said once, at the base.
+                if inherited and field not in PROMPT_EXPERT_FIELDS:
+                    continue
+                self._place(index, detail)
+            return None
+        if expert.api_key_file is not None and not expert.api_key_file.is_absolute():
+            expert = expert.model_copy(update={"api_key_file": self.path.parent / expert.api_key_file})
+        return expert
+
+    def _place(self, index: int, detail: ErrorDetails) -> None:
+        loc = detail["loc"]
+        if detail["type"] == "misfit":
+            loc = (*loc, detail["ctx"]["field"])
+        field = ".".join(str(part) for part in loc) or "expert"
+        self._say(("experts", index, *loc), f"{field}: {_in_words(detail)}")
+
+    def _shared_endpoints(self, experts: dict[str, Expert], where: dict[str, int]) -> None:
+        """Experts behind one endpoint share its queue, so they must agree on its bounds."""
+        first: dict[str, Expert] = {}
+        for expert in experts.values():
+            if expert.endpoint is None:
+                continue
+            other = first.setdefault(expert.endpoint, expert)
+            if (other.max_in_flight, other.max_queued) != (expert.max_in_flight, expert.max_queued):
+                self._say(
+                    ("experts", where[expert.name], "max_in_flight"),
+                    f"max_in_flight: {expert.name} and {other.name} share an endpoint and must have the same "
+                    "max_in_flight and max_queued",
+                )
+
+
+_WORDS: Mapping[str, str] = {
+    "missing": "is required",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be one of {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+}
+_NESTED: Mapping[str, type[BaseModel]] = {"price": Price, "timeouts": Timeouts, "local": LocalServer}
+_SECRET_FIELD = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
+
+
+def _in_words(detail: ErrorDetails) -> str:
+    """One pydantic error as a sentence's end, without the input, which might be a secret."""
+    if detail["type"] == "extra_forbidden":
+        field = str(detail["loc"][-1])
+        if len(detail["loc"]) == 1 and _SECRET_FIELD.search(field) and not field.startswith("api_key_"):
+            return "secrets never go into YAML; name an environment variable in api_key_env, or api_key_file"
+        known = _NESTED.get(str(detail["loc"][0]), Expert).model_fields
+        close = difflib.get_close_matches(field, list(known), n=1)
+        return f"unknown field; did you mean {close[0]}?" if close else "unknown field"
+    template = _WORDS.get(detail["type"])
+    return template.format(**detail.get("ctx", {})) if template else detail["msg"]
