@@ -1,0 +1,53 @@
+"""Class centroids with a Laplace gate: p(c|x) ∝ exp(-‖x-μ_c‖/b_c)/b_c.
+
+The gate is the density of a Laplace distribution over the distance to the centroid. Its heavy tail
+keeps far requests undecided instead of sure, and a new category needs a handful of prompts only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.request import Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class CentroidClassifier:
+    """`centroids` (categories, dimension); `scales` (1, categories), mean distance to the centroid."""
+
+    centroids: Matrix
+    scales: Matrix
+
+    @classmethod
+    def fit(cls, embeddings: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Self:
+        """Every category 0..categories-1 must occur in `labels`."""
+        centroids = np.stack([embeddings[labels == each].mean(axis=0) for each in range(categories)])
+        own = np.linalg.norm(embeddings - centroids[labels], axis=1)
+        pooled = own.mean()
+        # Scales are shrunk to the pooled one: a category of ten prompts knows little of its spread.
+        scales = [
+            (own[labels == each].sum() + 10 * pooled) / ((labels == each).sum() + 10)
+            for each in range(categories)
+        ]
+        return cls(centroids.astype(np.float32), np.asarray(scales, dtype=np.float32)[None, :])
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, Matrix], folder: Path) -> Self:
+        return cls(arrays["centroids"], arrays["scales"])
+
+    def logits(self, embeddings: Matrix) -> Matrix:
+        """Shape (rows, categories)."""
+        squares = (embeddings**2).sum(axis=1, keepdims=True) + (self.centroids**2).sum(axis=1)
+        distances = np.sqrt(np.maximum(squares - 2 * embeddings @ self.centroids.T, 0))
+        logits: Matrix = -distances / self.scales - np.log(self.scales)
+        return logits
+
+    def arrays(self) -> Mapping[str, Matrix]:
+        return {"centroids": self.centroids, "scales": self.scales}
+
+    def save_index(self, folder: Path) -> None:
+        """Nothing beyond its arrays."""

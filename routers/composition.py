@@ -1,0 +1,239 @@
+"""A composition: everything fitted, in one folder that people can read and machines can verify.
+
+    composition.json     manifest: categories, experts, policy, metrics, digests of the other files
+    arrays.safetensors   classifier, prototypes, utilities
+    index.faiss          only for the k-NN classifier
+
+No pickle. Loading verifies every digest; the digest of the manifest names the composition.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.classifiers import CLASSIFIERS, Classifier
+from routers.novelty import Novelty
+from routers.policy import Policy
+from routers.request import NOTHING, Capability, Matrix
+
+FORMAT = 1
+MANIFEST = "composition.json"
+ARRAYS = "arrays.safetensors"
+
+
+class CompositionError(Exception):
+    """A composition cannot be read or does not fit; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertCard:
+    """What the router knows of an expert. Prices in $ per million tokens, 0 when unknown."""
+
+    name: str
+    params_b: float
+    active_params_b: float
+    price_input: float = 0.0
+    price_output: float = 0.0
+    context_length: int | None = None
+    capabilities: frozenset[Capability] = frozenset()
+    description: str = ""
+
+    @property
+    def price(self) -> float:
+        """Mean of input and output price, $ per million tokens."""
+        return (self.price_input + self.price_output) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Fitted estimates and the policy fitted with them. Arrays are rows by category, experts across.
+
+    `utilities`, `errors` (standard errors) and `counts` (scored prompts) have shape
+    (categories, experts); `global_utilities` (experts,) is what holds for a request of no category.
+    """
+
+    digest: str
+    categories: tuple[str, ...]
+    experts: tuple[ExpertCard, ...]
+    classifier_name: str
+    classifier: Classifier
+    temperature: float
+    novelty: Novelty
+    utilities: Matrix
+    errors: Matrix
+    counts: Matrix
+    global_utilities: Matrix
+    policy: Policy
+    encoder: str
+    encoder_revision: str
+    manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+    @property
+    def expert_names(self) -> tuple[str, ...]:
+        return tuple(card.name for card in self.experts)
+
+    @property
+    def map(self) -> Mapping[str, str]:
+        """Category → expert of best value under the composition's policy: stage 2 for a sure request."""
+        values = self.utilities - costs(self.experts, self.policy)
+        return {
+            category: self.experts[int(best)].name
+            for category, best in zip(self.categories, values.argmax(axis=1), strict=True)
+        }
+
+    def with_cards(self, cards: Sequence[ExpertCard]) -> "Composition":
+        """The same composition with live facts of its experts, for instance the served context length.
+
+        Raises CompositionError when an expert of the composition is not among `cards`; further cards
+        are ignored, since nothing is known of their utility.
+        """
+        by_name = {card.name: card for card in cards}
+        missing = [name for name in self.expert_names if name not in by_name]
+        if missing:
+            raise CompositionError(
+                f"the composition maps to {', '.join(missing)}, but the registry has only "
+                f"{', '.join(sorted(by_name))}: add the missing experts or fit a composition without them"
+            )
+        return replace(self, experts=tuple(by_name[name] for name in self.expert_names))
+
+
+def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
+    """What each expert's size and price take from its utility under `policy`, shape (experts,)."""
+    return np.asarray(
+        [policy.active_weight * card.active_params_b + policy.price_weight * card.price for card in experts],
+        dtype=np.float32,
+    )
+
+
+def save_composition(composition: Composition, folder: Path) -> str:
+    """Write `composition` to `folder`, whole or not at all; return its digest.
+
+    An existing folder is replaced only if it holds a composition.
+    """
+    from safetensors.numpy import save_file
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise CompositionError(f"{folder} is not empty and holds no composition: choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".composition-") as scratch:
+        made = Path(scratch) / folder.name
+        made.mkdir()
+        arrays = {f"classifier.{name}": array for name, array in composition.classifier.arrays().items()}
+        arrays |= {
+            "novelty.prototypes": composition.novelty.prototypes,
+            "novelty.quantiles": composition.novelty.quantiles,
+            "utilities": composition.utilities,
+            "errors": composition.errors,
+            "counts": composition.counts,
+            "global_utilities": composition.global_utilities,
+        }
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, made / ARRAYS)
+        composition.classifier.save_index(made)
+        files = {path.name: _digest(path) for path in sorted(made.iterdir())}
+        text = json.dumps(_manifest(composition, files), indent=2, ensure_ascii=False) + "\n"
+        (made / MANIFEST).write_text(text, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return _short(hashlib.sha256(text.encode()).hexdigest())
+
+
+def load_composition(folder: Path) -> Composition:
+    """Read a composition and verify its digests.
+
+    Raises CompositionError when the folder holds none, a file is missing or changed, or its format
+    is another.
+    """
+    from safetensors.numpy import load_file
+
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CompositionError(f"no composition in {folder}: make one with `coterie fit`") from error
+    try:
+        manifest = json.loads(text)
+        if manifest["format"] != FORMAT:
+            raise CompositionError(
+                f"{folder}: format {manifest['format']}, this version reads {FORMAT}: fit it again"
+            )
+        for name, digest in manifest["files"].items():
+            if Path(name).name != name or _digest(folder / name) != digest:
+                raise CompositionError(
+                    f"{folder / name} does not have the digest in {MANIFEST}: fit it again"
+                )
+        arrays = load_file(folder / ARRAYS)
+        return _composition(manifest, arrays, folder, _short(hashlib.sha256(text.encode()).hexdigest()))
+    except FileNotFoundError as error:
+        raise CompositionError(f"{folder}: {error.filename} is missing: fit it again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CompositionError(f"{folder / MANIFEST} is not a composition: {error!r}") from error
+
+
+def _composition(
+    manifest: Mapping[str, Any], arrays: Mapping[str, Matrix], folder: Path, digest: str
+) -> Composition:
+    name = manifest["classifier"]["name"]
+    own = {key.removeprefix("classifier."): a for key, a in arrays.items() if key.startswith("classifier.")}
+    cards = tuple(
+        ExpertCard(**{**card, "capabilities": frozenset(Capability(each) for each in card["capabilities"])})
+        for card in manifest["experts"]
+    )
+    policy = Policy(**manifest["policy"])
+    if policy.generalist not in {card.name for card in cards}:
+        raise CompositionError(f"the generalist {policy.generalist!r} is not an expert of the composition")
+    shape = (len(manifest["categories"]), len(cards))
+    if arrays["utilities"].shape != shape:
+        raise CompositionError(f"utilities have shape {arrays['utilities'].shape}, the manifest says {shape}")
+    return Composition(
+        digest=digest,
+        categories=tuple(manifest["categories"]),
+        experts=cards,
+        classifier_name=name,
+        classifier=CLASSIFIERS[name].load(own, folder),
+        temperature=manifest["classifier"]["temperature"],
+        novelty=Novelty(arrays["novelty.prototypes"], arrays["novelty.quantiles"]),
+        utilities=arrays["utilities"],
+        errors=arrays["errors"],
+        counts=arrays["counts"],
+        global_utilities=arrays["global_utilities"],
+        policy=policy,
+        encoder=manifest["encoder"]["name"],
+        encoder_revision=manifest["encoder"]["revision"],
+        manifest=manifest,
+    )
+
+
+def _manifest(composition: Composition, files: Mapping[str, str]) -> dict[str, Any]:
+    policy = {key: value for key, value in asdict(composition.policy).items() if key != "rules"}
+    cards = [{**asdict(card), "capabilities": sorted(card.capabilities)} for card in composition.experts]
+    utilities = {
+        category: {card.name: round(float(u), 4) for card, u in zip(composition.experts, row, strict=True)}
+        for category, row in zip(composition.categories, composition.utilities, strict=True)
+    }
+    return {
+        "format": FORMAT,
+        "encoder": {"name": composition.encoder, "revision": composition.encoder_revision},
+        "classifier": {"name": composition.classifier_name, "temperature": composition.temperature},
+        "categories": list(composition.categories),
+        "experts": cards,
+        "policy": policy,
+        "map": dict(composition.map),
+        "utilities": utilities,
+        **composition.manifest,
+        "files": dict(files),
+    }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _short(digest: str) -> str:
+    return digest[:16]

@@ -1,0 +1,277 @@
+"""The decision: a pure function of the request, the composition and the policy.
+
+Load and health have no part in it. When the chosen expert turns out to be unavailable, `spill` makes
+a new decision from the old one's ranking, and says so.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from routers.calibration import softmax
+from routers.composition import Composition, ExpertCard, costs
+from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
+from routers.policy import Policy, Rule
+from routers.request import Request, Vector
+
+RUNNERS_UP = 3
+
+
+class RoutingError(Exception):
+    """A request that cannot be routed; `code` is for machines, the message for people."""
+
+    code = "routing_error"
+
+
+class UnknownName(RoutingError):
+    """A pinned expert or category is not in the composition."""
+
+    code = "model_not_found"
+
+
+class NoExpertFits(RoutingError):
+    """Every expert is ruled out; `code` is what ruled out the last hope."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage1:
+    """What is known of the category: the posterior over categories, or why there is none."""
+
+    classification: Classification
+    posterior: Vector | None
+    category: str | None
+    probability: float | None
+    runners_up: tuple[CategoryProbability, ...] = ()
+    ood_score: float | None = None
+
+
+def decide(request: Request, composition: Composition, policy: Policy) -> Decision:
+    """Choose the expert for `request`.
+
+    The same arguments give the same decision. `request.embedding` must be set unless an expert or a
+    category is pinned or a rule decides. Raises UnknownName for a pin that the composition does not
+    have and NoExpertFits when no expert may answer.
+    """
+    rule = None if _is_pinned(request) else _first_match(policy.rules, request)
+    expert = request.pinned_expert or (rule.expert if rule else None)
+    category = request.pinned_category or (rule.category if rule else None)
+    _check_names(composition, expert, category, request.exclude)
+    stage1 = _given(composition, category) if expert or category else _classify(request, composition, policy)
+    ranking = _rank(request, composition, policy, stage1.posterior)
+    chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
+    return Decision(
+        id=request.id,
+        composition=composition.digest,
+        classification=stage1.classification,
+        category=stage1.category,
+        probability=stage1.probability,
+        runners_up=stage1.runners_up,
+        ood_score=stage1.ood_score,
+        ranking=ranking,
+        expert=chosen,
+        strategy=request.strategy or policy.strategy,
+        reason=reason,
+        detail=detail,
+    )
+
+
+def spill(decision: Decision, unavailable: Collection[str], why: str) -> Decision:
+    """The decision after `decision.expert` could not be reached: the next of the ranking answers.
+
+    `unavailable` names every expert known to be down, the chosen one included. Raises NoExpertFits
+    when nobody is left, or when the client had named the expert: a pin is kept, not replaced.
+    """
+    if decision.reason is Reason.PINNED and decision.category is None:
+        raise NoExpertFits(f"{decision.expert} is unavailable ({why})", "expert_unavailable")
+    rest = [
+        choice
+        for choice in decision.ranking
+        if choice.excluded is None and choice.expert not in unavailable and choice.expert != decision.expert
+    ]
+    if not rest:
+        raise NoExpertFits(f"no expert that could answer is available ({why})", "expert_unavailable")
+    first = decision.spilled_from or decision.expert
+    return replace(
+        decision,
+        expert=rest[0].expert,
+        reason=Reason.SPILLED,
+        spilled_from=first,
+        detail=f"{first} was chosen but is unavailable ({why}); {rest[0].expert} is the next best.",
+    )
+
+
+def _is_pinned(request: Request) -> bool:
+    return request.pinned_expert is not None or request.pinned_category is not None
+
+
+def _first_match(rules: Sequence[Rule], request: Request) -> Rule | None:
+    return next((rule for rule in rules if rule.matches(request)), None)
+
+
+def _check_names(
+    composition: Composition, expert: str | None, category: str | None, exclude: Collection[str]
+) -> None:
+    for kind, name, known in (
+        ("expert", expert, composition.expert_names),
+        ("category", category, composition.categories),
+        *(("expert", name, composition.expert_names) for name in sorted(exclude)),
+    ):
+        if name is not None and name not in known:
+            raise UnknownName(f"the composition has no {kind} {name!r}: it has {', '.join(known)}")
+
+
+def _given(composition: Composition, category: str | None) -> _Stage1:
+    if category is None:
+        return _Stage1(Classification.SKIPPED, None, None, None)
+    one_hot = np.zeros(len(composition.categories), dtype=np.float32)
+    one_hot[composition.categories.index(category)] = 1
+    return _Stage1(Classification.SKIPPED, one_hot, category, None)
+
+
+def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
+    if request.embedding is None:
+        raise ValueError("a request that is to be classified needs its embedding")
+    rows = request.embedding[None, :]
+    posterior = softmax(composition.classifier.logits(rows), composition.temperature)[0]
+    ood_score = float(composition.novelty.scores(rows)[0])
+    order = np.argsort(-posterior, kind="stable")
+    top = int(order[0])
+    sure = posterior[top] >= policy.threshold and ood_score <= policy.ood_threshold
+    return _Stage1(
+        classification=Classification.CLASSIFIED if sure else Classification.UNCLASSIFIED,
+        posterior=posterior,
+        category=composition.categories[top],
+        probability=float(posterior[top]),
+        runners_up=tuple(
+            CategoryProbability(composition.categories[int(each)], float(posterior[each]))
+            for each in order[1 : 1 + RUNNERS_UP]
+        ),
+        ood_score=ood_score,
+    )
+
+
+def _rank(
+    request: Request, composition: Composition, policy: Policy, posterior: Vector | None
+) -> tuple[Choice, ...]:
+    """Every expert, best value first, those that may not answer last."""
+    utilities = composition.global_utilities if posterior is None else posterior @ composition.utilities
+    expert_costs = costs(composition.experts, policy)
+    choices = []
+    for card, utility, cost in zip(composition.experts, utilities, expert_costs, strict=True):
+        boost = request.boost.get(card.name, 0.0)
+        choices.append(
+            Choice(
+                expert=card.name,
+                utility=float(utility),
+                correction=0.0,
+                value=float(utility) + boost - float(cost),
+                active_params_b=card.active_params_b,
+                price=card.price,
+                excluded=_exclusion(card, request),
+            )
+        )
+    # Equal values: the smaller expert first, then by name, so that the order is settled.
+    choices.sort(key=lambda c: (c.excluded is not None, -c.value, c.active_params_b, c.expert))
+    return tuple(choices)
+
+
+def _exclusion(card: ExpertCard, request: Request) -> str | None:
+    if card.name in request.exclude:
+        return "the client excluded it"
+    lacking = sorted(request.needs - card.capabilities)
+    if lacking:
+        return f"it lacks {', '.join(lacking)}"
+    if card.context_length is not None:
+        needed = request.prompt_tokens + request.output_tokens
+        if needed > card.context_length:
+            return f"the request needs about {needed} tokens, its context has {card.context_length}"
+    return None
+
+
+def _choose(
+    request: Request,
+    composition: Composition,
+    policy: Policy,
+    stage1: _Stage1,
+    ranking: tuple[Choice, ...],
+    expert: str | None,
+    rule: Rule | None,
+) -> tuple[str, Reason, str]:
+    by_name = {choice.expert: choice for choice in ranking}
+    if expert is not None:
+        if by_name[expert].excluded:
+            raise _nobody([by_name[expert]], request, composition)
+        if rule:
+            return expert, Reason.RULE, f"The operator's rule {rule.name!r} names {expert}."
+        return expert, Reason.PINNED, f"The client asked for {expert}."
+    best = ranking[0]
+    if best.excluded:
+        raise _nobody(ranking, request, composition)
+    if stage1.classification is Classification.SKIPPED:
+        said = f"The operator's rule {rule.name!r} names" if rule else "The client asked for"
+        detail = f"{said} the category {stage1.category}; {best.expert} is best for it."
+        return best.expert, Reason.RULE if rule else Reason.PINNED, detail
+    if stage1.classification is Classification.UNCLASSIFIED:
+        return _choose_unclassified(request, policy, stage1, by_name, best)
+    if stay := _stays(request, policy, by_name, best):
+        return stay
+    ideal = min(ranking, key=lambda c: (c.expert in request.exclude, -c.value, c.active_params_b, c.expert))
+    if ideal.expert != best.expert:
+        detail = f"{ideal.expert} would be best for {stage1.category}, but {ideal.excluded}."
+        return best.expert, Reason.FILTERED, detail
+    return best.expert, Reason.MATCHED, f"{best.expert} has the best expected value for {stage1.category}."
+
+
+def _choose_unclassified(
+    request: Request, policy: Policy, stage1: _Stage1, by_name: dict[str, Choice], best: Choice
+) -> tuple[str, Reason, str]:
+    likeliest = f"{stage1.category} is likeliest at {stage1.probability:.0%}"
+    far = stage1.ood_score is not None and stage1.ood_score > policy.ood_threshold
+    why = f"unlike what the router has seen ({likeliest})" if far else f"not clear: {likeliest}"
+    current = by_name.get(request.current_expert or "")
+    if current and current.excluded is None:
+        return (
+            current.expert,
+            Reason.STICKY,
+            f"The request is {why}; the conversation keeps {current.expert}.",
+        )
+    generalist = by_name[policy.generalist]
+    if generalist.excluded is None:
+        return generalist.expert, Reason.UNCERTAIN, f"The request is {why}; the generalist answers."
+    detail = f"The request is {why}, and the generalist cannot answer: {generalist.excluded}."
+    return best.expert, Reason.FILTERED, detail
+
+
+def _stays(
+    request: Request, policy: Policy, by_name: dict[str, Choice], best: Choice
+) -> tuple[str, Reason, str] | None:
+    current = by_name.get(request.current_expert or "")
+    if current is None or current.excluded or current.expert == best.expert:
+        return None
+    gain = best.value - current.value
+    cost = policy.switch_cost * request.prompt_tokens / 1000
+    if gain > cost:
+        return None
+    detail = (
+        f"{best.expert} would gain {gain:.3f}, less than the {cost:.3f} of losing "
+        f"{current.expert}'s prefix cache; the conversation keeps {current.expert}."
+    )
+    return current.expert, Reason.STICKY, detail
+
+
+def _nobody(choices: Sequence[Choice], request: Request, composition: Composition) -> NoExpertFits:
+    reasons = "; ".join(f"{choice.expert}: {choice.excluded}" for choice in choices)
+    named = {choice.expert for choice in choices}
+    cards = [c for c in composition.experts if c.name in named and c.name not in request.exclude]
+    if not cards:
+        return NoExpertFits(f"every expert is excluded: {reasons}", "no_expert_left")
+    if all(request.needs - card.capabilities for card in cards):
+        return NoExpertFits(f"no expert can do what the request needs: {reasons}", "capability_unavailable")
+    return NoExpertFits(
+        f"the request is too long for every expert that could take it: {reasons}", "context_length_exceeded"
+    )

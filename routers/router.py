@@ -1,0 +1,38 @@
+"""The router a service holds: an encoder, a composition and a policy, ready to decide."""
+
+from dataclasses import dataclass, replace
+
+from routers.composition import Composition, CompositionError
+from routers.conversation import routing_text
+from routers.decide import decide
+from routers.decision import Decision
+from routers.encoder import Encoder
+from routers.policy import Policy
+from routers.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Immutable; a reload makes another one. `policy` None takes the composition's own."""
+
+    encoder: Encoder
+    composition: Composition
+    policy: Policy | None = None
+
+    def __post_init__(self) -> None:
+        mine = (self.encoder.name, self.encoder.revision)
+        wanted = (self.composition.encoder, self.composition.encoder_revision)
+        if mine != wanted:
+            raise CompositionError(
+                f"the composition was fitted with the encoder {' '.join(wanted)}, this one is "
+                f"{' '.join(mine)}: fit the composition again or load that encoder"
+            )
+
+    def route(self, request: Request) -> Decision:
+        """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread."""
+        policy = self.policy or self.composition.policy
+        pinned = request.pinned_expert is not None or request.pinned_category is not None
+        if request.embedding is None and not pinned:
+            text = routing_text(request.turns, policy.recent_turns)
+            request = replace(request, embedding=self.encoder.encode([text])[0])
+        return decide(request, self.composition, policy)
