@@ -76,7 +76,7 @@ class Expert(_Strict):
     params_b: float = Field(gt=0)
     """Parameters in billions."""
     active_params_b: float = Field(default=0.0, gt=0)
-    """Parameters that work on each token, in billions: `params_b` unless given, less in mixtures of experts."""
+    """Parameters that work on each token, in billions; `params_b` unless it is a mixture of experts."""
     context_length: int = Field(gt=0)
     """Tokens of prompt and answer together."""
     capabilities: frozenset[Capability] = frozenset()
