@@ -1,0 +1,155 @@
+"""What the service can be told from outside: environment variables that start with `COTERIE_`.
+
+Every queue, pool, wait and size of the service has its bound here. Experts have their own in the
+registry (`experts/*.yaml`). Knows nothing of how a value is used.
+"""
+
+import hashlib
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+MEGABYTE = 1024 * 1024
+
+
+class ApiKey(NamedTuple):
+    """A caller's key, kept as a digest; `label` is what logs, rules and decisions show."""
+
+    label: str
+    digest: bytes
+
+
+class SettingsError(Exception):
+    """The settings contradict each other or name something that is not there."""
+
+
+class Settings(BaseSettings):
+    """The service's settings. `COTERIE_PORT=9000` sets `port`, and so on for every field."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COTERIE_", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    profile: str = "cpu"
+    """Names the shipped pair of registry and composition; `experts` and `composition` override it."""
+    experts: Path = Path()
+    """The registry file; default: experts/<profile>.yaml."""
+    composition: Path = Path()
+    """The composition's folder; default: routers/compositions/<profile>."""
+    data: Path = Path("var")
+    """Run-time data: the embedded database and logs."""
+    database_url: SecretStr | None = None
+    """SQLAlchemy URL (postgresql+psycopg://…); default: an SQLite file in `data`."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    console_host: str = "127.0.0.1"
+    console_port: int = Field(8501, ge=0, le=65535)
+
+    api_keys: SecretStr | None = None
+    """`label:key` pairs, separated by commas or new lines. Without keys the API is open."""
+    api_keys_file: Path | None = None
+    """A file with one `label:key` a line; `#` starts a comment."""
+    store_prompts: bool = False
+    """Keep the text of requests with their decisions."""
+
+    encoder: Path | None = None
+    """The encoder's folder; default: the one in the cache."""
+    encoder_precision: Literal["int8", "float32"] = "int8"
+    encoder_threads: int = Field(1, ge=1, le=64)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+    max_body_bytes: int = Field(8 * MEGABYTE, ge=1024)
+    """Larger request bodies are refused with 413."""
+    routing_threads: int = Field(1, ge=1, le=64)
+    """Worker threads that encode and decide."""
+    routing_queue: int = Field(512, ge=1)
+    """Requests that may wait for a routing thread; beyond it 503."""
+    spill_tries: int = Field(2, ge=0, le=16)
+    """Further experts to try when the chosen one is unavailable before its first byte."""
+    first_event_bytes: int = Field(MEGABYTE, ge=1024)
+    """The most an expert may send before its first complete SSE event."""
+    conversations: int = Field(10_000, ge=1)
+    """Conversations whose expert is remembered in memory; older ones are read from storage."""
+    record_queue: int = Field(5_000, ge=1)
+    """Decisions and feedback waiting to be written; beyond it requests wait."""
+    record_batch: int = Field(200, ge=1, le=1_000)
+    """Rows in one transaction."""
+    record_flush_s: float = Field(30.0, gt=0)
+    """How long a stop may wait for a database that does not answer."""
+    ready_check_s: float = Field(2.0, gt=0)
+    """How long /readyz waits for the database."""
+    stop_grace_s: float = Field(20.0, ge=0)
+    """How long a stop waits for answers in flight."""
+    keep_alive_s: int = Field(30, ge=1)
+    """How long an idle client connection is kept."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_defaults(cls, values: dict[str, object]) -> dict[str, object]:
+        profile = values.get("profile") or "cpu"
+        values.setdefault("experts", PROJECT / "experts" / f"{profile}.yaml")
+        values.setdefault("composition", PROJECT / "routers" / "compositions" / str(profile))
+        return values
+
+    @model_validator(mode="after")
+    def _keys_are_readable(self) -> Self:
+        self.keys  # noqa: B018 - parsed here so that a malformed key list fails at start
+        return self
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL, password included: never log it."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data / 'coterie.db'}"
+
+    @cached_property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The API keys of both sources; a bare key gets the label `key-<n>`."""
+        lines: list[str] = []
+        if self.api_keys is not None:
+            lines += self.api_keys.get_secret_value().replace(",", "\n").splitlines()
+        if self.api_keys_file is not None:
+            try:
+                lines += self.api_keys_file.read_text(encoding="utf-8").splitlines()
+            except OSError as error:
+                raise ValueError(f"COTERIE_API_KEYS_FILE cannot be read: {error.strerror}") from None
+        found: dict[str, ApiKey] = {}
+        for line in lines:
+            entry = line.strip()
+            if not entry or entry.startswith("#"):
+                continue
+            label, separator, key = entry.partition(":")
+            if not separator:
+                label, key = f"key-{len(found) + 1}", entry
+            label, key = label.strip(), key.strip()
+            if not label or not key:
+                raise ValueError("an API key needs a label and a key: label:key")
+            if label in found:
+                raise ValueError(f"two API keys have the label {label[:40]!r}")
+            found[label] = ApiKey(label, hashlib.sha256(key.encode()).digest())
+        return tuple(found.values())
+
+    @property
+    def open_to_the_network(self) -> bool:
+        """Bound to more than loopback, without any API key."""
+        return not self.keys and not is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Decisions and feedback in a database. Knows nothing of HTTP, routing or experts."""

@@ -1,0 +1,128 @@
+"""What is read back: decisions by id or by page, their feedback, a conversation's last expert."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.storage.models import DecisionRow, FeedbackRow
+
+
+class BadCursor(ValueError):
+    """The cursor is none that a page of decisions gave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The position after one decision in the order newest first."""
+
+    created_at: datetime
+    id: str
+
+    def encode(self) -> str:
+        raw = f"{self.created_at.isoformat()}|{self.id}".encode()
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> "Cursor":
+        """Raises BadCursor."""
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+            when, separator, row_id = raw.partition("|")
+            created_at = datetime.fromisoformat(when)
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            raise BadCursor(text[:40]) from None
+        if not separator or created_at.tzinfo is None:
+            raise BadCursor(text[:40])
+        return cls(created_at, row_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which decisions: every field that is given must be equal; the times bound `created_at`."""
+
+    expert: str | None = None
+    category: str | None = None
+    reason: str | None = None
+    status: str | None = None
+    model: str | None = None
+    conversation: str | None = None
+    request_id: str | None = None
+    api_key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> Iterable[ColumnElement[bool]]:
+        named = ("expert", "category", "reason", "status", "model", "conversation", "request_id", "api_key")
+        for name in named:
+            if (wanted := getattr(self, name)) is not None:
+                yield getattr(DecisionRow, name) == wanted
+        if self.since is not None:
+            yield DecisionRow.created_at >= self.since
+        if self.until is not None:
+            yield DecisionRow.created_at < self.until
+
+
+async def decision_by_id(session: AsyncSession, decision_id: str) -> DecisionRow | None:
+    return await session.get(DecisionRow, decision_id)
+
+
+async def decisions_page(
+    session: AsyncSession, filters: Filters, *, limit: int, after: Cursor | None = None
+) -> tuple[Sequence[DecisionRow], Cursor | None]:
+    """At most `limit` decisions, newest first, and the cursor of the next page (None: the last one)."""
+    query = select(DecisionRow).where(*filters.conditions())
+    if after is not None:
+        query = query.where(
+            or_(
+                DecisionRow.created_at < after.created_at,
+                and_(DecisionRow.created_at == after.created_at, DecisionRow.id < after.id),
+            )
+        )
+    query = query.order_by(DecisionRow.created_at.desc(), DecisionRow.id.desc()).limit(limit + 1)
+    rows = (await session.scalars(query)).all()
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], Cursor(last.created_at, last.id)
+
+
+async def feedback_of(session: AsyncSession, decision_ids: Sequence[str]) -> dict[str, list[FeedbackRow]]:
+    """The feedback of each decision, oldest first."""
+    found: dict[str, list[FeedbackRow]] = {decision_id: [] for decision_id in decision_ids}
+    if not decision_ids:
+        return found
+    query = (
+        select(FeedbackRow)
+        .where(FeedbackRow.decision_id.in_(decision_ids))
+        .order_by(FeedbackRow.created_at, FeedbackRow.id)
+    )
+    for row in await session.scalars(query):
+        found[row.decision_id].append(row)
+    return found
+
+
+async def last_expert(session: AsyncSession, conversation: str, api_key: str | None) -> str | None:
+    """The expert that answered last in a conversation of this caller; None when none did."""
+    query = (
+        select(DecisionRow.expert)
+        .where(
+            DecisionRow.conversation == conversation,
+            DecisionRow.api_key.is_(None) if api_key is None else DecisionRow.api_key == api_key,
+            DecisionRow.first_byte_ms.is_not(None),
+        )
+        .order_by(DecisionRow.created_at.desc(), DecisionRow.id.desc())
+        .limit(1)
+    )
+    expert: str | None = await session.scalar(query)
+    return expert
+
+
+async def expert_of(session: AsyncSession, decision_id: str, api_key: str | None) -> str | None:
+    """The expert of one decision of this caller."""
+    row = await decision_by_id(session, decision_id)
+    return row.expert if row is not None and row.api_key == api_key else None

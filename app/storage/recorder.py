@@ -1,0 +1,159 @@
+"""The background writer: decisions and feedback reach the database off the request path.
+
+One task writes batches from one bounded queue. A full queue makes requests wait instead of losing rows;
+a database that is locked or away is tried again until it answers; a normal stop writes what is left.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+
+import structlog
+from sqlalchemy import Insert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.storage.database import Database, is_sqlite, is_transient
+from app.storage.models import DecisionRow, FeedbackRow, Row
+
+RETRY_FIRST_S = 0.05
+RETRY_LAST_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Recorder:
+    """Writes rows in the order they were submitted, each exactly once by its id.
+
+    `on_written` and `on_dropped` are told how many rows were written, or refused by the database for
+    what they are (which no retry would change).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        queue: int,
+        batch: int,
+        on_written: Callable[[int], None] = lambda _: None,
+        on_dropped: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._batch = batch
+        self._on_written = on_written
+        self._on_dropped = on_dropped
+        self._rows: deque[Row] = deque()
+        self._submitted = 0
+        self._settled = 0
+        self._changed = asyncio.Condition()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are not in the database yet."""
+        return self._submitted - self._settled
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._write_all(), name="recorder")
+
+    async def submit(self, row: Row) -> None:
+        """Queue one row; waits while the queue is full."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._rows) < self._queue)
+            self._append(row)
+            self._changed.notify_all()
+
+    async def submit_over_bound(self, row: Row) -> None:
+        """Queue one row without waiting for room: for requests that are being cancelled, which cannot
+        wait. There are never more of these than requests in flight."""
+        async with self._changed:
+            self._append(row)
+            self._changed.notify_all()
+
+    async def written(self, timeout_s: float) -> bool:
+        """Wait until all that was submitted before this call is in the database; False if it took longer."""
+        target = self._submitted
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self._settled >= target)
+        return self._settled >= target
+
+    async def stop(self, timeout_s: float) -> int:
+        """Write what is left, for at most `timeout_s`; returns how many rows had to be given up."""
+        if self._task is None:
+            return 0
+        async with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        done, _ = await asyncio.wait({self._task}, timeout=timeout_s)
+        if not done:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._task = None
+        if self.waiting:
+            log.error("recorder_gave_up", rows=self.waiting, after_s=timeout_s)
+        return self.waiting
+
+    def _append(self, row: Row) -> None:
+        self._rows.append(row)
+        self._submitted += 1
+
+    async def _write_all(self) -> None:
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(self._rows) or self._stopping)
+                if not self._rows:
+                    return
+                batch = list(islice(self._rows, self._batch))
+            refused = await self._write_until_settled(batch)
+            async with self._changed:
+                for _ in batch:
+                    self._rows.popleft()
+                self._settled += len(batch)
+                self._changed.notify_all()
+            self._on_written(len(batch) - refused)
+
+    async def _write_until_settled(self, batch: Sequence[Row]) -> int:
+        """Write one batch, however often it takes; returns how many of its rows can never be written."""
+        wait = RETRY_FIRST_S
+        while True:
+            try:
+                await self._write(batch)
+                return 0
+            except (SQLAlchemyError, OSError) as error:
+                if not is_transient(error):
+                    return await self._write_singly(batch, error)
+                log.warning("recorder_retries", error=type(error).__name__, rows=len(batch), wait_s=wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, RETRY_LAST_S)
+
+    async def _write_singly(self, batch: Sequence[Row], error: Exception) -> int:
+        """One bad row must not take its batch along."""
+        if len(batch) == 1:
+            # The message of a database error repeats the row, which may hold a prompt.
+            log.error("recorder_row_refused", table=batch[0].__tablename__, error=type(error).__name__)
+            self._on_dropped(1)
+            return 1
+        return sum([await self._write_until_settled([row]) for row in batch])
+
+    async def _write(self, batch: Sequence[Row]) -> None:
+        async with self._database.engine.begin() as connection:
+            for table in (DecisionRow, FeedbackRow):
+                values = [_values(row) for row in batch if isinstance(row, table)]
+                if values:
+                    await connection.execute(self._insert(table), values)
+
+    def _insert(self, table: type[DecisionRow] | type[FeedbackRow]) -> Insert:
+        """An insert that passes over ids already there: a commit whose answer was lost is tried again."""
+        if is_sqlite(self._database.url):
+            return sqlite.insert(table).on_conflict_do_nothing()
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def _values(row: Row) -> dict[str, object]:
+    return {column.key: getattr(row, column.key) for column in type(row).__mapper__.column_attrs}
