@@ -44,6 +44,8 @@ class ExpertCard:
     context_length: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     description: str = ""
+    base: str | None = None
+    """The expert whose weights this one shares (a prompt expert), None for its own."""
 
     @property
     def price(self) -> float:

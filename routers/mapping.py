@@ -1,0 +1,94 @@
+"""Stage 2 as an optimisation: which experts to keep and which answers which category.
+
+A mixed-integer linear program solved exactly by HiGHS (`scipy.optimize.milp`), after CoE
+(arXiv 2412.01868), with weights on active parameters and price added:
+
+    max Σ_c w_c Σ_e y_ce (U_ce - cost_e)   s.t.  Σ_e y_ce = 1,  y_ce ≤ z_m(e),  Σ_m z_m params_m ≤ budget
+
+where m(e) is the model whose weights expert e uses: prompt experts over one model are paid for once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.composition import ExpertCard
+from routers.request import Matrix, Vector
+
+
+class BudgetTooSmall(Exception):
+    """No expert fits into the resident budget; the message names the smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """`expert_of[c]` is the column of the expert for category c; `kept` the columns of all experts kept."""
+
+    expert_of: tuple[int, ...]
+    kept: tuple[int, ...]
+    objective: float
+    """Σ_c w_c (U - cost) of the map."""
+    active_params_b: float
+    """Average active parameters of the map under the category weights, billions."""
+
+
+def solve_map(
+    utilities: Matrix,
+    experts: Sequence[ExpertCard],
+    weights: Vector,
+    costs: Vector,
+    resident_budget_b: float | None = None,
+) -> Mapping:
+    """The best map and subset of experts.
+
+    `utilities` (categories, experts); `weights` (categories,) shares of traffic that sum to one;
+    `costs` (experts,) in units of utility; `resident_budget_b` bounds the parameters of all kept
+    models, in billions. Raises BudgetTooSmall.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_matrix, hstack, identity, kron
+
+    n_categories, n_experts = utilities.shape
+    models = sorted({card.base or card.name for card in experts})
+    size = {card.base or card.name: card.params_b for card in experts}
+    smallest = min(size, key=lambda name: size[name])
+    if resident_budget_b is not None and size[smallest] > resident_budget_b:
+        raise BudgetTooSmall(
+            f"a resident budget of {resident_budget_b:g} B is below the smallest model, "
+            f"{smallest} with {size[smallest]:g} B"
+        )
+    uses = csr_matrix(
+        np.asarray([[m == (card.base or card.name) for m in models] for card in experts], dtype=float)
+    )
+    n_y = n_categories * n_experts
+    gains = (weights[:, None] * (utilities - costs)).ravel()
+    objective = np.concatenate([-gains, np.full(len(models), 1e-9)])  # keep no model that nothing uses
+    one_each = hstack(
+        [kron(identity(n_categories), np.ones((1, n_experts))), csr_matrix((n_categories, len(models)))]
+    )
+    only_kept = hstack([identity(n_y), -kron(np.ones((n_categories, 1)), uses)])
+    constraints = [
+        LinearConstraint(one_each.tocsr(), 1, 1),
+        LinearConstraint(only_kept.tocsr(), -np.inf, 0),
+    ]
+    if resident_budget_b is not None:
+        row = np.concatenate([np.zeros(n_y), [size[name] for name in models]])
+        constraints.append(LinearConstraint(row[None, :], -np.inf, resident_budget_b))
+    # y needs no integrality: with z fixed each category takes its best kept expert.
+    integrality = np.concatenate([np.zeros(n_y), np.ones(len(models))])
+    found = milp(objective, constraints=constraints, integrality=integrality, bounds=Bounds(0, 1))
+    if found.x is None:
+        raise BudgetTooSmall(f"no map fits: {found.message}")
+    kept_models = {name for name, kept in zip(models, found.x[n_y:], strict=True) if kept > 0.5}
+    kept = tuple(i for i, card in enumerate(experts) if (card.base or card.name) in kept_models)
+    values = (utilities - costs)[:, kept]
+    expert_of = tuple(kept[int(best)] for best in values.argmax(axis=1))
+    rows = np.arange(n_categories)
+    active = np.asarray([card.active_params_b for card in experts])[list(expert_of)]
+    return Mapping(
+        expert_of,
+        kept,
+        float((weights * (utilities - costs)[rows, expert_of]).sum()),
+        float((weights * active).sum()),
+    )

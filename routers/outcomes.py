@@ -1,0 +1,190 @@
+"""Outcome tables: prompts, their categories, and how well each expert answered them.
+
+A folder of three files:
+
+    prompts.parquet   uid, category, prompt
+    scores.parquet    uid, one column per expert with scores in 0..1 (null where nobody scored)
+    experts.yaml      experts: [{name, params_b, active_params_b?, price_input?, price_output?, ...}]
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from routers.composition import ExpertCard
+from routers.request import Capability, Matrix
+
+CARD_FIELDS = {
+    "name",
+    "params_b",
+    "active_params_b",
+    "price_input",
+    "price_output",
+    "context_length",
+    "capabilities",
+    "description",
+    "base",
+}
+
+
+class OutcomeError(Exception):
+    """An outcome table that cannot be used; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeTable:
+    """Parallel columns over prompts; `scores` has shape (prompts, experts), NaN where unscored."""
+
+    uids: tuple[str, ...]
+    categories: tuple[str, ...]
+    prompts: tuple[str, ...]
+    experts: tuple[ExpertCard, ...]
+    scores: Matrix
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    @property
+    def expert_names(self) -> tuple[str, ...]:
+        return tuple(card.name for card in self.experts)
+
+    def take(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> "OutcomeTable":
+        """The table of these rows, in this order."""
+        index = [int(row) for row in rows]
+        return OutcomeTable(
+            tuple(self.uids[row] for row in index),
+            tuple(self.categories[row] for row in index),
+            tuple(self.prompts[row] for row in index),
+            self.experts,
+            self.scores[index],
+        )
+
+    def keep_experts(self, names: Sequence[str]) -> "OutcomeTable":
+        """The table with these experts only, in this order. Raises OutcomeError for an unknown one."""
+        known = self.expert_names
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise OutcomeError(f"no expert {', '.join(unknown)} in the table: it has {', '.join(known)}")
+        columns = [known.index(name) for name in names]
+        experts = tuple(self.experts[column] for column in columns)
+        return OutcomeTable(self.uids, self.categories, self.prompts, experts, self.scores[:, columns])
+
+
+def read_outcomes(folder: Path) -> OutcomeTable:
+    """Read and check a table. Raises OutcomeError naming the file, the rows and what to do."""
+    prompts = _read_parquet(folder / "prompts.parquet", {"uid", "category", "prompt"})
+    scores = _read_parquet(folder / "scores.parquet", {"uid"})
+    cards = read_cards(folder / "experts.yaml")
+    uids = [str(uid) for uid in prompts["uid"]]
+    _unique(folder / "prompts.parquet", uids)
+    scored = [str(uid) for uid in scores["uid"]]
+    _unique(folder / "scores.parquet", scored)
+    stray = set(scored) - set(uids)
+    if stray:
+        raise OutcomeError(f"{folder / 'scores.parquet'}: {_some(stray)} not in prompts.parquet")
+    columns = set(scores) - {"uid"}
+    names = [card.name for card in cards]
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise OutcomeError(f"{folder / 'scores.parquet'}: no column for the experts {', '.join(missing)}")
+    undescribed = sorted(columns - set(names))
+    if undescribed:
+        raise OutcomeError(
+            f"{folder / 'experts.yaml'}: scores.parquet has {', '.join(undescribed)}, described nowhere"
+        )
+    for kind in ("category", "prompt"):
+        empty = [uid for uid, text in zip(uids, prompts[kind], strict=True) if not str(text or "").strip()]
+        if empty:
+            raise OutcomeError(f"{folder / 'prompts.parquet'}: {kind} is empty for {_some(empty)}")
+    return OutcomeTable(
+        tuple(uids),
+        tuple(str(each) for each in prompts["category"]),
+        tuple(str(each) for each in prompts["prompt"]),
+        cards,
+        _matrix(folder / "scores.parquet", uids, scored, scores, names),
+    )
+
+
+def read_cards(path: Path) -> tuple[ExpertCard, ...]:
+    """The experts of an `experts.yaml`. Raises OutcomeError for unknown or missing fields."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = document["experts"]
+    except FileNotFoundError as error:
+        raise OutcomeError(f"{path} is missing") from error
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise OutcomeError(f"{path}: expected `experts:` and a list: {error}") from error
+    cards = []
+    for row in rows:
+        fields = dict(row)
+        # Published tables name prices in several ways; all are $ per million tokens.
+        fields["price_input"] = fields.pop("input_price", fields.get("price_input", 0.0)) or 0.0
+        fields["price_output"] = fields.pop("output_price", fields.get("price_output", 0.0)) or 0.0
+        unknown = sorted(set(fields) - CARD_FIELDS)
+        if unknown or not {"name", "params_b"} <= set(fields):
+            raise OutcomeError(
+                f"{path}: expert {fields.get('name', '?')!r}: "
+                + (f"unknown fields {', '.join(unknown)}" if unknown else "name and params_b are required")
+            )
+        fields.setdefault("active_params_b", fields["params_b"])
+        fields["capabilities"] = frozenset(Capability(each) for each in fields.get("capabilities", ()))
+        cards.append(ExpertCard(**fields))
+    _unique(path, [card.name for card in cards])
+    if not cards:
+        raise OutcomeError(f"{path}: it names no expert")
+    return tuple(cards)
+
+
+def _read_parquet(path: Path, wanted: set[str]) -> dict[str, list[Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except FileNotFoundError as error:
+        raise OutcomeError(f"{path} is missing") from error
+    except pyarrow.ArrowInvalid as error:
+        raise OutcomeError(f"{path} is not a Parquet file: {error}") from error
+    missing = wanted - set(table.column_names)
+    if missing:
+        raise OutcomeError(f"{path}: no column {', '.join(sorted(missing))}")
+    columns: dict[str, list[Any]] = table.to_pydict()
+    return columns
+
+
+def _matrix(
+    path: Path, uids: Sequence[str], scored: Sequence[str], scores: dict[str, list[Any]], names: Sequence[str]
+) -> Matrix:
+    row_of = {uid: row for row, uid in enumerate(uids)}
+    matrix = np.full((len(uids), len(names)), np.nan, dtype=np.float32)
+    rows = [row_of[uid] for uid in scored]
+    for column, name in enumerate(names):
+        try:
+            matrix[rows, column] = [np.nan if value is None else float(value) for value in scores[name]]
+        except (TypeError, ValueError) as error:
+            raise OutcomeError(f"{path}: {name}: not a number: {error}") from error
+    wrong = np.argwhere((matrix < 0) | (matrix > 1))
+    if len(wrong):
+        row, column = wrong[0]
+        raise OutcomeError(
+            f"{path}: {len(wrong)} scores outside 0..1, the first {matrix[row, column]} "
+            f"for {names[column]} at {uids[row]}: rescale them"
+        )
+    return matrix
+
+
+def _unique(path: Path, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise OutcomeError(f"{path}: {_some(twice)} more than once: ids must be unique")
+
+
+def _some(names: Sequence[str] | set[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

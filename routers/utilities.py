@@ -1,0 +1,78 @@
+"""Expected scores of experts by category, shrunk where data is thin.
+
+The model is additive with a random interaction, score = expert + category + interaction + noise. The
+main effects are estimated from all scores; the interaction, which is what routing lives on, is
+shrunk towards zero by n/(n + k), k = noise variance / interaction variance (empirical Bayes).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.request import Matrix, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Utilities:
+    """`by_category`, `errors` (standard errors) and `counts`: (categories, experts); `overall` (experts,)."""
+
+    by_category: Matrix
+    errors: Matrix
+    counts: Matrix
+    overall: Vector
+    shrinkage: float
+    """k: a cell with k scores is believed by half."""
+
+
+def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Utilities:
+    """Estimate from `scores` (prompts, experts; NaN where unscored) and `labels` (prompts,).
+
+    Raises ValueError when an expert has no score at all.
+    """
+    seen = ~np.isnan(scores)
+    if not seen.any(axis=0).all():
+        raise ValueError("every expert needs at least one score")
+    filled = np.where(seen, scores, 0.0).astype(np.float64)
+    shape = (categories, scores.shape[1])
+    counts, totals, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    np.add.at(counts, labels, seen)
+    np.add.at(totals, labels, filled)
+    np.add.at(squares, labels, filled**2)
+    means = totals / np.maximum(counts, 1)
+    expert_effect, category_effect = _main_effects(means, counts)
+    additive = category_effect[:, None] + expert_effect[None, :]
+    freedom = max(counts.sum() - (counts > 0).sum(), 1)
+    noise = max(float((squares - counts * means**2).sum() / freedom), 1e-6)
+    # Method of moments: E[(mean - additive)²] = interaction + noise/n, cells weighted by their n.
+    spread = counts * ((means - additive) ** 2 - noise / np.maximum(counts, 1))
+    interaction = max(float(spread.sum() / max(counts.sum(), 1)), 1e-5)
+    k = noise / interaction
+    trust = counts / (counts + k)
+    by_category = np.clip(additive + trust * (means - additive), 0, 1)
+    errors = np.sqrt(noise / (counts + k))
+    overall = np.clip(filled.sum(axis=0) / seen.sum(axis=0), 0, 1)
+    return Utilities(
+        by_category.astype(np.float32),
+        errors.astype(np.float32),
+        counts.astype(np.float32),
+        overall.astype(np.float32),
+        k,
+    )
+
+
+def _main_effects(
+    means: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Weighted least squares of cell means on expert + category, by alternating means."""
+    expert = np.zeros(means.shape[1])
+    category = np.zeros(means.shape[0])
+    per_expert, per_category = counts.sum(axis=0), counts.sum(axis=1)
+    grand = float((counts * means).sum() / counts.sum())
+    for _ in range(50):
+        expert = (counts * (means - category[:, None])).sum(axis=0) / per_expert
+        level = (counts * (means - expert[None, :])).sum(axis=1) / np.maximum(per_category, 1)
+        category = np.where(per_category > 0, level, 0.0)
+        # A category without scores sits at the average one; centring keeps the two effects apart.
+        category -= float((per_category * category).sum() / per_category.sum())
+    return expert + grand - float((per_expert * expert).sum() / per_expert.sum()), category
