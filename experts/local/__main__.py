@@ -1,0 +1,48 @@
+"""`python -m experts.local fetch ...`: make models ready before anything is started."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from experts.local.errors import LocalError
+from experts.local.models import default_python, ensure_model, is_ready
+from experts.local.sources import SOURCES
+from experts.local.terminal import model_bars
+from experts.local.vllm import plan_servers
+from experts.registry import RegistryError, load_registry
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experts.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fetch = commands.add_parser(
+        "fetch", help="fetch, check and convert models; quick when they are there already"
+    )
+    fetch.add_argument("sources", nargs="*", metavar="MODEL", help=f"one of {', '.join(SOURCES)}")
+    fetch.add_argument("--registry", type=Path, metavar="FILE", help="every local model of this registry")
+    fetch.add_argument("--cache", type=Path, help="instead of COTERIE_CACHE or ~/.cache/coterie")
+    commands.add_parser("list", help="the shipped models, and which of them are ready")
+    options = parser.parse_args(arguments)
+    out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+    if options.command == "list":
+        for name in SOURCES:
+            out.print(f"{name}\t{'ready' if is_ready(name) else 'not fetched'}", highlight=False)
+        return 0
+    try:
+        sources = [*options.sources]
+        if options.registry:
+            sources += [plan.local.source for plan in plan_servers(load_registry(options.registry))]
+        with model_bars(err) as report:
+            for source in dict.fromkeys(sources):
+                ensure_model(source, cache=options.cache, python=default_python(), report=report)
+    except (LocalError, RegistryError) as error:
+        err.print(f"error: {error}", style="red", highlight=False, markup=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

