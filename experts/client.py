@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +243,7 @@ class ExpertClient:
         return self._session
 
 
-async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncIterator[bytes]:
+async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[bytes]:
     """The body's bytes as they come off the socket. Raises `ExpertUnavailable` when the connection breaks
     before the first of them, `ExpertBadReply` when it breaks later."""
     import aiohttp
