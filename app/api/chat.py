@@ -1,0 +1,182 @@
+"""/v1/chat/completions and /v1/route."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.body import body_schema, read_body
+from app.api.errors import api_error, error_response, place_of
+from app.api.json import JsonResponse
+from app.api.schemas import ChatBody
+from app.documents import decision_document, decision_headers
+from app.intake import Caller, routing_request
+from app.records import AnswerRecord
+from app.services import Services
+from app.sse import ends_stream, event_bytes, with_routing
+from experts.client import ReplyStream
+from experts.errors import ExpertError
+from routers.decision import Decision
+
+router = APIRouter()
+log = structlog.get_logger(__name__)
+
+CLIENT_CLOSED = 499
+"""What nginx notes for a client that went away; nobody receives it."""
+
+
+@router.post("/v1/chat/completions", openapi_extra=body_schema(ChatBody))
+async def chat_completions(request: Request) -> Response:
+    """Answer a chat with the expert that is best for it. OpenAI's request and response; the decision is
+    in `routing` of the body, of the first streamed event, and in `x-coterie-*` headers."""
+    started = time.perf_counter()
+    services: Services = request.app.state.services
+    body, document = await read_body(request, ChatBody)
+    decision = await _decide(services, request, body)
+    record = AnswerRecord(
+        decision,
+        request_id=request.state.request_id,
+        model=body.model or "",
+        stream=bool(body.stream),
+        api_key=request.state.api_key,
+        conversation=body.routing.conversation,
+        messages=document["messages"] if services.settings.store_prompts else None,
+        started=started,
+    )
+    services.begin(record)
+    forwarded = {name: value for name, value in document.items() if name != "routing"}
+    return Answer(services, record, forwarded)
+
+
+@router.post("/v1/route", openapi_extra=body_schema(ChatBody))
+async def route(request: Request) -> Response:
+    """The decision for a chat, without an answer. It is not stored: nobody was answered."""
+    services: Services = request.app.state.services
+    body, _ = await read_body(request, ChatBody)
+    decision = await _decide(services, request, body)
+    return JsonResponse(decision_document(decision), headers=decision_headers(decision))
+
+
+async def _decide(services: Services, request: Request, body: ChatBody) -> Decision:
+    options = body.routing
+    api_key: str | None = request.state.api_key
+    current = await services.conversations.current_expert(
+        api_key, options.conversation, options.previous_decision
+    )
+    routed = routing_request(
+        body,
+        services.desk.names,
+        Caller(api_key, dict(request.headers)),
+        request_id=f"dec_{uuid4().hex}",
+        current_expert=current,
+    )
+    return await services.desk.decide(routed)
+
+
+class Answer(Response):
+    """Asks the expert while it watches the client: one that goes away cancels the expert's work.
+
+    Nothing is sent before the expert's first byte, so that a failure until then still has its status.
+    """
+
+    def __init__(self, services: Services, record: AnswerRecord, body: dict[str, Any]) -> None:
+        super().__init__()
+        self._services = services
+        self._record = record
+        self._body = body
+        self._sent = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        work = asyncio.create_task(self._work(scope, receive, send))
+        leaving = asyncio.create_task(_client_left(receive))
+        try:
+            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            unfinished = not work.done()
+            for task in (work, leaving):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await leaving
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({work})
+            if unfinished:
+                await self._services.finish(
+                    self._record, "cancelled", CLIENT_CLOSED, error_code="client_closed_request"
+                )
+        if not work.cancelled():
+            work.result()
+
+    async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if self._record.stream:
+                await self._stream(send)
+            else:
+                await self._complete(scope, receive, send)
+        except ExpertError as error:
+            await self._fail(error, scope, receive, send)
+        except Exception as error:
+            log.error("unexpected_error", error=type(error).__name__, at=place_of(error))
+            await self._fail(error, scope, receive, send)
+
+    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = await self._services.answering.complete(self._record, self._body)
+        record = self._record
+        self._services.began_to_answer(record)
+        await self._services.finish(record, "ok", 200, usage=reply.body.get("usage"))
+        document = {**reply.body, "routing": decision_document(record.decision)}
+        response = JsonResponse(document, headers=decision_headers(record.decision))
+        self._sent = True
+        await response(scope, receive, send)
+
+    async def _stream(self, send: Send) -> None:
+        record = self._record
+        async with self._services.answering.stream(record, self._body) as stream:
+            decision = record.decision
+            first = with_routing(await anext(stream), decision_document(decision))
+            self._services.began_to_answer(record)
+            self._sent = True
+            await send(_stream_start(decision))
+            await self._pass_on(first, stream, send)
+            async for events in stream:
+                await self._pass_on(events, stream, send)
+        await self._services.finish(record, "ok", 200, usage=stream.usage)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pass_on(self, events: bytes, stream: ReplyStream, send: Send) -> None:
+        if ends_stream(events):
+            # A client stops reading at [DONE] and may ask for its decision at once: write it before.
+            await self._services.finish(self._record, "ok", 200, usage=stream.usage)
+        await send({"type": "http.response.body", "body": events, "more_body": True})
+
+    async def _fail(self, failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the error: as a status while nothing was sent, as a last event after that."""
+        error = api_error(failure)
+        status = 200 if self._sent else error.status
+        await self._services.finish(self._record, "error", status, error_code=error.code)
+        if self._sent:
+            await send({"type": "http.response.body", "body": event_bytes(error.body), "more_body": False})
+            return
+        error.headers |= decision_headers(self._record.decision)
+        await error_response(error)(scope, receive, send)
+
+
+def _stream_start(decision: Decision) -> dict[str, Any]:
+    headers = {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache",
+        "x-accel-buffering": "no",
+        **decision_headers(decision),
+    }
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": 200, "headers": raw}
+
+
+async def _client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,132 @@
+"""/v1/decisions and /v1/feedback: what was decided, and what people thought of it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api.body import body_schema, read_body
+from app.api.errors import ApiError
+from app.api.json import JsonResponse
+from app.api.schemas import FeedbackBody
+from app.documents import feedback_document, stored_document
+from app.services import Services
+from app.storage.models import FeedbackRow
+from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of
+
+router = APIRouter()
+
+READ_YOUR_WRITES_S = 2.0
+"""How long a read waits for rows that are still in the writer's queue."""
+
+Text = Annotated[str | None, Query(max_length=256)]
+
+
+@router.get("/v1/decisions")
+async def decisions(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Text = None,
+    expert: Text = None,
+    category: Text = None,
+    reason: Text = None,
+    status: Text = None,
+    model: Text = None,
+    conversation: Text = None,
+    request_id: Text = None,
+    api_key: Text = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Response:
+    """Decisions, newest first. `after` takes the `next_cursor` of the page before; the other parameters
+    filter by equality, `since` and `until` by time."""
+    services: Services = request.app.state.services
+    filters = Filters(
+        expert=expert,
+        category=category,
+        reason=reason,
+        status=status,
+        model=model,
+        conversation=conversation,
+        request_id=request_id,
+        api_key=api_key,
+        since=_utc(since),
+        until=_utc(until),
+    )
+    cursor = None if after is None else Cursor.decode(after)
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    async with services.database.session() as session:
+        rows, following = await decisions_page(session, filters, limit=limit, after=cursor)
+        feedback = await feedback_of(session, [row.id for row in rows])
+    return JsonResponse(
+        {
+            "object": "list",
+            "data": [stored_document(row, feedback[row.id]) for row in rows],
+            "has_more": following is not None,
+            "next_cursor": None if following is None else following.encode(),
+        }
+    )
+
+
+@router.get("/v1/decisions/{decision_id}")
+async def decision(request: Request, decision_id: str) -> Response:
+    """One decision; `status` is `running` while its answer is on the way."""
+    services: Services = request.app.state.services
+    record = services.in_flight.get(decision_id)
+    if record is not None:
+        row = record.row("running", 0)
+        return JsonResponse(stored_document(row) | {"http_status": None, "latency_ms": None})
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    async with services.database.session() as session:
+        found = await decision_by_id(session, decision_id)
+        if found is None:
+            raise _no_decision()
+        feedback = await feedback_of(session, [decision_id])
+    return JsonResponse(stored_document(found, feedback[decision_id]))
+
+
+@router.post("/v1/feedback", status_code=201, openapi_extra=body_schema(FeedbackBody))
+async def feedback(request: Request) -> Response:
+    """Rate the answer of a decision: `rating` -1, 0 or 1, or `score` 0..1, and a comment if there is one."""
+    services: Services = request.app.state.services
+    body, _ = await read_body(request, FeedbackBody)
+    if not await _exists(services, body.decision_id):
+        raise _no_decision()
+    row = FeedbackRow(
+        id=f"fb_{uuid4().hex}",
+        decision_id=body.decision_id,
+        created_at=datetime.now(UTC),
+        api_key=request.state.api_key,
+        rating=body.rating,
+        score=body.score,
+        comment=_storable(body.comment),
+    )
+    await services.recorder.submit(row)
+    return JsonResponse(feedback_document(row), 201)
+
+
+async def _exists(services: Services, decision_id: str) -> bool:
+    if decision_id in services.in_flight:
+        return True
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    async with services.database.session() as session:
+        return await decision_by_id(session, decision_id) is not None
+
+
+def _no_decision() -> ApiError:
+    return ApiError(404, "decision_not_found", "There is no decision with this id.", param="decision_id")
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def _storable(text: str | None) -> str | None:
+    """What every database takes: no NUL, no half surrogate pair."""
+    if text is None:
+        return None
+    cleaned: Any = text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return str(cleaned)

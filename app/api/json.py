@@ -1,0 +1,44 @@
+"""JSON in and out: strict about what comes in, safe about what goes out."""
+
+import json
+from typing import Any, NoReturn
+
+from starlette.responses import Response
+
+
+class BadJson(ValueError):
+    """The text is no JSON document that we take; the message holds a position, never the text."""
+
+
+def read_json(raw: bytes) -> Any:
+    """Parse a JSON document in UTF-8. Raises BadJson, also for NaN, Infinity and too deep nesting."""
+    try:
+        return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise BadJson("the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise BadJson(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise BadJson("the body is nested too deeply") from None
+    except BadJson:
+        raise
+    except ValueError:  # an integer with more digits than Python reads
+        raise BadJson("a number in the body is too long") from None
+
+
+def write_json(value: Any) -> bytes:
+    """Compact UTF-8. Half a surrogate pair, which JSON can say and UTF-8 cannot, becomes `?`."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadJson(f"{name} is not JSON")
+
+
+class JsonResponse(Response):
+    """A JSON answer."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return write_json(content)

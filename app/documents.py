@@ -1,0 +1,116 @@
+"""Decisions and experts as JSON documents: the same everywhere a client can see them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.storage.models import DecisionRow, FeedbackRow
+from routers.decision import Decision
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """The `routing` of an answer."""
+    return {
+        "id": decision.id,
+        "composition": decision.composition,
+        "classification": decision.classification.value,
+        "category": decision.category,
+        "probability": _rounded(decision.probability),
+        "runners_up": runners_up(decision),
+        "ood_score": _rounded(decision.ood_score),
+        "ranking": ranking(decision),
+        "expert": decision.expert,
+        "strategy": decision.strategy,
+        "reason": decision.reason.value,
+        "detail": decision.detail,
+        "spilled_from": decision.spilled_from,
+    }
+
+
+def runners_up(decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {"category": each.category, "probability": _rounded(each.probability)} for each in decision.runners_up
+    ]
+
+
+def ranking(decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {
+            "expert": choice.expert,
+            "utility": _rounded(choice.utility),
+            "correction": _rounded(choice.correction),
+            "value": _rounded(choice.value),
+            "active_params_b": choice.active_params_b,
+            "price": choice.price,
+            "excluded": choice.excluded,
+        }
+        for choice in decision.ranking
+    ]
+
+
+def stored_document(row: DecisionRow, feedback: Sequence[FeedbackRow] = ()) -> dict[str, Any]:
+    """A decision as /v1/decisions shows it: what the answer's `routing` said, and what became of it."""
+    document = {
+        "object": "decision",
+        "id": row.id,
+        "composition": row.composition,
+        "classification": row.classification,
+        "category": row.category,
+        "probability": row.probability,
+        "runners_up": row.runners_up,
+        "ood_score": row.ood_score,
+        "ranking": row.ranking,
+        "expert": row.expert,
+        "strategy": row.strategy,
+        "reason": row.reason,
+        "detail": row.detail,
+        "spilled_from": row.spilled_from,
+        "created_at": row.created_at.isoformat(),
+        "request_id": row.request_id,
+        "api_key": row.api_key,
+        "conversation": row.conversation,
+        "model": row.model,
+        "stream": row.stream,
+        "status": row.status,
+        "http_status": row.http_status,
+        "error_code": row.error_code,
+        "latency_ms": row.latency_ms,
+        "first_byte_ms": row.first_byte_ms,
+        "usage": row.usage,
+        "feedback": [feedback_document(each) for each in feedback],
+    }
+    if row.messages is not None:
+        document["messages"] = row.messages
+    return document
+
+
+def feedback_document(row: FeedbackRow) -> dict[str, Any]:
+    return {
+        "object": "feedback",
+        "id": row.id,
+        "decision_id": row.decision_id,
+        "created_at": row.created_at.isoformat(),
+        "api_key": row.api_key,
+        "rating": row.rating,
+        "score": row.score,
+        "comment": row.comment,
+    }
+
+
+def decision_headers(decision: Decision) -> dict[str, str]:
+    """The decision in `x-coterie-*` headers; header values are ASCII."""
+    values = {
+        "x-coterie-decision": decision.id,
+        "x-coterie-expert": decision.expert,
+        "x-coterie-category": decision.category or "",
+        "x-coterie-reason": decision.reason.value,
+    }
+    return {name: _ascii(value) for name, value in values.items()}
+
+
+def _ascii(value: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in value)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six digits: more is noise, and documents are read by people."""
+    return None if value is None else round(value, 6)

@@ -1,0 +1,76 @@
+"""`create_app`: the ASGI application, its routes on the services of one start."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Depends, FastAPI
+
+from app.api import catalogue, chat, decisions, probes
+from app.api.auth import check_api_key
+from app.api.body import body_components
+from app.api.errors import install_error_handlers
+from app.api.limits import BodyLimit
+from app.api.schemas import ChatBody, FeedbackBody
+from app.services import Services, open_services
+from app.settings import Settings
+from app.telemetry.scope import RequestScope
+
+if TYPE_CHECKING:
+    from routers.encoder import Encoder
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    services: Services | None = None,
+    encoder: "Encoder | None" = None,
+) -> FastAPI:
+    """The service as an ASGI app.
+
+    Everything it needs is opened when the app starts, as `settings` say, unless it is handed over open as
+    `services`. `encoder` replaces the settings' encoder.
+    """
+    settings = services.settings if services is not None else settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if services is not None:
+            yield
+            return
+        async with open_services(settings, encoder=encoder) as opened:
+            app.state.services = opened
+            yield
+
+    app = _App(title="Coterie", version=version(), lifespan=lifespan, redoc_url=None)
+    app.state.settings = settings
+    if services is not None:
+        app.state.services = services
+    guarded = [Depends(check_api_key)]
+    for part in (chat, catalogue, decisions):
+        app.include_router(part.router, dependencies=guarded)
+    app.include_router(probes.router)
+    install_error_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(RequestScope)
+    return app
+
+
+class _App(FastAPI):
+    """FastAPI with the bodies that we read ourselves in its OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= body_components(ChatBody, FeedbackBody)
+        return document
+
+
+def version() -> str:
+    """The installed version; a checkout that is not installed has none."""
+    try:
+        return metadata.version("coterie")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"

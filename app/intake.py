@@ -1,0 +1,141 @@
+"""From a chat request as clients send it to a request as the router reads it. Pure."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from app.api.errors import ApiError
+from app.api.schemas import ChatBody
+from experts.tokens import estimate_prompt_tokens
+from routers.request import Capability, Request, Turn
+
+ROUTED_MODEL = "coterie"
+CATEGORY_PREFIX = "coterie/"
+STRATEGIES = ("single",)
+
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
+"""Never among a request's attributes, so no rule, log or decision can hold them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a client may name: the registry's experts, the composition's own, its categories."""
+
+    experts: Collection[str]
+    composed: Collection[str]
+    categories: Collection[str]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every value of `model`."""
+        return (
+            ROUTED_MODEL,
+            *(f"{CATEGORY_PREFIX}{category}" for category in self.categories),
+            *self.experts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the label of the API key, and the headers (lower-case names)."""
+
+    api_key: str | None
+    headers: Mapping[str, str]
+
+
+def routing_request(
+    body: ChatBody, names: Names, caller: Caller, *, request_id: str, current_expert: str | None = None
+) -> Request:
+    """The router's view of `body`. Raises ApiError for a name that is not there."""
+    expert, category = pins(body, names)
+    options = body.routing
+    if options.strategy is not None and options.strategy not in STRATEGIES:
+        raise _unknown("strategy", options.strategy, STRATEGIES, "routing.strategy")
+    for name in options.exclude:
+        if name not in names.composed:
+            raise _unknown("expert", name, names.composed, "routing.exclude")
+    for name in options.boost:
+        if name not in names.composed:
+            raise _unknown("expert", name, names.composed, "routing.boost")
+    return Request(
+        id=request_id,
+        turns=tuple(Turn(message.role, clean_text(message.text)) for message in body.messages),
+        prompt_tokens=estimate_prompt_tokens(
+            [{"role": message.role, "content": message.content} for message in body.messages]
+        ),
+        output_tokens=body.max_completion_tokens or body.max_tokens or 0,
+        needs=needs(body),
+        pinned_expert=expert,
+        pinned_category=category,
+        exclude=frozenset(options.exclude),
+        boost=options.boost,
+        strategy=options.strategy,
+        current_expert=current_expert,
+        attributes=attributes(caller),
+    )
+
+
+def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:
+    """The expert or the category that `model` or `routing` names; `routing` says it in more detail."""
+    if body.model is None:
+        raise ApiError(
+            404,
+            "model_not_found",
+            f"Name a model: {ROUTED_MODEL!r} routes; also {_listed(names.models[1:])}.",
+            param="model",
+        )
+    if body.model not in names.models:
+        raise _unknown("model", body.model, names.models, "model", status=404)
+    if body.routing.expert is not None:
+        if body.routing.expert not in names.experts:
+            raise _unknown("expert", body.routing.expert, names.experts, "routing.expert")
+        return body.routing.expert, None
+    if body.routing.category is not None:
+        if body.routing.category not in names.categories:
+            raise _unknown("category", body.routing.category, names.categories, "routing.category")
+        return None, body.routing.category
+    if body.model == ROUTED_MODEL:
+        return None, None
+    if body.model in names.experts:
+        return body.model, None
+    return None, body.model.removeprefix(CATEGORY_PREFIX)
+
+
+def needs(body: ChatBody) -> frozenset[Capability]:
+    """What the request needs beyond plain chat."""
+    found = set()
+    if body.tools and body.tool_choice != "none":
+        found.add(Capability.TOOLS)
+    if any(part["type"] in {"image_url", "input_image", "image"} for m in body.messages for part in m.parts):
+        found.add(Capability.VISION)
+    if body.response_format and body.response_format.get("type") in {"json_schema", "json_object"}:
+        found.add(Capability.JSON_SCHEMA)
+    return frozenset(found)
+
+
+def attributes(caller: Caller) -> dict[str, str]:
+    """What operators' rules may match on."""
+    found = {name: value for name, value in caller.headers.items() if name not in SECRET_HEADERS}
+    if caller.api_key is not None:
+        found["api_key"] = caller.api_key
+    else:
+        # A header of that name must not pass for a key.
+        found.pop("api_key", None)
+    return found
+
+
+def clean_text(text: str) -> str:
+    """Text that can be encoded: JSON can hold half a surrogate pair, UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _unknown(kind: str, name: str, known: Collection[str], param: str, *, status: int = 400) -> ApiError:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {_listed(known)}."
+    code = "model_not_found" if status == 404 else "invalid_value"
+    return ApiError(status, code, f"The {kind} {name[:80]!r} does not exist. {hint}", param=param)
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = list(names)[:20]
+    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")

@@ -1,0 +1,89 @@
+"""One chat request from its decision to its end, and the row that is kept of it."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from app.documents import ranking, runners_up
+from app.storage.models import DecisionRow
+from routers.decision import Decision
+
+Status = Literal["ok", "error", "cancelled"]
+
+
+class AnswerRecord:
+    """Changes while the request is answered; `decision` is replaced when the request spills."""
+
+    def __init__(
+        self,
+        decision: Decision,
+        *,
+        request_id: str,
+        model: str,
+        stream: bool,
+        api_key: str | None,
+        conversation: str | None,
+        messages: list[Any] | None,
+        started: float,
+    ) -> None:
+        """`started` is on `time.perf_counter()`'s clock; `messages` None keeps no prompt."""
+        self.decision = decision
+        self.request_id = request_id
+        self.model = model
+        self.stream = stream
+        self.api_key = api_key
+        self.conversation = conversation
+        self.created_at = datetime.now(UTC)
+        self._messages = messages
+        self._started = started
+        self.first_byte_s: float | None = None
+        """Seconds from the request's arrival to the first byte of its answer."""
+        self.finished = False
+
+    @property
+    def seconds(self) -> float:
+        """Since the request's arrival."""
+        return time.perf_counter() - self._started
+
+    def first_byte(self) -> None:
+        """The expert has begun to answer."""
+        if self.first_byte_s is None:
+            self.first_byte_s = self.seconds
+
+    def row(
+        self, status: str, http_status: int, *, error_code: str | None = None, usage: Any = None
+    ) -> DecisionRow:
+        """The decision with what became of it."""
+        decision = self.decision
+        return DecisionRow(
+            id=decision.id,
+            created_at=self.created_at,
+            request_id=self.request_id,
+            api_key=self.api_key,
+            conversation=self.conversation,
+            model=self.model,
+            stream=self.stream,
+            composition=decision.composition,
+            classification=decision.classification.value,
+            category=decision.category,
+            probability=decision.probability,
+            runners_up=runners_up(decision),
+            ood_score=decision.ood_score,
+            ranking=ranking(decision),
+            expert=decision.expert,
+            strategy=decision.strategy,
+            reason=decision.reason.value,
+            detail=decision.detail,
+            spilled_from=decision.spilled_from,
+            status=status,
+            http_status=http_status,
+            error_code=error_code,
+            latency_ms=_milliseconds(self.seconds),
+            first_byte_ms=_milliseconds(self.first_byte_s),
+            usage=usage if isinstance(usage, dict) else None,
+            messages=self._messages,
+        )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

@@ -1,0 +1,96 @@
+"""One uvicorn server in this process: binds, serves, stops gracefully, and only then closes the services."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import structlog
+import uvicorn
+
+from app.factory import create_app
+from app.services import StartError, open_services
+from app.settings import Settings
+
+BACKLOG = 2048
+
+log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`: uvicorn would raise them again before the last decisions are written."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serve until SIGINT or SIGTERM: stop accepting, finish what is in flight within `stop_grace_s`,
+    write what is left. A second signal stops waiting. `on_ready` is told the URL.
+
+    Raises StartError with what to do when the service cannot start.
+    """
+    listener = bind(settings.host, settings.port)
+    with contextlib.closing(listener):
+        async with open_services(settings) as services:
+            config = uvicorn.Config(
+                create_app(services=services),
+                log_config=None,
+                access_log=False,
+                ws="none",
+                lifespan="off",
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=max(1, round(settings.stop_grace_s)),
+            )
+            server = _Server(config)
+            url = url_of(settings.host, listener.getsockname()[1])
+            async with _stopping_on_signals(server):
+                log.info("serving", url=url)
+                on_ready(url)
+                await server.serve(sockets=[listener])
+            log.info("stopping", rows_waiting=services.recorder.waiting)
+    log.info("stopped")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket's address, taken. Raises StartError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it or choose another --port"
+        ) from error
+    return listener
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server bound to `host`."""
+    if host in {"0.0.0.0", "::"}:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.asynccontextmanager
+async def _stopping_on_signals(server: uvicorn.Server) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for each in signals:
+        loop.add_signal_handler(each, stop)
+    try:
+        yield
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)

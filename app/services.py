@@ -1,0 +1,194 @@
+"""The composition root: everything one running service holds, built and taken down in one place."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.answering import Answering
+from app.conversations import Conversations
+from app.records import AnswerRecord, Status
+from app.routing import RoutingDesk, load_router
+from app.settings import Settings
+from app.storage.database import Database, DatabaseError, database_url
+from app.storage.recorder import Recorder
+from app.storage.schema import ensure
+from app.telemetry.metrics import Metrics
+from experts.client import ExpertClient
+from experts.health import HealthMonitor
+from experts.registry import Registry, RegistryError, load_registry
+
+if TYPE_CHECKING:
+    from routers.encoder import Encoder
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The service cannot start as configured; the message says what to do."""
+
+
+@dataclass(slots=True)
+class Services:
+    """What the API's routes work with."""
+
+    settings: Settings
+    metrics: Metrics
+    registry: Registry
+    desk: RoutingDesk
+    health: HealthMonitor
+    answering: Answering
+    database: Database
+    recorder: Recorder
+    conversations: Conversations
+    in_flight: dict[str, AnswerRecord] = field(default_factory=dict)
+    """Requests that are being answered, by decision id."""
+
+    def begin(self, record: AnswerRecord) -> None:
+        """A request has its decision."""
+        self.in_flight[record.decision.id] = record
+        self.metrics.in_flight.inc()
+
+    def began_to_answer(self, record: AnswerRecord) -> None:
+        """The first byte is there: this expert has the conversation now."""
+        record.first_byte()
+        decision = record.decision
+        self.conversations.remember(record.api_key, record.conversation, decision.id, decision.expert)
+        self.metrics.first_byte_seconds.labels(decision.expert).observe(record.first_byte_s or 0.0)
+
+    async def finish(
+        self,
+        record: AnswerRecord,
+        status: Status,
+        http_status: int,
+        *,
+        error_code: str | None = None,
+        usage: Any = None,
+    ) -> None:
+        """Note what became of a request, once; waits while the writer's queue is full."""
+        if record.finished:
+            return
+        record.finished = True
+        decision = record.decision
+        row = record.row(status, http_status, error_code=error_code, usage=usage)
+        self.metrics.answers.labels(
+            decision.expert, decision.category or "", decision.reason.value, status
+        ).inc()
+        self.metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
+        self._count_tokens(decision.expert, usage)
+        log.info(
+            "answered",
+            decision=decision.id,
+            expert=decision.expert,
+            category=decision.category,
+            reason=decision.reason.value,
+            spilled_from=decision.spilled_from,
+            status=status,
+            error_code=error_code,
+            ms=row.latency_ms,
+        )
+        try:
+            if status == "cancelled":
+                await self.recorder.submit_over_bound(row)
+            else:
+                await self.recorder.submit(row)
+        finally:
+            self.in_flight.pop(decision.id, None)
+            self.metrics.in_flight.dec()
+
+    def _count_tokens(self, expert: str, usage: Any) -> None:
+        if not isinstance(usage, dict):
+            return
+        for kind in ("prompt", "completion"):
+            count = usage.get(f"{kind}_tokens")
+            if isinstance(count, int) and count >= 0:
+                self.metrics.tokens.labels(expert, kind).inc(count)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, encoder: "Encoder | None" = None) -> AsyncIterator[Services]:
+    """Build everything `settings` name, and take it down again, the written decisions last.
+
+    `encoder` replaces the one of `settings`. Raises StartError with what to do.
+    """
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        with _explained(settings):
+            registry = load_registry(settings.experts)
+            router = await asyncio.to_thread(load_router, settings, registry, encoder)
+            database = Database(settings.database)
+        stack.push_async_callback(database.close)
+        with _explained(settings):
+            before, after = await ensure(database)
+        if before != after:
+            log.info("database_upgraded", database=database.shown, before=before, after=after)
+        recorder = Recorder(
+            database,
+            queue=settings.record_queue,
+            batch=settings.record_batch,
+            on_written=metrics.rows_written.inc,
+            on_dropped=metrics.rows_refused.inc,
+        )
+        recorder.start()
+        stack.push_async_callback(recorder.stop, settings.record_flush_s)
+        metrics.gauge("coterie_rows_waiting", "Rows that are not written yet.", lambda: recorder.waiting)
+        client = await stack.enter_async_context(ExpertClient())
+        health = HealthMonitor(registry, client)
+        await health.start()
+        stack.push_async_callback(health.stop)
+        desk = RoutingDesk(
+            router,
+            registry,
+            threads=settings.routing_threads,
+            queue=settings.routing_queue,
+            observe=metrics.routing_seconds.observe,
+        )
+        stack.callback(desk.close)
+        if settings.open_to_the_network:
+            log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
+        log.info(
+            "opened",
+            experts=list(registry.names),
+            composition=router.composition.digest,
+            database=database.shown,
+        )
+        yield Services(
+            settings=settings,
+            metrics=metrics,
+            registry=registry,
+            desk=desk,
+            health=health,
+            answering=Answering(registry, client, health, metrics, spill_tries=settings.spill_tries),
+            database=database,
+            recorder=recorder,
+            conversations=Conversations(database, settings.conversations),
+        )
+
+
+@contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    """Whatever stops a start, as a StartError that says what to do."""
+    from routers.composition import CompositionError
+    from routers.encoder import EncoderMissing
+
+    try:
+        yield
+    except (RegistryError, CompositionError, EncoderMissing, DatabaseError) as error:
+        raise StartError(str(error)) from error
+    except SQLAlchemyError as error:
+        # The driver's message may hold the password.
+        raise StartError(
+            f"the database {shown(settings)} does not answer ({type(error).__name__}): "
+            "check COTERIE_DATABASE_URL and that it runs"
+        ) from error
+    except OSError as error:
+        raise StartError(f"{error.filename or 'the database'}: {error.strerror or error}") from error
+
+
+def shown(settings: Settings) -> str:
+    """The database's URL without its password."""
+    return database_url(settings.database).render_as_string(hide_password=True)

@@ -1,0 +1,93 @@
+"""Prometheus metrics of one service. Its own registry, so that two services in one process do not meet."""
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Metrics:
+    """Every metric by name. Labels hold names of experts, categories and routes only."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.http_requests = Counter(
+            "coterie_http_requests",
+            "HTTP requests answered.",
+            ("route", "method", "status"),
+            registry=self.registry,
+        )
+        self.http_seconds = Histogram(
+            "coterie_http_request_seconds",
+            "From a request's arrival to the last byte of its answer.",
+            ("route",),
+            buckets=LONG_S,
+            registry=self.registry,
+        )
+        self.answers = Counter(
+            "coterie_answers",
+            "Chat requests that were routed, by what became of them.",
+            ("expert", "category", "reason", "status"),
+            registry=self.registry,
+        )
+        self.routing_seconds = Histogram(
+            "coterie_routing_seconds",
+            "Encoding and deciding, the wait for a routing thread included.",
+            buckets=SHORT_S,
+            registry=self.registry,
+        )
+        self.first_byte_seconds = Histogram(
+            "coterie_first_byte_seconds",
+            "From a chat request's arrival to the first byte of its answer.",
+            ("expert",),
+            buckets=LONG_S,
+            registry=self.registry,
+        )
+        self.answer_seconds = Histogram(
+            "coterie_answer_seconds",
+            "From a chat request's arrival to the end of its answer.",
+            ("expert",),
+            buckets=LONG_S,
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            "coterie_tokens",
+            "Tokens that experts reported, prompt and completion.",
+            ("expert", "kind"),
+            registry=self.registry,
+        )
+        self.spills = Counter(
+            "coterie_spills",
+            "Requests that left an unavailable expert for another one.",
+            ("from_expert", "to_expert"),
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "coterie_answers_in_flight", "Chat requests being answered.", registry=self.registry
+        )
+        self.rows_written = Counter(
+            "coterie_rows_written", "Decisions and feedback written.", registry=self.registry
+        )
+        self.rows_refused = Counter(
+            "coterie_rows_refused", "Rows that the database would not take.", registry=self.registry
+        )
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when somebody looks."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
