@@ -108,8 +108,10 @@ class Supervisor:
     ) -> None:
         self.limits = limits or Limits()
         self.logs = logs.absolute()
+        self._on_change = on_change
+        self._changed = asyncio.Event()
         self._keepers = {
-            server.name: _Keeper(server, self.logs, self.limits, on_change) for server in servers
+            server.name: _Keeper(server, self.logs, self.limits, self._tell) for server in servers
         }
 
     @property
@@ -132,6 +134,13 @@ class Supervisor:
             await self.stop()
             raise
 
+    async def until(self, name: str, holds: Callable[[Status], bool]) -> Status:
+        """Wait until the status of the server `name` satisfies `holds`."""
+        while not holds(status := self.statuses[name]):
+            self._changed.clear()
+            await self._changed.wait()
+        return status
+
     async def failed(self) -> ServerError:
         """Wait until a server has failed for good, and return why. The others go on."""
         waiting = [keeper.failure for keeper in self._keepers.values()]
@@ -143,6 +152,10 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop all, politely and then not; returns when no process is left. May be called twice."""
         await asyncio.gather(*(keeper.end() for keeper in self._keepers.values()))
+
+    def _tell(self, status: Status) -> None:
+        self._changed.set()
+        self._on_change(status)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -223,11 +236,11 @@ class _Keeper:
         process = await self._launch()
         exited = asyncio.create_task(process.wait())
         try:
-            await self._until_ready(exited)
-            self._become(State.READY)
-            if not self.ready.done():
-                self.ready.set_result(None)
-            await self._watch(exited)
+            if await self._becomes_ready(exited):
+                self._become(State.READY)
+                if not self.ready.done():
+                    self.ready.set_result(None)
+                await self._watch(exited)
         finally:
             exited.cancel()
         raise explain(
@@ -255,11 +268,12 @@ class _Keeper:
         self._become(self.status.state, pid=process.pid)
         return process
 
-    async def _until_ready(self, exited: "asyncio.Task[int]") -> None:
+    async def _becomes_ready(self, exited: "asyncio.Task[int]") -> bool:
+        """Whether it takes requests; False when it has ended instead."""
         deadline = time.monotonic() + self.limits.ready_s
         while not exited.done():
             if await self._healthy():
-                return
+                return True
             if time.monotonic() > deadline:
                 raise ServerError(
                     self.server.name,
@@ -267,6 +281,7 @@ class _Keeper:
                     f"not ready after {self.limits.ready_s:g} s; its log: {self.log}",
                 )
             await asyncio.wait([exited], timeout=self.limits.poll_s)
+        return False
 
     async def _watch(self, exited: "asyncio.Task[int]") -> None:
         """Return when the process has ended; raise when it no longer answers."""
