@@ -191,6 +191,7 @@ def _download_wheel(requirement: str, wheel: Path) -> None:
     )
     found = sorted(arriving.glob("*.whl"))
     if result.returncode != 0 or len(found) != 1:
+        shutil.rmtree(arriving, ignore_errors=True)
         lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR:")]
         why = (lines or result.stderr.splitlines() or ["pip said nothing"])[-1]
         raise FetchFailed(
