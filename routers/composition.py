@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from routers import features
 from routers.classifiers import CLASSIFIERS, Classifier
 from routers.novelty import Novelty
 from routers.policy import Policy
@@ -165,6 +166,8 @@ def load_composition(folder: Path) -> Composition:
             raise CompositionError(
                 f"{folder}: format {manifest['format']}, this version reads {FORMAT}: fit it again"
             )
+        if manifest["features"] != features.FORMAT:
+            raise CompositionError(f"{folder}: fitted on features of another version: fit it again")
         for name, digest in manifest["files"].items():
             if Path(name).name != name or _digest(folder / name) != digest:
                 raise CompositionError(
@@ -222,6 +225,7 @@ def _manifest(composition: Composition, files: Mapping[str, str]) -> dict[str, A
     return {
         "format": FORMAT,
         "encoder": {"name": composition.encoder, "revision": composition.encoder_revision},
+        "features": features.FORMAT,
         "classifier": {"name": composition.classifier_name, "temperature": composition.temperature},
         "categories": list(composition.categories),
         "experts": cards,

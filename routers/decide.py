@@ -53,7 +53,7 @@ class _Stage1:
 def decide(request: Request, composition: Composition, policy: Policy) -> Decision:
     """Choose the expert for `request`.
 
-    The same arguments give the same decision. `request.embedding` must be set unless an expert or a
+    The same arguments give the same decision. `request.features` must be set unless an expert or a
     category is pinned or a rule decides. Raises UnknownName for a pin that the composition does not
     have and NoExpertFits when no expert may answer.
     """
@@ -134,9 +134,9 @@ def _given(composition: Composition, category: str | None) -> _Stage1:
 
 
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
-    if request.embedding is None:
-        raise ValueError("a request that is to be classified needs its embedding")
-    rows = request.embedding[None, :]
+    if request.features is None:
+        raise ValueError("a request that is to be classified needs its features")
+    rows = request.features[None, :]
     posterior = softmax(composition.classifier.logits(rows), composition.temperature)[0]
     ood_score = float(composition.novelty.scores(rows)[0])
     order = np.argsort(-posterior, kind="stable")

@@ -18,7 +18,8 @@ import numpy as np
 from routers.request import Matrix, Vector
 
 ENCODER_NAME = "all-MiniLM-L6-v2"
-FORMAT = 1
+DIMENSION = 384
+FORMAT = 2
 """Of the exported files and of the windowing: a change makes other vectors."""
 
 WHOLE_TOKENS = 256

@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from routers.encoder import ENCODER_NAME, FORMAT, default_encoder_folder
+from routers.encoder import DIMENSION, ENCODER_NAME, FORMAT, default_encoder_folder
 
 
 def export_encoder(folder: Path, source: Path | None = None) -> Path:
@@ -36,7 +36,7 @@ def export_encoder(folder: Path, source: Path | None = None) -> Path:
         _export_float32(source, made / "float32.onnx")
         _quantize(made / "float32.onnx", made / "int8.onnx")
         shutil.copyfile(source / "tokenizer.json", made / "tokenizer.json")
-        card = {"name": ENCODER_NAME, "revision": revision, "format": FORMAT, "dimension": 384}
+        card = {"name": ENCODER_NAME, "revision": revision, "format": FORMAT, "dimension": DIMENSION}
         (made / "encoder.json").write_text(json.dumps(card, indent=2) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
@@ -106,7 +106,8 @@ def _quantize(source: Path, target: Path) -> None:
 
     logging.disable(logging.WARNING)  # it recommends a pre-processing step meant for static ranges
     try:
-        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8)
+        # A scale per output channel: one for a whole matrix costs 4 % of cosine, and is no faster.
+        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
     finally:
         logging.disable(logging.NOTSET)
 

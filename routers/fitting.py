@@ -41,11 +41,11 @@ class FitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Prompts with their categories and embeddings (prompts, dimension)."""
+    """Prompts with their categories and features (prompts, features)."""
 
     prompts: tuple[str, ...]
     categories: tuple[str, ...]
-    embeddings: Matrix
+    features: Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,9 @@ def fit_composition(
     _check(labelled, table, categories)
     labels = np.asarray([index[name] for name in labelled.categories], dtype=np.int64)
     name, temperature, held_out, losses = _choose_classifier(
-        labelled.embeddings, labels, len(categories), options
+        labelled.features, labels, len(categories), options
     )
-    prototypes = fit_prototypes(labelled.embeddings, options.seed)
+    prototypes = fit_prototypes(labelled.features, options.seed)
     novelty = Novelty(prototypes, fit_quantiles(held_out.novelty))
     utilities = estimate_utilities(
         table.scores, np.asarray([index[each] for each in table.categories]), len(categories)
@@ -116,7 +116,7 @@ def fit_composition(
         categories=categories,
         experts=experts,
         classifier_name=name,
-        classifier=_fit_classifier(name, labelled.embeddings, labels, len(categories)),
+        classifier=_fit_classifier(name, labelled.features, labels, len(categories)),
         temperature=temperature,
         novelty=novelty,
         utilities=utilities.by_category,
@@ -143,13 +143,13 @@ def _check(labelled: Labelled, table: OutcomeTable, categories: Sequence[str]) -
 
 
 def _fit_classifier(
-    name: str, embeddings: Matrix, labels: npt.NDArray[np.int64], categories: int
+    name: str, features: Matrix, labels: npt.NDArray[np.int64], categories: int
 ) -> Classifier:
-    return CLASSIFIERS[name].fit(embeddings, labels, categories)
+    return CLASSIFIERS[name].fit(features, labels, categories)
 
 
 def _choose_classifier(
-    embeddings: Matrix, labels: npt.NDArray[np.int64], categories: int, options: FitOptions
+    features: Matrix, labels: npt.NDArray[np.int64], categories: int, options: FitOptions
 ) -> tuple[str, float, HeldOut, dict[str, float]]:
     """The classifier of least held-out log-loss after calibration, with its held-out predictions."""
     from sklearn.model_selection import StratifiedKFold
@@ -158,18 +158,18 @@ def _choose_classifier(
     unknown = [name for name in names if name not in CLASSIFIERS]
     if unknown:
         raise FitError(f"no classifier {unknown[0]!r}: choose auto, {', '.join(CLASSIFIERS)}")
-    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=options.seed).split(embeddings, labels))
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=options.seed).split(features, labels))
     novelty = np.zeros(len(labels), dtype=np.float32)
     for fit, held in folds:
-        seen = Novelty(fit_prototypes(embeddings[fit], options.seed), np.zeros(2, dtype=np.float32))
-        novelty[held] = seen.distances(embeddings[held])
+        seen = Novelty(fit_prototypes(features[fit], options.seed), np.zeros(2, dtype=np.float32))
+        novelty[held] = seen.distances(features[held])
     best: tuple[str, float, HeldOut] | None = None
     losses: dict[str, float] = {}
     for name in names:
         logits = np.zeros((len(labels), categories), dtype=np.float32)
         for fit, held in folds:
-            logits[held] = _fit_classifier(name, embeddings[fit], labels[fit], categories).logits(
-                embeddings[held]
+            logits[held] = _fit_classifier(name, features[fit], labels[fit], categories).logits(
+                features[held]
             )
         temperature = fit_temperature(logits, labels)
         held_out = HeldOut(softmax(logits, temperature), labels, novelty)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from routers.encoder import DIMENSION
 from routers.request import Matrix, Vector
 
 PROTOTYPES = 256
@@ -21,22 +22,24 @@ class Novelty:
     prototypes: Matrix
     quantiles: Vector
 
-    def distances(self, embeddings: Matrix) -> Vector:
+    def distances(self, features: Matrix) -> Vector:
         """1 - cosine to the nearest prototype, shape (rows,)."""
+        embeddings = features[:, : self.prototypes.shape[1]]
         nearest: Vector = 1 - (embeddings @ self.prototypes.T).max(axis=1)
         return nearest
 
-    def scores(self, embeddings: Matrix) -> Vector:
+    def scores(self, features: Matrix) -> Vector:
         """0 (near)..1 (far), shape (rows,)."""
         levels = np.linspace(0, 1, len(self.quantiles), dtype=np.float32)
-        scores: Vector = np.interp(self.distances(embeddings), self.quantiles, levels).astype(np.float32)
+        scores: Vector = np.interp(self.distances(features), self.quantiles, levels).astype(np.float32)
         return scores
 
 
-def fit_prototypes(embeddings: Matrix, seed: int = 0) -> Matrix:
-    """At most PROTOTYPES unit vectors that cover `embeddings` (one for every third prompt at most)."""
+def fit_prototypes(features: Matrix, seed: int = 0, dimension: int = DIMENSION) -> Matrix:
+    """At most PROTOTYPES unit vectors that cover the embeddings in `features`, one per three prompts."""
     from sklearn.cluster import KMeans
 
+    embeddings = features[:, :dimension]
     count = max(1, min(PROTOTYPES, len(embeddings) // 3))
     centres = KMeans(count, n_init=1, random_state=seed).fit(embeddings).cluster_centers_
     prototypes: Matrix = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)

@@ -37,14 +37,14 @@ class Turn:
 class Request:
     """Everything about one request that may change its decision.
 
-    `prompt_tokens` and `output_tokens` are estimates (see `experts.tokens`); `embedding` is the
-    encoder's vector of `routing_text` and may be absent when nothing has to be classified.
+    `prompt_tokens` and `output_tokens` are estimates (see `experts.tokens`); `features` are those
+    of `routing_text` (`routers.features`) and may be absent when nothing has to be classified.
     `attributes` holds what operators' rules match on: lower-case header names, `api_key` labels.
     """
 
     id: str
     turns: tuple[Turn, ...]
-    embedding: Vector | None = None
+    features: Vector | None = None
     prompt_tokens: int = 0
     output_tokens: int = 0
     needs: frozenset[Capability] = frozenset()

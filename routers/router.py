@@ -7,6 +7,7 @@ from routers.conversation import routing_text
 from routers.decide import decide
 from routers.decision import Decision
 from routers.encoder import Encoder
+from routers.features import features_of
 from routers.policy import Policy
 from routers.request import Request
 
@@ -32,7 +33,7 @@ class Router:
         """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread."""
         policy = self.policy or self.composition.policy
         pinned = request.pinned_expert is not None or request.pinned_category is not None
-        if request.embedding is None and not pinned:
+        if request.features is None and not pinned:
             text = routing_text(request.turns, policy.recent_turns)
-            request = replace(request, embedding=self.encoder.encode([text])[0])
+            request = replace(request, features=features_of(self.encoder, [text])[0])
         return decide(request, self.composition, policy)

@@ -1,4 +1,6 @@
-"""Stage 1: from an embedding to a score per category. Three classifiers behind one protocol.
+"""Stage 1: from features to a score per category. Three classifiers behind one protocol.
+
+Features are rows of `routers.features`: the embedding first, the lexical part after it.
 
 Scores are logits; `routers.calibration` turns them into probabilities.
 """
@@ -16,7 +18,7 @@ from routers.request import Matrix
 class Classifier(Protocol):
     """A fitted category classifier over `n` categories, indexed 0..n-1."""
 
-    def logits(self, embeddings: Matrix) -> Matrix:
+    def logits(self, features: Matrix) -> Matrix:
         """Uncalibrated log-scores, shape (rows, categories)."""
         ...
 

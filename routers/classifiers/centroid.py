@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from routers.encoder import DIMENSION
 from routers.request import Matrix
 
 
@@ -23,8 +24,11 @@ class CentroidClassifier:
     scales: Matrix
 
     @classmethod
-    def fit(cls, embeddings: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Self:
-        """Every category 0..categories-1 must occur in `labels`."""
+    def fit(
+        cls, features: Matrix, labels: npt.NDArray[np.int64], categories: int, dimension: int = DIMENSION
+    ) -> Self:
+        """Every category 0..categories-1 must occur in `labels`; `dimension` is the embedding's."""
+        embeddings = features[:, :dimension]
         centroids = np.stack([embeddings[labels == each].mean(axis=0) for each in range(categories)])
         own = np.linalg.norm(embeddings - centroids[labels], axis=1)
         pooled = own.mean()
@@ -39,8 +43,9 @@ class CentroidClassifier:
     def load(cls, arrays: Mapping[str, Matrix], folder: Path) -> Self:
         return cls(arrays["centroids"], arrays["scales"])
 
-    def logits(self, embeddings: Matrix) -> Matrix:
+    def logits(self, features: Matrix) -> Matrix:
         """Shape (rows, categories)."""
+        embeddings = features[:, : self.centroids.shape[1]]
         squares = (embeddings**2).sum(axis=1, keepdims=True) + (self.centroids**2).sum(axis=1)
         distances = np.sqrt(np.maximum(squares - 2 * embeddings @ self.centroids.T, 0))
         logits: Matrix = -distances / self.scales - np.log(self.scales)

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from routers.encoder import DIMENSION
 from routers.request import Matrix
 
 NEIGHBOURS = 20
@@ -33,10 +34,13 @@ class KnnClassifier:
     categories: int
 
     @classmethod
-    def fit(cls, embeddings: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Self:
+    def fit(
+        cls, features: Matrix, labels: npt.NDArray[np.int64], categories: int, dimension: int = DIMENSION
+    ) -> Self:
+        """Every category 0..categories-1 must occur in `labels`; `dimension` is the embedding's."""
         import faiss
 
-        dimension = embeddings.shape[1]
+        embeddings = features[:, :dimension]
         index: Any = faiss.IndexFlatIP(dimension)
         if len(embeddings) > EXACT_UP_TO:
             index = faiss.IndexHNSWFlat(dimension, 16, faiss.METRIC_INNER_PRODUCT)
@@ -53,8 +57,9 @@ class KnnClassifier:
         labels = arrays["labels"].astype(np.int64)
         return cls(index, labels, int(arrays["categories"][0]))
 
-    def logits(self, embeddings: Matrix) -> Matrix:
+    def logits(self, features: Matrix) -> Matrix:
         """Log of smoothed votes, shape (rows, categories)."""
+        embeddings = features[:, : self.index.d]
         count = min(NEIGHBOURS, len(self.labels))
         similarity, found = self.index.search(np.ascontiguousarray(embeddings, dtype=np.float32), count)
         votes = np.exp(SHARPNESS * (similarity - similarity[:, :1])) * (found >= 0)
