@@ -59,7 +59,7 @@ def routing_request(
             raise _unknown("expert", name, names.composed, "routing.boost")
     return Request(
         id=request_id,
-        turns=tuple(Turn(message.role, clean_text(message.text)) for message in body.messages),
+        turns=tuple(Turn(message.role, message.text) for message in body.messages),
         prompt_tokens=estimate_prompt_tokens(
             [{"role": message.role, "content": message.content} for message in body.messages]
         ),
@@ -122,11 +122,6 @@ def attributes(caller: Caller) -> dict[str, str]:
         # A header of that name must not pass for a key.
         found.pop("api_key", None)
     return found
-
-
-def clean_text(text: str) -> str:
-    """Text that can be encoded: JSON can hold half a surrogate pair, UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _unknown(kind: str, name: str, known: Collection[str], param: str, *, status: int = 400) -> ApiError:

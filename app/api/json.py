@@ -1,9 +1,13 @@
 """JSON in and out: strict about what comes in, safe about what goes out."""
 
 import json
+import re
 from typing import Any, NoReturn
 
 from starlette.responses import Response
+
+HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escaped surrogate; most are whole pairs, and mending leaves those alone."""
 
 
 class BadJson(ValueError):
@@ -11,9 +15,13 @@ class BadJson(ValueError):
 
 
 def read_json(raw: bytes) -> Any:
-    """Parse a JSON document in UTF-8. Raises BadJson, also for NaN, Infinity and too deep nesting."""
+    """Parse a JSON document in UTF-8. Raises BadJson, also for NaN, Infinity and too deep nesting.
+
+    Half a surrogate pair, which JSON can say and no text can hold, becomes U+FFFD: experts fail on it.
+    """
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        return _mended(document) if HALF_PAIR.search(raw) else document
     except UnicodeDecodeError:
         raise BadJson("the body is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -27,8 +35,18 @@ def read_json(raw: bytes) -> Any:
 
 
 def write_json(value: Any) -> bytes:
-    """Compact UTF-8. Half a surrogate pair, which JSON can say and UTF-8 cannot, becomes `?`."""
+    """Compact UTF-8. Half a surrogate pair from elsewhere becomes `?`."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mended(each) for each in value]
+    if isinstance(value, dict):
+        return {_mended(name): _mended(each) for name, each in value.items()}
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,0 +1,206 @@
+"""A small world for the service: three fake experts, a hand-made composition, an encoder of a few words."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+import yaml
+from openai import AsyncOpenAI
+
+from app.factory import create_app
+from app.server import bind, url_of
+from app.services import Services, open_services
+from app.settings import Settings
+from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
+from routers.classifiers import CentroidClassifier
+from routers.composition import Composition, ExpertCard, save_composition
+from routers.novelty import Novelty
+from routers.policy import Policy
+from routers.request import Matrix
+
+CATEGORIES = ("coding", "smalltalk")
+VOCABULARY = (("python", "function", "code", "bug"), ("hello", "hi", "thanks", "weather"))
+"""Words of each category; a text without any is like nothing the world has seen."""
+DIMENSION = 4
+
+CODE = "Write a python function that reverses a list."
+TALK = "hello there, lovely weather today"
+UNCLEAR = "zzz qqq"
+
+EXPERTS: Mapping[str, Mapping[str, Any]] = {
+    "coder": {"params_b": 7, "context_length": 4000, "capabilities": ["tools", "json_schema"]},
+    "talker": {"params_b": 1, "context_length": 1000},
+    "backup": {"params_b": 3, "context_length": 2000},
+}
+UTILITIES = ((0.8, 0.3, 0.5), (0.4, 0.8, 0.5))
+"""By category, experts across: coder codes, talker talks, backup is second at both."""
+
+
+class WordEncoder:
+    """Counts known words: good enough to route by, and nothing to install."""
+
+    name = "words"
+    revision = "1"
+    dimension = DIMENSION
+
+    def encode(self, texts: Sequence[str]) -> Matrix:
+        rows = np.zeros((len(texts), DIMENSION), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            words = text.lower().replace(".", " ").replace(",", " ").split()
+            for axis, known in enumerate(VOCABULARY):
+                row[axis] = sum(word in known for word in words)
+            if not row.any():
+                row[DIMENSION - 1] = 1
+            row /= np.linalg.norm(row)
+        return rows
+
+
+def small_composition(folder: Path) -> Path:
+    """Write the world's composition to `folder`."""
+    centroids = np.eye(len(CATEGORIES), DIMENSION, dtype=np.float32)
+    utilities = np.asarray(UTILITIES, dtype=np.float32)
+    cards = [
+        ExpertCard(name, float(facts["params_b"]), float(facts["params_b"]))
+        for name, facts in EXPERTS.items()
+    ]
+    composition = Composition(
+        digest="",
+        categories=CATEGORIES,
+        experts=tuple(cards),
+        classifier_name="centroid",
+        classifier=CentroidClassifier(centroids, np.full((1, len(CATEGORIES)), 0.3, dtype=np.float32)),
+        temperature=1.0,
+        novelty=Novelty(centroids, np.linspace(0, 1, 101, dtype=np.float32)),
+        utilities=utilities,
+        errors=np.full_like(utilities, 0.05),
+        counts=np.full_like(utilities, 20),
+        global_utilities=utilities.mean(axis=0),
+        policy=Policy(generalist="backup", threshold=0.6),
+        encoder=WordEncoder.name,
+        encoder_revision=WordEncoder.revision,
+    )
+    save_composition(composition, folder)
+    return folder
+
+
+def write_registry(path: Path, endpoints: Mapping[str, str], **fields: Any) -> Path:
+    """A registry of the world's experts at `endpoints`; `fields` are added to each."""
+    entries = [
+        {
+            "name": name,
+            "endpoint": endpoints[name],
+            "model": name,
+            "timeouts": {"connect_s": 2, "first_byte_s": 2, "idle_s": 0.5, "total_s": 20},
+            **facts,
+            **fields,
+        }
+        for name, facts in EXPERTS.items()
+    ]
+    path.write_text(yaml.safe_dump({"experts": entries}))
+    return path
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running service, as its clients and its operator see it."""
+
+    url: str
+    http: httpx.AsyncClient
+    services: Services
+    fakes: Mapping[str, RunningFake]
+
+    def openai(self, **options: Any) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **options)
+
+    async def chat(self, text: str = TALK, **fields: Any) -> httpx.Response:
+        body = {"model": "coterie", "messages": [{"role": "user", "content": text}], **fields}
+        return await self.http.post("/v1/chat/completions", json=body)
+
+    async def decision(self, decision_id: str) -> dict[str, Any]:
+        response = await self.http.get(f"/v1/decisions/{decision_id}")
+        assert response.status_code == 200, response.text
+        document: dict[str, Any] = response.json()
+        return document
+
+
+@dataclass
+class World:
+    """Fake experts and a composition in a folder; `serve` starts services over them."""
+
+    folder: Path
+    fakes: Mapping[str, RunningFake]
+    database_url: str | None = None
+    endpoints: dict[str, str] = field(default_factory=dict)
+
+    def settings(self, **changes: Any) -> Settings:
+        endpoints = {name: fake.endpoint for name, fake in self.fakes.items()} | self.endpoints
+        registry = write_registry(
+            self.folder / "experts.yaml", endpoints, **changes.pop("expert_fields", {})
+        )
+        return Settings(
+            experts=registry,
+            composition=self.folder / "composition",
+            data=self.folder / "var",
+            **{"port": 0, "database_url": self.database_url, **changes},
+        )
+
+    @asynccontextmanager
+    async def serve(self, **changes: Any) -> AsyncIterator[Api]:
+        """A service on a free port, in this event loop, over real sockets."""
+        settings = self.settings(**changes)
+        listener = bind(settings.host, settings.port)
+        async with open_services(settings, encoder=WordEncoder()) as services:
+            await services.health.check()
+            config = uvicorn.Config(
+                create_app(services=services),
+                log_config=None,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=2,
+            )
+            server = _Server(config)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            url = url_of(settings.host, listener.getsockname()[1])
+            try:
+                async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+                    yield Api(url, http, services, self.fakes)
+            finally:
+                server.should_exit = True
+                await serving
+                listener.close()
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def small_world(
+    folder: Path,
+    behaviours: Mapping[str, Behaviour | Chooser] | None = None,
+    database_url: str | None = None,
+) -> Iterator[World]:
+    """The world in `folder`, its fake experts running."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small_composition(folder / "composition")
+    with ExitStack() as stack:
+        fakes = {
+            name: stack.enter_context(run_fake_expert((behaviours or {}).get(name), name=name))
+            for name in EXPERTS
+        }
+        yield World(folder, fakes, database_url)
+
+
+def events_of(text: str) -> list[Any]:
+    """The JSON of each event of a stream, `[DONE]` as text."""
+    data = [line[len("data: ") :] for line in text.splitlines() if line.startswith("data: ")]
+    return [each if each == "[DONE]" else json.loads(each) for each in data]
