@@ -1,0 +1,116 @@
+"""Real vLLM with a real model: what the fakes stand for everywhere else."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from experts.client import ExpertClient
+from experts.errors import ContextTooLong
+from experts.local.supervisor import State
+from tests.e2e.conftest import RunningExperts, alive
+
+pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client() -> AsyncIterator[ExpertClient]:
+    async with ExpertClient() as client:
+        yield client
+
+
+def ask(text: str, **fields: object) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 24, **fields}
+
+
+async def test_an_expert_answers(running_experts: RunningExperts, client: ExpertClient) -> None:
+    reply = await client.complete(
+        running_experts.registry.get("smollm2"), ask("What is the capital of France?")
+    )
+    assert reply.status == 200
+    assert "Paris" in reply.body["choices"][0]["message"]["content"]
+    assert reply.body["model"] == "SmolLM2-135M-Instruct"
+    assert 0 < reply.body["usage"]["completion_tokens"] <= 24
+
+
+async def test_an_expert_streams_events_as_they_come(
+    running_experts: RunningExperts, client: ExpertClient
+) -> None:
+    expert = running_experts.registry.get("smollm2")
+    async with client.stream(expert, ask("Count from one to ten.")) as stream:
+        pieces = [chunk async for chunk in stream]
+    events = [
+        line.removeprefix("data: ")
+        for line in b"".join(pieces).decode().splitlines()
+        if line.startswith("data:")
+    ]
+    assert len(pieces) > 3
+    assert events[-1] == "[DONE]"
+    text = "".join(
+        choice["delta"].get("content") or ""
+        for event in events[:-1]
+        for choice in json.loads(event)["choices"]
+    )
+    assert text.strip()
+
+
+async def test_a_prompt_expert_answers_over_the_same_server(
+    running_experts: RunningExperts, client: ExpertClient
+) -> None:
+    base, friend = (running_experts.registry.get(name) for name in ("smollm2", "smollm2-friend"))
+    assert friend.endpoint == base.endpoint
+    plain = await client.complete(base, ask("Good morning!"))
+    warm = await client.complete(friend, ask("Good morning!"))
+    assert warm.body["choices"][0]["message"]["content"]
+    # Its system prompt replaces the model's own, so the prompt's length differs.
+    assert warm.body["usage"]["prompt_tokens"] != plain.body["usage"]["prompt_tokens"]
+
+
+async def test_log_probabilities_and_json_schemas_pass_through(
+    running_experts: RunningExperts, client: ExpertClient
+) -> None:
+    schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+    body = ask(
+        "Name a colour as JSON.",
+        logprobs=True,
+        response_format={"type": "json_schema", "json_schema": {"name": "colour", "schema": schema}},
+    )
+    reply = await client.complete(running_experts.registry.get("smollm2"), body)
+    choice = reply.body["choices"][0]
+    assert json.loads(choice["message"]["content"])["colour"] in {"red", "blue"}
+    assert all(token["logprob"] <= 0 for token in choice["logprobs"]["content"])
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_as_such(
+    running_experts: RunningExperts, client: ExpertClient
+) -> None:
+    with pytest.raises(ContextTooLong):
+        await client.complete(running_experts.registry.get("smollm2"), ask("word " * 4000))
+
+
+async def test_a_killed_server_is_restarted_and_answers_again(
+    running_experts: RunningExperts, client: ExpertClient
+) -> None:
+    supervisor, name = running_experts.supervisor, running_experts.server
+    tether = supervisor.statuses[name].pid
+    before = running_experts.processes()
+    assert len(before) > 2  # an engine beside the API server, or the kill below proves little
+    (api_server,) = (pid for pid in before if pid != tether and _parent(pid) == tether)
+    os.kill(api_server, signal.SIGKILL)
+    async with asyncio.timeout(180):
+        status = await supervisor.until(
+            name, lambda status: status.state is State.READY and status.restarts > 0
+        )
+    assert "signal 9" in status.detail
+    assert not any(alive(pid) for pid in before)
+    reply = await client.complete(running_experts.registry.get("smollm2"), ask("Hello!"))
+    assert reply.status == 200
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
