@@ -78,12 +78,12 @@ _SAID = re.compile(
     rf"[\s*_$(\[\"'=:€£]{{0,12}}({_NUMBER}{_EXPONENT})",
     re.IGNORECASE,
 )
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
+_UNITS = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen twenty
+"""
 _TENS = {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_WORD_VALUES = {word: value for value, word in enumerate(_UNITS)} | _TENS
+_WORD_VALUES = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
 
 
 def _value(token: str) -> float | None:
@@ -237,7 +237,7 @@ def bare(reply: str) -> str:
 
 
 def count_words(reply: str) -> int:
-    """Words set apart by white space that hold a letter or digit; each character of unspaced scripts is one."""
+    """Pieces between white space that hold a letter or digit; each character of an unspaced script is one."""
     return len(_WORDS.findall(normalise(reply)))
 
 

@@ -101,11 +101,11 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-_ABBREVIATIONS = (
-    "mr mrs ms dr prof st mt vs etc jr sr no approx fig inc ltd e.g i.e a.m p.m u.s u.k z.b d.h bzw usw ca m mme"
-).split()
+_ABBREVIATIONS = """
+    mr mrs ms dr prof st mt vs etc jr sr no approx fig inc ltd e.g i.e a.m p.m u.s u.k z.b d.h bzw usw ca mme
+"""
 _SHORT_FORM = re.compile(
-    r"(?<!\w)(?:" + "|".join(map(re.escape, _ABBREVIATIONS)) + r")\.(?=\s+\S)", re.IGNORECASE
+    r"(?<!\w)(?:" + "|".join(map(re.escape, _ABBREVIATIONS.split())) + r")\.(?=\s+\S)", re.IGNORECASE
 )
 _END = re.compile(r"[.!?…]+[\"')\]*_]*(?=\s|$)|[。！？]+[」』）\"']*")
 

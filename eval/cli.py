@@ -1,0 +1,257 @@
+"""The commands that evaluation adds to `coterie`. Thin: they read options, call, and print."""
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eval.api import ExpertFacts
+    from eval.scoring import Outcomes
+    from eval.suite import Suite
+
+
+def score(
+    api: Annotated[
+        str, typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API")
+    ] = "http://127.0.0.1:8000/v1",
+    suite: Annotated[
+        Path | None,
+        typer.Option(help="A JSONL file of checkable prompts, or a folder of them.", show_default="our own"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write the outcome table to.")] = Path(
+        "var/outcomes/checkable"
+    ),
+    expert: Annotated[
+        list[str] | None, typer.Option(help="Score this expert; may be repeated.", show_default="all")
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight for each expert.")] = 4,
+    params_b: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE in billions, for servers that do not say; may be repeated."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask everything again; earlier answers go to answers.old.jsonl.")
+    ] = False,
+    allow_network_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-network-code",
+            help="Run code from answers even where the kernel cannot keep it off the network.",
+        ),
+    ] = False,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Score every expert on prompts whose answers a program can check.
+
+    Asks each expert each prompt once at temperature 0 through the running service, checks the answers
+    (code runs in a sandbox) and writes an outcome table, from which `coterie fit` makes a composition.
+    Answers are kept as they come: stopped at any moment, the same command goes on where it was.
+
+    Examples:
+
+      coterie score --out var/outcomes/mine
+
+      coterie score --suite my-prompts.jsonl --expert qwen-coder
+    """
+    from eval.answers import StoreError
+    from eval.api import ApiError
+    from eval.sandbox import isolation
+    from eval.suite import OWN, SuiteError, load_suite
+
+    out_store = out / "answers.jsonl"
+    try:
+        chosen = _only(load_suite(suite or OWN), category or [])
+        if fresh and out_store.exists():
+            out_store.replace(out_store.with_name("answers.old.jsonl"))
+        if not isolation() and not allow_network_code and _has_code(chosen):
+            _say(
+                "[yellow]This machine cannot keep code off the network: prompts answered by code stay "
+                "without a score. --allow-network-code runs it all the same.[/]"
+            )
+        started = time.monotonic()
+        outcomes = asyncio.run(
+            _run(
+                api,
+                api_key,
+                chosen,
+                expert or [],
+                _sizes(params_b or []),
+                out_store,
+                concurrency,
+                allow_network_code,
+            )
+        )
+    except (SuiteError, StoreError, ApiError, OSError) as error:
+        _say(f"[red]error:[/] {_plain(str(error))}")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        _say(f"\nStopped. Answers so far are kept in {out_store}; the same command goes on.")
+        raise typer.Exit(130) from None
+    _finish(outcomes, out, api, time.monotonic() - started)
+
+
+async def _run(
+    base: str,
+    key: str | None,
+    suite: "Suite",
+    names: list[str],
+    sizes: dict[str, float],
+    store_path: Path,
+    concurrency: int,
+    allow_network_code: bool,
+) -> "Outcomes":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from eval.answers import AnswerStore
+    from eval.api import Api
+    from eval.scoring import choose, score_experts, unanswered
+
+    async with Api(base, key=key, connections=256) as api:
+        experts = tuple(_sized(each, sizes) for each in choose(await api.experts(), names))
+        with (
+            AnswerStore(store_path) as store,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=_console(),
+            ) as progress,
+        ):
+            width = max(len(each.name) for each in experts)
+            bars = {}
+            for each in experts:
+                left = len(unanswered(each, suite, store))
+                kept = f"({len(suite.items) - left} kept)" if left < len(suite.items) else ""
+                bars[each.name] = progress.add_task(each.name.ljust(width), total=left, note=kept)
+            failed = dict.fromkeys(bars, 0)
+
+            def done(name: str, answered: bool) -> None:
+                failed[name] += not answered
+                if not answered:
+                    progress.update(bars[name], note=f"[red]{failed[name]} failed[/]")
+                progress.advance(bars[name])
+
+            return await score_experts(
+                api,
+                suite,
+                experts,
+                store,
+                concurrency=concurrency,
+                allow_network_code=allow_network_code,
+                done=done,
+            )
+
+
+def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
+    """Write the table, print the summary; exit with 1 when an expert has no score at all."""
+    from rich.table import Table
+
+    from eval.scoring import TEMPERATURE
+    from eval.tables import ALL, cells, failures, summary_rows, write_outcomes
+
+    write_outcomes(
+        outcomes,
+        out,
+        {
+            "api": base,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "suite_digest": outcomes.suite.digest,
+            "prompts": len(outcomes.suite.items),
+            "temperature": TEMPERATURE,
+            "asked_now": outcomes.asked,
+            "experts": [each.identity for each in outcomes.experts],
+            "failures": {name: dict(codes) for name, codes in failures(outcomes).items()},
+        },
+    )
+    header, rows = summary_rows(outcomes)
+    table = Table(*header, title="Mean score ± standard error", title_justify="left")
+    for row in rows:
+        if row[0] == ALL:
+            table.add_section()
+        table.add_row(*row)
+    console = _console(stderr=False)
+    console.print(table)
+    for name, codes in failures(outcomes).items():
+        for code, count in codes.most_common():
+            first = next(o for o in outcomes.of(name) if o.error == code)
+            console.print(f"{name}: {count} without a score, {code}: {_plain(first.reason)}", highlight=False)
+    console.print(
+        f"{outcomes.asked} answers asked for in {seconds:.0f} s; outcome table in {out}", highlight=False
+    )
+    if any(each.n == 0 for each in cells(outcomes)[ALL].values()):
+        raise typer.Exit(1)
+
+
+def _only(suite: "Suite", categories: list[str]) -> "Suite":
+    from eval.suite import SuiteError
+
+    unknown = [name for name in categories if name not in suite.categories]
+    if unknown:
+        raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
+    kept = tuple(item for item in suite.items if not categories or item.category in categories)
+    return replace(suite, items=kept)
+
+
+def _has_code(suite: "Suite") -> bool:
+    return any(item.check.kind == "python" for item in suite.items)
+
+
+def _sizes(given: list[str]) -> dict[str, float]:
+    sizes = {}
+    for each in given:
+        name, _, size = each.rpartition("=")
+        try:
+            sizes[name] = float(size)
+        except ValueError:
+            sizes[name] = 0.0
+        if not name or not 0 < sizes[name] < float("inf"):
+            raise typer.BadParameter(f"{each!r} is not NAME=SIZE", param_hint="--params-b")
+    return sizes
+
+
+def _sized(expert: "ExpertFacts", sizes: dict[str, float]) -> "ExpertFacts":
+    from eval.api import ApiError
+
+    size = sizes.get(expert.name)
+    if size is not None:
+        return expert.model_copy(update={"params_b": size, "active_params_b": size})
+    if expert.params_b is None:
+        raise ApiError(
+            f"the server does not say how large {expert.name} is; give --params-b {expert.name}=SIZE"
+        )
+    return expert
+
+
+def _console(*, stderr: bool = True) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _say(text: str) -> None:
+    _console().print(text, highlight=False)
+
+
+def _plain(text: str) -> str:
+    """`text` with nothing that rich would read as markup."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,114 @@
+"""Suites of checkable prompts: a folder of JSONL files, or one file, read into typed items.
+
+A line is `{"id", "prompt", "check", "max_tokens"}` and may name its `category`, which otherwise is the
+name of its file. Knows nothing of how prompts are asked.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eval.checks import Check
+
+OWN = Path(__file__).resolve().parents[1] / "prompts" / "checkable"
+"""The folder of the project's own checkable prompts."""
+
+
+class SuiteError(Exception):
+    """A file of a suite cannot be read; the message says which file, which line and why."""
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
+
+
+class Item(BaseModel):
+    """One checkable prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: Name
+    category: Name
+    prompt: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    check: Check
+    max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 256
+    """How many tokens the reply may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Items in the order of their files and lines, their ids unique."""
+
+    items: tuple[Item, ...]
+    digest: str
+    """SHA-256 of the files' bytes in their order."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories in the order in which they first occur."""
+        return tuple(dict.fromkeys(item.category for item in self.items))
+
+
+def load_suite(path: Path = OWN) -> Suite:
+    """Read `path`, a JSONL file or a folder of them (`*.jsonl`, by name).
+
+    Raises:
+        SuiteError: nothing to read, or a line that is no item, or an id that occurs twice.
+    """
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if not files:
+        raise SuiteError(f"{path}: the folder holds no .jsonl file")
+    items: list[Item] = []
+    places: dict[str, str] = {}
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            content = file.read_bytes()
+            text = content.decode("utf-8-sig")
+        except OSError as error:
+            raise SuiteError(f"{file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise SuiteError(f"{file}:{line}: is not UTF-8") from error
+        digest.update(content)
+        # Not `splitlines`: JSON strings may hold U+2028 and its like unescaped.
+        for number, line_text in enumerate(text.split("\n"), start=1):
+            if not line_text.strip():
+                continue
+            place = f"{file}:{number}"
+            item = _item(line_text, file.stem, place)
+            if item.id in places:
+                raise SuiteError(f"{place}: id: {item.id!r} was used before, at {places[item.id]}")
+            places[item.id] = place
+            items.append(item)
+    if not items:
+        raise SuiteError(f"{path}: holds no items")
+    return Suite(tuple(items), digest.hexdigest())
+
+
+def _item(line: str, category: str, place: str) -> Item:
+    try:
+        data: Any = json.loads(line, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"{place}: is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise SuiteError(f"{place}: must be an object with id, prompt and check")
+    try:
+        return Item.model_validate({"category": category, **data})
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in each['loc']) or 'item'}: {each['msg']}"
+            for each in error.errors()
+        ]
+        raise SuiteError(f"{place}: {'; '.join(problems)}") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} occurs twice")
+    return dict(pairs)
