@@ -1,0 +1,115 @@
+"""Our own seed prompts of each category, and the categories themselves.
+
+Read from the files beside this module. Knows nothing of routers: fitting is handed what is read here.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+HERE = Path(__file__).resolve().parent
+
+Split = Literal["fit", "test"]
+"""`fit` prompts train routers; `test` prompts are put aside and only ever judge them."""
+Trait = Literal[
+    "short",
+    "long",
+    "casual",
+    "formal",
+    "typos",
+    "multi-part",
+    "code",
+    "table",
+    "data",
+    "quoted",
+    "border",
+    "non-native",
+    "other-language",
+]
+
+
+class PromptsError(Exception):
+    """A file of prompts or categories cannot be read; the message says which file, which line and why."""
+
+
+class Seed(BaseModel):
+    """One seed prompt and the category that it belongs to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^[a-z]+-(fit|test)-\d{3}$")]
+    category: str
+    prompt: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    traits: tuple[Trait, ...] = ()
+
+
+class Category(BaseModel):
+    """A category: the name that decisions carry, a title and a definition for people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z]+$")]
+    title: Annotated[str, Field(min_length=1)]
+    definition: Annotated[str, Field(min_length=1)]
+
+
+def load_categories(path: Path = HERE / "categories.yaml") -> list[Category]:
+    """The categories in their order of precedence: a request belongs to the first that fits.
+
+    Raises:
+        PromptsError: the file is missing, or not of this form, or names a category twice.
+    """
+    import yaml
+
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PromptsError(f"{path}: cannot be read: {error}") from error
+    listed = data.get("categories") if isinstance(data, dict) else None
+    if not isinstance(listed, list) or not listed:
+        raise PromptsError(f"{path}: must hold a list `categories`")
+    try:
+        categories = [Category.model_validate(each) for each in listed]
+    except ValidationError as error:
+        raise PromptsError(f"{path}: {_first(error)}") from error
+    names = [category.name for category in categories]
+    if len(set(names)) < len(names):
+        raise PromptsError(f"{path}: a category is named twice")
+    return categories
+
+
+def load_seeds(split: Split, folder: Path = HERE / "seeds") -> list[Seed]:
+    """The seed prompts of one split: every file `<folder>/<split>/<category>.jsonl`, by name, in order.
+
+    Raises:
+        PromptsError: no files, or a line that is no seed.
+    """
+    files = sorted((folder / split).glob("*.jsonl"))
+    if not files:
+        raise PromptsError(f"{folder / split}: holds no .jsonl file")
+    return [seed for file in files for seed in _read(file)]
+
+
+def _read(file: Path) -> list[Seed]:
+    seeds = []
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptsError(f"{file}: cannot be read: {error}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            seeds.append(Seed.model_validate({**json.loads(line), "category": file.stem}))
+        except ValidationError as error:
+            raise PromptsError(f"{file}:{number}: {_first(error)}") from error
+        except (ValueError, TypeError) as error:
+            raise PromptsError(f"{file}:{number}: is not a JSON object: {error}") from error
+    return seeds
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
