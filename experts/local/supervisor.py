@@ -95,7 +95,7 @@ class Supervisor:
 
     Entering starts all at once and returns when all are ready; the first that does not start stops
     the others and raises its `ServerError`. Later deaths are met with restarts. `on_change` is told
-    of every change of state. Use from one event loop.
+    of every change of state, restarts or detail. Use from one event loop.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class Supervisor:
         self.logs = logs.absolute()
         self._on_change = on_change
         self._changed = asyncio.Event()
+        self._told: dict[str, tuple[State, int, str]] = {}
         self._keepers = {
             server.name: _Keeper(server, self.logs, self.limits, self._tell) for server in servers
         }
@@ -155,7 +156,10 @@ class Supervisor:
 
     def _tell(self, status: Status) -> None:
         self._changed.set()
-        self._on_change(status)
+        told = (status.state, status.restarts, status.detail)
+        if self._told.get(status.name) != told:
+            self._told[status.name] = told
+            self._on_change(status)
 
     async def __aenter__(self) -> Self:
         await self.start()
