@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.storage.models import DecisionRow, FeedbackRow
+from experts.health import ExpertHealth
+from experts.registry import Expert
 from routers.decision import Decision
 
 
@@ -93,6 +95,24 @@ def feedback_document(row: FeedbackRow) -> dict[str, Any]:
         "rating": row.rating,
         "score": row.score,
         "comment": row.comment,
+    }
+
+
+def expert_document(expert: Expert, health: ExpertHealth | None) -> dict[str, Any]:
+    """An expert as /v1/experts shows it; `health` None when nobody looked."""
+    return {
+        "name": expert.name,
+        "params_b": expert.params_b,
+        "active_params_b": expert.active_params_b,
+        "context_length": expert.context_length,
+        "capabilities": sorted(expert.capabilities),
+        "price": {"input": expert.price.input, "output": expert.price.output},
+        "description": expert.description,
+        "base": expert.base,
+        "health": {
+            "state": health.state if health else "unknown",
+            "detail": health.detail if health else "Nobody looked.",
+        },
     }
 
 

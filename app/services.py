@@ -117,12 +117,12 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        with _explained(settings):
+        with explained(settings):
             registry = load_registry(settings.experts)
             router = await asyncio.to_thread(load_router, settings, registry, encoder)
             database = Database(settings.database)
         stack.push_async_callback(database.close)
-        with _explained(settings):
+        with explained(settings):
             before, after = await ensure(database)
         if before != after:
             log.info("database_upgraded", database=database.shown, before=before, after=after)
@@ -170,7 +170,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
 
 
 @contextmanager
-def _explained(settings: Settings) -> Iterator[None]:
+def explained(settings: Settings) -> Iterator[None]:
     """Whatever stops a start, as a StartError that says what to do."""
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing

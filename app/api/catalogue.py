@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.api.errors import ApiError
 from app.api.json import JsonResponse
+from app.documents import expert_document
 from app.services import Services
 from routers.composition import Composition
 from routers.policy import Policy
@@ -37,22 +38,10 @@ async def model(request: Request, name: str) -> Response:
 async def experts(request: Request) -> Response:
     """Every expert of the registry, and whether it is up."""
     services: Services = request.app.state.services
-    data = []
-    for expert in services.registry.experts.values():
-        health = services.health.status(expert.name)
-        data.append(
-            {
-                "name": expert.name,
-                "params_b": expert.params_b,
-                "active_params_b": expert.active_params_b,
-                "context_length": expert.context_length,
-                "capabilities": sorted(expert.capabilities),
-                "price": {"input": expert.price.input, "output": expert.price.output},
-                "description": expert.description,
-                "base": expert.base,
-                "health": {"state": health.state, "detail": health.detail},
-            }
-        )
+    data = [
+        expert_document(expert, services.health.status(expert.name))
+        for expert in services.registry.experts.values()
+    ]
     return JsonResponse({"object": "list", "data": data})
 
 

@@ -1,0 +1,95 @@
+"""`coterie route`."""
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from app.cli.options import CompositionFolder, ExpertsFile, Pin, Profile, Url
+from app.cli.terminal import fail, read_settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+def route(
+    text: Annotated[str, typer.Argument(help="The request to decide; `-` reads standard input.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The decision document, for machines.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Decide here, without a running API (and without its health).")
+    ] = False,
+    url: Url = None,
+    model: Pin = "coterie",
+    exclude: Annotated[list[str] | None, typer.Option(help="An expert that may not answer.")] = None,
+    profile: Profile = None,
+    experts: ExpertsFile = None,
+    composition: CompositionFolder = None,
+) -> None:
+    """Decide which expert would answer, and show why. Nobody is asked and nothing is stored.
+
+    Examples:
+
+    - `coterie route "What is a monad?"`
+
+    - `coterie route --local --profile tiny --json "hi" | jq .expert`
+    """
+    from app.cli.api import ApiRefused, ApiUnreachable
+
+    question = sys.stdin.read() if text == "-" else text
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
+    if exclude:
+        body["routing"] = {"exclude": exclude}
+    settings = read_settings(profile=profile, experts=experts, composition=composition)
+    if local:
+        document = _decide_here(settings, body)
+    else:
+        try:
+            document = asyncio.run(_ask_api(url or f"http://{settings.host}:{settings.port}", body))
+        except ApiUnreachable as error:
+            fail(f"{error}, or decide without it: coterie route --local …")
+        except ApiRefused as error:
+            fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    from app.cli.views import decision_table
+
+    Console().print(decision_table(document))
+
+
+async def _ask_api(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    from app.cli.api import ApiClient
+
+    async with ApiClient(url) as api:
+        document: dict[str, Any] = await api.post("/v1/route", body)
+    return document
+
+
+def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
+    from app.api.errors import ApiError, api_error
+    from app.api.schemas import ChatBody
+    from app.documents import decision_document
+    from app.intake import Caller, Names, routing_request
+    from app.routing import load_router
+    from app.services import StartError, explained
+    from experts.registry import load_registry
+    from routers.decide import RoutingError
+
+    try:
+        with explained(settings):
+            registry = load_registry(settings.experts)
+            router = load_router(settings, registry)
+        names = Names(registry.names, router.composition.expert_names, router.composition.categories)
+        request = routing_request(
+            ChatBody.model_validate(body), names, Caller(None, {}), request_id=f"dec_{uuid4().hex}"
+        )
+        return decision_document(router.route(request))
+    except StartError as error:
+        fail(str(error))
+    except (ApiError, RoutingError) as error:
+        fail(api_error(error).message)

@@ -1,0 +1,36 @@
+"""`coterie serve`."""
+
+import asyncio
+
+import typer
+
+from app.cli.options import CompositionFolder, ExpertsFile, Host, Port, Profile
+from app.cli.terminal import fail, read_settings
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    profile: Profile = None,
+    experts: ExpertsFile = None,
+    composition: CompositionFolder = None,
+) -> None:
+    """Serve the API alone; the experts run elsewhere.
+
+    Logs are JSON lines on standard error. SIGTERM or Ctrl-C stops it gracefully: answers in flight are
+    finished, decisions are written.
+
+    Example: `COTERIE_API_KEYS=team:s3cret coterie serve --host 0.0.0.0 --experts experts/gpu.yaml`
+    """
+    from app.server import serve as run
+    from app.services import StartError
+    from app.telemetry.logs import configure_logs
+
+    settings = read_settings(host=host, port=port, profile=profile, experts=experts, composition=composition)
+    configure_logs(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(run(settings))
+    except StartError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

@@ -1,0 +1,98 @@
+"""`coterie up`."""
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.options import CompositionFolder, ExpertsFile, Host, Port, Profile
+from app.cli.terminal import fail, read_settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from experts.local.vllm import Server
+
+COLOURS = {"coterie": "1", "api": "36", "console": "35", "experts": "33"}
+
+
+def up(
+    profile: Profile = None,
+    host: Host = None,
+    port: Port = None,
+    console_port: Annotated[
+        int | None, typer.Option(help="The port of the console.", show_default="8501")
+    ] = None,
+    experts: ExpertsFile = None,
+    composition: CompositionFolder = None,
+    local_experts: Annotated[
+        bool, typer.Option(help="Start the registry's local vLLM servers, or use those that run already.")
+    ] = True,
+    console: Annotated[bool, typer.Option(help="Start the console.")] = True,
+) -> None:
+    """Run everything on this machine: the local experts, the API and the console.
+
+    Stays in the foreground with every part's lines prefixed by its name; Ctrl-C stops all of it. The
+    first start fetches and converts the models. Logs of the experts are kept in `var/logs`. With API
+    keys set (COTERIE_API_KEYS), give the console its own in COTERIE_API_KEY.
+
+    Examples:
+
+    - `coterie up` then open http://127.0.0.1:8501
+
+    - `coterie up --profile tiny --port 9000 --no-console`
+    """
+    from app.services import StartError
+    from app.up import UpPlan, require_ports, run_up
+
+    settings = read_settings(
+        profile=profile,
+        host=host,
+        port=port,
+        console_port=console_port,
+        experts=experts,
+        composition=composition,
+    )
+    try:
+        require_ports(settings, console=console)
+        servers = _prepared_servers(settings, start=local_experts)
+    except StartError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    environment = {
+        "COTERIE_PROFILE": settings.profile,
+        "COTERIE_EXPERTS": str(settings.experts.absolute()),
+        "COTERIE_COMPOSITION": str(settings.composition.absolute()),
+    }
+    plan = UpPlan(settings, servers, environment, console=console)
+    raise typer.Exit(asyncio.run(run_up(plan, _say)))
+
+
+def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", ...]:
+    """The local experts' servers, their models ready. Raises StartError."""
+    from app.services import StartError, explained
+    from experts.local.errors import LocalError
+    from experts.local.terminal import model_bars
+    from experts.local.vllm import prepare_servers
+    from experts.registry import load_registry
+
+    with explained(settings):
+        registry = load_registry(settings.experts)
+    if not start:
+        return ()
+    try:
+        with model_bars() as report:
+            return prepare_servers(registry, report=report)
+    except LocalError as error:
+        raise StartError(str(error)) from error
+
+
+def _say(name: str, line: str) -> None:
+    """A line of one part, its name in front."""
+    label = f"{name:<8}"
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        label = f"\x1b[{COLOURS.get(name, '0')}m{label}\x1b[0m"
+    sys.stdout.write(f"{label} {line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,89 @@
+"""Decisions and experts for people in a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def summary(routing: Mapping[str, Any]) -> str:
+    """A decision in one line."""
+    category = routing.get("category")
+    probability = routing.get("probability")
+    sure = f" ({probability:.0%})" if isinstance(probability, int | float) else ""
+    about = f" · {category}{sure}" if category else ""
+    return f"— {routing.get('expert')}{about} · {routing.get('reason')}: {routing.get('detail')}"
+
+
+def decision_table(routing: Mapping[str, Any]) -> "RenderableType":
+    """A decision as a table of the ranked experts under a headline."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=None, show_edge=False, pad_edge=False)
+    for heading in ("", "expert"):
+        table.add_column(heading)
+    for heading in ("value", "utility", "active B", "$/M tokens"):
+        table.add_column(heading, justify="right")
+    table.add_column("", overflow="fold")
+    for choice in routing["ranking"]:
+        chosen = choice["expert"] == routing["expert"]
+        table.add_row(
+            "→" if chosen else "",
+            Text(choice["expert"], style="bold" if chosen else ""),
+            f"{choice['value']:.3f}",
+            f"{choice['utility']:.3f}",
+            f"{choice['active_params_b']:g}",
+            f"{choice['price']:g}",
+            choice["excluded"] or "",
+            style="dim" if choice["excluded"] else "",
+        )
+    return Group(Text(_headline(routing)), Text(routing["detail"]), Text(_likely(routing)), Text(""), table)
+
+
+def expert_table(experts: Sequence[Mapping[str, Any]]) -> "RenderableType":
+    """The experts of a registry, with their health when it is known."""
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"up": "green", "down": "red", "starting": "yellow"}
+    table = Table(show_edge=False, pad_edge=False)
+    for heading, right in (
+        ("expert", False),
+        ("state", False),
+        ("B", True),
+        ("active B", True),
+        ("context", True),
+        ("can", False),
+        ("description", False),
+    ):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "expert")
+    for expert in experts:
+        state = (expert.get("health") or {}).get("state", "unknown")
+        over = f" (over {expert['base']})" if expert.get("base") else ""
+        table.add_row(
+            Text(expert["name"], style="bold"),
+            Text(state, style=colours.get(state, "dim")),
+            f"{expert['params_b']:g}",
+            f"{expert['active_params_b']:g}",
+            f"{expert['context_length']:,}",
+            ", ".join(expert["capabilities"]) or "chat",
+            Text(f"{expert['description']}{over}"),
+        )
+    return table
+
+
+def _headline(routing: Mapping[str, Any]) -> str:
+    probability = routing.get("probability")
+    sure = f" at {probability:.1%}" if isinstance(probability, int | float) else ""
+    category = routing.get("category") or "no category"
+    return f"{routing['expert']} · {routing['reason']} · {category}{sure}"
+
+
+def _likely(routing: Mapping[str, Any]) -> str:
+    others = ", ".join(f"{each['category']} {each['probability']:.1%}" for each in routing["runners_up"])
+    ood = routing.get("ood_score")
+    parts = [f"then {others}" if others else "", f"novelty {ood:.2f}" if ood is not None else ""]
+    return " · ".join(part for part in parts if part)
