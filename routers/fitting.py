@@ -28,7 +28,7 @@ from routers.novelty import Novelty, fit_prototypes, fit_quantiles
 from routers.outcomes import OutcomeTable
 from routers.policy import Policy
 from routers.request import Matrix, Vector
-from routers.utilities import Utilities, estimate_utilities
+from routers.utilities import Utilities, estimate_utilities, prior_utilities
 
 FOLDS = 5
 FEWEST_UNSURE = 20
@@ -56,7 +56,7 @@ class FitOptions:
     """
 
     classifier: str = "auto"
-    sure_accuracy: float = 0.9
+    sure_accuracy: float = 0.85
     novel_quantile: float = 0.99
     active_weight: float = 0.0
     price_weight: float = 0.0
@@ -89,7 +89,8 @@ def fit_composition(
 ) -> Composition:
     """Fit stage 1 on `labelled` and stage 2 on `table`.
 
-    The categories are those of `labelled`; rows of `table` in other categories are an error. Raises
+    The categories are those of `labelled`; rows of `table` in other categories are an error. A table
+    without rows gives utilities by `prior_utilities`. Raises
     FitError, or mapping.BudgetTooSmall.
     """
     categories = tuple(sorted(set(labelled.categories)))
@@ -101,9 +102,11 @@ def fit_composition(
     )
     prototypes = fit_prototypes(labelled.features, options.seed)
     novelty = Novelty(prototypes, fit_quantiles(held_out.novelty))
-    utilities = estimate_utilities(
-        table.scores, np.asarray([index[each] for each in table.categories]), len(categories)
-    )
+    if len(table):
+        rows = np.asarray([index[each] for each in table.categories])
+        utilities = estimate_utilities(table.scores, rows, len(categories))
+    else:
+        utilities = prior_utilities(table.experts, len(categories))
     policy = _fit_policy(held_out, utilities, table.experts, options)
     kept = _kept(utilities, table.experts, policy, labels, options)
     experts = tuple(table.experts[column] for column in kept)
@@ -251,7 +254,8 @@ def _evidence(
                 card.name: int((~np.isnan(table.scores[:, column])).sum())
                 for column, card in enumerate(table.experts)
             },
-            "shrinkage_k": round(utilities.shrinkage, 2),
+            "utilities": "scored" if len(table) else "a guess by size: nothing was scored",
+            "shrinkage_k": round(utilities.shrinkage, 2) if len(table) else None,
         },
         "options": {
             "classifier": options.classifier,

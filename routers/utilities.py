@@ -5,11 +5,13 @@ main effects are estimated from all scores; the interaction, which is what routi
 shrunk towards zero by n/(n + k), k = noise variance / interaction variance (empirical Bayes).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from routers.composition import ExpertCard
 from routers.request import Matrix, Vector
 
 
@@ -58,6 +60,24 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
         counts.astype(np.float32),
         overall.astype(np.float32),
         k,
+    )
+
+
+def prior_utilities(experts: Sequence[ExpertCard], categories: int) -> Utilities:
+    """What to assume before anything is scored: a larger model is better, alike in all categories.
+
+    A stated guess (0.5 for 7 billion parameters, 0.15 more for ten times as many), so that a new pool
+    can serve and be scored; `counts` is 0 and `errors` wide.
+    """
+    sizes = np.asarray([card.active_params_b for card in experts], dtype=np.float64)
+    overall = np.clip(0.5 + 0.15 * np.log10(np.maximum(sizes, 1e-3) / 7), 0.05, 0.95)
+    shape = (categories, len(experts))
+    return Utilities(
+        np.broadcast_to(overall, shape).astype(np.float32),
+        np.full(shape, 0.25, dtype=np.float32),
+        np.zeros(shape, dtype=np.float32),
+        overall.astype(np.float32),
+        float("inf"),
     )
 
 
