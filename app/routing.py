@@ -102,6 +102,7 @@ def expert_card(expert: Expert) -> "ExpertCard":
         context_length=expert.context_length,
         capabilities=frozenset(Capability(each) for each in expert.capabilities),
         description=expert.description,
+        base=expert.base,
     )
 
 

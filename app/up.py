@@ -19,6 +19,7 @@ from experts.local.vllm import Server
 CONSOLE_GRACE_S = 5.0
 POLL_S = 0.25
 PROBE_S = 5.0
+REMIND_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,21 @@ async def _announce(plan: UpPlan, say: Say) -> None:
     if plan.console:
         await _until_ok(f"{plan.console_url}/_stcore/health")
         say("coterie", f"console answers at {plan.console_url}")
-    await _until_ok(f"{plan.api_url}/readyz")
+    reminding = asyncio.create_task(_remind(say, started))
+    try:
+        await _until_ok(f"{plan.api_url}/readyz")
+    finally:
+        reminding.cancel()
     say("coterie", f"ready after {time.monotonic() - started:.0f} s. Ctrl-C stops everything.")
     say("coterie", f"  API      {plan.api_url}/v1   (model: coterie)")
     if plan.console:
         say("coterie", f"  console  {plan.console_url}")
+
+
+async def _remind(say: Say, started: float) -> None:
+    while True:
+        await asyncio.sleep(REMIND_S)
+        say("coterie", f"waiting for an expert to be ready ({time.monotonic() - started:.0f} s) …")
 
 
 async def _until_ok(url: str) -> None:

@@ -12,6 +12,9 @@ from app.cli.terminal import fail, read_settings, warn
 if TYPE_CHECKING:
     from app.settings import Settings
 
+WIDE = 120
+"""Columns of a terminal that has room for descriptions."""
+
 app = typer.Typer(help="The experts that can answer.", no_args_is_help=True)
 
 
@@ -46,7 +49,8 @@ def list_experts(
 
     from app.cli.views import expert_table
 
-    Console().print(expert_table(found))
+    console = Console()
+    console.print(expert_table(found, wide=console.width >= WIDE))
 
 
 def _from_api(settings: "Settings", url: str | None) -> list[dict[str, Any]]:

@@ -43,8 +43,8 @@ def decision_table(routing: Mapping[str, Any]) -> "RenderableType":
     return Group(Text(_headline(routing)), Text(routing["detail"]), Text(_likely(routing)), Text(""), table)
 
 
-def expert_table(experts: Sequence[Mapping[str, Any]]) -> "RenderableType":
-    """The experts of a registry, with their health when it is known."""
+def expert_table(experts: Sequence[Mapping[str, Any]], *, wide: bool) -> "RenderableType":
+    """The experts of a registry, with their health when it is known; `wide` adds descriptions."""
     from rich.table import Table
     from rich.text import Text
 
@@ -57,12 +57,12 @@ def expert_table(experts: Sequence[Mapping[str, Any]]) -> "RenderableType":
         ("active B", True),
         ("context", True),
         ("can", False),
-        ("description", False),
+        ("over", False),
+        *([("description", False)] if wide else []),
     ):
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "expert")
     for expert in experts:
         state = (expert.get("health") or {}).get("state", "unknown")
-        over = f" (over {expert['base']})" if expert.get("base") else ""
         table.add_row(
             Text(expert["name"], style="bold"),
             Text(state, style=colours.get(state, "dim")),
@@ -70,7 +70,8 @@ def expert_table(experts: Sequence[Mapping[str, Any]]) -> "RenderableType":
             f"{expert['active_params_b']:g}",
             f"{expert['context_length']:,}",
             ", ".join(expert["capabilities"]) or "chat",
-            Text(f"{expert['description']}{over}"),
+            Text(expert.get("base") or ""),
+            *([Text(expert["description"])] if wide else []),
         )
     return table
 

@@ -18,9 +18,10 @@ from app.factory import create_app
 from app.server import bind, url_of
 from app.services import Services, open_services
 from app.settings import Settings
-from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
-from routers.classifiers import CentroidClassifier
+from experts.fake import RunningFake, run_fake_expert
+from routers.classifiers import LogisticClassifier
 from routers.composition import Composition, ExpertCard, save_composition
+from routers.features import LEXICAL
 from routers.novelty import Novelty
 from routers.policy import Policy
 from routers.request import Matrix
@@ -64,7 +65,7 @@ class WordEncoder:
 
 def small_composition(folder: Path) -> Path:
     """Write the world's composition to `folder`."""
-    centroids = np.eye(len(CATEGORIES), DIMENSION, dtype=np.float32)
+    axes = np.eye(len(CATEGORIES), DIMENSION + LEXICAL, dtype=np.float32)
     utilities = np.asarray(UTILITIES, dtype=np.float32)
     cards = [
         ExpertCard(name, float(facts["params_b"]), float(facts["params_b"]))
@@ -74,10 +75,10 @@ def small_composition(folder: Path) -> Path:
         digest="",
         categories=CATEGORIES,
         experts=tuple(cards),
-        classifier_name="centroid",
-        classifier=CentroidClassifier(centroids, np.full((1, len(CATEGORIES)), 0.3, dtype=np.float32)),
+        classifier_name="logistic",
+        classifier=LogisticClassifier(4 * axes, np.zeros((1, len(CATEGORIES)), dtype=np.float32)),
         temperature=1.0,
-        novelty=Novelty(centroids, np.linspace(0, 1, 101, dtype=np.float32)),
+        novelty=Novelty(axes, np.linspace(0, 1, 101, dtype=np.float32)),
         utilities=utilities,
         errors=np.full_like(utilities, 0.05),
         counts=np.full_like(utilities, 20),
@@ -141,9 +142,7 @@ class World:
 
     def settings(self, **changes: Any) -> Settings:
         endpoints = {name: fake.endpoint for name, fake in self.fakes.items()} | self.endpoints
-        registry = write_registry(
-            self.folder / "experts.yaml", endpoints, **changes.pop("expert_fields", {})
-        )
+        registry = write_registry(self.folder / "experts.yaml", endpoints, **changes.pop("expert_fields", {}))
         return Settings(
             experts=registry,
             composition=self.folder / "composition",
@@ -184,20 +183,25 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def small_world(
-    folder: Path,
-    behaviours: Mapping[str, Behaviour | Chooser] | None = None,
-    database_url: str | None = None,
-) -> Iterator[World]:
-    """The world in `folder`, its fake experts running."""
-    folder.mkdir(parents=True, exist_ok=True)
-    small_composition(folder / "composition")
+def running_fakes() -> Iterator[Mapping[str, RunningFake]]:
+    """The world's experts, as servers."""
     with ExitStack() as stack:
-        fakes = {
-            name: stack.enter_context(run_fake_expert((behaviours or {}).get(name), name=name))
-            for name in EXPERTS
-        }
-        yield World(folder, fakes, database_url)
+        yield {name: stack.enter_context(run_fake_expert(name=name)) for name in EXPERTS}
+
+
+def forget(fakes: Mapping[str, RunningFake]) -> None:
+    """Empty the logs of `fakes`, for the next test."""
+    for fake in fakes.values():
+        log = fake.log
+        log.started = log.finished = log.cancelled = log.max_in_flight = 0
+        log.bodies.clear()
+        log.headers.clear()
+
+
+def small_world(folder: Path, fakes: Mapping[str, RunningFake], database_url: str | None = None) -> World:
+    """The world in `folder`."""
+    small_composition(folder / "composition")
+    return World(folder, fakes, database_url)
 
 
 def events_of(text: str) -> list[Any]:

@@ -1,0 +1,254 @@
+"""Storage on SQLite and PostgreSQL: the same tests on both."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, select, text
+
+from app.storage.database import Database, DatabaseError
+from app.storage.models import Base, DecisionRow, FeedbackRow
+from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of, last_expert
+from app.storage.recorder import Recorder
+from app.storage.schema import OutdatedSchema, ensure, upgrade
+from tests.integration.app.postgres import Postgres
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def a_decision(number: int = 0, **changes: Any) -> DecisionRow:
+    values: dict[str, Any] = {
+        "id": f"dec_{number:05d}",
+        "created_at": START + timedelta(seconds=number),
+        "request_id": f"req_{number}",
+        "model": "coterie",
+        "composition": "c1",
+        "classification": "classified",
+        "category": "coding",
+        "probability": 0.875,
+        "runners_up": [{"category": "math", "probability": 0.125}],
+        "ood_score": 0.25,
+        "ranking": [{"expert": "coder", "utility": 0.5}],
+        "expert": "coder",
+        "strategy": "single",
+        "reason": "matched",
+        "detail": "Größe ≥ 3 — fine.",
+        "status": "ok",
+        "http_status": 200,
+        "first_byte_ms": 1.5,
+        "latency_ms": 2.5,
+    }
+    return DecisionRow(**{**values, **changes})
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
+    await upgrade(opened)
+    yield opened
+    await opened.close()
+
+
+async def write(database: Database, *rows: DecisionRow | FeedbackRow) -> None:
+    recorder = Recorder(database, queue=100, batch=7)
+    recorder.start()
+    for row in rows:
+        await recorder.submit(row)
+    assert await recorder.stop(10) == 0
+
+
+async def test_a_decision_is_read_back_as_it_was_written(database: Database) -> None:
+    kept = a_decision(usage={"prompt_tokens": 3}, messages=[{"role": "user", "content": "a\0b"}])
+    await write(database, kept)
+    async with database.session() as session:
+        found = await decision_by_id(session, kept.id)
+    assert found is not None
+    assert found.created_at == START
+    assert found.created_at.tzinfo is not None
+    assert found.ranking == kept.ranking
+    assert found.detail == kept.detail
+    assert found.usage == {"prompt_tokens": 3}
+    assert found.messages == [{"role": "user", "content": "a\0b"}]
+
+
+async def test_pages_follow_each_other_newest_first_without_gap_or_repeat(database: Database) -> None:
+    rows = [a_decision(n) for n in range(23)]
+    same_moment = [a_decision(n, created_at=START) for n in range(100, 105)]
+    await write(database, *rows, *same_moment)
+    seen: list[str] = []
+    cursor: Cursor | None = None
+    async with database.session() as session:
+        while True:
+            page, cursor = await decisions_page(session, Filters(), limit=4, after=cursor)
+            seen += [row.id for row in page]
+            if cursor is None:
+                break
+            cursor = Cursor.decode(cursor.encode())
+    expected = sorted([*rows, *same_moment], key=lambda row: (row.created_at, row.id), reverse=True)
+    assert seen == [row.id for row in expected]
+
+
+async def test_filters_narrow_the_list(database: Database) -> None:
+    await write(
+        database,
+        a_decision(1, expert="talker", reason="pinned"),
+        a_decision(2, status="error", error_code="expert_timeout"),
+        a_decision(3, conversation="c1", api_key="team"),
+    )
+    wanted = {
+        "dec_00001": Filters(expert="talker", reason="pinned"),
+        "dec_00002": Filters(status="error"),
+        "dec_00003": Filters(conversation="c1", api_key="team"),
+    }
+    async with database.session() as session:
+        for row_id, filters in wanted.items():
+            page, _ = await decisions_page(session, filters, limit=10)
+            assert [row.id for row in page] == [row_id]
+        since = Filters(since=START + timedelta(seconds=2), until=START + timedelta(seconds=3))
+        page, _ = await decisions_page(session, since, limit=10)
+        assert [row.id for row in page] == ["dec_00002"]
+
+
+async def test_feedback_comes_with_its_decision_oldest_first(database: Database) -> None:
+    first = FeedbackRow(id="fb_b", decision_id="dec_00001", created_at=START, rating=1)
+    second = FeedbackRow(
+        id="fb_a", decision_id="dec_00001", created_at=START + timedelta(seconds=1), score=0.5, comment="ok"
+    )
+    await write(database, second, a_decision(1), first)
+    async with database.session() as session:
+        found = await feedback_of(session, ["dec_00001", "dec_00002"])
+    assert [row.id for row in found["dec_00001"]] == ["fb_b", "fb_a"]
+    assert found["dec_00002"] == []
+
+
+async def test_a_conversation_is_with_the_expert_that_last_answered_its_caller(database: Database) -> None:
+    await write(
+        database,
+        a_decision(1, conversation="c", api_key="a", expert="coder"),
+        a_decision(2, conversation="c", api_key="a", expert="talker"),
+        a_decision(3, conversation="c", api_key="a", expert="backup", first_byte_ms=None, status="error"),
+        a_decision(4, conversation="c", api_key="b", expert="coder"),
+        a_decision(5, conversation="c", expert="backup"),
+    )
+    async with database.session() as session:
+        assert await last_expert(session, "c", "a") == "talker"
+        assert await last_expert(session, "c", "b") == "coder"
+        assert await last_expert(session, "c", None) == "backup"
+        assert await last_expert(session, "other", None) is None
+
+
+async def test_the_migrations_make_the_tables_of_the_models(database: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
+    database = Database(database_url)
+    assert await upgrade(database) == (None, "0001")
+    assert await upgrade(database) == ("0001", "0001")
+    assert await ensure(database) == ("0001", "0001")
+    await database.close()
+
+
+async def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(OutdatedSchema, match="newer Coterie"):
+        await ensure(database)
+    with pytest.raises(OutdatedSchema, match="nothing was changed"):
+        await upgrade(database)
+
+
+async def test_sqlite_is_upgraded_at_start(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new' / 'coterie.db'}")
+    assert await ensure(database) == (None, "0001")
+    await database.close()
+
+
+@pytest.mark.postgres
+async def test_postgresql_has_to_be_upgraded_by_command(postgres: Postgres) -> None:
+    database = Database(postgres.new_database())
+    with pytest.raises(OutdatedSchema, match="coterie db upgrade"):
+        await ensure(database)
+    await upgrade(database)
+    assert await ensure(database) == ("0001", "0001")
+    await database.close()
+
+
+async def test_rows_submitted_twice_are_written_once(database: Database) -> None:
+    await write(database, a_decision(1), a_decision(1), a_decision(2))
+    assert await count(database) == 2
+
+
+async def test_one_refused_row_does_not_take_its_batch_along(database: Database) -> None:
+    dropped: list[int] = []
+    recorder = Recorder(database, queue=100, batch=10, on_dropped=dropped.append)
+    recorder.start()
+    # Neither database takes an expert of NULL.
+    for row in (a_decision(1), a_decision(2, expert=None), a_decision(3)):
+        await recorder.submit(row)
+    assert await recorder.stop(10) == 0
+    assert dropped == [1]
+    assert await count(database) == 2
+
+
+async def test_a_full_queue_makes_the_submitter_wait(database: Database) -> None:
+    recorder = Recorder(database, queue=2, batch=2)
+    await recorder.submit(a_decision(1))
+    await recorder.submit(a_decision(2))
+    third = asyncio.create_task(recorder.submit(a_decision(3)))
+    done, _ = await asyncio.wait({third}, timeout=0.1)
+    assert not done
+    recorder.start()
+    await asyncio.wait_for(third, 5)
+    assert await recorder.stop(10) == 0
+    assert await count(database) == 3
+
+
+async def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "coterie.db"
+    database = Database(f"sqlite:///{path}?timeout=0.01")
+    await upgrade(database)
+    async with database.engine.connect() as connection:
+        await connection.execute(text("PRAGMA busy_timeout = 10"))
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    recorder = Recorder(database, queue=10, batch=10)
+    recorder.start()
+    await recorder.submit(a_decision(1))
+    assert not await recorder.written(0.3)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert await recorder.written(15)
+    assert await recorder.stop(10) == 0
+    assert await count(database) == 1
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://u:secret@h/d", "use sqlite or postgresql"),
+        ("sqlite://", "needs a file"),
+        ("not a url secret", "not a database URL"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(DatabaseError, match=message) as raised:
+        Database(url)
+    assert "secret" not in str(raised.value)
+
+
+async def count(database: Database) -> int:
+    async with database.session() as session:
+        found = await session.scalar(select(func.count()).select_from(DecisionRow))
+    return found or 0
