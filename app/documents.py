@@ -17,36 +17,29 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         "classification": decision.classification.value,
         "category": decision.category,
         "probability": _rounded(decision.probability),
-        "runners_up": runners_up(decision),
+        "runners_up": [
+            {"category": each.category, "probability": _rounded(each.probability)}
+            for each in decision.runners_up
+        ],
         "ood_score": _rounded(decision.ood_score),
-        "ranking": ranking(decision),
+        "ranking": [
+            {
+                "expert": choice.expert,
+                "utility": _rounded(choice.utility),
+                "correction": _rounded(choice.correction),
+                "value": _rounded(choice.value),
+                "active_params_b": choice.active_params_b,
+                "price": choice.price,
+                "excluded": choice.excluded,
+            }
+            for choice in decision.ranking
+        ],
         "expert": decision.expert,
         "strategy": decision.strategy,
         "reason": decision.reason.value,
         "detail": decision.detail,
         "spilled_from": decision.spilled_from,
     }
-
-
-def runners_up(decision: Decision) -> list[dict[str, Any]]:
-    return [
-        {"category": each.category, "probability": _rounded(each.probability)} for each in decision.runners_up
-    ]
-
-
-def ranking(decision: Decision) -> list[dict[str, Any]]:
-    return [
-        {
-            "expert": choice.expert,
-            "utility": _rounded(choice.utility),
-            "correction": _rounded(choice.correction),
-            "value": _rounded(choice.value),
-            "active_params_b": choice.active_params_b,
-            "price": choice.price,
-            "excluded": choice.excluded,
-        }
-        for choice in decision.ranking
-    ]
 
 
 def stored_document(row: DecisionRow, feedback: Sequence[FeedbackRow] = ()) -> dict[str, Any]:

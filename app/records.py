@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from app.documents import ranking, runners_up
+from app.documents import decision_document
 from app.storage.models import DecisionRow
 from routers.decision import Decision
 
@@ -54,27 +54,14 @@ class AnswerRecord:
         self, status: str, http_status: int, *, error_code: str | None = None, usage: Any = None
     ) -> DecisionRow:
         """The decision with what became of it."""
-        decision = self.decision
         return DecisionRow(
-            id=decision.id,
+            **decision_document(self.decision),
             created_at=self.created_at,
             request_id=self.request_id,
             api_key=self.api_key,
             conversation=self.conversation,
             model=self.model,
             stream=self.stream,
-            composition=decision.composition,
-            classification=decision.classification.value,
-            category=decision.category,
-            probability=decision.probability,
-            runners_up=runners_up(decision),
-            ood_score=decision.ood_score,
-            ranking=ranking(decision),
-            expert=decision.expert,
-            strategy=decision.strategy,
-            reason=decision.reason.value,
-            detail=decision.detail,
-            spilled_from=decision.spilled_from,
             status=status,
             http_status=http_status,
             error_code=error_code,

@@ -151,12 +151,16 @@ class World:
         )
 
     @asynccontextmanager
-    async def serve(self, **changes: Any) -> AsyncIterator[Api]:
-        """A service on a free port, in this event loop, over real sockets."""
+    async def serve(self, *, check_health: bool = True, **changes: Any) -> AsyncIterator[Api]:
+        """A service on a free port, in this event loop, over real sockets. `check_health` waits until it
+        has looked at every expert; without, it has never looked when the first request comes."""
         settings = self.settings(**changes)
         listener = bind(settings.host, settings.port)
         async with open_services(settings, encoder=WordEncoder()) as services:
-            await services.health.check()
+            if check_health:
+                await services.health.check()
+            else:
+                await services.health.stop()
             config = uvicorn.Config(
                 create_app(services=services),
                 log_config=None,

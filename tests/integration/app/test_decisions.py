@@ -1,0 +1,109 @@
+"""Decisions and feedback over the API: complete, in order, and still there after a restart."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from experts.fake import RunningFake
+from tests.integration.app.world import CODE, TALK, Api, World, small_world
+
+
+async def test_a_decision_can_be_read_as_soon_as_its_answer_is_there(api: Api) -> None:
+    for stream in (False, True):
+        response = await api.chat(CODE, stream=stream, stream_options={"include_usage": True})
+        decision = await api.decision(response.headers["x-coterie-decision"])
+        assert (decision["status"], decision["http_status"], decision["stream"]) == ("ok", 200, stream)
+        assert decision["model"] == "coterie"
+        assert decision["usage"]["completion_tokens"] > 0
+        assert 0 < decision["first_byte_ms"] <= decision["latency_ms"]
+
+
+async def test_the_stored_decision_says_what_the_answer_said(api: Api) -> None:
+    routing = (await api.chat(CODE)).json()["routing"]
+    decision = await api.decision(routing["id"])
+    assert {name: decision[name] for name in routing} == routing
+
+
+async def test_nothing_is_lost_when_the_service_stops(
+    tmp_path: Path, fakes: Mapping[str, RunningFake], database_url: str
+) -> None:
+    from app.storage.database import Database
+    from app.storage.schema import upgrade
+
+    database = Database(database_url)
+    await upgrade(database)
+    await database.close()
+    world = small_world(tmp_path, fakes, database_url)
+    async with world.serve(record_queue=5, record_batch=3) as api:
+        answers = await asyncio.gather(*(api.chat((CODE, TALK)[n % 2]) for n in range(60)))
+        ids = [answer.json()["routing"]["id"] for answer in answers]
+        feedback = await asyncio.gather(
+            *(api.http.post("/v1/feedback", json={"decision_id": each, "rating": 1}) for each in ids)
+        )
+        assert {response.status_code for response in feedback} == {201}
+    async with world.serve() as api:
+        listed = (await api.http.get("/v1/decisions?limit=200")).json()
+        assert {row["id"] for row in listed["data"]} == set(ids)
+        assert [len(row["feedback"]) for row in listed["data"]] == [1] * 60
+        assert not listed["has_more"]
+
+
+async def test_the_list_has_pages_and_filters(api: Api) -> None:
+    ids = [(await api.chat((CODE, TALK)[n % 2])).json()["routing"]["id"] for n in range(5)]
+    first = (await api.http.get("/v1/decisions?limit=3")).json()
+    assert [row["id"] for row in first["data"]] == ids[:1:-1]
+    assert first["has_more"]
+    rest = (await api.http.get("/v1/decisions", params={"limit": 3, "after": first["next_cursor"]})).json()
+    assert [row["id"] for row in rest["data"]] == ids[1::-1]
+    assert rest["next_cursor"] is None
+    coding = (await api.http.get("/v1/decisions?category=coding&expert=coder&reason=matched")).json()
+    assert [row["id"] for row in coding["data"]] == ids[::-2]
+
+
+async def test_feedback_belongs_to_its_decision(api: Api) -> None:
+    decision = (await api.chat()).json()["routing"]["id"]
+    for body in ({"rating": -1}, {"score": 0.75, "comment": "half right\0"}):
+        response = await api.http.post("/v1/feedback", json={"decision_id": decision, **body})
+        assert response.status_code == 201
+    found = (await api.decision(decision))["feedback"]
+    assert [(each["rating"], each["score"], each["comment"]) for each in found] == [
+        (-1, None, None),
+        (None, 0.75, "half right"),
+    ]
+
+
+async def test_feedback_is_taken_while_the_answer_still_streams(api: Api) -> None:
+    body = {
+        "model": "coder",
+        "messages": [{"role": "user", "content": CODE}],
+        "stream": True,
+        "fake": {"token_delay_s": 0.02},
+    }
+    async with api.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        decision = response.headers["x-coterie-decision"]
+        given = await api.http.post("/v1/feedback", json={"decision_id": decision, "rating": 1})
+        assert given.status_code == 201
+        await response.aread()
+    assert [each["rating"] for each in (await api.decision(decision))["feedback"]] == [1]
+
+
+async def test_feedback_has_to_say_something_about_a_decision_that_exists(api: Api) -> None:
+    unknown = await api.http.post("/v1/feedback", json={"decision_id": "dec_x", "rating": 1})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "decision_not_found")
+    decision = (await api.chat()).json()["routing"]["id"]
+    for body in ({}, {"rating": 1, "score": 1.0}, {"rating": 2}, {"score": 1.5}, {"rating": 1, "x": 1}):
+        response = await api.http.post("/v1/feedback", json={"decision_id": decision, **body})
+        assert response.status_code == 400
+    assert (await api.http.get("/v1/decisions/dec_x")).status_code == 404
+
+
+async def test_prompts_are_stored_only_when_the_operator_says_so(world: World) -> None:
+    async with world.serve() as api:
+        silent = (await api.chat(CODE)).json()["routing"]["id"]
+        assert "messages" not in await api.decision(silent)
+    async with world.serve(store_prompts=True) as api:
+        kept = (await api.chat(CODE)).json()["routing"]["id"]
+        assert (await api.decision(kept))["messages"] == [{"role": "user", "content": CODE}]
+        assert "messages" not in await api.decision(silent)
+    database = (world.folder / "var" / "coterie.db").read_bytes()
+    assert database.count(CODE.encode()) == 1
