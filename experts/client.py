@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class ExpertClient:
         self.admission = admission or Admission()
         self._session: ClientSession | None = None
         self._closed = False
+        self._used_litellm = False
 
     async def __aenter__(self) -> "ExpertClient":
         return self
@@ -59,6 +60,21 @@ class ExpertClient:
         self._closed = True
         if self._session is not None:
             await self._session.close()
+        if self._used_litellm:
+            from experts import litellm_adapter
+
+            await litellm_adapter.aclose()
+
+    async def prepare(self, experts: Iterable[Expert]) -> None:
+        """Load what these experts need that takes seconds to load, before the first request waits for it.
+        Raises `ExpertUnavailable` when it is not installed."""
+        for expert in experts:
+            if expert.provider == "litellm":
+                from experts import litellm_adapter
+
+                self._used_litellm = True
+                await litellm_adapter.load(expert)
+                return
 
     async def complete(
         self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
@@ -67,13 +83,11 @@ class ExpertClient:
         sampling and system prompt are filled in. Raises the tree of `experts.errors`."""
         async with self.admission.slot(expert):
             out = outgoing_body(expert, body, stream=False)
+            await self.prepare([expert])
             try:
                 async with asyncio.timeout(expert.timeouts.total_s):
                     if expert.provider == "litellm":
-                        from experts import litellm_adapter
-
-                        answer = await litellm_adapter.complete(expert, out)
-                        return Reply(200, check_completion(expert, answer), {})
+                        return await self._litellm_complete(expert, out)
                     return await self._complete(expert, out, request_id)
             except TimeoutError:
                 raise ExpertTimeout(
@@ -88,6 +102,7 @@ class ExpertClient:
         it; leaving early closes the connection, at which the expert stops working."""
         async with self.admission.slot(expert):
             out = outgoing_body(expert, body, stream=True)
+            await self.prepare([expert])
             deadline = time.monotonic() + expert.timeouts.total_s
             opened = self._litellm_stream if expert.provider == "litellm" else self._stream
             async with opened(expert, out, deadline, request_id) as stream:
@@ -141,6 +156,11 @@ class ExpertClient:
             )
             await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
             yield stream
+
+    async def _litellm_complete(self, expert: Expert, out: dict[str, Any]) -> Reply:
+        from experts import litellm_adapter
+
+        return Reply(200, check_completion(expert, await litellm_adapter.complete(expert, out)), {})
 
     @contextlib.asynccontextmanager
     async def _litellm_stream(

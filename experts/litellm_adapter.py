@@ -1,0 +1,205 @@
+"""Experts behind services that do not speak OpenAI's protocol, through LiteLLM.
+
+The only module that knows LiteLLM. Importing it is free; LiteLLM itself (seconds, 150 MB) is loaded in a
+thread on first use, or by `load`, with everything switched off that calls the network, prints, or logs
+prompts. What comes back looks like any other expert's: a chat completion, or its SSE bytes, or our errors.
+"""
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from experts.credentials import read_api_key
+from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.expert import Expert
+from experts.replies import refusal
+
+FIELDS = frozenset(
+    {
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "service_tier",
+        "stop",
+        "stream",
+        "stream_options",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+"""What a caller may say to LiteLLM. Its other arguments steer LiteLLM itself: with `api_base` in a request
+a stranger could have our key sent anywhere. An expert's `sampling` may add to this; that is the operator."""
+
+
+@functools.cache
+def _litellm() -> Any:
+    """LiteLLM, loaded once, silent. Raises `ImportError` when the extra is not installed."""
+    for name in ("MODEL_COST_MAP", "ANTHROPIC_BETA_HEADERS", "BLOG_POSTS", "POLICY_TEMPLATES"):
+        os.environ[f"LITELLM_LOCAL_{name}"] = "True"  # each is a download otherwise
+    os.environ.setdefault("LITELLM_LOG", "CRITICAL")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.turn_off_message_logging = True
+    litellm.telemetry = False
+    # The caller does not choose the provider, so what one provider lacks is no error of the caller's.
+    litellm.drop_params = True
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        # Its types are built on first use, and warn about themselves (`ReadOnly` in TypedDicts) while at it.
+        warnings.simplefilter("ignore")
+        litellm.ModelResponse()
+        litellm.ModelResponseStream()
+    return litellm
+
+
+async def load(expert: Expert) -> Any:
+    """LiteLLM, loaded off the event loop. Raises `ExpertUnavailable` naming the extra to install."""
+    try:
+        return await asyncio.to_thread(_litellm)
+    except ImportError as error:
+        raise ExpertUnavailable(
+            expert.name, f"Expert {expert.name} needs LiteLLM: pip install 'coterie[litellm]'."
+        ) from error
+
+
+async def complete(expert: Expert, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole chat completion for an outgoing body. Raises the tree of `experts.errors`."""
+    litellm = await load(expert)
+    secret = read_api_key(expert)
+    try:
+        answer = await litellm.acompletion(**_arguments(expert, body, secret))
+    except Exception as error:
+        # `from None`: LiteLLM's texts repeat keys and prompts.
+        raise _mapped(expert, error, secret) from None
+    whole: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
+    for choice in whole.get("choices", []):
+        _tidy(choice, "message")
+        choice.get("message", {}).setdefault("content", None)
+    return whole
+
+
+async def stream(expert: Expert, body: Mapping[str, Any]) -> AsyncGenerator[bytes]:
+    """A streamed chat completion as SSE bytes, one event an item. Closing it closes the connection."""
+    litellm = await load(expert)
+    secret = read_api_key(expert)
+    answered = False
+    try:
+        chunks = await litellm.acompletion(**_arguments(expert, body, secret))
+        # LiteLLM's wrapper is an async iterator with `aclose`, which `aclosing` needs and no more.
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                event = chunk.model_dump(mode="json", exclude_none=True)
+                for choice in event.get("choices", []):
+                    _tidy(choice, "delta")
+                    answered = answered or bool(choice["delta"])
+                    if choice["finish_reason"] == "stop" and not answered:
+                        # LiteLLM ends streams that it did not understand as if they were complete.
+                        raise ExpertBadReply(expert.name, f"Expert {expert.name} sent an empty answer.")
+                yield b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
+    except ExpertError:
+        raise
+    except Exception as error:
+        mapped = _mapped(expert, error, secret)
+        if answered and not isinstance(mapped, ExpertTimeout):
+            mapped = ExpertBadReply(expert.name, f"Expert {expert.name} stopped in the middle of its answer.")
+        raise mapped from None
+    yield b"data: [DONE]\n\n"
+
+
+async def aclose() -> None:
+    """Close LiteLLM's connections. Safe when it was never loaded."""
+    if not _litellm.cache_info().currsize:
+        return
+    from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+
+    await close_litellm_async_clients()
+    # Closed clients must not be found again by a later event loop.
+    _litellm().in_memory_llm_clients_cache.flush_cache()
+    vars(_litellm()).pop("module_level_aclient", None)
+
+
+def _arguments(expert: Expert, body: Mapping[str, Any], secret: SecretStr | None) -> dict[str, Any]:
+    allowed = {name: value for name, value in body.items() if name in FIELDS and value is not None}
+    operators = {name: value for name, value in expert.sampling.items() if name not in FIELDS}
+    return {
+        **allowed,
+        **operators,
+        "model": expert.model,
+        "api_base": expert.endpoint,
+        # None lets LiteLLM read the provider's own variable, such as ANTHROPIC_API_KEY.
+        "api_key": secret.get_secret_value() if secret is not None else None,
+        "timeout": expert.timeouts.total_s,
+        # The service decides what to do about a failure.
+        "num_retries": 0,
+        "max_retries": 0,
+        # Its gateway for MCP tools would run tools here, and needs a package of its own.
+        "_skip_mcp_handler": True,
+    }
+
+
+def _tidy(choice: dict[str, Any], part: str) -> None:
+    """OpenAI's shape to the letter: a `finish_reason` always, LiteLLM's own fields never."""
+    choice.setdefault("finish_reason", None)
+    choice.setdefault(part, {}).pop("provider_specific_fields", None)
+
+
+def _mapped(expert: Expert, error: Exception, secret: SecretStr | None) -> ExpertError:
+    """LiteLLM's exception as one of ours, by its class and HTTP status."""
+    litellm = _litellm()
+    said = _said(error)
+    if isinstance(error, litellm.Timeout | TimeoutError):
+        return ExpertTimeout(expert.name, f"Expert {expert.name} did not answer in time.")
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int):
+        return ExpertBadReply(expert.name, f"Expert {expert.name} failed inside LiteLLM.")
+    if isinstance(error, litellm.APIResponseValidationError) or "Unable to get json response" in said:
+        return ExpertBadReply(expert.name, f"Expert {expert.name} sent a reply that is not JSON.")
+    code = None
+    if isinstance(error, litellm.ContextWindowExceededError):
+        code = "context_length_exceeded"
+    elif isinstance(error, litellm.ContentPolicyViolationError):
+        code = "content_policy_violation"
+    return refusal(expert, status, {"error": {"message": said, "code": code}}, secret)
+
+
+def _said(error: Exception) -> str:
+    """What the service itself said, dug out of "litellm.X: YException - {json}"."""
+    text = str(getattr(error, "message", error))
+    found = re.search(r"\{.*\}", text, re.DOTALL)
+    with contextlib.suppress(ValueError):
+        payload = json.loads(found.group()) if found else None
+        inner = payload.get("error") if isinstance(payload, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+            return str(inner["message"])
+    return re.sub(r"^(?:litellm\.\w+: )+(?:\w+ - )?", "", text)
