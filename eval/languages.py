@@ -16,7 +16,7 @@ _STOP_WORDS = {
     """,
     "da": """
         og i jeg det at en den til er som på de med han af for ikke der var mig sig men et har om vi
-        min havde hun nu
+        min havde hun nu hvad meget noget efter fra være blev bliver også vil skal kan
     """,
     "de": """
         der die das und ist in den von zu mit sich auf für nicht ein eine als auch es an werden aus
@@ -56,7 +56,7 @@ _STOP_WORDS = {
     """,
     "no": """
         og i jeg det at en den til er som på de med han av for ikke der var meg seg men et har om vi
-        min hadde hun nå fra
+        min hadde hun nå fra ikke hva mye noe etter være ble blir også vil skal kan
     """,
     "pl": """
         i w nie na się z do to że jest jak o a po co tak ale od za przez dla są był jego tym ma już

@@ -150,7 +150,7 @@ def _quotient(box: str, tokens: list[str]) -> float | None:
 # Letters of multiple choice
 
 # A capital alone, but neither an article nor a pronoun: "A spider has" names no option.
-_LETTER = r"([A-Z])(?![\w'])(?!\s+(?!is\b|was\b|because\b|since\b|as\b|and\b|or\b)[a-z])"
+_LETTER = r"([A-Z])(?![\w'])(?!\s+(?!is\b|was\b|because\b|since\b|as\b|and\b|n?or\b|but\b|not\b)[a-z])"
 _LETTER_SAID = re.compile(
     r"\b(?i:answer|antwort|respuesta|réponse|risposta|answer\s(?:option|choice)|correct\s(?:option|choice|letter))\b"
     r"[*_\"']{0,4}(?:\s{1,3}(?:is|would be|should be|must be|ist|es|est|è)\b)?\s{0,3}[:=-]?"
@@ -160,10 +160,12 @@ _LETTER_IS_RIGHT = re.compile(
     r"(?<![\w'.-])([A-Z])[)*_\]\"'.]{0,4}\s{1,3}is\s(?:the\s)?(?:most\s)?(?:correct|right|best)"
 )
 _LINE_LETTER = re.compile(
-    r"^[ \t>*_#(\[\"'`$-]{0,12}([A-Za-z])[*_\"'`$]{0,4}(?:[)\]:]|[.,](?!\w\.)|[ \t]*$|[ \t]+[-=][ \t])",
+    r"^[ \t>*_#(\[\"'`$-]{0,12}([A-Za-z])[*_\"'`$]{0,4}(?:[)\]:]|\.(?!\w\.)|[ \t]*$|[ \t]+[-=][ \t])",
     re.MULTILINE,
 )
 _STANDALONE = re.compile(r"(?<![\w'.-])" + _LETTER.replace("(?![\\w'])", "(?![\\w'-])"))
+# "A. Flour B. Rent C. Fuel" on one line; a single other one may be the C of "B. Vitamin C".
+_LISTED = re.compile(r"(?<![\w'.-])([A-Z])[.)\]:](?=\s)")
 _ANOTHER = re.compile(
     r"[)\].*_\"'` ]{0,6}(?:,|/|&|\band\b|\bor\b)[\s(\[*_\"'`]{0,6}[A-Z](?![\w'])(?!\s+[a-z])"
 )
@@ -182,11 +184,12 @@ def read_choice(reply: str) -> str | None:
     said = list(_LETTER_SAID.finditer(text)) or list(_LETTER_IS_RIGHT.finditer(text))
     if said:
         return None if _ANOTHER.match(text, said[-1].end()) else said[-1].group(1)
-    for pattern in (_LINE_LETTER, _STANDALONE):
-        letters = {str(letter).upper() for letter in pattern.findall(text)}
-        if letters:
-            return letters.pop() if len(letters) == 1 else None
-    return None
+    lines = {str(letter).upper() for letter in _LINE_LETTER.findall(text)}
+    if lines:
+        listed = lines | set(_LISTED.findall(text))
+        return lines.pop() if len(lines) == 1 and len(listed) <= 2 else None
+    letters = set(_STANDALONE.findall(text))
+    return str(letters.pop()) if len(letters) == 1 else None
 
 
 # Words and whole replies
@@ -194,7 +197,6 @@ def read_choice(reply: str) -> str | None:
 # Scripts written without spaces between words, where a word has no edge to look for.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
-_WORDS = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]*[^\W_{_UNSPACED}][^\s{_UNSPACED}]*")
 
 
 def contains_phrase(reply: str, phrase: str, *, inflected: bool = False) -> bool:
@@ -238,7 +240,12 @@ def bare(reply: str) -> str:
 
 def count_words(reply: str) -> int:
     """Pieces between white space that hold a letter or digit; each character of an unspaced script is one."""
-    return len(_WORDS.findall(normalise(reply)))
+    total = 0
+    for piece in normalise(reply).split():
+        unspaced = len(_UNSPACED_CHAR.findall(piece))
+        spaced = _UNSPACED_CHAR.split(piece) if unspaced else [piece]
+        total += unspaced + sum(any(char.isalnum() for char in part) for part in spaced)
+    return total
 
 
 # JSON
