@@ -73,8 +73,10 @@ def threshold_for_accuracy(
 ) -> float:
     """The lowest confidence at which everything at least as sure is right with share `accuracy`.
 
-    1.0 when no threshold reaches it: then nothing counts as sure.
+    1.0 when no threshold reaches it: then next to nothing counts as sure.
     """
     curve = risk_coverage(confidence, correct)
-    good = np.flatnonzero(curve.risk <= 1 - accuracy)
+    # A threshold takes all of its equals; and 1 - 0.1 shall reach 0.9 whatever binary fractions say.
+    last_of_equals = np.append(np.diff(curve.threshold) != 0, True)
+    good = np.flatnonzero(last_of_equals & (1 - curve.risk >= accuracy - 1e-12))
     return float(curve.threshold[good[-1]]) if len(good) else 1.0

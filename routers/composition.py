@@ -9,7 +9,7 @@ No pickle. Loading verifies every digest; the digest of the manifest names the c
 
 import hashlib
 import json
-import shutil
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +27,8 @@ from routers.request import NOTHING, Capability, Matrix
 FORMAT = 1
 MANIFEST = "composition.json"
 ARRAYS = "arrays.safetensors"
+_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+"""A file in the folder itself: no separators, no `..`."""
 
 
 class CompositionError(Exception):
@@ -118,9 +120,10 @@ def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
 def save_composition(composition: Composition, folder: Path) -> str:
     """Write `composition` to `folder`, whole or not at all; return its digest.
 
-    An existing folder is replaced only if it holds a composition.
+    An existing folder is replaced only if it holds a composition. Operators' rules are not written:
+    they belong to a service, not to what was fitted. Raises CompositionError.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise CompositionError(f"{folder} is not empty and holds no composition: choose another folder")
@@ -137,13 +140,13 @@ def save_composition(composition: Composition, folder: Path) -> str:
             "counts": composition.counts,
             "global_utilities": composition.global_utilities,
         }
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, made / ARRAYS)
+        (made / ARRAYS).write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
         composition.classifier.save_index(made)
         files = {path.name: _digest(path) for path in sorted(made.iterdir())}
         text = json.dumps(_manifest(composition, files), indent=2, ensure_ascii=False) + "\n"
         (made / MANIFEST).write_text(text, encoding="utf-8")
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(Path(scratch) / "replaced")
         made.rename(folder)
     return _short(hashlib.sha256(text.encode()).hexdigest())
 
@@ -168,17 +171,28 @@ def load_composition(folder: Path) -> Composition:
             )
         if manifest["features"] != features.FORMAT:
             raise CompositionError(f"{folder}: fitted on features of another version: fit it again")
-        for name, digest in manifest["files"].items():
-            if Path(name).name != name or _digest(folder / name) != digest:
-                raise CompositionError(
-                    f"{folder / name} does not have the digest in {MANIFEST}: fit it again"
-                )
+        _verify(folder, manifest)
         arrays = load_file(folder / ARRAYS)
         return _composition(manifest, arrays, folder, _short(hashlib.sha256(text.encode()).hexdigest()))
-    except FileNotFoundError as error:
-        raise CompositionError(f"{folder}: {error.filename} is missing: fit it again") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise CompositionError(f"{error.filename or folder}: {error.strerror}: fit it again") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CompositionError(f"{folder / MANIFEST} is not a composition: {error!r}") from error
+
+
+def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Every file that will be read is in the folder and has the digest that the manifest says."""
+    files = manifest["files"]
+    needed = {ARRAYS, *CLASSIFIERS[manifest["classifier"]["name"]].FILES}
+    if missing := needed - set(files):
+        raise CompositionError(
+            f"{folder / MANIFEST} has no digest of {', '.join(sorted(missing))}: fit it again"
+        )
+    for name, digest in files.items():
+        if not _NAME.fullmatch(name):
+            raise CompositionError(f"{folder / MANIFEST}: {name!r} is not the name of a file beside it")
+        if _digest(folder / name) != digest:
+            raise CompositionError(f"{folder / name} does not have the digest in {MANIFEST}: fit it again")
 
 
 def _composition(
@@ -191,6 +205,9 @@ def _composition(
         for card in manifest["experts"]
     )
     policy = Policy(**manifest["policy"])
+    temperature = float(manifest["classifier"]["temperature"])
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be positive, not {temperature}")
     if policy.generalist not in {card.name for card in cards}:
         raise CompositionError(f"the generalist {policy.generalist!r} is not an expert of the composition")
     shape = (len(manifest["categories"]), len(cards))
@@ -202,7 +219,7 @@ def _composition(
         experts=cards,
         classifier_name=name,
         classifier=CLASSIFIERS[name].load(own, folder),
-        temperature=manifest["classifier"]["temperature"],
+        temperature=temperature,
         novelty=Novelty(arrays["novelty.prototypes"], arrays["novelty.quantiles"]),
         utilities=arrays["utilities"],
         errors=arrays["errors"],
@@ -216,13 +233,14 @@ def _composition(
 
 
 def _manifest(composition: Composition, files: Mapping[str, str]) -> dict[str, Any]:
-    policy = {key: value for key, value in asdict(composition.policy).items() if key != "rules"}
+    policy = asdict(replace(composition.policy, rules=()))
+    del policy["rules"]
     cards = [{**asdict(card), "capabilities": sorted(card.capabilities)} for card in composition.experts]
     utilities = {
         category: {card.name: round(float(u), 4) for card, u in zip(composition.experts, row, strict=True)}
         for category, row in zip(composition.categories, composition.utilities, strict=True)
     }
-    return {
+    facts = {
         "format": FORMAT,
         "encoder": {"name": composition.encoder, "revision": composition.encoder_revision},
         "features": features.FORMAT,
@@ -232,9 +250,10 @@ def _manifest(composition: Composition, files: Mapping[str, str]) -> dict[str, A
         "policy": policy,
         "map": dict(composition.map),
         "utilities": utilities,
-        **composition.manifest,
-        "files": dict(files),
     }
+    # A composition that was loaded has all of the above in its manifest too, perhaps outdated.
+    evidence = {key: value for key, value in composition.manifest.items() if key not in facts}
+    return {**facts, **evidence, "files": dict(files)}
 
 
 def _digest(path: Path) -> str:

@@ -91,7 +91,9 @@ def spill(decision: Decision, unavailable: Collection[str], why: str) -> Decisio
     rest = [
         choice
         for choice in decision.ranking
-        if choice.excluded is None and choice.expert not in unavailable and choice.expert != decision.expert
+        if choice.excluded is None
+        and choice.expert not in unavailable
+        and choice.expert not in (decision.expert, decision.spilled_from)
     ]
     if not rest:
         raise NoExpertFits(f"no expert that could answer is available ({why})", "expert_unavailable")
@@ -175,8 +177,7 @@ def _rank(
                 excluded=_exclusion(card, request),
             )
         )
-    # Equal values: the smaller expert first, then by name, so that the order is settled.
-    choices.sort(key=lambda c: (c.excluded is not None, -c.value, c.active_params_b, c.expert))
+    choices.sort(key=lambda c: (c.excluded is not None, *_order(c)))
     return tuple(choices)
 
 
@@ -214,17 +215,29 @@ def _choose(
         raise _nobody(ranking, request, composition)
     if stage1.classification is Classification.SKIPPED:
         said = f"The operator's rule {rule.name!r} names" if rule else "The client asked for"
-        detail = f"{said} the category {stage1.category}; {best.expert} is best for it."
+        what = "best for it" if _ideal(ranking, request) is best else "best of those that can answer"
+        detail = f"{said} the category {stage1.category}; {best.expert} is {what}."
         return best.expert, Reason.RULE if rule else Reason.PINNED, detail
     if stage1.classification is Classification.UNCLASSIFIED:
         return _choose_unclassified(request, policy, stage1, by_name, best)
     if stay := _stays(request, policy, by_name, best):
         return stay
-    ideal = min(ranking, key=lambda c: (c.expert in request.exclude, -c.value, c.active_params_b, c.expert))
-    if ideal.expert != best.expert:
+    ideal = _ideal(ranking, request)
+    if ideal is not best:
         detail = f"{ideal.expert} would be best for {stage1.category}, but {ideal.excluded}."
         return best.expert, Reason.FILTERED, detail
     return best.expert, Reason.MATCHED, f"{best.expert} has the best expected value for {stage1.category}."
+
+
+def _ideal(ranking: Sequence[Choice], request: Request) -> Choice:
+    """The best choice were it not for its context length and capabilities; what the client excludes
+    is not in question."""
+    return min(ranking, key=lambda c: (c.expert in request.exclude, *_order(c)))
+
+
+def _order(choice: Choice) -> tuple[float, float, str]:
+    """Best value first; of equal ones the smaller expert, then by name, so that the order is settled."""
+    return -choice.value, choice.active_params_b, choice.expert
 
 
 def _choose_unclassified(

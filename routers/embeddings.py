@@ -1,6 +1,8 @@
 """Embeddings of many texts, computed once: a cache on disk, filled in blocks, so that it resumes."""
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,14 +37,25 @@ def encode_cached(
 def _block(encoder: Encoder, texts: Sequence[str], cache: Path | None) -> Matrix:
     if cache is None:
         return encoder.encode(texts)
-    key = hashlib.sha256("\0".join([encoder.name, encoder.revision, *texts]).encode()).hexdigest()
+    # JSON keeps ["a", "b"] and ["a b"] apart, and escapes halves of surrogate pairs.
+    key = hashlib.sha256(json.dumps([encoder.name, encoder.revision, *texts]).encode()).hexdigest()
     path = cache / f"{key[:32]}.npy"
-    if path.exists():
-        kept: Matrix = np.load(path, allow_pickle=False)
+    kept = _read(path)
+    if kept is not None and kept.shape == (len(texts), encoder.dimension):
         return kept
     vectors = encoder.encode(texts)
     cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, vectors, allow_pickle=False)
-    partial.rename(path)
+    # A name of its own: two processes may fill the same cache.
+    with tempfile.NamedTemporaryFile(dir=cache, prefix=".partial-", delete=False) as partial:
+        np.save(partial, vectors, allow_pickle=False)
+    Path(partial.name).replace(path)
     return vectors
+
+
+def _read(path: Path) -> Matrix | None:
+    """The kept block, None when there is none or the file is damaged."""
+    try:
+        kept: Matrix = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return None
+    return kept

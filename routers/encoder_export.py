@@ -18,6 +18,8 @@ from pathlib import Path
 
 from routers.encoder import DIMENSION, ENCODER_NAME, FORMAT, default_encoder_folder
 
+FILES = ("float32.onnx", "int8.onnx", "tokenizer.json", "encoder.json")
+
 
 def export_encoder(folder: Path, source: Path | None = None) -> Path:
     """Write the encoder's files into `folder`, whole or not at all, and return `folder`.
@@ -49,7 +51,8 @@ def _is_current(folder: Path, revision: str) -> bool:
         card = json.loads((folder / "encoder.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return bool(card.get("revision") == revision and card.get("format") == FORMAT)
+    complete = all((folder / name).exists() for name in FILES)
+    return bool(complete and card.get("revision") == revision and card.get("format") == FORMAT)
 
 
 def _packaged_model() -> Path:

@@ -49,7 +49,7 @@ def lexical_part(text: str) -> Vector:
             counts.update(padded[start : start + size] for start in range(len(padded) - size + 1))
     vector = np.zeros(LEXICAL, dtype=np.float32)
     for gram, count in counts.items():
-        code = zlib.crc32(gram.encode())
+        code = zlib.crc32(gram.encode("utf-8", "surrogatepass"))
         vector[code % LEXICAL] += (1 if code & 0x80000000 else -1) * log1p(count)
     norm = float(np.linalg.norm(vector))
     return vector / norm if norm else vector

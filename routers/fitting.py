@@ -141,6 +141,13 @@ def _check(labelled: Labelled, table: OutcomeTable, categories: Sequence[str]) -
             + (f": too few of {', '.join(sorted(few))}" if few else "")
         )
     unknown = sorted(set(table.categories) - set(categories))
+    if len(table):
+        blank = np.flatnonzero(np.isnan(table.scores).all(axis=0))
+        if unscored := [table.expert_names[int(column)] for column in blank]:
+            raise FitError(
+                f"the outcome table has no score of {', '.join(unscored)}: score some prompts with "
+                "them, or fit without them"
+            )
     if unknown:
         raise FitError(f"the outcome table has categories without labelled prompts: {', '.join(unknown)}")
 

@@ -51,7 +51,7 @@ def solve_map(
 
     n_categories, n_experts = utilities.shape
     models = sorted({card.base or card.name for card in experts})
-    size = {card.base or card.name: card.params_b for card in experts}
+    size = {name: max(c.params_b for c in experts if name == (c.base or c.name)) for name in models}
     smallest = min(size, key=lambda name: size[name])
     if resident_budget_b is not None and size[smallest] > resident_budget_b:
         raise BudgetTooSmall(
@@ -63,7 +63,7 @@ def solve_map(
     )
     n_y = n_categories * n_experts
     gains = (weights[:, None] * (utilities - costs)).ravel()
-    objective = np.concatenate([-gains, np.full(len(models), 1e-9)])  # keep no model that nothing uses
+    objective = np.concatenate([-gains, np.zeros(len(models))])
     one_each = hstack(
         [kron(identity(n_categories), np.ones((1, n_experts))), csr_matrix((n_categories, len(models)))]
     )
@@ -77,13 +77,21 @@ def solve_map(
         constraints.append(LinearConstraint(row[None, :], -np.inf, resident_budget_b))
     # y needs no integrality: with z fixed each category takes its best kept expert.
     integrality = np.concatenate([np.zeros(n_y), np.ones(len(models))])
-    found = milp(objective, constraints=constraints, integrality=integrality, bounds=Bounds(0, 1))
+    found = milp(
+        objective,
+        constraints=constraints,
+        integrality=integrality,
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 0.0},
+    )
     if found.x is None:
         raise BudgetTooSmall(f"no map fits: {found.message}")
-    kept_models = {name for name, kept in zip(models, found.x[n_y:], strict=True) if kept > 0.5}
-    kept = tuple(i for i, card in enumerate(experts) if (card.base or card.name) in kept_models)
-    values = (utilities - costs)[:, kept]
-    expert_of = tuple(kept[int(best)] for best in values.argmax(axis=1))
+    fits = {name for name, kept in zip(models, found.x[n_y:], strict=True) if kept > 0.5}
+    columns = [i for i, card in enumerate(experts) if (card.base or card.name) in fits]
+    expert_of = tuple(columns[int(best)] for best in (utilities - costs)[:, columns].argmax(axis=1))
+    # The program may also keep models that nothing uses, since they cost it nothing.
+    used = {experts[column].base or experts[column].name for column in expert_of}
+    kept = tuple(i for i in columns if (experts[i].base or experts[i].name) in used)
     rows = np.arange(n_categories)
     active = np.asarray([card.active_params_b for card in experts])[list(expert_of)]
     return Mapping(

@@ -39,7 +39,8 @@ def fit_prototypes(features: Matrix, seed: int = 0, dimension: int = DIMENSION) 
     """At most PROTOTYPES unit vectors that cover the embeddings in `features`, one per three prompts."""
     from sklearn.cluster import KMeans
 
-    embeddings = features[:, :dimension]
+    # Copies of a prompt are no further thing seen, and k-means warns of fewer points than centres.
+    embeddings = np.unique(features[:, :dimension], axis=0)
     count = max(1, min(PROTOTYPES, len(embeddings) // 3))
     centres = KMeans(count, n_init=1, random_state=seed).fit(embeddings).cluster_centers_
     prototypes: Matrix = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)

@@ -16,21 +16,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from routers.composition import ExpertCard
 from routers.request import Capability, Matrix
 
-CARD_FIELDS = {
-    "name",
-    "params_b",
-    "active_params_b",
-    "price_input",
-    "price_output",
-    "context_length",
-    "capabilities",
-    "description",
-    "base",
-}
+
+class _CardRow(BaseModel):
+    """One expert of an `experts.yaml`. Published tables name prices in two ways."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    params_b: float = Field(ge=0, allow_inf_nan=False)
+    active_params_b: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    price_input: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, validation_alias=AliasChoices("price_input", "input_price")
+    )
+    price_output: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, validation_alias=AliasChoices("price_output", "output_price")
+    )
+    context_length: int | None = Field(default=None, gt=0)
+    capabilities: frozenset[Capability] = frozenset()
+    description: str = ""
+    base: str | None = None
+
+    def card(self) -> ExpertCard:
+        return ExpertCard(
+            name=self.name,
+            params_b=self.params_b,
+            active_params_b=self.params_b if self.active_params_b is None else self.active_params_b,
+            price_input=self.price_input or 0.0,
+            price_output=self.price_output or 0.0,
+            context_length=self.context_length,
+            capabilities=self.capabilities,
+            description=self.description,
+            base=self.base,
+        )
 
 
 class OutcomeError(Exception):
@@ -112,7 +134,8 @@ def read_outcomes(folder: Path) -> OutcomeTable:
 
 
 def read_cards(path: Path) -> tuple[ExpertCard, ...]:
-    """The experts of an `experts.yaml`. Raises OutcomeError for unknown or missing fields."""
+    """The experts of an `experts.yaml`, prices in $ per million tokens. Raises OutcomeError for
+    unknown, missing or impossible fields."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         rows = document["experts"]
@@ -120,25 +143,23 @@ def read_cards(path: Path) -> tuple[ExpertCard, ...]:
         raise OutcomeError(f"{path} is missing") from error
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise OutcomeError(f"{path}: expected `experts:` and a list: {error}") from error
-    cards = []
-    for row in rows:
-        fields = dict(row)
-        # Published tables name prices in several ways; all are $ per million tokens.
-        fields["price_input"] = fields.pop("input_price", fields.get("price_input", 0.0)) or 0.0
-        fields["price_output"] = fields.pop("output_price", fields.get("price_output", 0.0)) or 0.0
-        unknown = sorted(set(fields) - CARD_FIELDS)
-        if unknown or not {"name", "params_b"} <= set(fields):
-            raise OutcomeError(
-                f"{path}: expert {fields.get('name', '?')!r}: "
-                + (f"unknown fields {', '.join(unknown)}" if unknown else "name and params_b are required")
-            )
-        fields.setdefault("active_params_b", fields["params_b"])
-        fields["capabilities"] = frozenset(Capability(each) for each in fields.get("capabilities", ()))
-        cards.append(ExpertCard(**fields))
+    if not isinstance(rows, list) or not rows:
+        raise OutcomeError(f"{path}: expected `experts:` and a list of at least one expert")
+    cards = tuple(_card(path, position, row) for position, row in enumerate(rows, start=1))
     _unique(path, [card.name for card in cards])
-    if not cards:
-        raise OutcomeError(f"{path}: it names no expert")
-    return tuple(cards)
+    return cards
+
+
+def _card(path: Path, position: int, row: Any) -> ExpertCard:
+    try:
+        return _CardRow.model_validate(row).card()
+    except ValidationError as error:
+        name = row.get("name") if isinstance(row, dict) else None
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the entry"
+        raise OutcomeError(
+            f"{path}: expert {repr(name) if name else f'number {position}'}: {field}: {first['msg']}"
+        ) from error
 
 
 def _read_parquet(path: Path, wanted: set[str]) -> dict[str, list[Any]]:
@@ -149,7 +170,7 @@ def _read_parquet(path: Path, wanted: set[str]) -> dict[str, list[Any]]:
         table = pyarrow.parquet.read_table(path)
     except FileNotFoundError as error:
         raise OutcomeError(f"{path} is missing") from error
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise OutcomeError(f"{path} is not a Parquet file: {error}") from error
     missing = wanted - set(table.column_names)
     if missing:

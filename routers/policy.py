@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from routers.conversation import latest_user_text
 from routers.request import Request
 
 
@@ -11,8 +12,8 @@ from routers.request import Request
 class Rule:
     """An operator's rule: when everything it names holds, its expert or category is taken.
 
-    `keywords` match whole words of the last turn, ignoring case (any of them); `pattern` is searched
-    in the last turn; `attributes` must equal the request's (header names in lower case, `api_key`).
+    `keywords` match whole words of the last user turn, ignoring case (any of them); `pattern` is
+    searched in it; `attributes` must equal the request's (header names in lower case, `api_key`).
     Exactly one of `expert` and `category` is set.
     """
 
@@ -28,10 +29,12 @@ class Rule:
             raise ValueError(f"rule {self.name!r}: name either an expert or a category")
         if not (self.keywords or self.pattern or self.attributes):
             raise ValueError(f"rule {self.name!r}: it has no condition, so it would take every request")
+        if not all(word.strip() for word in self.keywords):
+            raise ValueError(f"rule {self.name!r}: an empty keyword would take every request")
 
     def matches(self, request: Request) -> bool:
         """Whether every condition of the rule holds for `request`."""
-        text = request.turns[-1].text if request.turns else ""
+        text = latest_user_text(request.turns)
         if self.keywords:
             words = "|".join(re.escape(word) for word in self.keywords)
             if not re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE):
@@ -63,3 +66,13 @@ class Policy:
     recent_turns: int = 3
     strategy: str = "single"
     rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "ood_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"policy: {name} must be within 0..1, not {getattr(self, name)!r}")
+        for name in ("active_weight", "price_weight", "switch_cost"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"policy: {name} must be 0 or more, not {getattr(self, name)!r}")
+        if self.recent_turns < 1:
+            raise ValueError(f"policy: recent_turns must be 1 or more, not {self.recent_turns!r}")

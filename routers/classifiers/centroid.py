@@ -7,7 +7,7 @@ keeps far requests undecided instead of sure, and a new category needs a handful
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ class CentroidClassifier:
 
     centroids: Matrix
     scales: Matrix
+
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """What `save_index` writes."""
 
     @classmethod
     def fit(

@@ -7,7 +7,7 @@ search far below a millisecond with 50,000 prompts.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ class KnnClassifier:
     index: Any  # faiss has no types
     labels: npt.NDArray[np.int64]
     categories: int
+
+    FILES: ClassVar[tuple[str, ...]] = (INDEX_FILE,)
+    """What `save_index` writes."""
 
     @classmethod
     def fit(
@@ -62,6 +65,8 @@ class KnnClassifier:
         embeddings = features[:, : self.index.d]
         count = min(NEIGHBOURS, len(self.labels))
         similarity, found = self.index.search(np.ascontiguousarray(embeddings, dtype=np.float32), count)
+        # An HNSW search may find fewer than asked: -1, at the most negative float.
+        similarity = np.where(found >= 0, similarity, -1)
         votes = np.exp(SHARPNESS * (similarity - similarity[:, :1])) * (found >= 0)
         shares = np.zeros((len(embeddings), self.categories), dtype=np.float32)
         rows = np.repeat(np.arange(len(embeddings)), count)

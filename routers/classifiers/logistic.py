@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ class LogisticClassifier:
 
     weights: Matrix
     bias: Matrix
+
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """What `save_index` writes."""
 
     @classmethod
     def fit(cls, features: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Self:
