@@ -87,7 +87,7 @@ class Expert(_Strict):
     """The name sent to the server; for `litellm` with the provider in front: `anthropic/<model>`."""
     params_b: float = Field(gt=0)
     """Parameters in billions."""
-    active_params_b: float = Field(default=0.0, gt=0)
+    active_params_b: float = Field(default_factory=lambda said: float(said["params_b"]), gt=0)
     """Parameters that work on each token, in billions; `params_b` unless it is a mixture of experts."""
     context_length: int = Field(gt=0)
     """Tokens of prompt and answer together."""
@@ -112,8 +112,6 @@ class Expert(_Strict):
         if not isinstance(data, dict):
             return data
         filled = dict(data)
-        if "active_params_b" not in filled and "params_b" in filled:
-            filled["active_params_b"] = filled["params_b"]
         local = filled.get("local")
         if filled.get("endpoint") is None and isinstance(local, dict) and isinstance(local.get("port"), int):
             filled["endpoint"] = f"http://127.0.0.1:{local['port']}/v1"

@@ -193,6 +193,9 @@ class _Reading:
                 # What is wrong with inherited fields is said once, at the base.
                 if inherited and field not in PROMPT_EXPERT_FIELDS:
                     continue
+                # A default that hangs on a wrong field: the field has its own complaint.
+                if detail["type"] == "default_factory_not_called":
+                    continue
                 self._place(index, detail)
             return None
         if expert.api_key_file is not None and not expert.api_key_file.is_absolute():

@@ -183,8 +183,8 @@ async def _events(body: Mapping[str, Any]) -> AsyncIterator[tuple[str, dict[str,
                 delta = {"type": "input_json_delta", "partial_json": piece}
                 yield "content_block_delta", {"index": index, "delta": delta}
         yield "content_block_stop", {"index": index}
-    delta = {"stop_reason": _stop_reason(body), "stop_sequence": None}
-    yield "message_delta", {"delta": delta, "usage": {"output_tokens": 7}}
+    ending: dict[str, Any] = {"stop_reason": _stop_reason(body), "stop_sequence": None}
+    yield "message_delta", {"delta": ending, "usage": {"output_tokens": 7}}
     yield "message_stop", {}
 
 

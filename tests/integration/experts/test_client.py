@@ -119,7 +119,7 @@ async def test_connections_are_used_again_also_after_streams(expert: Expert) -> 
         session = client._session
         assert session is not None
         assert session.connector is not None
-        assert sum(map(len, session.connector._conns.values())) == 1  # type: ignore[attr-defined]
+        assert sum(map(len, session.connector._conns.values())) == 1
 
 
 def free_port() -> int:

@@ -1,0 +1,62 @@
+"""The body that goes out: the caller's, under the expert's model, defaults and prompt."""
+
+from typing import Any
+
+import pytest
+
+from experts.expert import Expert
+from experts.outgoing import outgoing_body, with_system_prompt
+
+HI = {"role": "user", "content": "hi"}
+SYSTEM = {"role": "system", "content": "S"}
+
+
+def expert(**fields: Any) -> Expert:
+    defaults = {"name": "a", "endpoint": "http://h/v1", "model": "m", "params_b": 1, "context_length": 8}
+    return Expert.model_validate(defaults | fields)
+
+
+def test_the_callers_body_is_left_alone() -> None:
+    body = {"model": "coterie", "messages": [HI], "routing": {"expert": "a"}, "stream": True}
+    before = {**body, "messages": [dict(HI)]}
+    out = outgoing_body(expert(system_prompt="Be kind."), body, stream=True)
+    assert body == before
+    assert out["messages"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_a_null_is_no_wish_of_the_caller() -> None:
+    out = outgoing_body(expert(sampling={"temperature": 0.2}), {"temperature": None}, stream=False)
+    assert out["temperature"] == 0.2
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_default_limit_never_stands_beside_the_callers(name: str) -> None:
+    out = outgoing_body(expert(sampling={"max_tokens": 100}), {name: 5}, stream=False)
+    limits = {key: value for key, value in out.items() if key.startswith("max_")}
+    assert limits == {name: 5}
+
+
+def test_whole_answers_are_asked_for_without_stream_fields() -> None:
+    out = outgoing_body(expert(), {"stream": True, "stream_options": {"include_usage": True}}, stream=False)
+    assert out == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "merged"),
+    [
+        ([HI], [{"role": "system", "content": "P"}, HI]),
+        ([], [{"role": "system", "content": "P"}]),
+        ([{"role": "system", "content": "S"}, HI], [{"role": "system", "content": "P\n\nS"}, HI]),
+        ([{"role": "system", "content": ""}, HI], [{"role": "system", "content": "P"}, HI]),
+        ([{"role": "developer", "content": "S"}, HI], [{"role": "developer", "content": "P\n\nS"}, HI]),
+        (
+            [{"role": "system", "content": [{"type": "text", "text": "S"}]}],
+            [{"role": "system", "content": [{"type": "text", "text": "P"}, {"type": "text", "text": "S"}]}],
+        ),
+        ([HI, SYSTEM], [{"role": "system", "content": "P"}, HI, SYSTEM]),
+    ],
+)
+def test_the_prompt_goes_before_the_callers_own_in_one_message(
+    messages: list[Any], merged: list[Any]
+) -> None:
+    assert with_system_prompt("P", messages) == merged

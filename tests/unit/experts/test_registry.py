@@ -1,0 +1,232 @@
+"""The registry: what a file may say, and what is said about a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from experts.registry import Expert, Registry, RegistryError, UnknownExpert, load_registry
+
+GOOD = """\
+experts:
+  - name: small
+    endpoint: http://127.0.0.1:8101/v1
+    model: Small-1B
+    params_b: 1
+    context_length: 2048
+    capabilities: [tools]
+    price: {input: 0.1, output: 0.4}
+    sampling: {temperature: 0.2, max_tokens: 100}
+    api_key_file: keys/small
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "experts.yaml"
+
+
+def problems(path: Path, text: str) -> list[str]:
+    """What is wrong with a file, each without the folder's name."""
+    path.write_text(text)
+    with pytest.raises(RegistryError) as caught:
+        load_registry(path)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return [problem.removeprefix(f"{path.parent}/") for problem in caught.value.problems]
+
+
+def test_a_good_file_becomes_experts(written: Path) -> None:
+    written.write_text(GOOD)
+    registry = load_registry(written)
+    small = registry.get("small")
+    assert registry.names == ("small",)
+    assert small.active_params_b == 1
+    assert small.price.output == 0.4
+    assert small.capabilities == {"tools"}
+    assert small.api_key_file == written.parent / "keys/small"
+
+
+def test_a_prompt_expert_takes_all_but_its_prompt_from_its_base(written: Path) -> None:
+    written.write_text(
+        GOOD.replace(
+            "experts:\n",
+            "experts:\n"
+            "  - {name: friend, base: small, system_prompt: Be kind., sampling: {temperature: 0.9}}\n",
+        )
+    )
+    registry = load_registry(written)
+    small, friend = registry.get("small"), registry.get("friend")
+    assert registry.names == ("friend", "small")
+    assert friend.system_prompt == "Be kind."
+    assert friend.sampling == {"temperature": 0.9, "max_tokens": 100}
+    same = {"name", "system_prompt", "sampling", "base", "description"}
+    assert friend.model_dump(exclude=same) == small.model_dump(exclude=same)
+
+
+def test_a_local_block_implies_the_endpoint(written: Path) -> None:
+    written.write_text(
+        "experts: [{name: a, model: A, params_b: 1, context_length: 8,"
+        " local: {source: a, port: 8111, max_model_len: 8}}]"
+    )
+    assert load_registry(written).get("a").endpoint == "http://127.0.0.1:8111/v1"
+
+
+def test_an_unknown_name_is_answered_with_close_ones(written: Path) -> None:
+    written.write_text(GOOD)
+    registry = load_registry(written)
+    with pytest.raises(UnknownExpert, match="did you mean small") as caught:
+        registry.get("smal")
+    assert caught.value.close == ("small",)
+    with pytest.raises(UnknownExpert, match="known: small"):
+        registry.get("qqq")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "said"),
+    [
+        ("params_b: 1", "params_b: -2", 5, "params_b: must be greater than 0"),
+        ("params_b: 1", "params_b: lots", 5, "params_b: must be a number"),
+        ("params_b: 1", "params_b: .inf", 5, "params_b: must be a finite number"),
+        (
+            "params_b: 1\n",
+            "parms_b: 1\n    params_b: 1\n",
+            5,
+            "parms_b: unknown field; did you mean params_b?",
+        ),
+        (
+            "params_b: 1\n",
+            "active_params_b: 2\n    params_b: 1\n",
+            5,
+            "active_params_b: cannot be more than params_b",
+        ),
+        ("    params_b: 1\n", "", 2, "params_b: is required"),
+        ("context_length: 2048", "context_length: 20.5", 6, "context_length: must be a whole number"),
+        ("[tools]", "[flying]", 7, "capabilities.0: must be one of 'tools', 'vision' or 'json_schema'"),
+        ("output: 0.4", "outptu: 0.4", 8, "price.outptu: unknown field; did you mean output?"),
+        ("temperature: 0.2", "model: x", 9, "sampling: cannot set model"),
+        ("http://127", "ftp://127", 3, "endpoint: must be an http:// or https:// URL"),
+        ("8101/v1", "8101", 3, "endpoint: must end in /v1"),
+        (
+            "http://",
+            "http://me:secret@",
+            3,
+            "endpoint: must hold no user, password, query or fragment; keys go into api_key_env",
+        ),
+        (
+            "    endpoint: http://127.0.0.1:8101/v1\n",
+            "",
+            2,
+            "endpoint: is required (or a `local` block, which implies it)",
+        ),
+        ("name: small", "name: coterie", 2, "name: 'coterie' is the model name that routes"),
+        (
+            "api_key_file: keys/small",
+            "api_key: sk-12345678",
+            10,
+            "api_key: secrets never go into YAML; name an environment variable in api_key_env, "
+            "or api_key_file",
+        ),
+        ("api_key_file: keys/small", "{", 11, "could not find expected ':'"),
+        ("params_b: 1\n", "params_b: 1\n    params_b: 2\n", 6, "params_b: written twice, first on line 5"),
+        (
+            "api_key_file: keys/small",
+            "local: {source: a, port: 8101, max_model_len: 99, args: [--tool-call-parser, hermes]}",
+            6,
+            "context_length: cannot be more than local.max_model_len",
+        ),
+        (
+            "api_key_file: keys/small",
+            "local: {source: a, port: 8101, max_model_len: 4096}",
+            7,
+            "capabilities: tools need --tool-call-parser in local.args",
+        ),
+        (
+            "api_key_file: keys/small",
+            "local: {source: a, port: 9, max_model_len: 4096}",
+            3,
+            "endpoint: must have the port of local.port",
+        ),
+        (
+            "api_key_file: keys/small",
+            "local: {source: a, port: 8101, max_model_len: 4096, args: [--api-key=x]}",
+            10,
+            "local.args: secrets never go into YAML or a command line",
+        ),
+    ],
+)
+def test_each_mistake_is_told_by_file_and_line(
+    written: Path, right: str, wrong: str, line: int, said: str
+) -> None:
+    assert right in GOOD
+    assert problems(written, GOOD.replace(right, wrong)) == [f"experts.yaml:{line}: {said}"]
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(written: Path) -> None:
+    text = GOOD.replace("params_b: 1", "params_b: -1").replace("2048", "none") + (
+        "  - {name: friend, base: smal, system_prompt: x}\n  - {name: small, base: small}\n"
+    )
+    assert problems(written, text) == [
+        "experts.yaml:5: params_b: must be greater than 0",
+        "experts.yaml:6: context_length: must be a whole number",
+        "experts.yaml:11: base: no expert is named 'smal'; did you mean small?",
+        "experts.yaml:12: name: 'small' is taken on line 2",
+        "experts.yaml:12: system_prompt: a prompt expert needs one",
+    ]
+
+
+def test_a_prompt_expert_may_not_change_its_server(written: Path) -> None:
+    text = GOOD + "  - {name: friend, base: small, system_prompt: x,\n     params_b: 3}\n"
+    assert problems(written, text) == ["experts.yaml:12: params_b: a prompt expert takes this from its base"]
+
+
+def test_what_is_wrong_with_a_base_is_told_once(written: Path) -> None:
+    text = GOOD.replace("params_b: 1", "params_b: -1")
+    text += "  - {name: friend, base: small, system_prompt: x}\n"
+    assert problems(written, text) == ["experts.yaml:5: params_b: must be greater than 0"]
+
+
+def test_a_chain_of_prompt_experts_is_refused(written: Path) -> None:
+    text = GOOD + "  - {name: a, base: small, system_prompt: x}\n  - {name: b, base: a, system_prompt: y}\n"
+    assert problems(written, text) == ["experts.yaml:12: base: 'a' is itself a prompt expert; name its base"]
+
+
+def test_experts_of_one_endpoint_share_its_bounds(written: Path) -> None:
+    other = GOOD.removeprefix("experts:\n").replace("name: small", "name: other") + "    max_in_flight: 3\n"
+    assert problems(written, GOOD + other) == [
+        "experts.yaml:20: max_in_flight: other and small share an endpoint and must have the same "
+        "max_in_flight and max_queued"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "experts: []", "experts: 3", "- a", "experts: [3]", "expert: []"])
+def test_a_file_without_experts_is_refused(written: Path, text: str) -> None:
+    assert problems(written, text)[0].startswith("experts.yaml:1: ")
+
+
+def test_a_missing_or_binary_file_is_told(written: Path) -> None:
+    with pytest.raises(RegistryError, match="no such file"):
+        load_registry(written)
+    written.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RegistryError, match="not UTF-8"):
+        load_registry(written)
+
+
+def test_a_pasted_secret_is_never_repeated(written: Path) -> None:
+    for field in ("params_b", "api_key", "endpoint", "price", "nonsense"):
+        text = f"experts:\n  - {{name: a, model: m, {field}: sk-secret-123456}}\n"
+        assert "sk-secret" not in "\n".join(problems(written, text))
+
+
+@pytest.mark.parametrize("profile", ["tiny", "cpu"])
+def test_the_shipped_profiles_load(profile: str) -> None:
+    registry = load_registry(Path("experts") / f"{profile}.yaml")
+    friend = registry.get("smollm2-friend")
+    assert friend.base == "smollm2"
+    assert friend.local == registry.get("smollm2").local
+    assert ("qwen-coder" in registry.names) == (profile == "cpu")
+
+
+def test_a_registry_made_in_code_keeps_its_order() -> None:
+    experts = [
+        Expert(name=name, endpoint="http://h/v1", model="m", params_b=1, context_length=8) for name in "ba"
+    ]
+    assert Registry.of(*experts).names == ("b", "a")
