@@ -224,9 +224,9 @@ def _completion(expert: str, headers: Mapping[str, str], content: bytes, latency
 def _failure(status: int, content: bytes) -> AskError:
     # The server's own message stays out: some repeat the prompt in it.
     error = _object(content).get("error")
-    code = error.get("code") or error.get("type") if isinstance(error, dict) else None
-    known = str(code)[:60] if isinstance(code, str | int) else f"http_{status}"
-    return AskError(known, f"status {status}", unavailable=status in RETRIED)
+    code = error.get("code") if isinstance(error, dict) else None
+    known = code[:60] if isinstance(code, str) and code else None
+    return AskError(known or f"http_{status}", f"status {status}", unavailable=status in RETRIED)
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -1,0 +1,219 @@
+"""Scoring over real sockets: everything is asked once, nothing is lost, failures are not zeros."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.answers import AnswerStore
+from eval.api import Api, ApiError, AskError, Retry
+from eval.scoring import GIVE_UP_AFTER, Outcomes, choose, score_experts, unanswered
+from eval.suite import Suite, load_suite
+from experts.fake import Behaviour, run_fake_expert
+from tests.integration.eval.world import running
+
+IMPATIENT = Retry(attempts=3, first_wait_s=0.01, longest_wait_s=0.05, timeout_s=5)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """Twenty sums whose answer is always 4, in two categories."""
+    lines = [
+        {
+            "id": f"sum-{n}",
+            "category": "odd" if n % 2 else "even",
+            "prompt": f"{n} + {4 - n}?",
+            "check": {"kind": "number", "value": 4},
+            "max_tokens": 8,
+        }
+        for n in range(20)
+    ]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return load_suite(path)
+
+
+async def scored(api: str, suite: Suite, folder: Path, *, concurrency: int = 4) -> Outcomes:
+    async with Api(api, retry=IMPATIENT) as client:
+        experts = await client.experts()
+        with AnswerStore(folder / "answers.jsonl") as store:
+            return await score_experts(client, suite, experts, store, concurrency=concurrency)
+
+
+def scores(outcomes: Outcomes, expert: str) -> list[float | None]:
+    return [each.score for each in outcomes.of(expert)]
+
+
+async def test_every_expert_is_asked_every_prompt_once_with_its_sampling(
+    suite: Suite, tmp_path: Path
+) -> None:
+    def by_name(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(reply="It is 4." if body["model"] == "large" else "5")
+
+    with running(by_name) as world:
+        outcomes = await scored(world.api, suite, tmp_path)
+
+    prompts = sorted(item.prompt for item in suite.items)
+    assert sorted(world.asked("small")) == sorted(world.asked("large")) == prompts
+    assert {(body["temperature"], body["max_tokens"]) for body in world.log.bodies} == {(0.0, 8)}
+    assert scores(outcomes, "large") == [1.0] * 20
+    assert scores(outcomes, "small") == [0.0] * 20
+    assert outcomes.asked == 40
+    assert all(each.answer is not None and each.answer.completion_tokens for each in outcomes.outcomes)
+
+
+async def test_a_second_run_asks_nothing_and_finds_the_same(suite: Suite, tmp_path: Path) -> None:
+    with running() as world:
+        first = await scored(world.api, suite, tmp_path)
+        started = world.log.started
+        second = await scored(world.api, suite, tmp_path)
+
+        assert world.log.started == started
+    assert second.asked == 0
+    assert second.outcomes == first.outcomes
+
+
+async def test_requests_in_flight_are_bounded_for_each_expert(suite: Suite, tmp_path: Path) -> None:
+    with running(Behaviour(reply="4", delay_s=0.02)) as world:
+        await scored(world.api, suite, tmp_path, concurrency=3)
+
+    assert 3 <= world.log.max_in_flight <= 6
+
+
+async def test_an_interrupted_run_goes_on_where_it_was(suite: Suite, tmp_path: Path) -> None:
+    with running(Behaviour(reply="4", delay_s=0.03)) as world:
+        run = asyncio.create_task(scored(world.api, suite, tmp_path))
+        await world.log.until(lambda log: log.finished >= 12)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        outcomes = await scored(world.api, suite, tmp_path)
+
+        asked = Counter(world.asked("small")) + Counter(world.asked("large"))
+    assert all(each.score == 1 for each in outcomes.outcomes)
+    assert outcomes.asked <= 40 - 12 + 8
+    # At most what was in flight at the interruption was asked twice.
+    assert sum(asked.values()) <= 40 + 8
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_busy_expert_is_asked_again(suite: Suite, tmp_path: Path, status: int) -> None:
+    seen: Counter[str] = Counter()
+
+    def busy_at_first(body: Mapping[str, Any]) -> Behaviour:
+        key = f"{body['model']} {body['messages'][-1]['content']}"
+        seen[key] += 1
+        return Behaviour(status=status) if seen[key] == 1 else Behaviour(reply="4")
+
+    with running(busy_at_first) as world:
+        outcomes = await scored(world.api, suite, tmp_path)
+
+    assert set(seen.values()) == {2}
+    assert scores(outcomes, "small") == [1.0] * 20
+
+
+async def test_a_refused_prompt_is_missing_with_its_code_and_asked_again_next_time(
+    suite: Suite, tmp_path: Path
+) -> None:
+    broken = [True]
+
+    def refuses_one(body: Mapping[str, Any]) -> Behaviour:
+        if broken[0] and body["model"] == "small" and body["messages"][-1]["content"] == "3 + 1?":
+            error = {"message": "too long: 3 + 1?", "code": "context_length_exceeded"}
+            return Behaviour(status=400, error=error)
+        return Behaviour(reply="4")
+
+    with running(refuses_one) as world:
+        outcomes = await scored(world.api, suite, tmp_path)
+        assert world.asked("small").count("3 + 1?") == 1
+        broken[0] = False
+        again = await scored(world.api, suite, tmp_path)
+
+    (missing,) = [each for each in outcomes.outcomes if each.score is None]
+    assert (missing.expert, missing.item.id) == ("small", "sum-3")
+    assert missing.error == "context_length_exceeded"
+    assert "3 + 1" not in missing.reason
+    assert again.asked == 1
+    assert scores(again, "small") == [1.0] * 20
+
+
+async def test_an_expert_that_is_down_is_given_up_and_the_other_is_scored(
+    suite: Suite, tmp_path: Path
+) -> None:
+    def small_is_down(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(status=503) if body["model"] == "small" else Behaviour(reply="4")
+
+    with running(small_is_down) as world:
+        outcomes = await scored(world.api, suite, tmp_path, concurrency=2)
+
+    assert scores(outcomes, "small") == [None] * 20
+    assert scores(outcomes, "large") == [1.0] * 20
+    assert len(set(world.asked("small"))) <= GIVE_UP_AFTER + 2
+    assert Counter(each.error for each in outcomes.of("small"))["not_asked"] >= 13
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        (Behaviour(rubbish_after=0), "bad_reply"),
+        (Behaviour(status=500), "http_500"),
+        (Behaviour(status=401), "http_401"),
+    ],
+)
+async def test_a_failure_has_a_code(behaviour: Behaviour, code: str) -> None:
+    with running(behaviour) as world:
+        async with Api(world.api, retry=IMPATIENT) as api:
+            with pytest.raises(AskError) as caught:
+                await api.complete("small", [{"role": "user", "content": "2 + 2?"}], {})
+
+    assert caught.value.code == code
+
+
+async def test_a_stalled_expert_times_out() -> None:
+    with running(Behaviour(stall_after=0)) as world:
+        async with Api(world.api, retry=Retry(attempts=2, first_wait_s=0.01, timeout_s=0.2)) as api:
+            with pytest.raises(AskError) as caught:
+                await api.complete("small", [{"role": "user", "content": "2 + 2?"}], {})
+
+    assert caught.value.code == "timeout"
+    assert caught.value.unavailable
+
+
+async def test_a_plain_server_is_asked_by_its_models() -> None:
+    with run_fake_expert(Behaviour(reply="4"), models=["one", "two"]) as fake:
+        async with Api(fake.endpoint) as api:
+            experts = await api.experts()
+
+    assert [(each.name, each.params_b) for each in experts] == [("one", None), ("two", None)]
+
+
+async def test_an_api_that_is_not_there_is_one_clear_error() -> None:
+    async with Api("http://127.0.0.1:9/v1") as api:
+        with pytest.raises(ApiError, match="is the service up"):
+            await api.experts()
+
+
+async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
+    with running() as world:
+        async with Api(world.api) as api:
+            experts = await api.experts()
+
+    with pytest.raises(ApiError, match="no expert medium; it has small, large"):
+        choose(experts, ["medium"])
+    assert [each.name for each in choose(experts, ["large", "large"])] == ["large"]
+
+
+async def test_answers_of_an_expert_that_changed_are_not_used_again(suite: Suite, tmp_path: Path) -> None:
+    with running() as world:
+        await scored(world.api, suite, tmp_path)
+        async with Api(world.api) as api:
+            small, _ = await api.experts()
+
+    changed = small.model_copy(update={"params_b": 1.5})
+    with AnswerStore(tmp_path / "answers.jsonl") as store:
+        assert unanswered(small, suite, store) == []
+        assert len(unanswered(changed, suite, store)) == 20
