@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.storage.database import Database, is_sqlite, is_transient
 from app.storage.models import DecisionRow, FeedbackRow, Row
 
+LINGER_S = 0.1
+"""A row waits so long for others to share its transaction, unless somebody wants to read it."""
 RETRY_FIRST_S = 0.05
 RETRY_LAST_S = 2.0
 
@@ -49,6 +51,8 @@ class Recorder:
         self._submitted = 0
         self._settled = 0
         self._changed = asyncio.Condition()
+        self._wanted = 0
+        """How many rows, counted like `_submitted`, somebody waits to see written."""
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -77,8 +81,12 @@ class Recorder:
     async def written(self, timeout_s: float) -> bool:
         """Wait until all that was submitted before this call is in the database; False if it took longer."""
         target = self._submitted
+        if self._settled >= target:
+            return True
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._changed:
+                self._wanted = target
+                self._changed.notify_all()
                 await self._changed.wait_for(lambda: self._settled >= target)
         return self._settled >= target
 
@@ -109,6 +117,9 @@ class Recorder:
                 await self._changed.wait_for(lambda: bool(self._rows) or self._stopping)
                 if not self._rows:
                     return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER_S):
+                        await self._changed.wait_for(self._should_write_now)
                 batch = list(islice(self._rows, self._batch))
             refused = await self._write_until_settled(batch)
             async with self._changed:
@@ -117,6 +128,10 @@ class Recorder:
                 self._settled += len(batch)
                 self._changed.notify_all()
             self._on_written(len(batch) - refused)
+
+    def _should_write_now(self) -> bool:
+        full = len(self._rows) >= min(self._batch, self._queue)
+        return full or self._stopping or self._wanted > self._settled
 
     async def _write_until_settled(self, batch: Sequence[Row]) -> int:
         """Write one batch, however often it takes; returns how many of its rows can never be written."""
