@@ -425,7 +425,8 @@ def serve_in_thread(app: Any, port: int = 0) -> Iterator[int]:
     """Serve any ASGI app on loopback in a thread with uvicorn; yields the port."""
     import uvicorn
 
-    listener = socket.socket()
+    # asyncio turns Nagle's delay off (40 ms a reply on loopback) only where it sees the protocol's number.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
