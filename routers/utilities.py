@@ -2,7 +2,8 @@
 
 The model is additive with a random interaction, score = expert + category + interaction + noise. The
 main effects are estimated from all scores; the interaction, which is what routing lives on, is
-shrunk towards zero by n/(n + k), k = noise variance / interaction variance (empirical Bayes).
+shrunk towards zero by n/(n + k), k = noise variance / interaction variance (empirical Bayes), and
+so is the category's effect.
 """
 
 from collections.abc import Sequence
@@ -43,9 +44,10 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
     np.add.at(squares, labels, filled**2)
     means = totals / np.maximum(counts, 1)
     expert_effect, category_effect = _main_effects(means, counts)
-    additive = category_effect[:, None] + expert_effect[None, :]
     freedom = max(counts.sum() - (counts > 0).sum(), 1)
     noise = max(float((squares - counts * means**2).sum() / freedom), 1e-6)
+    category_effect = _shrunk(category_effect, counts.max(axis=1), noise)
+    additive = category_effect[:, None] + expert_effect[None, :]
     # Method of moments: E[(mean - additive)²] = interaction + noise/n, cells weighted by their n.
     spread = counts * ((means - additive) ** 2 - noise / np.maximum(counts, 1))
     interaction = max(float(spread.sum() / max(counts.sum(), 1)), 1e-5)
@@ -96,3 +98,18 @@ def _main_effects(
         # A category without scores sits at the average one; centring keeps the two effects apart.
         category -= float((per_category * category).sum() / per_category.sum())
     return expert + grand - float((per_expert * expert).sum() / per_expert.sum()), category
+
+
+def _shrunk(
+    effects: npt.NDArray[np.float64], prompts: npt.NDArray[np.float64], noise: float
+) -> npt.NDArray[np.float64]:
+    """Category effects drawn to zero where few `prompts` speak for them, by n/(n + noise/variance).
+
+    All experts answer the same prompts, so their number counts and not that of the scores. Without
+    this, one lucky prompt lifts all experts of its category to the limit of 1, where they tie.
+    """
+    weight = prompts / prompts.sum()
+    excess = effects**2 - noise / np.maximum(prompts, 1)
+    variance = max(float((weight * excess).sum()), 1e-5)
+    shrunk: npt.NDArray[np.float64] = effects * prompts / (prompts + noise / variance)
+    return shrunk

@@ -4,6 +4,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on who else uses the machine.
+settings.register_profile("coterie", parent=settings(), deadline=None)
+settings.load_profile("coterie")
 
 NEEDS_THE_MACHINE = ("vllm", "browser", "postgres")
 """Markers of tests that may be skipped where a program is missing, but never in CI."""
