@@ -31,14 +31,15 @@ def expert(fake: RunningFake) -> Expert:
 
 
 def make_expert(endpoint: str | None, **fields: Any) -> Expert:
-    """An expert with short timeouts; `fields` go over the defaults."""
+    """An expert; `fields` go over the defaults."""
     defaults: dict[str, Any] = {
         "name": "small",
         "endpoint": endpoint,
         "model": "small-model",
         "params_b": 0.1,
         "context_length": 2048,
-        "timeouts": {"connect_s": 2, "first_byte_s": 2, "idle_s": 2, "total_s": 5},
+        # Long enough for a busy machine; tests of timeouts bring their own.
+        "timeouts": {"connect_s": 10, "first_byte_s": 20, "idle_s": 20, "total_s": 30},
     }
     return Expert.model_validate(defaults | fields)
 

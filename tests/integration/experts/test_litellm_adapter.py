@@ -147,8 +147,9 @@ async def test_the_services_errors_are_ours(
     status: int,
     streamed: bool,
 ) -> None:
+    patience = 0.5 if model == "claude-silent" else 20
     expert = claude(
-        anthropic, model, timeouts={"connect_s": 1, "first_byte_s": 0.5, "idle_s": 0.5, "total_s": 0.8}
+        anthropic, model, timeouts={"connect_s": 10, "first_byte_s": patience, "total_s": patience}
     )
     with pytest.raises(error) as caught:
         if streamed:
@@ -197,9 +198,7 @@ async def test_an_answer_that_breaks_in_the_middle_raises_after_what_was_good(
 
 
 async def test_a_stall_in_the_middle_times_out(client: ExpertClient, anthropic: RunningAnthropic) -> None:
-    expert = claude(
-        anthropic, "claude-stalls", timeouts={"connect_s": 1, "first_byte_s": 2, "idle_s": 0.2, "total_s": 5}
-    )
+    expert = claude(anthropic, "claude-stalls", timeouts={"first_byte_s": 20, "idle_s": 0.5, "total_s": 30})
     left = anthropic.seen.left
     with pytest.raises(ExpertTimeout, match="stalled in the middle"):
         await events(client, expert, ask())
