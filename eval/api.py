@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -95,13 +96,17 @@ class Completion:
 class Api:
     """A client of one API; use as an asynchronous context manager.
 
-    `base` ends in `/v1`; `key`, if any, is sent as a bearer token. `connections` bounds the sockets.
+    `base` ends in `/v1`, which a bare `http://host:port` is given; `key`, if any, is sent as a bearer
+    token. `connections` bounds the sockets.
     """
 
     def __init__(
         self, base: str, *, key: str | None = None, retry: Retry | None = None, connections: int = 64
     ) -> None:
-        self.base = base.rstrip("/")
+        parts = urlsplit(base)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ApiError(f"{base!r} is no address of an API, such as http://127.0.0.1:8000/v1")
+        self.base = base.rstrip("/") if parts.path.strip("/") else f"{base.rstrip('/')}/v1"
         self._key = key
         self._retry = retry or Retry()
         self._connections = connections

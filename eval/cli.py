@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def score(
     api: Annotated[
-        str, typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API")
+        str,
+        typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API_URL"),
     ] = "http://127.0.0.1:8000/v1",
     suite: Annotated[
         Path | None,

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from eval.answers import AnswerStore
 from eval.api import Api, ApiError, AskError, Retry
 from eval.scoring import GIVE_UP_AFTER, Outcomes, choose, score_experts, unanswered
 from eval.suite import Suite, load_suite
-from experts.fake import Behaviour, run_fake_expert
+from experts.fake import Behaviour, run_fake_expert, serve_in_thread
 from tests.integration.eval.world import running
 
 IMPATIENT = Retry(attempts=3, first_wait_s=0.01, longest_wait_s=0.05, timeout_s=5)
@@ -189,6 +193,39 @@ async def test_a_plain_server_is_asked_by_its_models() -> None:
             experts = await api.experts()
 
     assert [(each.name, each.params_b) for each in experts] == [("one", None), ("two", None)]
+
+
+async def test_an_answer_that_another_expert_gave_is_no_answer_of_this_one() -> None:
+    def spilled(request: Request) -> Response:
+        message = {"role": "assistant", "content": "4"}
+        return JSONResponse({"choices": [{"message": message}]}, headers={"x-coterie-expert": "large"})
+
+    app = Starlette(routes=[Route("/v1/chat/completions", spilled, methods=["POST"])])
+    with serve_in_thread(app) as port:
+        async with Api(f"http://127.0.0.1:{port}", retry=IMPATIENT) as api:
+            completion = await api.complete("large", [{"role": "user", "content": "2 + 2?"}], {})
+            with pytest.raises(AskError) as caught:
+                await api.complete("small", [{"role": "user", "content": "2 + 2?"}], {})
+
+    assert completion.text == "4"
+    assert caught.value.code == "other_expert"
+
+
+async def test_a_key_is_sent_and_never_shown() -> None:
+    with run_fake_expert(Behaviour(reply="4"), api_key="right-key") as fake:
+        async with Api(fake.endpoint, key="right-key") as api:
+            assert (await api.complete("fake", [{"role": "user", "content": "2 + 2?"}], {})).text == "4"
+        async with Api(fake.endpoint, key="wrong-key") as api:
+            with pytest.raises(AskError) as caught:
+                await api.complete("fake", [{"role": "user", "content": "2 + 2?"}], {})
+
+    assert "wrong-key" not in f"{caught.value} {caught.value.code} {caught.value.message}"
+
+
+@pytest.mark.parametrize("base", ["", "127.0.0.1:8000", "ftp://host/v1", "http://"])
+def test_what_is_no_address_is_said_before_anything_is_asked(base: str) -> None:
+    with pytest.raises(ApiError, match="is no address of an API"):
+        Api(base)
 
 
 async def test_an_api_that_is_not_there_is_one_clear_error() -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from eval.checks import NumberCheck
 from eval.scoring import Outcome, Outcomes
 from eval.suite import Item, Suite
 from eval.tables import ALL, cell, cells, failures, summary_markdown, summary_rows, write_outcomes
+from routers.outcomes import read_outcomes
 
 ITEMS = tuple(
     Item(id=f"{category}-{n}", category=category, prompt=f"{n}?", check=NumberCheck(kind="number", value=n))
@@ -75,6 +77,19 @@ def test_experts_are_written_with_sizes_and_prices(tmp_path: Path) -> None:
     assert small["description"] == "Quick"
     assert (large["params_b"], large["active_params_b"]) == (8, 2)
     assert (large["input_price"], large["output_price"]) == (0.2, 0.6)
+
+
+def test_what_was_written_is_an_outcome_table_that_fitting_reads(tmp_path: Path) -> None:
+    write_outcomes(outcomes(), tmp_path, {})
+
+    table = read_outcomes(tmp_path)
+
+    assert table.uids == tuple(item.id for item in ITEMS)
+    assert table.expert_names == ("small", "large")
+    assert np.isnan(table.scores[3, 0])
+    assert table.scores[2, 0] == 0.5
+    assert table.experts[1].active_params_b == 2
+    assert table.experts[1].price_output == 0.6
 
 
 def test_means_and_standard_errors_leave_missing_scores_out() -> None:

@@ -1,0 +1,46 @@
+"""Evaluation's commands reach `coterie` by entry points and cost nothing until they run."""
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_command_that_eval_adds_loads_and_has_help() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    ours = {
+        name: value
+        for name, value in project["project"]["entry-points"]["coterie.commands"].items()
+        if value.startswith("eval.")
+    }
+    app = typer.Typer()
+
+    @app.callback()
+    def root() -> None:
+        """So that each command keeps its name."""
+
+    for name, value in ours.items():
+        loaded = EntryPoint(name, value, "coterie.commands").load()
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name)
+        else:
+            app.command(name)(loaded)
+
+    assert "score" in ours
+    for name in ours:
+        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+def test_importing_eval_brings_no_client_and_no_table_library() -> None:
+    heavy = "{'aiohttp', 'pyarrow', 'numpy', 'rich.progress', 'torch', 'onnxruntime', 'faiss'}"
+    code = f"import sys, eval.cli, eval.checks, eval.suite; print(sorted({heavy} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
