@@ -204,7 +204,9 @@ class HealthMonitor:
         """
         key = endpoint_key(endpoint.expert)
         for name, reports in self._reports.items():
-            if endpoint_key(self._registry.get(name)) != key or not isinstance(reports.last, ExpertUnavailable):
+            if endpoint_key(self._registry.get(name)) != key or not isinstance(
+                reports.last, ExpertUnavailable
+            ):
                 continue
             failed_since = reports.down_until - self.settings.cooldown_s >= begun
             if failed_since or not (was_down or reports.failures < self.settings.failures_to_trip):
