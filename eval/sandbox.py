@@ -42,10 +42,11 @@ class SandboxUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one run. Seconds and bytes; `part_s` is for the code and for each test by itself."""
+    """Bounds of one run. Seconds and bytes; `part_s` is for the code and for each test by itself, in
+    seconds of work, or twice that by the clock."""
 
     cpu_s: int = 5
-    wall_s: float = 10.0
+    wall_s: float = 15.0
     part_s: float = 2.0
     memory_bytes: int = 512 * 1024**2
     file_bytes: int = 1024**2

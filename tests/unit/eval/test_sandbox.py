@@ -9,7 +9,7 @@ import pytest
 
 from eval.sandbox import Limits, Verdict, isolation, run_tests
 
-QUICK = Limits(cpu_s=2, wall_s=3.0, part_s=0.5)
+QUICK = Limits(cpu_s=3, wall_s=8.0, part_s=0.7)
 ONE = ["assert f() == 1"]
 
 
