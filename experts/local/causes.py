@@ -1,5 +1,6 @@
 """Why a server died, read from its exit code and the end of its log."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ _SIGNS: Mapping[Cause, re.Pattern[str]] = {
     ),
 }
 _EXCEPTION = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception)): (.+)$")
+_USAGE = re.compile(r"^\S+\.py: error: (.+)$")
+LONGEST = 300
+"""Characters of a quoted error."""
 _HINTS: Mapping[Cause, str] = {
     Cause.PORT_TAKEN: "its port is taken",
     Cause.NO_ENVIRONMENT: "vLLM is not installed there (`make setup` installs it)",
@@ -75,9 +79,14 @@ def _ended(exit_code: int) -> str:
 
 
 def _last_error(log_tail: str) -> str:
-    """The last exception's line, shortened; it never holds a prompt, since vLLM logs none by default."""
+    """The last exception that says something, shortened. Prompts are not in it: vLLM logs none by default."""
     found = ""
-    for line in log_tail.splitlines():
-        if match := _EXCEPTION.search(line):
-            found = f"{match[1].rpartition('.')[2]}: {match[2].strip()}"
-    return found if len(found) <= 300 else f"{found[:297]}..."
+    lines = log_tail.splitlines()
+    for line, following in itertools.zip_longest(lines, lines[1:], fillvalue=""):
+        if usage := _USAGE.search(line):
+            found = usage[1]
+        elif (match := _EXCEPTION.search(line)) and "See root cause above" not in match[2]:
+            # pydantic tells the count first, and what is wrong on the next line.
+            said = following.strip() if "validation error" in match[2] and following else match[2].strip()
+            found = f"{match[1].rpartition('.')[2]}: {said}"
+    return found if len(found) <= LONGEST else f"{found[: LONGEST - 3]}..."

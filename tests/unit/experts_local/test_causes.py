@@ -60,5 +60,20 @@ def test_the_last_exception_is_quoted_and_shortened() -> None:
     assert len(message) < 400
 
 
+@pytest.mark.parametrize(
+    ("log", "quoted"),
+    [
+        ("ValueError: the cause\nRuntimeError: Engine core failed. See root cause above. {}\n", "the cause"),
+        (
+            "x.ValidationError: 1 validation error for ModelConfig\n  Value error, too long\n  more",
+            "too long",
+        ),
+        ("usage: ...\napi_server.py: error: unrecognized arguments: --no-such-flag\n", "--no-such-flag"),
+    ],
+)
+def test_what_is_quoted_says_something(log: str, quoted: str) -> None:
+    assert quoted in str(explain("a", 1, log, log=LOG))
+
+
 def test_the_kernel_counts_its_kills() -> None:
     assert oom_kills() >= 0
