@@ -33,6 +33,7 @@ from experts.local.sources import SOURCES, WheelSource
 MANIFEST = "coterie-model.json"
 CHUNK = 1 << 20
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PROJECT = Path(__file__).parents[2]
 _CONVERTER = Path(__file__).with_name("convert_gguf.py")
 _TQDM = re.compile(r"(\d{1,3})%\|")
 
@@ -60,8 +61,8 @@ def default_cache() -> Path:
 
 
 def default_python() -> Path:
-    """The Python that has vLLM: `COTERIE_VLLM_PYTHON`, or `.venv-vllm` of the current folder."""
-    return Path(os.environ.get("COTERIE_VLLM_PYTHON") or ".venv-vllm/bin/python").absolute()
+    """The Python that has vLLM: `COTERIE_VLLM_PYTHON`, or that of `.venv-vllm` beside the packages."""
+    return Path(os.environ.get("COTERIE_VLLM_PYTHON") or _PROJECT / ".venv-vllm/bin/python").absolute()
 
 
 def check_source(source: str) -> None:
