@@ -160,11 +160,11 @@ def load_composition(folder: Path) -> Composition:
     from safetensors.numpy import load_file
 
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CompositionError(f"no composition in {folder}: make one with `coterie fit`") from error
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(content.decode())
         if manifest["format"] != FORMAT:
             raise CompositionError(
                 f"{folder}: format {manifest['format']}, this version reads {FORMAT}: fit it again"
@@ -173,7 +173,7 @@ def load_composition(folder: Path) -> Composition:
             raise CompositionError(f"{folder}: fitted on features of another version: fit it again")
         _verify(folder, manifest)
         arrays = load_file(folder / ARRAYS)
-        return _composition(manifest, arrays, folder, _short(hashlib.sha256(text.encode()).hexdigest()))
+        return _composition(manifest, arrays, folder, _short(hashlib.sha256(content).hexdigest()))
     except OSError as error:
         raise CompositionError(f"{error.filename or folder}: {error.strerror}: fit it again") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
