@@ -1,6 +1,5 @@
 """What operators see and set: probes, metrics, keys, catalogue, refusal to start."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +118,6 @@ async def test_a_registry_without_an_expert_of_the_composition_is_refused(world:
     with pytest.raises(StartError, match="talker"):
         async with open_services(settings, encoder=WordEncoder()):
             pass
-
-
-def test_the_test_database_server_is_there_in_ci() -> None:
-    if os.environ.get("CI") != "true":
-        pytest.skip("only CI has to have PostgreSQL")
-    from tests.integration.app.postgres import binaries
-
-    assert binaries().is_dir()
 
 
 def _secret(changes: dict[str, Any]) -> dict[str, Any]:

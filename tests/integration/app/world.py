@@ -21,7 +21,8 @@ from app.settings import Settings
 from experts.fake import RunningFake, run_fake_expert
 from routers.classifiers import LogisticClassifier
 from routers.composition import Composition, ExpertCard, save_composition
-from routers.features import LEXICAL
+from routers.encoder import Encoder
+from routers.features import features_of
 from routers.novelty import Novelty
 from routers.policy import Policy
 from routers.request import Matrix
@@ -63,9 +64,12 @@ class WordEncoder:
         return rows
 
 
-def small_composition(folder: Path) -> Path:
-    """Write the world's composition to `folder`."""
-    axes = np.eye(len(CATEGORIES), DIMENSION + LEXICAL, dtype=np.float32)
+def small_composition(folder: Path, encoder: Encoder | None = None) -> Path:
+    """Write the world's composition for `encoder`, its own by default, to `folder`. A request's category
+    is the one whose words it is nearer to."""
+    encoder = encoder or WordEncoder()
+    axes = features_of(encoder, [" ".join(words) for words in VOCABULARY])
+    axes[:, encoder.dimension :] = 0
     utilities = np.asarray(UTILITIES, dtype=np.float32)
     cards = [
         ExpertCard(name, float(facts["params_b"]), float(facts["params_b"]))
@@ -84,8 +88,8 @@ def small_composition(folder: Path) -> Path:
         counts=np.full_like(utilities, 20),
         global_utilities=utilities.mean(axis=0),
         policy=Policy(generalist="backup", threshold=0.6),
-        encoder=WordEncoder.name,
-        encoder_revision=WordEncoder.revision,
+        encoder=encoder.name,
+        encoder_revision=encoder.revision,
     )
     save_composition(composition, folder)
     return folder

@@ -1,0 +1,263 @@
+"""The `coterie` command: against a running service, and as the processes it starts."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import PROJECT
+from experts.fake import RunningFake
+from routers.encoder import Encoder, EncoderMissing, load_encoder
+from tests.integration.app.postgres import Postgres
+from tests.integration.app.world import CODE, Api, events_of, small_composition, write_registry
+
+START_S = 60.0
+
+
+async def run(*words: str, stdin: str = "", **environment: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error of one command."""
+    process = await start(*words, **environment)
+    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), START_S)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def start(*words: str, **environment: str) -> asyncio.subprocess.Process:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COTERIE_")}
+    kept = {name: os.environ[name] for name in ("COTERIE_CACHE",) if name in os.environ}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", *words),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=PROJECT,
+        env={**clean, **kept, "COLUMNS": "160", "NO_COLOR": "1", **environment},
+    )
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """The encoder that the commands load; `make test` exports it first."""
+    try:
+        return load_encoder()
+    except EncoderMissing as error:
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def environment(tmp_path: Path, fakes: Mapping[str, RunningFake], encoder: Encoder) -> dict[str, str]:
+    """What makes the commands serve the small world, with the encoder as shipped."""
+    endpoints = {name: fake.endpoint for name, fake in fakes.items()}
+    return {
+        "COTERIE_EXPERTS": str(write_registry(tmp_path / "experts.yaml", endpoints)),
+        "COTERIE_COMPOSITION": str(small_composition(tmp_path / "composition", encoder)),
+        "COTERIE_DATA": str(tmp_path / "var"),
+    }
+
+
+async def test_ask_prints_the_answer_and_who_gave_it(api: Api) -> None:
+    code, out, err = await run("ask", "--url", api.url, CODE)
+    assert (code, out) == (0, f"coder heard: {CODE}\n")
+    assert "— coder · coding (98%) · matched:" in err
+
+
+async def test_ask_reads_standard_input_and_pins(api: Api) -> None:
+    code, out, err = await run("ask", "--url", api.url, "-q", "-m", "talker", "-", stdin="from a pipe")
+    assert (code, out, err) == (0, "talker heard: from a pipe\n", "")
+
+
+async def test_ask_says_what_went_wrong(api: Api) -> None:
+    code, _, err = await run("ask", "--url", api.url, "-m", "codr", "x")
+    assert code == 1
+    assert "Did you mean coder" in err
+    assert "Traceback" not in err
+
+
+async def test_commands_say_when_nothing_answers() -> None:
+    code, _, err = await run("route", "--url", "http://127.0.0.1:9", "x")
+    assert code == 1
+    assert "coterie up" in err
+    assert "--local" in err
+
+
+async def test_route_shows_the_ranking_and_its_json_is_the_document(api: Api) -> None:
+    code, out, _ = await run("route", "--url", api.url, CODE)
+    assert code == 0
+    assert out.startswith("coder · matched · coding at 98")
+    rows = [line.split()[:2] for line in out.splitlines() if "│" in line]
+    assert rows[0] == ["→", "│"]
+    code, out, _ = await run("route", "--url", api.url, "--json", "--exclude", "coder", CODE)
+    assert json.loads(out)["expert"] == "backup"
+
+
+async def test_experts_list_shows_health_or_reads_the_file(api: Api) -> None:
+    code, out, _ = await run("experts", "list", "--url", api.url)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["coder", "talker", "backup"]
+    assert "up" in out
+    code, out, _ = await run("experts", "list", "--local", "--profile", "tiny", "--json")
+    assert [expert["name"] for expert in json.loads(out)] == ["smollm2", "smollm2-friend"]
+
+
+async def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+    code, _, err = await run("serve", COTERIE_PORT="many")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "port" in err
+    code, _, err = await run("serve", "--experts", str(tmp_path / "none.yaml"), "--port", "0")
+    assert code == 1
+    assert err.splitlines()[-1].startswith("coterie: ")
+    assert "none.yaml" in err
+
+
+async def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for words in (("serve", "--port", port), ("up", "--console-port", port, "--port", "0")):
+            code, _, err = await run(*words, COTERIE_DATA=str(tmp_path))
+            assert code == 1
+            assert port in err
+            assert "Traceback" not in err
+
+
+async def test_db_upgrade_says_what_it_did(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'c.db'}"
+    code, out, _ = await run("db", "upgrade", COTERIE_DATABASE_URL=url)
+    assert (code, out.strip().endswith("upgraded from nothing to 0001")) == (0, True)
+    code, out, _ = await run("db", "upgrade", COTERIE_DATABASE_URL=url)
+    assert out.strip().endswith("already at 0001")
+
+
+@pytest.mark.postgres
+async def test_an_outdated_postgresql_is_refused_with_the_command_to_run(
+    postgres: Postgres, environment: dict[str, str]
+) -> None:
+    environment["COTERIE_DATABASE_URL"] = postgres.new_database()
+    code, _, err = await run("serve", "--port", "0", **environment)
+    assert code == 1
+    assert "coterie db upgrade" in err
+    code, _, err = await run("db", "upgrade", **environment)
+    assert code == 0, err
+
+
+async def test_route_decides_without_a_service(environment: dict[str, str]) -> None:
+    code, out, err = await run("route", "--local", "--json", CODE, **environment)
+    assert code == 0, err
+    assert json.loads(out)["category"] == "coding"
+
+
+@contextlib.asynccontextmanager
+async def serving(environment: Mapping[str, str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`coterie serve` as a process, and its URL."""
+    process = await start("serve", "--port", "0", **environment)
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(START_S):
+            while line := await process.stderr.readline():
+                event = json.loads(line)
+                if event.get("event") == "serving":
+                    break
+            else:
+                raise AssertionError("it did not start")
+        draining = asyncio.create_task(process.stderr.read())
+        yield process, event["url"]
+        await draining
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_stop_finishes_what_is_in_flight_and_keeps_its_decision(environment: dict[str, str]) -> None:
+    body = {
+        "model": "coterie",
+        "messages": [{"role": "user", "content": "word " * 20}],
+        "stream": True,
+        "fake": {"token_delay_s": 0.05},
+    }
+    async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
+        await until_ok(f"{url}/healthz")
+        async with http.stream("POST", "/v1/chat/completions", json=body) as response:
+            decision = response.headers["x-coterie-decision"]
+            process.send_signal(signal.SIGTERM)
+            text = (await response.aread()).decode()
+        assert events_of(text)[-1] == "[DONE]"
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
+        await until_ok(f"{url}/healthz")
+        assert (await http.get(f"/v1/decisions/{decision}")).json()["status"] == "ok"
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+async def test_up_runs_everything_until_ctrl_c(environment: dict[str, str]) -> None:
+    port, console_port = free_port(), free_port()
+    process = await start("up", "--port", str(port), "--console-port", str(console_port), **environment)
+    assert process.stdout is not None
+    said: list[str] = []
+    try:
+        async with asyncio.timeout(START_S):
+            while line := (await process.stdout.readline()).decode():
+                said.append(line)
+                if "  console  http" in line:
+                    break
+        assert any(line.startswith("api ") for line in said), said
+        code, out, _ = await run("ask", "-q", CODE, COTERIE_PORT=str(port))
+        assert (code, out) == (0, f"coder heard: {CODE}\n")
+        await until_ok(f"http://127.0.0.1:{console_port}/_stcore/health")
+        process.send_signal(signal.SIGINT)
+        rest, _ = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0
+        assert rest.decode().rstrip().endswith("stopped")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    for each in (port, console_port):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", each)) != 0
+
+
+async def test_up_ends_when_the_api_cannot_start(environment: dict[str, str], tmp_path: Path) -> None:
+    environment["COTERIE_COMPOSITION"] = str(tmp_path / "none")
+    code, out, _ = await run("up", "--no-console", "--port", str(free_port()), **environment)
+    assert code == 1
+    assert "no composition in" in out
+    assert "the api has ended with code 1" in out
+
+
+def test_help_shows_examples() -> None:
+    from typer.testing import CliRunner
+
+    from app.cli.root import build
+
+    for command in ("up", "serve", "ask", "route", "fit"):
+        result = CliRunner().invoke(build(), [command, "--help"])
+        assert result.exit_code == 0
+        assert f"coterie {command}" in result.output
+
+
+async def until_ok(url: str) -> None:
+    async with asyncio.timeout(START_S), httpx.AsyncClient() as http:
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if (await http.get(url)).status_code == 200:
+                    return
+            await asyncio.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port

@@ -1,0 +1,25 @@
+"""Importing the package is free, and the command's help is quick."""
+
+import subprocess
+import sys
+
+HEAVY = {"fastapi", "sqlalchemy", "alembic", "aiohttp", "numpy", "onnxruntime", "litellm", "streamlit"}
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    assert modules_after("import app").isdisjoint(HEAVY)
+
+
+def test_building_the_command_imports_nothing_heavy() -> None:
+    assert modules_after("from app.cli.root import build; build()").isdisjoint(HEAVY)
+
+
+def test_the_service_needs_neither_torch_nor_litellm_to_be_imported() -> None:
+    loaded = modules_after("import app.server")
+    assert loaded.isdisjoint({"torch", "litellm", "onnxruntime", "streamlit", "sklearn"})
