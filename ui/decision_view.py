@@ -1,0 +1,79 @@
+"""How a decision is shown: one line under its answer, and everything behind it on demand."""
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from ui import figures
+from ui.documents import CategoryProbability, Decision, readable
+from ui.markdown import plain
+
+REASONS: dict[str, tuple[str, str]] = {
+    "matched": ("green", "The category is clear, and this expert has the best value in it."),
+    "uncertain": ("orange", "The category is not clear, so the generalist answers."),
+    "pinned": ("blue", "You chose the expert or the category."),
+    "rule": ("blue", "An operator's rule chose."),
+    "sticky": ("gray", "The conversation's expert stays: changing would gain too little."),
+    "filtered": ("orange", "The first choice cannot take this request, so the next best answers."),
+    "spilled": ("red", "The chosen expert was unavailable, so the next best answers."),
+}
+"""Colour and meaning of each reason."""
+
+
+def headline(decision: Decision, titles: Mapping[str, str], facts: tuple[str, ...] = ()) -> str:
+    """Expert, category, probability and reason in one line of Markdown, with `facts` behind it."""
+    colour, _ = REASONS.get(decision.reason, ("gray", ""))
+    parts = [f":violet-badge[:material/forum: {plain(decision.expert)}]"]
+    if decision.category is not None:
+        title = plain(titles.get(decision.category) or readable(decision.category))
+        probability = "" if decision.probability is None else f" · {figures.percent(decision.probability)}"
+        parts.append(f":gray-badge[{title}{probability}]")
+    elif decision.classification == "unclassified":
+        parts.append(":gray-badge[No clear category]")
+    parts.append(f":{colour}-badge[{plain(decision.reason)}]")
+    if facts:
+        parts.append(f":small[:gray[{' · '.join(facts)}]]")
+    return " ".join(parts)
+
+
+def show_decision(decision: Decision, titles: Mapping[str, str]) -> None:
+    """The sentence, the ranking, the categories and how familiar the request was."""
+    _, meaning = REASONS.get(decision.reason, ("gray", ""))
+    st.markdown(plain(decision.detail) if decision.detail else meaning)
+    if decision.spilled_from:
+        st.markdown(f":red[{plain(decision.spilled_from)} was chosen first and was unavailable.]")
+    if decision.ranking:
+        st.html(figures.ranking(decision.ranking, decision.expert))
+        st.caption(
+            "Value = utility (expected score in this request's categories) + correction (what the request "
+            "itself adds) − cost (active parameters, price, leaving the conversation's expert)."
+        )
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _show_categories(decision, titles)
+    with right:
+        _show_novelty(decision)
+    st.caption(
+        f"Decision `{decision.id}` · strategy {plain(decision.strategy)} · "
+        f"composition `{decision.composition[:12]}`"
+    )
+
+
+def _show_categories(decision: Decision, titles: Mapping[str, str]) -> None:
+    rows = list(decision.runners_up)
+    if decision.category is not None and decision.probability is not None:
+        rows.insert(0, CategoryProbability(category=decision.category, probability=decision.probability))
+    st.markdown("**Categories considered**")
+    if rows:
+        st.html(figures.probabilities(rows, titles))
+    else:
+        st.caption("None: the choice was made without classifying the request.")
+
+
+def _show_novelty(decision: Decision) -> None:
+    st.markdown("**Unlike what routing knows**")
+    if decision.ood_score is None:
+        st.caption("Not measured for this request.")
+        return
+    st.html(figures.meter(decision.ood_score, f"{decision.ood_score:.2f}"))
+    st.caption("0 is familiar, 1 is farther than anything held out; far requests go to the generalist.")
