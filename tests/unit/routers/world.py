@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,12 @@ def routed(
     return decide(request(features, **facts), composed, policy or composed.policy)
 
 
+@cache
+def _direction(word: str) -> Vector:
+    random = np.random.default_rng(zlib.crc32(word.encode()))
+    return random.standard_normal(DIMENSION, dtype=np.float32)
+
+
 class BagOfWords:
     """An encoder without a model: each word has a random direction, a text the mean of its words'."""
 
@@ -118,6 +125,6 @@ class BagOfWords:
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in text.lower().split():
-                rows[row] += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.dimension)
+                rows[row] += _direction(word)
         unit: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return unit

@@ -1,0 +1,78 @@
+"""The router embeds what has to be read, and nothing that need not be."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from routers.classifiers import CentroidClassifier
+from routers.composition import Composition, CompositionError
+from routers.decision import Reason
+from routers.features import features_of
+from routers.policy import Policy
+from routers.request import Turn
+from routers.router import Router
+from tests.unit.routers.world import BagOfWords, composition, request
+
+SAID = ("python bug in my loop", "sue my landlord in court", "hello how are you")
+
+
+def composed() -> Composition:
+    """Knows one prompt of each category."""
+    features = features_of(BagOfWords(), SAID)
+    stage1 = CentroidClassifier.fit(np.repeat(features, 2, axis=0), np.repeat(np.arange(3), 2), 3)
+    stage1 = CentroidClassifier(stage1.centroids, np.full((1, 3), 0.1, dtype=np.float32))
+    prototypes = features[:, : BagOfWords.dimension]
+    return composition(name="centroid", stage1=stage1, prototypes=prototypes)
+
+
+def saying(text: str) -> tuple[Turn, ...]:
+    return (Turn("user", text),)
+
+
+def test_a_request_is_embedded_and_decided() -> None:
+    encoder = BagOfWords()
+    decision = Router(encoder, composed()).route(request(turns=saying("a bug in my python loop")))
+    assert (decision.category, decision.expert, decision.reason) == ("coding", "coder", Reason.MATCHED)
+    assert encoder.encoded == ["a bug in my python loop"]
+
+
+@pytest.mark.parametrize("pin", [{"pinned_expert": "small"}, {"pinned_category": "law"}])
+def test_a_pinned_request_is_not_embedded(pin: dict[str, Any]) -> None:
+    encoder = BagOfWords()
+    assert Router(encoder, composed()).route(request(**pin)).reason is Reason.PINNED
+    assert encoder.encoded == []
+
+
+def test_a_request_that_brings_its_features_is_not_embedded_again() -> None:
+    encoder = BagOfWords()
+    features = features_of(BagOfWords(), [SAID[1]])[0]
+    assert Router(encoder, composed()).route(request(features)).category == "law"
+    assert encoder.encoded == []
+
+
+def test_the_conversation_is_read_as_the_policy_says() -> None:
+    encoder = BagOfWords()
+    turns = (*saying("first"), *saying("second"), *saying("third"))
+    Router(encoder, composed(), Policy(generalist="large", recent_turns=2)).route(request(turns=turns))
+    assert encoder.encoded == ["second\nthird"]
+
+
+def test_its_own_policy_goes_before_the_compositions() -> None:
+    never_sure = Policy(generalist="small", threshold=1.0)
+    decision = Router(BagOfWords(), composed(), never_sure).route(request(turns=saying(SAID[0])))
+    assert (decision.expert, decision.reason) == ("small", Reason.UNCERTAIN)
+
+
+def test_the_order_of_requests_makes_no_difference() -> None:
+    router = Router(BagOfWords(), composed())
+    asked = [request(id=text, turns=saying(text)) for text in (*SAID, "", "python court")]
+    forwards = [router.route(each) for each in asked]
+    assert [router.route(each) for each in reversed(asked)] == forwards[::-1]
+
+
+def test_an_encoder_that_the_composition_was_not_fitted_with_is_refused() -> None:
+    other = replace(composed(), encoder_revision="2")
+    with pytest.raises(CompositionError, match="fitted with the encoder bag-of-words 2, this one is bag-of-"):
+        Router(BagOfWords(), other)
