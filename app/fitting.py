@@ -13,7 +13,7 @@ from prompts.seeds import Seed, load_seeds
 from routers.composition import Composition, ExpertCard, load_composition, save_composition
 from routers.embeddings import Progress, encode_cached
 from routers.encoder import Encoder
-from routers.features import with_lexical
+from routers.features import with_text_parts
 from routers.fitting import FitOptions, Labelled, fit_composition
 from routers.outcomes import OutcomeTable, read_outcomes
 from routers.request import Matrix
@@ -65,7 +65,7 @@ def fit_from_files(
     labelled = Labelled(
         prompts,
         tuple(seed.category for seed in seeds) + scored.categories,
-        with_lexical(embeddings, prompts),
+        with_text_parts(embeddings, prompts),
     )
     save_composition(fit_composition(labelled, scored, encoder, options), out)
     return load_composition(out)
@@ -74,7 +74,7 @@ def fit_from_files(
 def test_stage1(composition: Composition, encoder: Encoder, seeds: Sequence[Seed]) -> TestResult:
     """Category accuracy and confusion on `seeds`, which must not have been fitted on."""
     prompts = [seed.prompt for seed in seeds]
-    features = with_lexical(encode_cached(encoder, prompts), prompts)
+    features = with_text_parts(encode_cached(encoder, prompts), prompts)
     predicted = composition.classifier.logits(features).argmax(axis=1)
     index = {name: row for row, name in enumerate(composition.categories)}
     truth = np.asarray([index[seed.category] for seed in seeds])

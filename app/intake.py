@@ -61,7 +61,7 @@ def routing_request(
         id=request_id,
         turns=tuple(Turn(message.role, message.text) for message in body.messages),
         prompt_tokens=estimate_prompt_tokens(
-            [{"role": message.role, "content": message.content} for message in body.messages]
+            [{**(message.model_extra or {}), "content": message.content} for message in body.messages]
         ),
         output_tokens=body.max_completion_tokens or body.max_tokens or 0,
         needs=needs(body),

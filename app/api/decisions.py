@@ -79,6 +79,9 @@ async def decision(request: Request, decision_id: str) -> Response:
         row = record.row("running", 0)
         return JsonResponse(stored_document(row) | {"http_status": None, "latency_ms": None})
     await services.recorder.written(READ_YOUR_WRITES_S)
+    waiting = services.recorder.waiting_decision(decision_id)
+    if waiting is not None:
+        return JsonResponse(stored_document(waiting))
     async with services.database.session() as session:
         found = await decision_by_id(session, decision_id)
         if found is None:
@@ -108,9 +111,8 @@ async def feedback(request: Request) -> Response:
 
 
 async def _exists(services: Services, decision_id: str) -> bool:
-    if decision_id in services.in_flight:
+    if decision_id in services.in_flight or services.recorder.waiting_decision(decision_id):
         return True
-    await services.recorder.written(READ_YOUR_WRITES_S)
     async with services.database.session() as session:
         return await decision_by_id(session, decision_id) is not None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -80,6 +81,8 @@ def api_error(error: Exception) -> ApiError:
             return ApiError(status, error.code, str(error), param="messages" if status == 400 else None)
         case RoutingError():
             return ApiError(400, error.code, str(error))
+        case SQLAlchemyError():
+            return ApiError(503, "database_unavailable", "The database does not answer; try again.")
         case BadCursor():
             return ApiError(400, "invalid_cursor", "`after` is no cursor of this list", param="after")
         case _:
@@ -129,28 +132,33 @@ def field_path(location: tuple[int | str, ...]) -> str:
 def install_error_handlers(app: FastAPI) -> None:
     """Answer all exceptions of `app` in OpenAI's shape."""
 
-    async def answer(_request: Request, error: Exception) -> Response:
-        return error_response(api_error(error))
+    def respond(request: Request, error: ApiError) -> Response:
+        request.state.error_code = error.code  # for the request's log line
+        return error_response(error)
 
-    async def answer_invalid(_request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
+        return respond(request, api_error(error))
+
+    async def answer_invalid(request: Request, error: Exception) -> Response:
         errors = error.errors() if isinstance(error, RequestValidationError) else []
-        return error_response(validation_error(errors, skip=1))
+        return respond(request, validation_error(errors, skip=1))
 
-    async def answer_http(_request: Request, error: Exception) -> Response:
+    async def answer_http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):  # pragma: no cover - starlette calls by class
             raise error
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         message = {404: "There is nothing at this address.", 405: "Not with this method."}
-        return error_response(
+        return respond(
+            request,
             ApiError(
                 error.status_code,
                 code,
                 message.get(error.status_code, str(error.detail)),
                 headers=error.headers,
-            )
+            ),
         )
 
-    for kind in (ApiError, ExpertError, RoutingError, BadCursor):
+    for kind in (ApiError, ExpertError, RoutingError, BadCursor, SQLAlchemyError):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)

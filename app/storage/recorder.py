@@ -13,7 +13,6 @@ from itertools import islice
 import structlog
 from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.storage.database import Database, is_sqlite, is_transient
 from app.storage.models import DecisionRow, FeedbackRow, Row
@@ -60,6 +59,13 @@ class Recorder:
     def waiting(self) -> int:
         """Rows that are not in the database yet."""
         return self._submitted - self._settled
+
+    def waiting_decision(self, decision_id: str) -> DecisionRow | None:
+        """A decision that was submitted and is not in the database yet."""
+        for row in self._rows:
+            if isinstance(row, DecisionRow) and row.id == decision_id:
+                return row
+        return None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._write_all(), name="recorder")
@@ -140,7 +146,7 @@ class Recorder:
             try:
                 await self._write(batch)
                 return 0
-            except (SQLAlchemyError, OSError) as error:
+            except Exception as error:  # whatever it is: without its writer the service would stand still
                 if not is_transient(error):
                     return await self._write_singly(batch, error)
                 log.warning("recorder_retries", error=type(error).__name__, rows=len(batch), wait_s=wait)

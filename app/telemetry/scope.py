@@ -65,6 +65,7 @@ class RequestScope:
             route=route,
             status=status,
             ms=round(seconds * 1000, 2),
+            **({"error_code": code} if (code := scope["state"].get("error_code")) else {}),
         )
 
 

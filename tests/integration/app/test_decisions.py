@@ -1,6 +1,7 @@
 """Decisions and feedback over the API: complete, in order, and still there after a restart."""
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +47,25 @@ async def test_nothing_is_lost_when_the_service_stops(
         assert {row["id"] for row in listed["data"]} == set(ids)
         assert [len(row["feedback"]) for row in listed["data"]] == [1] * 60
         assert not listed["has_more"]
+
+
+async def test_a_locked_database_stops_nobody_and_loses_nothing(world: World) -> None:
+    async with world.serve() as api:
+        await api.chat(CODE)
+        assert await api.services.recorder.written(5)
+        path = world.folder / "var" / "coterie.db"
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        ids = [(await api.chat(CODE)).json()["routing"]["id"] for _ in range(5)]
+        assert (await api.decision(ids[0]))["status"] == "ok"
+        given = await api.http.post("/v1/feedback", json={"decision_id": ids[0], "rating": 1})
+        assert given.status_code == 201
+        blocker.execute("ROLLBACK")
+        blocker.close()
+    async with world.serve() as api:
+        for each in ids:
+            assert (await api.decision(each))["status"] == "ok"
+        assert len((await api.decision(ids[0]))["feedback"]) == 1
 
 
 async def test_the_list_has_pages_and_filters(api: Api) -> None:

@@ -1,0 +1,60 @@
+"""Every error of every package has its answer, which tells nothing it should not."""
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.api.errors import ApiError, api_error, field_path
+from experts.errors import ContextTooLong, ExpertBusy, ExpertRejected, ExpertUnavailable
+from routers.decide import NoExpertFits, UnknownName
+
+REFUSED = {"message": "too hot", "type": "BadRequestError", "param": "temperature", "code": None}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "kind"),
+    [
+        (ApiError(404, "x", "y"), 404, "x", "invalid_request_error"),
+        (ExpertUnavailable("e", "is down"), 503, "expert_unavailable", "server_error"),
+        (ExpertBusy("e", "is busy"), 429, "expert_busy", "rate_limit_error"),
+        (UnknownName("no"), 404, "model_not_found", "invalid_request_error"),
+        (
+            NoExpertFits("long", "context_length_exceeded"),
+            400,
+            "context_length_exceeded",
+            "invalid_request_error",
+        ),
+        (NoExpertFits("down", "expert_unavailable"), 503, "expert_unavailable", "server_error"),
+        (
+            OperationalError("SELECT 's3cret'", {}, Exception("s3cret")),
+            503,
+            "database_unavailable",
+            "server_error",
+        ),
+        (RuntimeError("s3cret"), 500, "internal_error", "server_error"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_status_and_code(error: Exception, status: int, code: str, kind: str) -> None:
+    answer = api_error(error)
+    assert (answer.status, answer.code) == (status, code)
+    assert set(answer.body["error"]) == {"message", "type", "param", "code"}
+    assert answer.body["error"]["type"] == kind
+    assert "s3cret" not in str(answer.body)
+
+
+def test_what_a_server_says_of_a_request_is_passed_on() -> None:
+    answer = api_error(ExpertRejected("e", "rejected", error=REFUSED, status=422))
+    assert answer.status == 422
+    assert answer.body["error"] == REFUSED
+
+
+def test_a_long_context_keeps_its_code() -> None:
+    error = {**REFUSED, "code": "context_length_exceeded"}
+    assert (
+        api_error(ContextTooLong("e", "long", error=error)).body["error"]["code"] == "context_length_exceeded"
+    )
+
+
+def test_paths_of_fields_read_like_openais() -> None:
+    assert field_path(("messages", 0, "content")) == "messages[0].content"
+    assert len(field_path(("x" * 5000,))) <= 120
