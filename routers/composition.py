@@ -1,8 +1,9 @@
 """A composition: everything fitted, in one folder that people can read and machines can verify.
 
-    composition.json     manifest: categories, experts, policy, metrics, digests of the other files
-    arrays.safetensors   classifier, prototypes, utilities
-    index.faiss          only for the k-NN classifier
+    composition.json       manifest: categories, experts, policy, metrics, digests of the other files
+    arrays.safetensors     classifier, prototypes, utilities, correction
+    index.faiss            only for the k-NN classifier
+    evidence.safetensors   what was fitted on (`routers.evidence`); optional, read by no service
 
 No pickle. Loading verifies every digest; the digest of the manifest names the composition.
 """
@@ -20,13 +21,17 @@ import numpy as np
 
 from routers import features
 from routers.classifiers import CLASSIFIERS, Classifier
+from routers.correction import Correction
+from routers.evidence import FILE as EVIDENCE
+from routers.evidence import Evidence
 from routers.novelty import Novelty
 from routers.policy import Policy
 from routers.request import NOTHING, Capability, Matrix
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "composition.json"
 ARRAYS = "arrays.safetensors"
+_CORRECTION = "correction."
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """A file in the folder itself: no separators, no `..`."""
 
@@ -78,6 +83,8 @@ class Composition:
     policy: Policy
     encoder: str
     encoder_revision: str
+    correction: Correction | None = None
+    """What the request itself adds to its category's utilities; None when validation found nothing."""
     manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @property
@@ -117,8 +124,8 @@ def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
     )
 
 
-def save_composition(composition: Composition, folder: Path) -> str:
-    """Write `composition` to `folder`, whole or not at all; return its digest.
+def save_composition(composition: Composition, folder: Path, evidence: Evidence | None = None) -> str:
+    """Write `composition` to `folder`, whole or not at all, its `evidence` beside it; return its digest.
 
     An existing folder is replaced only if it holds a composition. Operators' rules are not written:
     they belong to a service, not to what was fitted. Raises CompositionError.
@@ -140,10 +147,18 @@ def save_composition(composition: Composition, folder: Path) -> str:
             "counts": composition.counts,
             "global_utilities": composition.global_utilities,
         }
+        if composition.correction is not None:
+            kept = composition.correction.arrays()
+            arrays |= {f"{_CORRECTION}{name}": array for name, array in kept.items()}
         (made / ARRAYS).write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
         composition.classifier.save_index(made)
         files = {path.name: _digest(path) for path in sorted(made.iterdir())}
-        text = json.dumps(_manifest(composition, files), indent=2, ensure_ascii=False) + "\n"
+        beside = None
+        if evidence is not None:
+            (made / EVIDENCE).write_bytes(evidence.to_bytes())
+            beside = {"prompts": len(evidence), "sha256": _digest(made / EVIDENCE)}
+        manifest = _manifest(composition, files, beside)
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (made / MANIFEST).write_text(text, encoding="utf-8")
         if folder.exists():
             folder.rename(Path(scratch) / "replaced")
@@ -200,6 +215,7 @@ def _composition(
 ) -> Composition:
     name = manifest["classifier"]["name"]
     own = {key.removeprefix("classifier."): a for key, a in arrays.items() if key.startswith("classifier.")}
+    further = {key.removeprefix(_CORRECTION): a for key, a in arrays.items() if key.startswith(_CORRECTION)}
     cards = tuple(
         ExpertCard(**{**card, "capabilities": frozenset(Capability(each) for each in card["capabilities"])})
         for card in manifest["experts"]
@@ -228,11 +244,14 @@ def _composition(
         policy=policy,
         encoder=manifest["encoder"]["name"],
         encoder_revision=manifest["encoder"]["revision"],
+        correction=Correction.load(further) if further else None,
         manifest=manifest,
     )
 
 
-def _manifest(composition: Composition, files: Mapping[str, str]) -> dict[str, Any]:
+def _manifest(
+    composition: Composition, files: Mapping[str, str], evidence: Mapping[str, Any] | None
+) -> dict[str, Any]:
     policy = asdict(replace(composition.policy, rules=()))
     del policy["rules"]
     cards = [{**asdict(card), "capabilities": sorted(card.capabilities)} for card in composition.experts]
@@ -250,10 +269,11 @@ def _manifest(composition: Composition, files: Mapping[str, str]) -> dict[str, A
         "policy": policy,
         "map": dict(composition.map),
         "utilities": utilities,
+        "evidence": evidence,
     }
     # A composition that was loaded has all of the above in its manifest too, perhaps outdated.
-    evidence = {key: value for key, value in composition.manifest.items() if key not in facts}
-    return {**facts, **evidence, "files": dict(files)}
+    metrics = {key: value for key, value in composition.manifest.items() if key not in facts}
+    return {**facts, **metrics, "files": dict(files)}
 
 
 def _digest(path: Path) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from routers.calibration import softmax
 from routers.composition import Composition, ExpertCard, costs
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
+from routers.estimate import estimate
 from routers.policy import Policy, Rule
 from routers.request import Request, Vector
 
@@ -40,10 +40,11 @@ class NoExpertFits(RoutingError):
 
 @dataclass(frozen=True, slots=True)
 class _Stage1:
-    """What is known of the category: the posterior over categories, or why there is none."""
+    """What is known of the request: its category if there is one, and what each expert is worth for it."""
 
     classification: Classification
-    posterior: Vector | None
+    utilities: Vector
+    corrections: Vector
     category: str | None
     probability: float | None
     runners_up: tuple[CategoryProbability, ...] = ()
@@ -62,7 +63,7 @@ def decide(request: Request, composition: Composition, policy: Policy) -> Decisi
     category = request.pinned_category or (rule.category if rule else None)
     _check_names(composition, expert, category, request.exclude)
     stage1 = _given(composition, category) if expert or category else _classify(request, composition, policy)
-    ranking = _rank(request, composition, policy, stage1.posterior)
+    ranking = _rank(request, composition, policy, stage1)
     chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
     return Decision(
         id=request.id,
@@ -128,25 +129,25 @@ def _check_names(
 
 
 def _given(composition: Composition, category: str | None) -> _Stage1:
-    if category is None:
-        return _Stage1(Classification.SKIPPED, None, None, None)
-    one_hot = np.zeros(len(composition.categories), dtype=np.float32)
-    one_hot[composition.categories.index(category)] = 1
-    return _Stage1(Classification.SKIPPED, one_hot, category, None)
+    """Nothing of the request itself is looked at: the category's utilities hold, or the overall ones."""
+    utilities = composition.global_utilities
+    if category is not None:
+        utilities = composition.utilities[composition.categories.index(category)]
+    return _Stage1(Classification.SKIPPED, utilities, np.zeros_like(utilities), category, None)
 
 
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
     if request.features is None:
         raise ValueError("a request that is to be classified needs its features")
-    rows = request.features[None, :]
-    posterior = softmax(composition.classifier.logits(rows), composition.temperature)[0]
-    ood_score = float(composition.novelty.scores(rows)[0])
+    found = estimate(composition, request.features[None, :])
+    posterior, ood_score = found.posterior[0], float(found.novelty[0])
     order = np.argsort(-posterior, kind="stable")
     top = int(order[0])
     sure = posterior[top] >= policy.threshold and ood_score <= policy.ood_threshold
     return _Stage1(
         classification=Classification.CLASSIFIED if sure else Classification.UNCLASSIFIED,
-        posterior=posterior,
+        utilities=found.utilities[0],
+        corrections=found.corrections[0],
         category=composition.categories[top],
         probability=float(posterior[top]),
         runners_up=tuple(
@@ -157,21 +158,19 @@ def _classify(request: Request, composition: Composition, policy: Policy) -> _St
     )
 
 
-def _rank(
-    request: Request, composition: Composition, policy: Policy, posterior: Vector | None
-) -> tuple[Choice, ...]:
+def _rank(request: Request, composition: Composition, policy: Policy, stage1: _Stage1) -> tuple[Choice, ...]:
     """Every expert, best value first, those that may not answer last."""
-    utilities = composition.global_utilities if posterior is None else posterior @ composition.utilities
     expert_costs = costs(composition.experts, policy)
     choices = []
-    for card, utility, cost in zip(composition.experts, utilities, expert_costs, strict=True):
+    rows = zip(composition.experts, stage1.utilities, stage1.corrections, expert_costs, strict=True)
+    for card, utility, correction, cost in rows:
         boost = request.boost.get(card.name, 0.0)
         choices.append(
             Choice(
                 expert=card.name,
                 utility=float(utility),
-                correction=0.0,
-                value=float(utility) + boost - float(cost),
+                correction=float(correction),
+                value=float(utility) + float(correction) + boost - float(cost),
                 active_params_b=card.active_params_b,
                 price=card.price,
                 excluded=_exclusion(card, request),

@@ -1,8 +1,11 @@
-"""What stage 1 sees of a request: its embedding, and beside it the words that say what to do.
+"""What the router sees of a request: its embedding, the words that say what to do, and its format.
 
 An encoder trained on topics tells law from medicine, but "shorten this" from "translate this" only
 when the topic does not drown the verb. The second part therefore is a hashed bag of character
-n-grams of the beginning and the end of the text, where people put their instruction.
+n-grams of the beginning and the end of the text, where people put their instruction. The third is
+what the text looks like (`routers.format_features`).
+
+    row = [embedding (encoder.dimension) | lexical (LEXICAL) | format (format_features.COUNT)]
 """
 
 import re
@@ -13,28 +16,47 @@ from math import log1p
 
 import numpy as np
 
+from routers import format_features
 from routers.encoder import Encoder
 from routers.request import Matrix, Vector
 
 LEXICAL = 4096
-"""Buckets of the hashed part; the features of a text are `encoder.dimension` + LEXICAL numbers."""
+"""Buckets of the hashed part."""
+BEYOND_EMBEDDING = LEXICAL + format_features.COUNT
+"""The features of a text are `encoder.dimension` + BEYOND_EMBEDDING numbers."""
 FIRST_WORDS, LAST_WORDS = 18, 12
 SIZES = (2, 3, 4)
-FORMAT = 1
+FORMAT = 2
 """A change of anything above makes other features, and a composition of the old ones unusable."""
 
 _WORD = re.compile(r"\S+")
 
 
 def features_of(encoder: Encoder, texts: Sequence[str]) -> Matrix:
-    """Features of `texts`, shape (len(texts), encoder.dimension + LEXICAL), float32."""
-    return with_lexical(encoder.encode(texts), texts)
+    """Features of `texts`, shape (len(texts), encoder.dimension + BEYOND_EMBEDDING), float32."""
+    return with_text_parts(encoder.encode(texts), texts)
 
 
-def with_lexical(embeddings: Matrix, texts: Sequence[str]) -> Matrix:
-    """`embeddings` (n, dimension) of `texts` with their lexical part appended."""
-    lexical = np.stack([lexical_part(text) for text in texts]) if texts else np.zeros((0, LEXICAL))
-    return np.concatenate([embeddings, lexical.astype(np.float32)], axis=1)
+def with_text_parts(embeddings: Matrix, texts: Sequence[str]) -> Matrix:
+    """`embeddings` (n, dimension) of `texts` with their lexical and format parts appended."""
+    dimension = embeddings.shape[1]
+    rows = np.empty((len(texts), dimension + BEYOND_EMBEDDING), dtype=np.float32)
+    rows[:, :dimension] = embeddings
+    for row, text in zip(rows, texts, strict=True):
+        row[dimension : dimension + LEXICAL] = lexical_part(text)
+        row[dimension + LEXICAL :] = format_features.format_part(text)
+    return rows
+
+
+def format_columns(features: Matrix) -> Matrix:
+    """The format part of rows of features, shape (rows, format_features.COUNT)."""
+    return features[:, features.shape[1] - format_features.COUNT :]
+
+
+def lexical_columns(features: Matrix) -> Matrix:
+    """The lexical part of rows of features, shape (rows, LEXICAL)."""
+    end = features.shape[1] - format_features.COUNT
+    return features[:, end - LEXICAL : end]
 
 
 def lexical_part(text: str) -> Vector:

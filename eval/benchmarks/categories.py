@@ -20,7 +20,7 @@ from routers.calibration import expected_calibration_error, softmax
 from routers.composition import Composition, load_composition
 from routers.embeddings import encode_cached
 from routers.encoder import Encoder, default_encoder_folder, load_encoder
-from routers.features import with_lexical
+from routers.features import with_text_parts
 from routers.request import Matrix
 
 CACHE = default_encoder_folder().parent.parent / "embeddings"
@@ -61,7 +61,7 @@ def measure(
     encoder: Encoder,
 ) -> tuple[Accuracy, Matrix]:
     """Accuracy on `prompts`, of which each may fall in any category of its `right`; and the posterior."""
-    features = with_lexical(encode_cached(encoder, prompts, CACHE), prompts)
+    features = with_text_parts(encode_cached(encoder, prompts, CACHE), prompts)
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     confidence = posterior.max(axis=1)
     guesses = [composition.categories[best] for best in posterior.argmax(axis=1)]

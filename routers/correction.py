@@ -1,0 +1,101 @@
+"""What one request adds to the utilities of its category: the second look, shown beside the first.
+
+Two regressions of how experts differ, on the request itself: a forest on a compact view of it
+(principal components of the embedding, format features, the posterior over categories) and kernel
+ridge on landmarks. Both predict contrasts (an expert against the mean of all), since how hard a
+request is for everybody changes no ranking. Weights found by validation blend them with the
+category's own contrasts; what differs from the category's utility is the correction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.features import format_columns
+from routers.forest import Forest
+from routers.kernel import KernelRegression
+from routers.request import Matrix, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Principal components of embeddings: (embedding - mean) @ `components`, which is (dimension, k)."""
+
+    components: Matrix
+    mean: Vector
+
+    def apply(self, features: Matrix) -> Matrix:
+        """Shape (rows, k)."""
+        projected: Matrix = (features[:, : len(self.mean)] - self.mean) @ self.components
+        return projected
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """`weights` (3,) of the category's contrasts, the forest's and the kernel's; `means` (experts,)
+    are the contrasts of the average request, to which forest and kernel add.
+    """
+
+    projection: Projection
+    forest: Forest | None
+    kernel: KernelRegression | None
+    weights: Vector
+    means: Vector
+
+    def predict(self, features: Matrix, posterior: Matrix, utilities: Matrix) -> Matrix:
+        """What to add to `utilities` (rows, experts), the category's; of each row the mean is zero."""
+        own, by_forest, by_kernel = (float(weight) for weight in self.weights)
+        blended = (own - 1) * contrasts(utilities)
+        blended += (by_forest + by_kernel) * self.means
+        if self.forest is not None and by_forest:
+            blended += by_forest * self.forest.predict(self.inputs(features, posterior))
+        if self.kernel is not None and by_kernel:
+            blended += by_kernel * self.kernel.predict(features)
+        return contrasts(blended)
+
+    def inputs(self, features: Matrix, posterior: Matrix) -> Matrix:
+        """The forest's view of a request."""
+        return forest_inputs(self.projection, features, posterior)
+
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What a composition keeps of it."""
+        kept: dict[str, npt.NDArray[Any]] = {
+            "projection.components": self.projection.components,
+            "projection.mean": self.projection.mean,
+            "weights": self.weights,
+            "means": self.means,
+        }
+        for name, part in (("forest", self.forest), ("kernel", self.kernel)):
+            if part is not None:
+                kept |= {f"{name}.{key}": array for key, array in part.arrays().items()}
+        return kept
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """From what `arrays` gave. Raises KeyError and ValueError."""
+        forest, kernel = _under("forest.", arrays), _under("kernel.", arrays)
+        return cls(
+            Projection(arrays["projection.components"], arrays["projection.mean"]),
+            Forest.load(forest) if forest else None,
+            KernelRegression.load(kernel) if kernel else None,
+            arrays["weights"],
+            arrays["means"],
+        )
+
+
+def contrasts(values: Matrix) -> Matrix:
+    """Each row less its mean."""
+    centred: Matrix = values - values.mean(axis=1, keepdims=True)
+    return centred
+
+
+def forest_inputs(projection: Projection, features: Matrix, posterior: Matrix) -> Matrix:
+    """Principal components, format features and posterior side by side, (rows, columns)."""
+    return np.concatenate([projection.apply(features), format_columns(features), posterior], axis=1)
+
+
+def _under(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
