@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.encoder import Encoder
+from routers.encoder import Encoder, default_encoder_folder
 from routers.request import Matrix
 
 BLOCK = 256
@@ -16,6 +16,11 @@ BLOCK = 256
 
 Progress = Callable[[int, int], None]
 """Called with (texts done, texts in all)."""
+
+
+def default_cache() -> Path:
+    """The folder of vectors, beside the encoders in the cache: `$COTERIE_CACHE/encoders/vectors`."""
+    return default_encoder_folder().parent / "vectors"
 
 
 def encode_cached(

@@ -91,7 +91,8 @@ def _fit(
     from experts.registry import RegistryError, load_registry
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
-    from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
+    from routers.embeddings import default_cache
+    from routers.encoder import EncoderMissing, load_encoder
     from routers.fitting import FitError
     from routers.mapping import BudgetTooSmall
     from routers.outcomes import OutcomeError
@@ -114,7 +115,7 @@ def _fit(
                 cards,
                 options,
                 experts=only,
-                cache=default_encoder_folder().parent / "vectors",
+                cache=default_cache(),
                 progress=encoded,
             )
     except ImportError as error:

@@ -18,12 +18,10 @@ import numpy as np
 from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
 from routers.composition import Composition, load_composition
-from routers.embeddings import encode_cached
-from routers.encoder import Encoder, default_encoder_folder, load_encoder
+from routers.embeddings import default_cache, encode_cached
+from routers.encoder import Encoder, load_encoder
 from routers.features import with_text_parts
 from routers.request import Matrix
-
-CACHE = default_encoder_folder().parent.parent / "embeddings"
 
 FLASK_DOMAINS: Mapping[str, frozenset[str]] = {
     "Humanities": frozenset({"humanities", "writing", "roleplay"}),
@@ -61,7 +59,7 @@ def measure(
     encoder: Encoder,
 ) -> tuple[Accuracy, Matrix]:
     """Accuracy on `prompts`, of which each may fall in any category of its `right`; and the posterior."""
-    features = with_text_parts(encode_cached(encoder, prompts, CACHE), prompts)
+    features = with_text_parts(encode_cached(encoder, prompts, default_cache()), prompts)
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     confidence = posterior.max(axis=1)
     guesses = [composition.categories[best] for best in posterior.argmax(axis=1)]

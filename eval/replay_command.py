@@ -1,0 +1,90 @@
+"""`coterie replay`. Thin: reads options, calls `eval.replay`, prints."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from eval.replay import Replay
+
+
+def replay(
+    composition: Annotated[Path, typer.Argument(help="The folder of the composition.", metavar="DIR")],
+    table: Annotated[Path, typer.Argument(help="The folder of an outcome table it has not seen.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw quality against active parameters here.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Score a composition on an outcome table that it has not seen, beside all baselines.
+
+    No expert is asked: the table holds what each one scored. Prompts that the composition was fitted
+    on are left out and counted.
+
+    Example:
+
+      coterie replay var/compositions/mine outcomes/held-out --json replay.json
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from eval.replay import ReplayError
+    from eval.replay import replay as run
+    from routers.composition import CompositionError, load_composition
+    from routers.embeddings import default_cache
+    from routers.encoder import EncoderMissing, load_encoder
+    from routers.evidence import EvidenceError, load_evidence
+    from routers.outcomes import OutcomeError, read_outcomes
+
+    console = Console()
+    try:
+        fitted = load_composition(composition)
+        precision = "float32" if "float32" in fitted.encoder_revision else "int8"
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("reading prompts", total=None)
+            found = run(
+                fitted,
+                load_evidence(composition),
+                read_outcomes(table),
+                load_encoder(precision=precision, threads=2),
+                cache=default_cache(),
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except (CompositionError, EncoderMissing, EvidenceError, OutcomeError, ReplayError) as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+        raise typer.Exit(1) from error
+    console.print(_table(found))
+    left = found.left_out_seen + found.left_out_unscored
+    if left:
+        console.print(
+            f"{left} prompts left out: {found.left_out_seen} were fitted on, "
+            f"{found.left_out_unscored} are not scored for every expert",
+            highlight=False,
+        )
+    if json_file:
+        json_file.write_text(json.dumps(found.document(), indent=2) + "\n", encoding="utf-8")
+    if picture:
+        from eval.pictures import draw_curve
+
+        draw_curve(found, picture)
+
+
+def _table(found: "Replay") -> "Table":
+    from rich.table import Table
+
+    title = f"{found.n} prompts; {found.active_params_b:.2f} B active on average"
+    if found.category_accuracy is not None:
+        title += f"; category accuracy {found.category_accuracy:.3f}, ECE {found.ece:.3f}"
+    table = Table("", "score", "composition minus this", "95 % interval", title=title, title_justify="left")
+    table.add_row("[bold]composition[/]", f"{found.score:.4f}", f"± {found.error:.4f} (standard error)", "")
+    table.add_section()
+    for name, score in found.baselines.items():
+        gap = found.differences[name]
+        table.add_row(name, f"{score:.4f}", f"{gap.difference:+.4f}", f"{gap.low:+.4f} to {gap.high:+.4f}")
+    return table

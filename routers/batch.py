@@ -1,0 +1,53 @@
+"""Deciding a whole table at once: the choices that `routers.decide` makes for plain requests.
+
+A plain request has no pin, rule, conversation, limit or wish of its own; what is left of the decision
+is stage 1, the value of each expert and the fallback, which vectorise.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.composition import Composition, costs
+from routers.estimate import Estimate
+from routers.policy import Policy
+
+Choices = npt.NDArray[np.int64]
+"""The column of the chosen expert for each row."""
+
+
+def choose(composition: Composition, policy: Policy, estimate: Estimate) -> Choices:
+    """The expert that `decide` would choose for each row, as a column of the composition."""
+    values = estimate.expected - costs(composition.experts, policy)
+    # Equal values go to the smaller expert, then by name, as in a decision's ranking.
+    order = sorted(
+        range(len(composition.experts)),
+        key=lambda i: (composition.experts[i].active_params_b, composition.experts[i].name),
+    )
+    best = np.asarray(order)[values[:, order].argmax(axis=1)]
+    generalist = composition.expert_names.index(policy.generalist)
+    chosen: Choices = np.where(is_sure(policy, estimate), best, generalist)
+    return chosen
+
+
+def is_sure(policy: Policy, estimate: Estimate) -> npt.NDArray[np.bool_]:
+    """Whether stage 1 counts each row as classified."""
+    sure: npt.NDArray[np.bool_] = (estimate.posterior.max(axis=1) >= policy.threshold) & (
+        estimate.novelty <= policy.ood_threshold
+    )
+    return sure
+
+
+def sweep(composition: Composition, estimate: Estimate, steps: int = 60) -> list[tuple[float, Choices]]:
+    """(weight on active parameters, choices) from quality alone to the smallest expert alone.
+
+    No fallback: along the curve the estimates alone decide. Weights that change nothing are left out.
+    """
+    policy = replace(composition.policy, threshold=0.0, ood_threshold=1.0, active_weight=0.0)
+    points: list[tuple[float, Choices]] = []
+    for weight in [0.0, *np.geomspace(1e-5, 10, steps - 1)]:
+        chosen = choose(composition, replace(policy, active_weight=float(weight)), estimate)
+        if not points or not np.array_equal(points[-1][1], chosen):
+            points.append((float(weight), chosen))
+    return points
