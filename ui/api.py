@@ -18,6 +18,8 @@ from ui.settings import ConsoleSettings
 Item = TypeVar("Item")
 
 CONNECTIONS = 100
+PAGE_SIZE = 200
+"""Most rows the API gives at once."""
 EVENT_BYTES = 4 * 1024 * 1024
 ERROR_BYTES = 64 * 1024
 
@@ -102,7 +104,15 @@ class CoterieApi:
     async def decisions(self, *, limit: int, **filters: str | None) -> tuple[DecisionRecord, ...]:
         """The latest decisions, newest first, that match every filter given."""
         given = {name: value for name, value in filters.items() if value is not None}
-        return _parse(RECORDS, await self._get("/v1/decisions", {"limit": limit, **given}), "data")
+        found: list[DecisionRecord] = []
+        while len(found) < limit:
+            size = min(limit - len(found), PAGE_SIZE)
+            page = await self._get("/v1/decisions", {"limit": size, **given})
+            found += _parse(RECORDS, page, "data")
+            if not page.get("next_cursor"):
+                break
+            given["after"] = str(page["next_cursor"])
+        return tuple(found)
 
     async def give_feedback(self, decision_id: str, rating: int, comment: str | None) -> None:
         """Rate an answer -1, 0 (takes a rating back) or 1, with words if there are any."""

@@ -24,6 +24,15 @@ EXAMPLES = {
     "from Tuesday to Thursday.",
     ":material/waving_hand: Just talk": "Hi! How is your day going?",
 }
+SCROLL = """
+<script>
+  setTimeout(() => {
+    const page = document.querySelector('[data-testid="stMain"]');
+    if (page) page.scrollTo({top: page.scrollHeight, behavior: "smooth"});
+  }, 200);
+</script>
+"""
+"""Shows what was just asked. From there on the page follows the answer by itself."""
 ASKER, EXPERT = ":material/person:", ":material/forum:"
 
 
@@ -85,7 +94,9 @@ def _show_welcome(console: Console) -> None:
 
 
 def _show_title(console: Console, conversation: Conversation) -> None:
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(
+        horizontal=True, wrap=False, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
         st.markdown(f"**{plain(conversation.title)}**")
         with st.popover("", icon=":material/more_horiz:", type="tertiary", key="conversation-menu"):
             name = st.text_input("Name", value=conversation.title, key=f"name-{conversation.id}")
@@ -130,6 +141,8 @@ def _show_live(console: Console, titles: Mapping[str, str], turn: Turn) -> None:
         st.button("Stop", icon=":material/stop_circle:", key=f"stop-{answer.id}", on_click=answer.stop)
 
     live()
+    with st.container(key=f"scroll-{turn.answer.id}"):
+        st.html(SCROLL, unsafe_allow_javascript=True)
 
 
 def _show_ended(console: Console, titles: Mapping[str, str], turn: Turn, *, is_last: bool) -> None:

@@ -13,9 +13,11 @@ from ui.problems import show_problem
 from ui.session import Console
 from ui.sidebar import DOTS
 
+SHOWN = {"categories", "experts", "files", "map", "policy", "utilities"}
+"""Parts of the manifest that the page shows elsewhere, or that no person reads."""
+
 
 def show_composition(console: Console, offer: Offer) -> None:
-    st.set_page_config(layout="wide")
     st.title("Composition", anchor=False)
     if offer.problem is not None:
         show_problem(offer.problem)
@@ -41,7 +43,7 @@ def show_composition(console: Console, offer: Offer) -> None:
         _show_facts(composition.policy)
     with right:
         st.subheader("How it was fitted", anchor=False)
-        _show_facts(composition.manifest)
+        _show_facts({name: value for name, value in composition.manifest.items() if name not in SHOWN})
 
 
 def _show_map(offer: Offer) -> None:
@@ -88,11 +90,7 @@ def _show_facts(facts: dict[str, Any]) -> None:
     if not rows:
         st.caption("The API says nothing of it.")
         return
-    st.dataframe(
-        [{"Name": name, "Value": value} for name, value in rows],
-        hide_index=True,
-        height=min(38 + 35 * len(rows), 420),
-    )
+    st.html(figures.facts(rows))
 
 
 def flat(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 # Streamlit puts this file's folder on the path, not the project's.
@@ -21,7 +22,7 @@ LOGO, ICON = ROOT / "ui" / "logo.svg", ROOT / "ui" / "icon.svg"
 
 
 def main() -> None:
-    st.set_page_config(page_title="Coterie", page_icon=str(ICON), layout="centered")
+    st.set_page_config(page_title="Coterie", page_icon=str(ICON))
     st.logo(str(LOGO), icon_image=str(ICON), size="large")
     try:
         console = open_console()
@@ -52,7 +53,10 @@ def main() -> None:
         ),
     ]
     page = st.navigation(pages, position="top")
-    show_sidebar(console, offer, pages[0])
+    chat = pages[0]
+    layout: Literal["centered", "wide"] = "centered" if page is chat else "wide"
+    st.set_page_config(page_title=f"{page.title} · Coterie", layout=layout)
+    show_sidebar(console, offer, chat)
     page.run()
 
 

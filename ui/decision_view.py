@@ -23,7 +23,7 @@ REASONS: dict[str, tuple[str, str]] = {
 def headline(decision: Decision, titles: Mapping[str, str], facts: tuple[str, ...] = ()) -> str:
     """Expert, category, probability and reason in one line of Markdown, with `facts` behind it."""
     colour, _ = REASONS.get(decision.reason, ("gray", ""))
-    parts = [f":violet-badge[:material/forum: {plain(decision.expert)}]"]
+    parts = [f":violet-badge[{plain(decision.expert)}]"]
     if decision.category is not None:
         title = plain(titles.get(decision.category) or readable(decision.category))
         probability = "" if decision.probability is None else f" · {figures.percent(decision.probability)}"

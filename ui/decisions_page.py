@@ -15,12 +15,10 @@ from ui.markdown import plain
 from ui.problems import show_problem
 from ui.session import Console
 
-PAGE_SIZES = (50, 200, 500)
-SUCCESS = {"ok", "success", "completed", "200"}
+NEWEST = (50, 200, 1000)
 
 
 def show_decisions(console: Console, offer: Offer) -> None:
-    st.set_page_config(layout="wide")
     st.title("Decisions", anchor=False)
     st.caption("What was asked of the API lately, which expert answered, and why. Prompts are not shown.")
     filters, limit = _filters(offer)
@@ -58,7 +56,7 @@ def _filters(offer: Offer) -> tuple[dict[str, str | None], int]:
         reason = st.selectbox(
             "Reason", list(REASONS), index=None, placeholder="Any", key="by-reason", width=160
         )
-        limit = st.selectbox("Newest", PAGE_SIZES, key="newest", width=110)
+        limit = st.selectbox("Newest", NEWEST, key="newest", width=110)
         st.button("Refresh", icon=":material/refresh:", key="refresh")
     return {"expert": expert, "category": category, "reason": reason}, limit
 

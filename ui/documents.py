@@ -123,6 +123,10 @@ class Composition(Document):
         )
 
 
+SPELLED = {"smalltalk": "Small talk", "stem": "STEM", "math": "Mathematics"}
+"""Names that cannot be read off their spelling."""
+
+
 def readable(name: str) -> str:
-    """A name as people write it: `small_talk` is Small talk."""
-    return name.replace("_", " ").replace("-", " ").capitalize()
+    """A name as people write it: `open_questions` is Open questions."""
+    return SPELLED.get(name) or name.replace("_", " ").replace("-", " ").capitalize()

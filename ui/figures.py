@@ -34,11 +34,19 @@ STYLE = """
   font-size: .75rem; font-weight: 500; color: rgb(var(--accent));
   background: rgba(var(--accent), .13); }
 .co.heat td { text-align: center; border-top: 0; padding: .12rem; }
-.co.heat td:first-child { padding-right: .8rem; }
+.co.heat td:first-child { padding-right: .8rem; text-align: left; }
 .co.heat th { text-align: center; }
 .co.heat .cell { display: block; padding: .3rem .5rem; border-radius: .35rem; min-width: 4.2rem;
   border: 2px solid transparent; background: rgba(var(--accent), var(--heat)); }
 .co.heat .mapped { border-color: rgb(var(--accent)); font-weight: 650; }
+.co.facts td { vertical-align: top; }
+.co.facts td:last-child { white-space: normal; overflow-wrap: anywhere; padding-right: 0; }
+@media (max-width: 640px) {
+  .co td, .co th { padding-left: .3rem; padding-right: .3rem; }
+  .co td.wide { min-width: 0; width: auto; }
+  .co.ranked .track { display: none; }
+  .co .mark { display: block; margin: 0; width: fit-content; }
+}
 </style>
 """
 
@@ -67,7 +75,7 @@ def ranking(choices: Sequence[RankedExpert], chosen: str) -> str:
             f'<td class="wide">{_bar(_share(choice.value, low, high), f"{choice.value:.3f}")}</td></tr>'
         )
     header = "".join(f"<th>{title}</th>" for title in head) + '<th class="wide">Value</th>'
-    return f'{STYLE}<div class="co"><table><tr>{header}</tr>{"".join(rows)}</table></div>'
+    return f'{STYLE}<div class="co ranked"><table><tr>{header}</tr>{"".join(rows)}</table></div>'
 
 
 def probabilities(rows: Sequence[CategoryProbability], titles: Mapping[str, str]) -> str:
@@ -108,6 +116,14 @@ def heat(
 def meter(value: float, label: str) -> str:
     """One bar of a number in 0..1."""
     return f'{STYLE}<div class="co"><div class="chosen">{_bar(value, label)}</div></div>'
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values, one pair a line."""
+    lines = "".join(
+        f'<tr><td class="soft">{escape(name)}</td><td>{escape(value)}</td></tr>' for name, value in rows
+    )
+    return f'{STYLE}<div class="co facts"><table>{lines}</table></div>'
 
 
 def percent(probability: float) -> str:
