@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.api.errors import ApiError
 from app.intake import Names
+from app.rules import load_rules
 from app.settings import Settings
 from experts.registry import Expert, Registry
 from routers.decision import Choice, Classification, Decision, Reason
@@ -74,10 +76,11 @@ class RoutingDesk:
 
 
 def load_router(settings: Settings, registry: Registry, encoder: "Encoder | None" = None) -> "Router":
-    """Read the composition of `settings` and put the registry's live facts on it.
+    """Read the composition of `settings`, put the registry's live facts on it and the operator's rules
+    into its policy.
 
     `encoder` None loads the one of `settings`. Raises CompositionError (also when the registry lacks one
-    of the composition's experts) and EncoderMissing.
+    of the composition's experts), RulesError and EncoderMissing.
     """
     from routers.composition import load_composition
     from routers.encoder import load_encoder
@@ -85,11 +88,16 @@ def load_router(settings: Settings, registry: Registry, encoder: "Encoder | None
 
     composition = load_composition(settings.composition)
     composition = composition.with_cards([expert_card(each) for each in registry.experts.values()])
+    policy = composition.policy
+    if settings.rules is not None:
+        labels = [key.label for key in settings.keys]
+        rules = load_rules(settings.rules, composition.expert_names, composition.categories, labels)
+        policy = replace(policy, rules=rules)
     if encoder is None:
         encoder = load_encoder(
             settings.encoder, precision=settings.encoder_precision, threads=settings.encoder_threads
         )
-    return Router(encoder, composition)
+    return Router(encoder, composition, policy)
 
 
 def expert_card(expert: Expert) -> "ExpertCard":

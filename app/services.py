@@ -13,6 +13,7 @@ from app.answering import Answering
 from app.conversations import Conversations
 from app.records import AnswerRecord, Status
 from app.routing import RoutingDesk, load_router
+from app.rules import RulesError
 from app.settings import Settings
 from app.storage.database import Database, DatabaseError, database_url
 from app.storage.recorder import Recorder
@@ -177,7 +178,7 @@ def explained(settings: Settings) -> Iterator[None]:
 
     try:
         yield
-    except (RegistryError, CompositionError, EncoderMissing, DatabaseError) as error:
+    except (RegistryError, CompositionError, RulesError, EncoderMissing, DatabaseError) as error:
         raise StartError(str(error)) from error
     except SQLAlchemyError as error:
         # The driver's message may hold the password.

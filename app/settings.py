@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     """The registry file; default: experts/<profile>.yaml."""
     composition: Path = Path()
     """The composition's folder; default: routers/compositions/<profile>."""
+    rules: Path | None = None
+    """A file of operator's rules (YAML; `app/rules.py` shows one): keywords, patterns, languages, headers
+    or API keys that name an expert or a category. Read again at every reload."""
     data: Path = Path("var")
     """Run-time data: the embedded database and logs."""
     database_url: SecretStr | None = None

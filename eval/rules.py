@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from eval.languages import LANGUAGES, identify_language
 from eval.replies import contains_phrase, count_words, fold, normalise, unfenced
+from routers.language import LANGUAGES, identify_language
 
 Count = Annotated[int, Field(ge=0)]
 Phrase = Annotated[str, Field(min_length=1, pattern=r"\S")]

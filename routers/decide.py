@@ -81,6 +81,11 @@ def decide(request: Request, composition: Composition, policy: Policy) -> Decisi
     )
 
 
+def is_settled(request: Request, policy: Policy) -> bool:
+    """Whether a pin or a rule decides, so that nothing of the request has to be embedded."""
+    return _is_pinned(request) or _first_match(policy.rules, request) is not None
+
+
 def spill(decision: Decision, unavailable: Collection[str], why: str) -> Decision:
     """The decision after `decision.expert` could not be reached: the next of the ranking answers.
 

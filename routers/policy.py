@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from routers.conversation import latest_user_text
+from routers.language import LANGUAGES, identify_language
 from routers.request import Request
+
+PATTERN_READS = 20_000
+"""Characters that a pattern is given of each end of a longer turn: a bound on what it may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,36 +17,54 @@ class Rule:
     """An operator's rule: when everything it names holds, its expert or category is taken.
 
     `keywords` match whole words of the last user turn, ignoring case (any of them); `pattern` is
-    searched in it; `attributes` must equal the request's (header names in lower case, `api_key`).
-    Exactly one of `expert` and `category` is set.
+    searched in it; `languages` are ISO 639-1 codes, one of which it must be written in; `attributes`
+    must equal the request's (header names in lower case, `api_key`). Exactly one of `expert` and
+    `category` is set.
+
+    Keywords are looked for in the whole turn; a pattern in its first and its last PATTERN_READS
+    characters; the language is told by its beginning.
     """
 
     name: str
     keywords: tuple[str, ...] = ()
     pattern: re.Pattern[str] | None = None
     attributes: Mapping[str, str] | None = None
+    languages: tuple[str, ...] = ()
     expert: str | None = None
     category: str | None = None
 
     def __post_init__(self) -> None:
         if (self.expert is None) == (self.category is None):
             raise ValueError(f"rule {self.name!r}: name either an expert or a category")
-        if not (self.keywords or self.pattern or self.attributes):
+        if not (self.keywords or self.pattern or self.attributes or self.languages):
             raise ValueError(f"rule {self.name!r}: it has no condition, so it would take every request")
         if not all(word.strip() for word in self.keywords):
             raise ValueError(f"rule {self.name!r}: an empty keyword would take every request")
+        if unknown := sorted(set(self.languages) - LANGUAGES):
+            raise ValueError(
+                f"rule {self.name!r}: no language {unknown[0]!r} can be told: there are "
+                f"{', '.join(sorted(LANGUAGES))}"
+            )
 
     def matches(self, request: Request) -> bool:
         """Whether every condition of the rule holds for `request`."""
+        wanted = self.attributes or {}
+        if any(request.attributes.get(name) != value for name, value in wanted.items()):
+            return False
         text = latest_user_text(request.turns)
         if self.keywords:
             words = "|".join(re.escape(word) for word in self.keywords)
             if not re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE):
                 return False
-        if self.pattern is not None and not self.pattern.search(text):
+        if self.pattern is not None and not any(self.pattern.search(part) for part in _ends(text)):
             return False
-        wanted = self.attributes or {}
-        return all(request.attributes.get(name) == value for name, value in wanted.items())
+        return not self.languages or identify_language(text) in self.languages
+
+
+def _ends(text: str) -> tuple[str, ...]:
+    if len(text) <= PATTERN_READS:
+        return (text,)
+    return text[:PATTERN_READS], text[-PATTERN_READS:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from routers.composition import Composition, CompositionError
 from routers.conversation import routing_text
-from routers.decide import decide
+from routers.decide import decide, is_settled
 from routers.decision import Decision
 from routers.encoder import Encoder
 from routers.features import features_of
@@ -32,8 +32,7 @@ class Router:
     def route(self, request: Request) -> Decision:
         """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread."""
         policy = self.policy or self.composition.policy
-        pinned = request.pinned_expert is not None or request.pinned_category is not None
-        if request.features is None and not pinned:
+        if request.features is None and not is_settled(request, policy):
             text = routing_text(request.turns, policy.recent_turns)
             request = replace(request, features=features_of(self.encoder, [text])[0])
         return decide(request, self.composition, policy)
