@@ -45,14 +45,15 @@ def replay(
     console = Console()
     try:
         fitted = load_composition(composition)
-        precision = "float32" if "float32" in fitted.encoder_revision else "int8"
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("reading prompts", total=None)
             found = run(
                 fitted,
                 load_evidence(composition),
                 read_outcomes(table),
-                load_encoder(precision=precision, threads=2),
+                load_encoder(
+                    precision="float32" if "float32" in fitted.encoder_revision else "int8", threads=2
+                ),
                 cache=default_cache(),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )

@@ -33,9 +33,10 @@ def choose(composition: Composition, policy: Policy, estimate: Estimate) -> Choi
 
 def is_sure(policy: Policy, estimate: Estimate) -> npt.NDArray[np.bool_]:
     """Whether stage 1 counts each row as classified."""
-    sure: npt.NDArray[np.bool_] = (estimate.posterior.max(axis=1) >= policy.threshold) & (
-        estimate.novelty <= policy.ood_threshold
-    )
+    # In double precision, as a decision compares: a threshold must not be rounded to single.
+    confidence = estimate.posterior.max(axis=1).astype(np.float64)
+    novelty = estimate.novelty.astype(np.float64)
+    sure: npt.NDArray[np.bool_] = (confidence >= policy.threshold) & (novelty <= policy.ood_threshold)
     return sure
 
 
