@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def meanings(settings: type[BaseSettings]) -> dict[str, str]:
         node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == settings.__name__
     )
     found: dict[str, str] = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         match field, below:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = " ".join(text.split())
@@ -44,7 +45,7 @@ def meanings(settings: type[BaseSettings]) -> dict[str, str]:
 
 def shown(field: FieldInfo) -> str | None:
     """A plain default as the page shows it; None for one that depends on something else."""
-    if field.default is None or isinstance(field.default, Path) and field.default == Path():
+    if field.default is None or field.default == Path():
         return None
     text = str(field.default)
     return f"`{text.lower() if isinstance(field.default, bool) else text}`"

@@ -1,0 +1,92 @@
+"""Commands, links and figures of the pages that people read first are those of the code."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from app.cli.root import build
+from app.settings import PROJECT
+from eval.cli import score
+from experts.registry import load_registry
+
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def shell_lines(page: Path) -> list[str]:
+    """The lines of a page's shell blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def commands(word: str) -> list[list[str]]:
+    """Every call of `word` in a shell block, split into words."""
+    calls = []
+    for page in PAGES:
+        for line in shell_lines(page):
+            for part in line.split(" | "):
+                if called := re.match(rf"(?:[A-Z_]+=\S* )*{word}(?: (.*))?$", part):
+                    calls.append(shlex.split(called[1] or ""))
+    return calls
+
+
+def coterie() -> Any:
+    """The whole command. `score` is added by an entry point, which a checkout need not have."""
+    app = build()
+    if "score" not in {each.name for each in app.registered_commands}:
+        app.command("score")(score)
+    return typer.main.get_command(app)
+
+
+@pytest.mark.parametrize("words", commands("coterie"), ids=" ".join)
+def test_commands_of_the_pages_can_be_called_as_they_stand(words: list[str]) -> None:
+    command = coterie()
+    while hasattr(command, "commands"):
+        assert words[0] in command.commands
+        command, words = command.commands[words[0]], words[1:]
+    # Raises UsageError for an option or argument that is not there.
+    command.make_context("coterie", [word for word in words if word != "..."])
+
+
+@pytest.mark.parametrize("words", commands("make"), ids=" ".join)
+def test_make_targets_and_variables_of_the_pages_exist(words: list[str]) -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    for word in words:
+        name, assigned, _ = word.partition("=")
+        pattern = rf"^{name}\s*\??=" if assigned else rf"^{re.escape(name)}:"
+        assert name == "..." or re.search(pattern, makefile, re.MULTILINE), word
+
+
+@every_page
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, heading = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_shows_the_gpu_pool_as_it_is() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\S+/\S+) \| [\d, ]+ \|$", PAGES[0].read_text(), re.MULTILINE)
+    pool = load_registry(PROJECT / "experts" / "gpu.yaml").experts
+    assert rows == [(expert.name, expert.model) for expert in pool.values()]
+
+
+def test_registries_that_the_pages_show_are_valid(tmp_path: Path) -> None:
+    shown = 0
+    for page in PAGES:
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            if re.search(r"^experts:", block, re.MULTILINE):
+                file = tmp_path / f"{shown}.yaml"
+                file.write_text(block)
+                assert load_registry(file).experts
+                shown += 1
+    assert shown > 0
