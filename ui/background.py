@@ -28,9 +28,13 @@ class BackgroundLoop:
         """Wait for `work`. It bounds its own time; whatever it raises is raised here."""
         return self.start(work).result()
 
+    def cancel(self) -> None:
+        """End everything that still runs."""
+        self.run(_cancel_all())
+
     def close(self) -> None:
-        """End the loop after cancelling what still runs."""
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(timeout=5)
+        """End the loop, and what still runs on it."""
+        self.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()

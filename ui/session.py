@@ -2,8 +2,8 @@
 
 import re
 import secrets
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
 import streamlit as st
 
@@ -38,13 +38,29 @@ class Console:
 
 
 # Not Streamlit's cache: its menu can clear that, and conversations would go with it.
-@lru_cache(maxsize=4)
+_BACKENDS: dict[ConsoleSettings, Backend] = {}
+_BUILDING = threading.Lock()
+
+
 def backend(settings: ConsoleSettings) -> Backend:
-    """The one backend of these settings."""
-    loop = BackgroundLoop()
-    api = CoterieApi(settings)
-    library = Library(settings.console_browsers, settings.console_conversations)
-    return Backend(loop, api, Catalogue(loop, api), library)
+    """The one backend of these settings, built when it is first asked for."""
+    with _BUILDING:
+        if settings not in _BACKENDS:
+            loop = BackgroundLoop()
+            api = CoterieApi(settings)
+            library = Library(settings.console_browsers, settings.console_conversations)
+            _BACKENDS[settings] = Backend(loop, api, Catalogue(loop, api), library)
+        return _BACKENDS[settings]
+
+
+def close_backends() -> None:
+    """End every answer and connection. The next script that runs begins anew."""
+    with _BUILDING:
+        for one in _BACKENDS.values():
+            one.loop.cancel()
+            one.loop.run(one.api.close())
+            one.loop.close()
+        _BACKENDS.clear()
 
 
 def open_console() -> Console:

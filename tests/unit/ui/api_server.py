@@ -126,9 +126,12 @@ def create_api() -> FastAPI:
     async def decisions(request: Request) -> dict[str, Any]:
         query = dict(request.query_params)
         log.queries.append(query)
-        wanted = {key: value for key, value in query.items() if key != "limit"}
+        wanted = {key: value for key, value in query.items() if key not in {"limit", "after"}}
         found = [row for row in log.decisions if all(row[key] == value for key, value in wanted.items())]
-        return {"object": "list", "data": found[::-1][: int(query.get("limit", 50))], "has_more": False}
+        start = int(query.get("after", 0))
+        end = start + int(query.get("limit", 50))
+        following = str(end) if end < len(found) else None
+        return {"object": "list", "data": found[::-1][start:end], "next_cursor": following}
 
     @app.post("/v1/feedback", status_code=201)
     async def feedback(request: Request) -> Response:
@@ -144,9 +147,7 @@ def create_api() -> FastAPI:
         log.chats.append(body)
         question = body["messages"][-1]["content"]
         if question.startswith("!refuse"):
-            return _error(
-                400, "context_length_exceeded", "The request has 9,000 tokens; no expert takes more."
-            )
+            return _error(400, "context_length_exceeded", "The request is longer than any expert takes.")
         if question.startswith("!proxy"):
             return Response("<html>Bad gateway</html>", 502, media_type="text/html")
         if question.startswith("!json"):
