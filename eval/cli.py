@@ -40,6 +40,14 @@ def score(
         list[str] | None,
         typer.Option(help="NAME=SIZE in billions, for servers that do not say; may be repeated."),
     ] = None,
+    thinking_tokens: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=32_768,
+            help="Tokens a reply may have beyond what its prompt allows; thinking experts need thousands.",
+        ),
+    ] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask everything again; earlier answers go to answers.old.jsonl.")
     ] = False,
@@ -76,7 +84,7 @@ def score(
 
     out_store = out / "answers.jsonl"
     try:
-        chosen = _only(load_suite(suite or OWN), category or [])
+        chosen = _only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
         if fresh and out_store.exists():
             out_store.replace(out_store.with_name("answers.old.jsonl"))
         if not isolation() and not allow_network_code and _has_code(chosen):

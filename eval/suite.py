@@ -7,7 +7,7 @@ name of its file. Knows nothing of how prompts are asked.
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +51,11 @@ class Suite:
     def categories(self) -> tuple[str, ...]:
         """The categories in the order in which they first occur."""
         return tuple(dict.fromkeys(item.category for item in self.items))
+
+    def with_room(self, tokens: int) -> "Suite":
+        """The same suite, each reply allowed `tokens` more: for experts that think before they answer."""
+        roomier = (item.model_copy(update={"max_tokens": item.max_tokens + tokens}) for item in self.items)
+        return replace(self, items=tuple(roomier))
 
 
 def load_suite(path: Path = OWN) -> Suite:

@@ -63,6 +63,16 @@ def test_a_run_writes_the_table_and_prints_the_summary(tmp_path: Path, suite: Pa
     assert "| sums | 7 | 1.00 ± 0.00 | 1.00 ± 0.00 |" in (tmp_path / "out" / "summary.md").read_text()
 
 
+def test_thinking_experts_may_be_given_room_beyond_what_prompts_allow(tmp_path: Path, suite: Path) -> None:
+    with running(answers) as world:
+        common = ("--api", world.api, "--suite", suite, "--out", tmp_path / "out", "--expert", "small")
+        run(*common, "--allow-network-code", "--thinking-tokens", 2000)
+        # An answer under other limits is another answer.
+        assert "7 answers asked for" in run(*common, "--allow-network-code").stdout
+
+    assert [body["max_tokens"] for body in world.log.bodies] == [2008] * 7 + [8] * 7
+
+
 def test_a_repeated_run_asks_nothing_unless_told_to(tmp_path: Path, suite: Path) -> None:
     with running(answers) as world:
         common = ("--api", world.api, "--suite", suite, "--out", tmp_path / "out", "--expert", "small")
