@@ -30,7 +30,7 @@ class Novelty:
 
     def scores(self, features: Matrix) -> Vector:
         """0 (near)..1 (far), shape (rows,)."""
-        levels = np.linspace(0, 1, len(self.quantiles), dtype=np.float32)
+        levels = np.arange(len(self.quantiles)) / (len(self.quantiles) - 1)
         scores: Vector = np.interp(self.distances(features), self.quantiles, levels).astype(np.float32)
         return scores
 

@@ -18,11 +18,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import yaml
+
+from eval.benchmarks.measures import Measure, print_measures, write_measures
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -35,20 +37,6 @@ IMPORTS = 5
 
 Latencies = Mapping[str, Sequence[float]]
 """Milliseconds by what was asked, in the order of asking."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One number with its bound, both in `unit`; `bound` None is for information."""
-
-    name: str
-    value: float
-    unit: str
-    bound: float | None = None
-
-    @property
-    def holds(self) -> bool:
-        return self.bound is None or self.value <= self.bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _running(given.profile, Path(scratch)) as bench,
     ):
         measures += asyncio.run(_measure(bench, given.requests, given.concurrency))
-    _print(measures)
+    print_measures(measures)
     if given.json:
-        rows = [asdict(each) | {"holds": each.holds} for each in measures]
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+        write_measures(measures, given.json)
     return 0 if all(each.holds for each in measures) else 1
 
 
@@ -261,22 +248,6 @@ def _peak_mb(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return float("nan")
-
-
-def _print(measures: Sequence[Measure]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("measure")
-    for heading in ("value", "bound"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for each in measures:
-        bound = "" if each.bound is None else f"≤ {each.bound:g} {each.unit}"
-        verdict = "" if each.bound is None else "ok" if each.holds else "TOO MUCH"
-        table.add_row(each.name, f"{each.value:.3g} {each.unit}", bound, verdict)
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""What benchmarks report: numbers with their bounds, as a table for people and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number with its bound, both in `unit`; `bound` None is for information."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.bound is None or self.value <= self.bound
+
+
+def print_measures(measures: Sequence[Measure]) -> None:
+    """A small table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("measure")
+    for heading in ("value", "bound"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for each in measures:
+        bound = "" if each.bound is None else f"≤ {each.bound:g} {each.unit}"
+        verdict = "" if each.bound is None else "ok" if each.holds else "TOO MUCH"
+        table.add_row(each.name, f"{each.value:.3g} {each.unit}", bound, verdict)
+    Console().print(table)
+
+
+def write_measures(measures: Sequence[Measure], path: Path) -> None:
+    """A JSON list of objects with the fields of Measure and whether it `holds`."""
+    rows = [asdict(each) | {"holds": each.holds} for each in measures]
+    path.write_text(json.dumps(rows, indent=2) + "\n")
