@@ -55,15 +55,19 @@ class LocalServer(_Strict):
     """A vLLM process that `experts.local` starts and watches for this expert.
 
     `source` names a model that `experts.local.models` knows, or a hub repository, or a folder.
-    `args` go to vLLM's command line after our own, so they win. `kv_cache_gib` counts on a machine
-    without a GPU; `gpus` (numbers of those it may use; all of them share the model) and
-    `gpu_memory_utilization` (0..1, vLLM's default when left out) on one with.
+    `args` go to vLLM's command line after our own, so they win.
+
+    Without a GPU: `kv_cache_gib`, and `threads`. Without the latter vLLM binds a thread to every core,
+    best for a server that is alone on its machine; bound threads wait for cores that others use.
+    On GPUs: `gpus` (the numbers of those it may use, the model is split over them) and
+    `gpu_memory_utilization` (0..1, vLLM's default when left out).
     """
 
     source: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
     max_model_len: int = Field(gt=0)
     kv_cache_gib: float = Field(default=1.0, gt=0)
+    threads: int | None = Field(default=None, gt=0)
     gpus: tuple[NonNegativeInt, ...] = ()
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     args: tuple[str, ...] = ()

