@@ -4,7 +4,7 @@ Load and health have no part in it. When the chosen expert turns out to be unava
 a new decision from the old one's ranking, and says so.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,6 +84,15 @@ def decide(request: Request, composition: Composition, policy: Policy) -> Decisi
 def is_settled(request: Request, policy: Policy) -> bool:
     """Whether a pin or a rule decides, so that nothing of the request has to be embedded."""
     return _is_pinned(request) or _first_match(policy.rules, request) is not None
+
+
+def refuse_unfit(request: Request, composition: Composition) -> None:
+    """Raise what `decide` would when no expert may answer, whatever the category: before an enormous
+    request is read that nobody takes."""
+    _check_names(composition, None, None, request.exclude)
+    ruled_out = {card.name: _exclusion(card, request) for card in composition.experts}
+    if all(ruled_out.values()):
+        raise _nobody(ruled_out, request, composition)
 
 
 def spill(decision: Decision, unavailable: Collection[str], why: str) -> Decision:
@@ -210,13 +219,13 @@ def _choose(
     by_name = {choice.expert: choice for choice in ranking}
     if expert is not None:
         if by_name[expert].excluded:
-            raise _nobody([by_name[expert]], request, composition)
+            raise _nobody({expert: by_name[expert].excluded}, request, composition)
         if rule:
             return expert, Reason.RULE, f"The operator's rule {rule.name!r} names {expert}."
         return expert, Reason.PINNED, f"The client asked for {expert}."
     best = ranking[0]
     if best.excluded:
-        raise _nobody(ranking, request, composition)
+        raise _nobody({choice.expert: choice.excluded for choice in ranking}, request, composition)
     if stage1.classification is Classification.SKIPPED:
         said = f"The operator's rule {rule.name!r} names" if rule else "The client asked for"
         what = "best for it" if _ideal(ranking, request) is best else "best of those that can answer"
@@ -281,10 +290,10 @@ def _stays(
     return current.expert, Reason.STICKY, detail
 
 
-def _nobody(choices: Sequence[Choice], request: Request, composition: Composition) -> NoExpertFits:
-    reasons = "; ".join(f"{choice.expert}: {choice.excluded}" for choice in choices)
-    named = {choice.expert for choice in choices}
-    cards = [c for c in composition.experts if c.name in named and c.name not in request.exclude]
+def _nobody(ruled_out: Mapping[str, str | None], request: Request, composition: Composition) -> NoExpertFits:
+    """`ruled_out`: why each expert that could be asked may not answer."""
+    reasons = "; ".join(f"{expert}: {why}" for expert, why in ruled_out.items())
+    cards = [c for c in composition.experts if c.name in ruled_out and c.name not in request.exclude]
     if not cards:
         return NoExpertFits(f"every expert is excluded: {reasons}", "no_expert_left")
     if all(request.needs - card.capabilities for card in cards):

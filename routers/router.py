@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from routers.composition import Composition, CompositionError
 from routers.conversation import routing_text
-from routers.decide import decide, is_settled
+from routers.decide import decide, is_settled, refuse_unfit
 from routers.decision import Decision
 from routers.encoder import Encoder
 from routers.features import features_of
@@ -33,6 +33,7 @@ class Router:
         """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread."""
         policy = self.policy or self.composition.policy
         if request.features is None and not is_settled(request, policy):
+            refuse_unfit(request, self.composition)
             text = routing_text(request.turns, policy.recent_turns)
             request = replace(request, features=features_of(self.encoder, [text])[0])
         return decide(request, self.composition, policy)

@@ -8,9 +8,10 @@ import pytest
 
 from routers.classifiers import CentroidClassifier
 from routers.composition import Composition, CompositionError
+from routers.decide import NoExpertFits
 from routers.decision import Reason
 from routers.features import features_of
-from routers.policy import Policy
+from routers.policy import Policy, Rule
 from routers.request import Turn
 from routers.router import Router
 from tests.unit.routers.world import BagOfWords, composition, request
@@ -42,6 +43,21 @@ def test_a_request_is_embedded_and_decided() -> None:
 def test_a_pinned_request_is_not_embedded(pin: dict[str, Any]) -> None:
     encoder = BagOfWords()
     assert Router(encoder, composed()).route(request(**pin)).reason is Reason.PINNED
+    assert encoder.encoded == []
+
+
+def test_a_request_that_nobody_can_take_is_refused_before_it_is_read() -> None:
+    encoder = BagOfWords()
+    with pytest.raises(NoExpertFits, match="too long") as caught:
+        Router(encoder, composed()).route(request(prompt_tokens=1_000_000))
+    assert caught.value.code == "context_length_exceeded"
+    assert encoder.encoded == []
+
+
+def test_a_rule_that_decides_leaves_the_request_unread() -> None:
+    encoder = BagOfWords()
+    policy = Policy(generalist="large", rules=(Rule("r", keywords=("hello",), expert="small"),))
+    assert Router(encoder, composed(), policy).route(request()).reason is Reason.RULE
     assert encoder.encoded == []
 
 
