@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 
-from app.api import catalogue, chat, decisions, probes
+from app.api import catalogue, chat, decisions, operations, probes
 from app.api.auth import check_api_key
 from app.api.body import body_components
 from app.api.errors import install_error_handlers
@@ -48,7 +48,7 @@ def create_app(
     if services is not None:
         app.state.services = services
     guarded = [Depends(check_api_key)]
-    for part in (chat, catalogue, decisions):
+    for part in (chat, catalogue, decisions, operations):
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)

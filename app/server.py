@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +11,7 @@ import structlog
 import uvicorn
 
 from app.factory import create_app
+from app.reload import Reloader, ReloadError
 from app.services import StartError, open_services
 from app.settings import Settings
 
@@ -48,7 +50,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             )
             server = _Server(config)
             url = url_of(settings.host, listener.getsockname()[1])
-            async with _stopping_on_signals(server):
+            async with _stopping_on_signals(server), _reloading_on_hangup(services.reloader):
                 log.info("serving", url=url)
                 on_ready(url)
                 await server.serve(sockets=[listener])
@@ -96,3 +98,39 @@ async def _stopping_on_signals(server: uvicorn.Server) -> AsyncIterator[None]:
     finally:
         for each in signals:
             loop.remove_signal_handler(each)
+
+
+@contextlib.asynccontextmanager
+async def _reloading_on_hangup(reloader: Reloader) -> AsyncIterator[None]:
+    """SIGHUP reloads a daemon. With a terminal it means that the terminal is gone, and ends the process."""
+    if _has_terminal():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    running: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        # A refusal is logged where it happens, and the service goes on with what it has.
+        with contextlib.suppress(ReloadError):
+            await reloader.reload()
+
+    def begin() -> None:
+        task = loop.create_task(reload())
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, begin)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        await asyncio.gather(*running)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

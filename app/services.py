@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.answering import Answering
 from app.conversations import Conversations
 from app.records import AnswerRecord, Status
+from app.reload import Reloader
 from app.routing import RoutingDesk, load_router
 from app.rules import RulesError
 from app.settings import Settings
@@ -41,6 +42,7 @@ class Services:
     metrics: Metrics
     registry: Registry
     desk: RoutingDesk
+    reloader: Reloader
     health: HealthMonitor
     answering: Answering
     database: Database
@@ -162,6 +164,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             metrics=metrics,
             registry=registry,
             desk=desk,
+            reloader=Reloader(desk, settings, registry, metrics),
             health=health,
             answering=Answering(registry, client, health, metrics, spill_tries=settings.spill_tries),
             database=database,

@@ -196,5 +196,5 @@ def _standard_error(values: npt.NDArray[np.float64]) -> float | None:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _mean(values: npt.NDArray[np.generic]) -> float:
+def _mean(values: npt.NDArray[np.float32] | npt.NDArray[np.bool_]) -> float:
     return float(np.mean(values, dtype=np.float64))

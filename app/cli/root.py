@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from app.cli import ask, db, experts, fit, outcomes, route, serve, up
+from app.cli import ask, db, experts, fit, outcomes, reload, route, serve, up
 from app.cli.terminal import warn
 
 GROUP = "coterie.commands"
@@ -42,6 +42,7 @@ def build() -> typer.Typer:
     )
     app.command("up")(up.up)
     app.command("serve")(serve.serve)
+    app.command("reload")(reload.reload)
     app.command("ask")(ask.ask)
     app.command("route")(route.route)
     app.add_typer(experts.app, name="experts")

@@ -74,6 +74,12 @@ class Metrics:
             ("from_expert", "to_expert"),
             registry=self.registry,
         )
+        self.reloads = Counter(
+            "coterie_reloads",
+            "Reloads of the composition, done or refused.",
+            ("result",),
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "coterie_answers_in_flight", "Chat requests being answered.", registry=self.registry
         )
