@@ -1,5 +1,6 @@
 """experts/gpu.yaml and docker-compose.yml describe the same four experts."""
 
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,3 +84,10 @@ def test_no_gpu_is_promised_twice(services: Services) -> None:
 @every_expert
 def test_the_experts_network_is_the_apis(expert: Expert, services: Services) -> None:
     assert set(services[expert.name]["networks"]) & set(services["api"]["networks"])
+
+
+def test_the_shipped_composition_is_of_this_pool_and_says_that_nobody_scored_it() -> None:
+    manifest = json.loads((PROJECT / "routers/compositions/gpu/composition.json").read_text())
+    assert [each["name"] for each in manifest["experts"]] == list(POOL)
+    guessed = manifest["evidence"]["utilities"].startswith("a guess by size")
+    assert guessed == ("Nobody has scored this pool yet" in (PROJECT / "README.md").read_text())
