@@ -29,14 +29,15 @@ class Projection:
 
     def apply(self, features: Matrix) -> Matrix:
         """Shape (rows, k)."""
-        projected: Matrix = (features[:, : len(self.mean)] - self.mean) @ self.components
+        centred: Matrix = features[:, : len(self.mean)] - self.mean
+        projected: Matrix = np.matmul(centred, self.components)
         return projected
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """`weights` (3,) of the category's contrasts, the forest's and the kernel's; `means` (experts,)
-    are the contrasts of the average request, to which forest and kernel add.
+    are the contrasts of the average request, from which all three are counted.
     """
 
     projection: Projection
@@ -48,8 +49,7 @@ class Correction:
     def predict(self, features: Matrix, posterior: Matrix, utilities: Matrix) -> Matrix:
         """What to add to `utilities` (rows, experts), the category's; of each row the mean is zero."""
         own, by_forest, by_kernel = (float(weight) for weight in self.weights)
-        blended = (own - 1) * contrasts(utilities)
-        blended += (by_forest + by_kernel) * self.means
+        blended = (own - 1) * (contrasts(utilities) - self.means)
         if self.forest is not None and by_forest:
             blended += by_forest * self.forest.predict(self.inputs(features, posterior))
         if self.kernel is not None and by_kernel:

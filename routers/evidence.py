@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ class Evidence:
     `embeddings` (n, dimension) and `scores` (n, experts; NaN where unscored) are float32 of float16
     precision; `labels` (n,) index the composition's categories; `prompt_digests` are in row order.
     `experts` names the columns of `scores`: all of the table, also those that a budget left out.
+    `held_out` (n, the composition's experts) is what models fitted without the prompt's fold expected
+    of each, None when nothing was held out.
     """
 
     embeddings: Matrix
@@ -38,6 +41,7 @@ class Evidence:
     labels: npt.NDArray[np.int64]
     prompt_digests: tuple[str, ...]
     experts: tuple[str, ...]
+    held_out: Matrix | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,12 +56,14 @@ class Evidence:
         from safetensors.numpy import save
 
         digests = b"".join(bytes.fromhex(each) for each in self.prompt_digests)
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "embeddings": self.embeddings.astype(np.float16),
             "scores": self.scores.astype(np.float16),
             "labels": self.labels.astype(np.int32),
             "prompt_digests": np.frombuffer(digests, dtype=np.uint8).reshape(len(self), DIGEST_BYTES),
         }
+        if self.held_out is not None:
+            arrays["held_out"] = self.held_out.astype(np.float32)
         return bytes(save(arrays, metadata={"experts": json.dumps(self.experts)}))
 
 
@@ -90,6 +96,7 @@ def load_evidence(folder: Path) -> Evidence:
                 labels=file.get_tensor("labels").astype(np.int64),
                 prompt_digests=tuple(row.tobytes().hex() for row in digests),
                 experts=tuple(json.loads(file.metadata()["experts"])),
+                held_out=file.get_tensor("held_out") if "held_out" in file.keys() else None,  # noqa: SIM118
             )
     except FileNotFoundError as error:
         raise EvidenceError(f"{error.filename} is missing: fit the composition again") from error

@@ -39,12 +39,16 @@ def solve_map(
     weights: Vector,
     costs: Vector,
     resident_budget_b: float | None = None,
+    *,
+    target_active_b: float | None = None,
+    target_price: float | None = None,
 ) -> Mapping:
     """The best map and subset of experts.
 
     `utilities` (categories, experts); `weights` (categories,) shares of traffic that sum to one;
     `costs` (experts,) in units of utility; `resident_budget_b` bounds the parameters of all kept
-    models, in billions. Raises BudgetTooSmall.
+    models, in billions; `target_active_b` and `target_price` bound the map's average active parameters
+    (billions) and price ($ per million tokens). Raises BudgetTooSmall.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_matrix, hstack, identity, kron
@@ -75,8 +79,15 @@ def solve_map(
     if resident_budget_b is not None:
         row = np.concatenate([np.zeros(n_y), [size[name] for name in models]])
         constraints.append(LinearConstraint(row[None, :], -np.inf, resident_budget_b))
-    # y needs no integrality: with z fixed each category takes its best kept expert.
-    integrality = np.concatenate([np.zeros(n_y), np.ones(len(models))])
+    targets = ((target_active_b, "active_params_b"), (target_price, "price"))
+    for target, spent in targets:
+        if target is not None:
+            each = np.asarray([getattr(card, spent) for card in experts])
+            row = np.concatenate([(weights[:, None] * each).ravel(), np.zeros(len(models))])
+            constraints.append(LinearConstraint(row[None, :], -np.inf, target * float(weights.sum())))
+    # Without targets y needs no integrality: with z fixed each category takes its best kept expert.
+    bounded = any(target is not None for target, _ in targets)
+    integrality = np.concatenate([np.full(n_y, float(bounded)), np.ones(len(models))])
     found = milp(
         objective,
         constraints=constraints,
@@ -88,7 +99,11 @@ def solve_map(
         raise BudgetTooSmall(f"no map fits: {found.message}")
     fits = {name for name, kept in zip(models, found.x[n_y:], strict=True) if kept > 0.5}
     columns = [i for i, card in enumerate(experts) if (card.base or card.name) in fits]
-    expert_of = tuple(columns[int(best)] for best in (utilities - costs)[:, columns].argmax(axis=1))
+    if bounded:
+        chosen = found.x[:n_y].reshape(n_categories, n_experts).argmax(axis=1)
+        expert_of = tuple(int(best) for best in chosen)
+    else:
+        expert_of = tuple(columns[int(best)] for best in (utilities - costs)[:, columns].argmax(axis=1))
     # The program may also keep models that nothing uses, since they cost it nothing.
     used = {experts[column].base or experts[column].name for column in expert_of}
     kept = tuple(i for i in columns if (experts[i].base or experts[i].name) in used)

@@ -1,7 +1,7 @@
 """`coterie fit`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -9,6 +9,7 @@ from app.cli.options import ExpertsFile, Profile
 from app.cli.terminal import fail, read_settings
 
 if TYPE_CHECKING:
+    from app.fitting import Categories, Source
     from routers.composition import Composition
     from routers.fitting import FitOptions
 
@@ -28,100 +29,162 @@ def fit(
         list[str] | None,
         typer.Option("--only", help="Keep this expert; may be repeated.", show_default="every expert"),
     ] = None,
+    categories: Annotated[
+        str,
+        typer.Option(
+            help="table (as given), auto (clusters, as many as held-out prompts want) or split (as given, "
+            "divided where experts rank differently inside)."
+        ),
+    ] = "table",
+    seeds: Annotated[
+        bool | None,
+        typer.Option(
+            "--seeds/--no-seeds",
+            help="Fit stage 1 on the shipped seed prompts too.",
+            show_default="when the table's categories are theirs",
+        ),
+    ] = None,
     classifier: Annotated[
         str, typer.Option(help="auto (the best on held-out prompts), knn, logistic or centroid.")
     ] = "auto",
+    correction: Annotated[
+        bool,
+        typer.Option(
+            "--correction/--no-correction", help="Let the request correct its category where that helps."
+        ),
+    ] = True,
     sure_accuracy: Annotated[
-        float,
-        typer.Option(min=0.01, max=1.0, help="How often a `matched` category shall be right, held out."),
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="How often a `matched` category shall be right, held out.",
+            show_default="what scores best; 0.9 without scores",
+        ),
+    ] = None,
     active_weight: Annotated[
         float, typer.Option(min=0.0, help="Utility to give up for a billion fewer active parameters.")
     ] = 0.0,
+    target_active_b: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Average active parameters, in billions, that held-out requests may take."
+        ),
+    ] = None,
     price_weight: Annotated[
         float, typer.Option(min=0.0, help="Utility to give up for a dollar less per million tokens.")
     ] = 0.0,
+    target_price: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Average price, in $ per million tokens, that they may take."),
+    ] = None,
     resident_budget_b: Annotated[
         float | None,
         typer.Option(min=0.0, help="Billions of parameters that all kept experts may have together."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Makes folds and clusters repeatable.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where embeddings and long steps are kept.", show_default="~/.cache/coterie"),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write report.md and pictures beside it.")] = True,
+    evidence: Annotated[bool, typer.Option(help="Keep what was fitted on, for replays and plans.")] = True,
     profile: Profile = None,
     experts: ExpertsFile = None,
 ) -> None:
     """Fit a composition: who is best at what, and how sure the router has to be.
 
-    Stage 1 learns from our seed prompts and the table's own; stage 2 from the table's scores. The
-    embeddings are cached, so a second fit is quick. Needs the `fit` extra.
+    Stage 1 learns categories from the table's prompts and our seed prompts, stage 2 from the table's
+    scores. Every choice is made on held-out prompts; `report.md` says what they say. Embeddings and
+    long steps are cached, so a second fit is quick and an interrupted one goes on. Needs the `fit` extra.
 
     Examples:
 
     - `coterie score --out var/outcomes` then `coterie fit var/outcomes --out var/composition`
 
+    - `coterie fit var/outcomes --target-active-b 31` at most 31 B on average
+
     - `coterie serve --composition var/composition` serves it
     """
-    from routers.fitting import FitOptions
+    from routers.fitting import FitError, FitOptions
 
     if classifier not in {"auto", "knn", "logistic", "centroid"}:
         fail(f"no classifier {classifier!r}: auto, knn, logistic or centroid")
-    options = FitOptions(
-        classifier=classifier,
-        sure_accuracy=sure_accuracy,
-        active_weight=active_weight,
-        price_weight=price_weight,
-        resident_budget_b=resident_budget_b,
-        seed=seed,
-    )
+    if categories not in {"table", "auto", "split"}:
+        fail(f"no categories {categories!r}: table, auto or split")
+    try:
+        options = FitOptions(
+            classifier=classifier,
+            sure_accuracy=sure_accuracy,
+            active_weight=active_weight,
+            price_weight=price_weight,
+            target_active_b=target_active_b,
+            target_price=target_price,
+            resident_budget_b=resident_budget_b,
+            correction=correction,
+            seed=seed,
+        )
+    except FitError as error:
+        fail(str(error))
     settings = read_settings(profile=profile, experts=experts)
-    composition = _fit(table, out, options, settings.experts, only or None)
+    source = _source(table, settings.experts, only or None, categories, seeds)
+    composition = _fit(source, out, options, cache, report=report, evidence=evidence)
     _show(composition, out)
 
 
-def _fit(
-    table: Path | None, out: Path, options: "FitOptions", registry: Path, only: list[str] | None
-) -> "Composition":
-    from rich.console import Console
-    from rich.progress import Progress
-
+def _source(
+    table: Path | None, registry: Path, only: list[str] | None, categories: str, seeds: bool | None
+) -> "Source":
     try:
-        from app.fitting import fit_from_files
+        from app.fitting import Source
     except ImportError as error:
         fail(f"fitting needs {error.name}: pip install 'coterie[fit]'")
     from app.routing import expert_card
     from experts.registry import RegistryError, load_registry
+
+    try:
+        cards = [expert_card(expert) for expert in load_registry(registry).experts.values()]
+    except RegistryError as error:
+        fail(str(error))
+    return Source(table, cards, only, cast("Categories", categories), seeds)
+
+
+def _fit(
+    source: "Source", out: Path, options: "FitOptions", cache: Path | None, *, report: bool, evidence: bool
+) -> "Composition":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from app.fitting import fit_from_files
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
-    from routers.embeddings import default_cache
-    from routers.encoder import EncoderMissing, load_encoder
+    from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
     from routers.fitting import FitError
     from routers.mapping import BudgetTooSmall
     from routers.outcomes import OutcomeError
 
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     try:
-        cards = [expert_card(expert) for expert in load_registry(registry).experts.values()]
         encoder = load_encoder()
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("encoding prompts", total=None)
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("reading", total=None)
 
-            def encoded(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-                if done == total:
-                    progress.add_task("fitting", total=None)
+            def step(what: str, done: int, total: int) -> None:
+                progress.update(task, description=what, completed=done, total=total)
 
             return fit_from_files(
-                table,
+                source,
                 out,
                 encoder,
-                cards,
                 options,
-                experts=only,
-                cache=default_cache(),
-                progress=encoded,
+                cache=cache or default_encoder_folder().parent.parent,
+                step=step,
+                report=report,
+                keep_evidence=evidence,
             )
     except ImportError as error:
         fail(f"fitting needs {error.name}: pip install 'coterie[fit]'")
     except (
-        RegistryError,
         PromptsError,
         OutcomeError,
         FitError,
@@ -158,4 +221,12 @@ def _show(composition: "Composition", out: Path) -> None:
         f"sure of {held_out.get('coverage')} of the prompts; generalist {composition.policy.generalist}",
         soft_wrap=True,
     )
+    if "score" in held_out:
+        best = held_out["best_single"]
+        console.print(
+            f"held-out score {held_out['score']} at {held_out['active_params_b']} B active on average; "
+            f"the best single expert, {best['expert']}, has {best['score']} "
+            f"({held_out['gain_over_best_single']:+} ± {held_out['gain_error']})",
+            soft_wrap=True,
+        )
     console.print(f"composition {composition.digest} in {out}", soft_wrap=True)

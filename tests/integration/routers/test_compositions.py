@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from app.fitting import fit_from_files, test_stage1
+from app.fitting import Source, fit_from_files, test_stage1
 from app.routing import expert_card
 from experts.registry import load_registry
 from prompts.seeds import load_categories, load_seeds
 from routers.composition import CompositionError, load_composition
 from routers.decision import Decision, Reason
 from routers.encoder import OnnxEncoder
+from routers.evidence import load_evidence
 from routers.fitting import FitOptions
 from routers.request import Request, Turn
 from routers.router import Router
@@ -123,19 +124,21 @@ def test_fitting_from_files_makes_a_composition_that_serves(int8: OnnxEncoder, t
     )
     cards = [{"name": "coder", "params_b": 1.5}, {"name": "generalist", "params_b": 7}]
     (table / "experts.yaml").write_text(yaml.safe_dump({"experts": cards}))
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     made = fit_from_files(
-        table,
+        Source(table, cards=[]),
         tmp_path / "out",
         int8,
-        [],
         FitOptions(classifier="centroid"),
         cache=tmp_path / "cache",
-        progress=lambda done, total: told.append((done, total)),
+        step=lambda what, done, total: told.append((what, done, total)),
     )
     assert made.map["coding"] == "coder"
     assert set(made.map.values()) == {"coder", "generalist"}
-    assert told[-1][0] == told[-1][1] == len(load_seeds("fit")) + len(seeds)
+    assert ("encoding prompts", len(load_seeds("fit")), len(load_seeds("fit"))) in told
+    assert ("encoding prompts", len(seeds), len(seeds)) in told
+    assert (tmp_path / "out" / "report.md").exists()
+    assert len(load_evidence(tmp_path / "out")) == len(seeds)
     router = Router(int8, load_composition(tmp_path / "out"))
     assert ask(router, "Why does my Python list comprehension raise a NameError?").category == "coding"
     pinned = Request("r", (Turn("user", "Hello"),), pinned_category="coding")

@@ -1,0 +1,129 @@
+"""What quality costs: the whole curve of a composition, from its cheapest decisions to its best.
+
+Every weight on active parameters (or price) gives one average cost and one average score. The upper
+concave hull of these points is what can be had, since two weights can be mixed by chance; the hull of
+the single experts is what mixing them by chance would get, and the line to beat.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.composition import ExpertCard
+from routers.request import Matrix
+
+Floats = npt.NDArray[np.float64]
+POINTS = 120
+"""Points of a curve, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Average `cost` (billions of active parameters, or $ per million tokens) and `score` at a `weight`."""
+
+    weight: float
+    cost: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostCurve:
+    """`points` by rising cost; `hull` what mixing them reaches; `singles` the experts alone and
+    `line` what mixing those reaches. `by` is "active_params_b" or "price"."""
+
+    by: str
+    points: tuple[CurvePoint, ...]
+    hull: tuple[CurvePoint, ...]
+    singles: tuple[tuple[str, CurvePoint], ...]
+    line: tuple[CurvePoint, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The curve as JSON."""
+
+        def plain(points: Sequence[CurvePoint]) -> list[dict[str, float]]:
+            return [
+                {"weight": point.weight, self.by: round(point.cost, 4), "score": round(point.score, 5)}
+                for point in points
+            ]
+
+        return {
+            "by": self.by,
+            "curve": plain(self.points),
+            "hull": plain(self.hull),
+            "experts": [
+                {"expert": name, self.by: round(point.cost, 4), "score": round(point.score, 5)}
+                for name, point in self.singles
+            ],
+            "experts_hull": plain(self.line),
+        }
+
+
+def cost_curve(
+    expected: Matrix, scores: Matrix, experts: Sequence[ExpertCard], by: str = "active_params_b"
+) -> CostCurve:
+    """The curve of decisions by `expected` (prompts, experts), judged by `scores` (NaN where unknown).
+
+    `by` is what is paid: "active_params_b" or "price".
+    """
+    costs = np.asarray([getattr(card, by) for card in experts], dtype=np.float64)
+    rows = np.arange(len(expected))
+
+    def at(weight: float) -> CurvePoint:
+        chosen = (expected - weight * costs).argmax(axis=1)
+        return CurvePoint(weight, float(costs[chosen].mean()), float(np.nanmean(scores[rows, chosen])))
+
+    points = _thinned({point.cost: point for point in map(at, _weights(expected, costs))})
+    singles = tuple(
+        (card.name, CurvePoint(0.0, float(cost), float(np.nanmean(scores[:, column]))))
+        for column, (card, cost) in enumerate(zip(experts, costs, strict=True))
+    )
+    return CostCurve(by, points, upper_hull(points), singles, upper_hull([point for _, point in singles]))
+
+
+def upper_hull(points: Sequence[CurvePoint]) -> tuple[CurvePoint, ...]:
+    """The points that no mix of others dominates, by rising cost and score."""
+    hull: list[CurvePoint] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.score)):
+        if hull and point.score <= hull[-1].score:
+            continue
+        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return tuple(hull)
+
+
+def score_at(hull: Sequence[CurvePoint], cost: float) -> float | None:
+    """The score that mixing the points of a hull reaches at average `cost`; None below its cheapest."""
+    if not hull or cost < hull[0].cost:
+        return None
+    return float(np.interp(cost, [point.cost for point in hull], [point.score for point in hull]))
+
+
+def _turns_up(first: CurvePoint, middle: CurvePoint, last: CurvePoint) -> bool:
+    return (middle.score - first.score) * (last.cost - first.cost) <= (last.score - first.score) * (
+        middle.cost - first.cost
+    )
+
+
+def _weights(expected: Matrix, costs: Floats) -> list[float]:
+    """Weights at which about equally many decisions change, from 0 to where nothing changes any more."""
+    best = expected.argmax(axis=1)
+    rows = np.arange(len(expected))
+    saved = costs[best][:, None] - costs[None, :]
+    lost = expected[rows, best][:, None] - expected
+    changes = (lost / np.where(saved > 0, saved, np.inf))[saved > 0]
+    if not len(changes):
+        return [0.0]
+    levels = np.quantile(changes, np.linspace(0, 1, 3 * POINTS))
+    return [0.0, *(float(level) * (1 + 1e-9) for level in np.unique(levels)), float(levels[-1]) * 2 + 1e-9]
+
+
+def _thinned(by_cost: dict[float, CurvePoint]) -> tuple[CurvePoint, ...]:
+    points = [by_cost[cost] for cost in sorted(by_cost)]
+    if len(points) <= POINTS:
+        return tuple(points)
+    kept = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
+    return tuple(points[each] for each in kept)

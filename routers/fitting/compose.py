@@ -1,0 +1,324 @@
+"""One fit from beginning to end: stage 1, utilities, correction, budget, policy, and their evidence."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.calibration import expected_calibration_error, risk_coverage
+from routers.composition import Composition, ExpertCard, costs
+from routers.encoder import Encoder
+from routers.evidence import Evidence, prompt_digest
+from routers.fitting.corrections import CorrectionFit, fit_correction, held_out_utilities
+from routers.fitting.options import FitError, FitOptions, Labelled
+from routers.fitting.policy import Trial, fit_policy
+from routers.fitting.splits import FOLDS, Index, distinct_prompts, fold_of_each
+from routers.fitting.stage1 import HeldOut, Stage1, choose_classifier
+from routers.fitting.stages import Stages
+from routers.mapping import solve_map
+from routers.novelty import Novelty, fit_prototypes, fit_quantiles
+from routers.outcomes import OutcomeTable
+from routers.policy import Policy
+from routers.request import Matrix, Vector
+from routers.utilities import Utilities, estimate_utilities, prior_utilities
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A composition with what it was fitted on and what held-out prompts say of it.
+
+    `evidence` and `trial` are None where none of the labelled prompts was scored.
+    """
+
+    composition: Composition
+    held_out: HeldOut
+    evidence: Evidence | None = None
+    trial: Trial | None = None
+    correction: CorrectionFit | None = None
+
+
+def fit_composition(
+    labelled: Labelled, table: OutcomeTable, encoder: Encoder, options: FitOptions
+) -> Composition:
+    """The composition of `fit`, for prompts of `table` that are not among the `labelled`."""
+    return fit(labelled, table, encoder, options).composition
+
+
+def fit(
+    labelled: Labelled,
+    table: OutcomeTable,
+    encoder: Encoder,
+    options: FitOptions,
+    *,
+    scored: Index | None = None,
+    stages: Stages | None = None,
+) -> Fit:
+    """Fit stage 1 on `labelled` and stage 2 on `table`.
+
+    The categories are those of `labelled`; rows of `table` in other categories are an error. `scored`
+    are the rows of `labelled` that are the table's, in its order: with them the policy is judged by
+    scores and the request may correct its category. A table without rows gives utilities by
+    `prior_utilities`. Raises FitError, or mapping.BudgetTooSmall.
+    """
+    stages = stages or Stages()
+    categories = tuple(sorted(set(labelled.categories)))
+    index = {name: row for row, name in enumerate(categories)}
+    labels = np.asarray([index[name] for name in labelled.categories], dtype=np.int64)
+    _check(labelled, table, labels, categories)
+    folds = fold_of_each(labelled.prompts, labels, seed=options.seed)
+    stage1 = choose_classifier(
+        labelled.features, labels, len(categories), folds, options.classifier, options.seed, stages
+    )
+    stages.step("utilities", 0, 1)
+    rows = np.asarray([index[each] for each in table.categories], dtype=np.int64)
+    kept, utilities = _within_budget(table, rows, labels, len(categories), options)
+    whole, table = table, table.keep_experts([table.expert_names[column] for column in kept])
+    novelty = Novelty(fit_prototypes(labelled.features, options.seed), fit_quantiles(stage1.held_out.novelty))
+    correction, trial = None, None
+    if scored is not None and len(table):
+        correction = _correct(labelled, table, rows, scored, folds, stage1, encoder, options, stages)
+        trial = _trial(table, scored, stage1.held_out, correction.expected)
+    policy = fit_policy(stage1.held_out, utilities, table.experts, options, trial)
+    stages.step("classifier", 0, 1)
+    composition = Composition(
+        digest="",
+        categories=categories,
+        experts=table.experts,
+        classifier_name=stage1.name,
+        classifier=stage1.fit(labelled.features, labels),
+        temperature=stage1.temperature,
+        novelty=novelty,
+        utilities=utilities.by_category,
+        errors=utilities.errors,
+        counts=utilities.counts,
+        global_utilities=utilities.overall,
+        policy=policy,
+        encoder=encoder.name,
+        encoder_revision=encoder.revision,
+        correction=correction.correction if correction else None,
+        manifest=_manifest(labelled, table, stage1, utilities, policy, options, correction, trial),
+    )
+    evidence = None
+    if scored is not None and len(table):
+        evidence = _evidence(labelled, whole, rows, scored, encoder, correction)
+    return Fit(composition, stage1.held_out, evidence, trial, correction)
+
+
+def _check(labelled: Labelled, table: OutcomeTable, labels: Index, categories: Sequence[str]) -> None:
+    counts = distinct_prompts(labelled.prompts, labels, len(categories))
+    few = [name for name, count in zip(categories, counts, strict=True) if count < FOLDS]
+    if len(categories) < 2 or few:
+        shown = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+        raise FitError(
+            f"stage 1 needs at least two categories with {FOLDS} different prompts each"
+            + (f": too few of {shown}" if few else "")
+            + "; `--categories auto` finds categories of its own"
+        )
+    unknown = sorted(set(table.categories) - set(categories))
+    if len(table):
+        blank = np.flatnonzero(np.isnan(table.scores).all(axis=0))
+        if unscored := [table.expert_names[int(column)] for column in blank]:
+            raise FitError(
+                f"the outcome table has no score of {', '.join(unscored)}: score some prompts with "
+                "them, or fit without them"
+            )
+    if unknown:
+        raise FitError(f"the outcome table has categories without labelled prompts: {', '.join(unknown)}")
+
+
+def _within_budget(
+    table: OutcomeTable, rows: Index, labels: Index, categories: int, options: FitOptions
+) -> tuple[tuple[int, ...], Utilities]:
+    """The experts that the resident budget keeps, and the utilities of those."""
+    if len(table):
+        utilities = estimate_utilities(table.scores, rows, categories)
+    else:
+        utilities = prior_utilities(table.experts, categories)
+    everybody = tuple(range(len(table.experts)))
+    if options.resident_budget_b is None:
+        return everybody, utilities
+    policy = Policy(
+        generalist=table.expert_names[0],
+        active_weight=options.active_weight,
+        price_weight=options.price_weight,
+    )
+    shares = np.bincount(rows if len(rows) else labels, minlength=categories).astype(np.float32)
+    kept = solve_map(
+        utilities.by_category,
+        table.experts,
+        shares / shares.sum(),
+        costs(table.experts, policy),
+        options.resident_budget_b,
+        target_active_b=options.target_active_b,
+        target_price=options.target_price,
+    ).kept
+    return kept, _narrow(utilities, kept)
+
+
+def _narrow(utilities: Utilities, kept: Sequence[int]) -> Utilities:
+    columns = list(kept)
+    return Utilities(
+        utilities.by_category[:, columns],
+        utilities.errors[:, columns],
+        utilities.counts[:, columns],
+        utilities.overall[columns],
+        utilities.shrinkage,
+    )
+
+
+def _correct(
+    labelled: Labelled,
+    table: OutcomeTable,
+    rows: Index,
+    scored: Index,
+    folds: Index,
+    stage1: Stage1,
+    encoder: Encoder,
+    options: FitOptions,
+    stages: Stages,
+) -> CorrectionFit:
+    posterior = stage1.held_out.probabilities[scored]
+    category = held_out_utilities(table.scores, rows, posterior, folds[scored])
+    if not options.correction:
+        return CorrectionFit(None, category, category, 0.0, 0.0, (), {}, "it was not asked for")
+    return fit_correction(
+        labelled.features[scored],
+        encoder.dimension,
+        table.scores,
+        posterior,
+        category,
+        _sizes(table.experts),
+        folds[scored],
+        seed=options.seed,
+        cores=options.cores,
+        stages=stages,
+    )
+
+
+def _sizes(experts: Sequence[ExpertCard]) -> Vector:
+    return np.asarray([card.active_params_b for card in experts], dtype=np.float32)
+
+
+def _trial(table: OutcomeTable, scored: Index, held_out: HeldOut, expected: Matrix) -> Trial:
+    quantile = np.searchsorted(np.sort(held_out.novelty), held_out.novelty) / len(held_out.novelty)
+    return Trial(
+        expected,
+        table.scores,
+        held_out.confidence[scored],
+        quantile[scored].astype(np.float32),
+    )
+
+
+def _evidence(
+    labelled: Labelled,
+    table: OutcomeTable,
+    rows: Index,
+    scored: Index,
+    encoder: Encoder,
+    correction: CorrectionFit | None,
+) -> Evidence:
+    return Evidence(
+        embeddings=labelled.features[scored, : encoder.dimension],
+        scores=table.scores,
+        labels=rows,
+        prompt_digests=tuple(prompt_digest(prompt) for prompt in table.prompts),
+        experts=table.expert_names,
+        held_out=None if correction is None else correction.expected,
+    )
+
+
+def _manifest(
+    labelled: Labelled,
+    table: OutcomeTable,
+    stage1: Stage1,
+    utilities: Utilities,
+    policy: Policy,
+    options: FitOptions,
+    correction: CorrectionFit | None,
+    trial: Trial | None,
+) -> dict[str, Any]:
+    """What the composition's manifest says beyond its content, for people."""
+    facts: dict[str, Any] = {
+        "data": {
+            "labelled_prompts": len(labelled.prompts),
+            "scored_prompts": len(table),
+            "scores_per_expert": {
+                card.name: int((~np.isnan(table.scores[:, column])).sum())
+                for column, card in enumerate(table.experts)
+            },
+            "prompts_per_category": dict(sorted(Counter(labelled.categories).items())),
+            "utilities": "scored" if len(table) else "a guess by size: nothing was scored",
+            "shrinkage_k": round(utilities.shrinkage, 2) if len(table) else None,
+        },
+        "options": {
+            "classifier": options.classifier,
+            "sure_accuracy": options.sure_accuracy,
+            "novel_quantile": options.novel_quantile,
+            "target_active_b": options.target_active_b,
+            "target_price": options.target_price,
+            "resident_budget_b": options.resident_budget_b,
+            "correction": options.correction,
+            "seed": options.seed,
+        },
+        "held_out": _stage1_metrics(stage1, policy),
+    }
+    if trial is not None:
+        facts["held_out"] |= trial_metrics(trial, table.experts, policy)
+    if correction is not None:
+        facts["correction"] = {
+            "kept": correction.correction is not None,
+            "why": correction.why,
+            "gain": round(correction.gain, 6),
+            "error": round(correction.error, 6),
+            "explained": {gain.name: round(gain.explained, 4) for gain in correction.gains},
+            **correction.chosen,
+        }
+    return facts
+
+
+def _stage1_metrics(stage1: Stage1, policy: Policy) -> dict[str, Any]:
+    held_out = stage1.held_out
+    sure = (held_out.confidence >= policy.threshold) & (
+        np.searchsorted(np.sort(held_out.novelty), held_out.novelty) / len(held_out.novelty)
+        <= policy.ood_threshold
+    )
+    return {
+        "folds": FOLDS,
+        "accuracy": round(float(held_out.correct.mean()), 4),
+        "log_loss": {name: round(loss, 4) for name, loss in stage1.losses.items()},
+        "ece": round(expected_calibration_error(held_out.confidence, held_out.correct), 4),
+        "aurc": round(risk_coverage(held_out.confidence, held_out.correct).area, 4),
+        "coverage": round(float(sure.mean()), 4),
+        "accuracy_when_sure": round(float(held_out.correct[sure].mean()), 4) if sure.any() else None,
+    }
+
+
+def trial_metrics(trial: Trial, experts: Sequence[ExpertCard], policy: Policy) -> dict[str, Any]:
+    """Held-out score and cost of the policy's decisions, the best single expert's beside them."""
+    chosen = trial.choices(experts, policy)
+    complete = ~np.isnan(trial.scores).any(axis=1)
+    means = np.nanmean(trial.scores, axis=0)
+    best = int(means.argmax())
+    rows = np.arange(len(chosen))
+    paired = trial.scores[rows, chosen] - trial.scores[:, best]
+    paired = paired[~np.isnan(paired)]
+    return {
+        "score": round(trial.score(chosen), 4),
+        "active_params_b": round(float(_mean_of(chosen, [card.active_params_b for card in experts])), 3),
+        "price": round(float(_mean_of(chosen, [card.price for card in experts])), 4),
+        "best_single": {"expert": experts[best].name, "score": round(float(means[best]), 4)},
+        "gain_over_best_single": round(float(paired.mean()), 4) if len(paired) else None,
+        "gain_error": round(float(paired.std(ddof=1) / np.sqrt(len(paired))), 4) if len(paired) > 1 else None,
+        "oracle": round(float(trial.scores[complete].max(axis=1).mean()), 4) if complete.any() else None,
+        "shares": {
+            card.name: round(float((chosen == column).mean()), 4) for column, card in enumerate(experts)
+        },
+    }
+
+
+def _mean_of(chosen: Index, values: Sequence[float]) -> npt.NDArray[np.float64]:
+    mean: npt.NDArray[np.float64] = np.asarray(values, dtype=np.float64)[chosen].mean()
+    return mean

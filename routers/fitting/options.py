@@ -1,0 +1,58 @@
+"""What a fit is given and how it may fail."""
+
+import os
+from dataclasses import dataclass
+
+from routers.request import Matrix
+
+
+class FitError(Exception):
+    """The data cannot be fitted; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Prompts with their categories and features (prompts, features)."""
+
+    prompts: tuple[str, ...]
+    categories: tuple[str, ...]
+    features: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """`classifier`: a name of CLASSIFIERS or "auto".
+
+    `sure_accuracy`: share of the calls made as `matched` whose category shall be right on held-out
+    prompts; None takes the threshold under which held-out scores are best, and 0.9 where nothing was
+    scored. `novel_quantile`: share of held-out prompts that may be nearer than the
+    out-of-distribution limit. `correction`: whether the request may correct its category's utilities
+    when validation says it helps. `target_active_b` and `target_price` ask for the smallest weight
+    under which held-out decisions cost no more on average. `jobs`: cores, 0 for all. The rest as in
+    `routers.policy.Policy`.
+    """
+
+    classifier: str = "auto"
+    sure_accuracy: float | None = None
+    novel_quantile: float = 0.99
+    active_weight: float = 0.0
+    price_weight: float = 0.0
+    target_active_b: float | None = None
+    target_price: float | None = None
+    resident_budget_b: float | None = None
+    correction: bool = True
+    switch_cost: float = 0.02
+    seed: int = 0
+    jobs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.target_active_b is not None and self.target_price is not None:
+            raise FitError("give a target for active parameters or for the price, not for both")
+        if self.target_active_b is not None and self.active_weight:
+            raise FitError("give an active weight or a target for active parameters, not both")
+        if self.target_price is not None and self.price_weight:
+            raise FitError("give a price weight or a target price, not both")
+
+    @property
+    def cores(self) -> int:
+        return self.jobs or os.cpu_count() or 1
