@@ -108,7 +108,8 @@ class CoterieApi:
         while len(found) < limit:
             size = min(limit - len(found), PAGE_SIZE)
             page = await self._get("/v1/decisions", {"limit": size, **given})
-            found += _parse(RECORDS, page, "data")
+            records: tuple[DecisionRecord, ...] = _parse(RECORDS, page, "data")
+            found += records
             if not page.get("next_cursor"):
                 break
             given["after"] = str(page["next_cursor"])

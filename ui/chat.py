@@ -37,7 +37,7 @@ ASKER, EXPERT = ":material/person:", ":material/forum:"
 
 
 def show_chat(console: Console, offer: Offer) -> None:
-    conversation = console.shelf.current
+    conversation = console.conversation
     _show_input(console, offer)
     if offer.problem is not None:
         show_problem(offer.problem, note="What you type is kept.")
@@ -58,8 +58,8 @@ def show_chat(console: Console, offer: Offer) -> None:
 
 def _show_input(console: Console, offer: Offer) -> None:
     with st.bottom:
-        if console.shelf.pin.is_set:
-            st.caption(f":material/push_pin: {plain(name_of(console.shelf.pin, offer))} answers")
+        if console.pin.is_set:
+            st.caption(f":material/push_pin: {plain(name_of(console.pin, offer))} answers")
         st.chat_input("Ask anything", key=QUESTION, on_submit=_submit, args=(console,))
 
 
@@ -70,14 +70,15 @@ def _submit(console: Console) -> None:
 
 
 def _ask(console: Console, question: str) -> None:
-    conversation = console.shelf.current
+    conversation = console.conversation
     if conversation.live:
         # Nothing typed is lost: it goes back into the box until the answer is done.
         st.session_state[QUESTION] = question
         st.toast("Still answering. Wait for the end or press Stop.", icon=":material/hourglass:")
         return
     backend = console.backend
-    ask(backend.loop, backend.api, conversation, question, console.shelf.pin)
+    console.shelf.keep(conversation)
+    ask(backend.loop, backend.api, conversation, question, console.pin)
 
 
 def _show_welcome(console: Console) -> None:
@@ -117,9 +118,14 @@ def _show_title(console: Console, conversation: Conversation) -> None:
                 icon=":material/delete:",
                 width="stretch",
                 key="delete",
-                on_click=console.shelf.delete,
-                args=(conversation.id,),
+                on_click=_delete,
+                args=(console, conversation),
             )
+
+
+def _delete(console: Console, conversation: Conversation) -> None:
+    console.shelf.delete(conversation)
+    console.open(Conversation())
 
 
 def _show_live(console: Console, titles: Mapping[str, str], turn: Turn) -> None:
@@ -224,10 +230,12 @@ def _show_words(answer: Answer) -> None:
 
 def _show_again(console: Console, turn: Turn) -> None:
     def again() -> None:
-        ask_again(console.backend.loop, console.backend.api, console.shelf.current, console.shelf.pin)
+        ask_again(console.backend.loop, console.backend.api, console.conversation, console.pin)
 
     def edit() -> None:
-        console.shelf.current.turns.remove(turn)
+        console.conversation.turns.remove(turn)
+        if not console.conversation.turns:
+            console.shelf.delete(console.conversation)
         st.session_state[QUESTION] = turn.question
 
     st.button(

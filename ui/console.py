@@ -15,7 +15,7 @@ from pydantic import ValidationError  # noqa: E402
 from ui.chat import show_chat  # noqa: E402
 from ui.composition_page import show_composition  # noqa: E402
 from ui.decisions_page import show_decisions  # noqa: E402
-from ui.session import open_console  # noqa: E402
+from ui.session import open_console, recognise_browser  # noqa: E402
 from ui.sidebar import show_sidebar  # noqa: E402
 
 LOGO, ICON = ROOT / "ui" / "logo.svg", ROOT / "ui" / "icon.svg"
@@ -57,7 +57,9 @@ def main() -> None:
     layout: Literal["centered", "wide"] = "centered" if page is chat else "wide"
     st.set_page_config(page_title=f"{page.title} · Coterie", layout=layout)
     show_sidebar(console, offer, chat)
+    console.remember_address()
     page.run()
+    recognise_browser()
 
 
 main()

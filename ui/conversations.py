@@ -148,6 +148,11 @@ class Conversation:
     def live(self) -> bool:
         return any(turn.answer.live for turn in self.turns)
 
+    def stop(self) -> None:
+        """End what still runs, keeping what has come."""
+        for turn in self.turns:
+            turn.answer.stop()
+
     def messages(self) -> list[dict[str, str]]:
         """The chat messages to send: every question, and what was said to it, however it ended.
 
@@ -183,61 +188,49 @@ class Conversation:
 
 
 class Shelf:
-    """One browser's conversations, newest first, and which one is open."""
+    """One browser's conversations, newest first, and who it wanted to answer last.
+
+    Several windows of the browser may look at the same shelf; which conversation is open is theirs.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._conversations: list[Conversation] = [Conversation()]
-        self._open = self._conversations[0].id
+        self._conversations: tuple[Conversation, ...] = ()
+        self._lock = threading.Lock()
         self.pin = Pin()
 
     @property
     def conversations(self) -> tuple[Conversation, ...]:
-        """Those that hold something, newest first."""
-        return tuple(one for one in self._conversations if one.turns)
-
-    @property
-    def current(self) -> Conversation:
-        return next(one for one in self._conversations if one.id == self._open)
+        return self._conversations
 
     @property
     def live(self) -> bool:
         return any(one.live for one in self._conversations)
 
-    def new(self) -> Conversation:
-        """Open an empty conversation: the one that is there, or a new one."""
-        fresh = next((one for one in self._conversations if not one.turns), None)
-        if fresh is None:
-            fresh = Conversation()
-            self._conversations.insert(0, fresh)
-            for old in self._conversations[self._limit :]:
-                self._forget(old)
-            del self._conversations[self._limit :]
-        self._open = fresh.id
-        return fresh
+    def find(self, conversation_id: str) -> Conversation | None:
+        """The conversation with this id, None when it is not here."""
+        return next((one for one in self._conversations if one.id == conversation_id), None)
 
-    def open(self, conversation_id: str) -> None:
-        """Show a conversation; one that is gone leaves things as they are."""
-        if any(one.id == conversation_id for one in self._conversations):
-            self._open = conversation_id
+    def keep(self, conversation: Conversation) -> None:
+        """Put a conversation on the shelf, unless it is there; beyond the limit the oldest is forgotten."""
+        with self._lock:
+            if conversation in self._conversations:
+                return
+            kept = (conversation, *self._conversations)
+            self._conversations = kept[: self._limit]
+        for old in kept[self._limit :]:
+            old.stop()
 
-    def delete(self, conversation_id: str) -> None:
+    def delete(self, conversation: Conversation) -> None:
         """Forget a conversation, ending what still runs in it."""
-        for one in [one for one in self._conversations if one.id == conversation_id]:
-            self._forget(one)
-            self._conversations.remove(one)
-        if not any(one.id == self._open for one in self._conversations):
-            self.new()
+        with self._lock:
+            self._conversations = tuple(one for one in self._conversations if one is not conversation)
+        conversation.stop()
 
     def stop(self) -> None:
         """End everything that still runs."""
         for one in self._conversations:
-            self._forget(one)
-
-    @staticmethod
-    def _forget(conversation: Conversation) -> None:
-        for turn in conversation.turns:
-            turn.answer.stop()
+            one.stop()
 
 
 class Library:

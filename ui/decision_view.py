@@ -71,9 +71,12 @@ def _show_categories(decision: Decision, titles: Mapping[str, str]) -> None:
 
 
 def _show_novelty(decision: Decision) -> None:
-    st.markdown("**Unlike what routing knows**")
+    st.markdown("**How unusual it is**")
     if decision.ood_score is None:
         st.caption("Not measured for this request.")
         return
     st.html(figures.meter(decision.ood_score, f"{decision.ood_score:.2f}"))
-    st.caption("0 is familiar, 1 is farther than anything held out; far requests go to the generalist.")
+    st.caption(
+        f"Farther from known requests than {figures.percent(decision.ood_score)} of those held out. "
+        "Only the farthest go to the generalist for it."
+    )

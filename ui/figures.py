@@ -31,7 +31,8 @@ STYLE = """
 .co .number { min-width: 3.1rem; text-align: right; }
 .co .soft { opacity: .65; font-weight: 400; }
 .co .mark { display: inline-block; margin-left: .4rem; padding: 0 .4rem; border-radius: .5rem;
-  font-size: .75rem; font-weight: 500; color: rgb(var(--accent));
+  font-size: .75rem; font-weight: 500;
+  color: color-mix(in srgb, rgb(var(--accent)) 70%, currentColor);
   background: rgba(var(--accent), .13); }
 .co.heat td { text-align: center; border-top: 0; padding: .12rem; }
 .co.heat td:first-child { padding-right: .8rem; text-align: left; }

@@ -10,11 +10,16 @@ import streamlit as st
 from ui.api import CoterieApi
 from ui.background import BackgroundLoop
 from ui.catalogue import Catalogue
-from ui.conversations import Library, Shelf
+from ui.conversations import Conversation, Library, Pin, Shelf
 from ui.settings import ConsoleSettings, read_settings
 
 BROWSER = "session"
 """The query parameter that says which browser this is. It is as good as a key to its conversations."""
+CHAT = "chat"
+"""The query parameter that says which conversation is open."""
+PIN = "pin"
+"""The key of the choice of who answers."""
+NEWCOMER = "newcomer"
 BROWSER_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -30,11 +35,41 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """One browser's view of the backend."""
+    """One window's view of the backend. What is open in it is in the session's state and its address."""
 
     settings: ConsoleSettings
     backend: Backend
     shelf: Shelf
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation that is open: of this session, else of the address, else a new one."""
+        opened: Conversation | None = st.session_state.get(CHAT)
+        if opened is None:
+            opened = self.shelf.find(st.query_params.get(CHAT, "")) or Conversation()
+            self.open(opened)
+        return opened
+
+    def open(self, conversation: Conversation) -> None:
+        """Show a conversation."""
+        st.session_state[CHAT] = conversation
+
+    @property
+    def pin(self) -> Pin:
+        """Who shall answer, as chosen in this window, else in this browser before."""
+        chosen: Pin | None = st.session_state.get(PIN)
+        return self.shelf.pin if chosen is None else chosen
+
+    def remember_address(self) -> None:
+        """Say in the address who looks at what, so that a reload finds it again.
+
+        Going to another page drops the address's parameters, so this is done on every run.
+        """
+        wanted = {BROWSER: st.session_state[BROWSER]}
+        if self.shelf.find(self.conversation.id) is not None:
+            wanted[CHAT] = self.conversation.id
+        if st.query_params.to_dict() != wanted:
+            st.query_params.from_dict(wanted)
 
 
 # Not Streamlit's cache: its menu can clear that, and conversations would go with it.
@@ -64,22 +99,47 @@ def close_backends() -> None:
 
 
 def open_console() -> Console:
-    """The console of the browser that runs this script."""
+    """The console of the window that runs this script."""
     settings = read_settings()
     shared = backend(settings)
     return Console(settings, shared, shared.library.shelf(_browser()))
 
 
 def _browser() -> str:
-    """The browser's id: of this session, else of the address (a reload), else a new one.
-
-    Going to another page drops the parameter, so it is put back on every run.
-    """
+    """The browser's id: of this session, else of the address (a reload), else a new one."""
     known: str | None = st.session_state.get(BROWSER)
     if known is None:
         asked = st.query_params.get(BROWSER, "")
-        known = asked if BROWSER_ID.fullmatch(asked) else secrets.token_urlsafe(16)
+        st.session_state[NEWCOMER] = BROWSER_ID.fullmatch(asked) is None
+        known = secrets.token_urlsafe(16) if st.session_state[NEWCOMER] else asked
         st.session_state[BROWSER] = known
-    if st.query_params.get(BROWSER) != known:
-        st.query_params[BROWSER] = known
     return known
+
+
+def recognise_browser() -> None:
+    """Let the browser keep its id, and bring one back that comes without it in the address.
+
+    The id is all that this script gets; it has been checked or made here.
+    """
+    known = st.session_state[BROWSER]
+    newcomer = "true" if st.session_state.get(NEWCOMER) else "false"
+    st.html(RECOGNISE % (newcomer, known), unsafe_allow_javascript=True)
+
+
+RECOGNISE = """
+<script>
+  {
+    const newcomer = %s, id = "%s";
+    try {
+      const kept = localStorage.getItem("coterie-session");
+      if (newcomer && kept && kept !== id && /^[A-Za-z0-9_-]{16,64}$/.test(kept)) {
+        const address = new URL(location.href);
+        address.search = "?session=" + kept;
+        location.replace(address);
+      } else {
+        localStorage.setItem("coterie-session", id);
+      }
+    } catch (refused) { /* a browser that keeps nothing starts anew each time */ }
+  }
+</script>
+"""

@@ -4,10 +4,10 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from ui.catalogue import Offer
-from ui.conversations import Pin
+from ui.conversations import Conversation, Pin
 from ui.documents import ExpertCard
 from ui.markdown import plain
-from ui.session import Console
+from ui.session import PIN, Console
 
 SHOWN = 12
 """Conversations listed before the rest is folded away."""
@@ -18,7 +18,7 @@ DOTS = {"up": "green", "down": "red", "starting": "orange"}
 def show_sidebar(console: Console, offer: Offer, chat: StreamlitPage) -> None:
     with st.sidebar:
         if st.button("New chat", icon=":material/edit_square:", width="stretch", key="new-chat"):
-            console.shelf.new()
+            console.open(Conversation())
             st.switch_page(chat)
         _show_conversations(console, chat)
         _show_pin(console, offer)
@@ -39,7 +39,7 @@ def _show_conversations(console: Console, chat: StreamlitPage) -> None:
 
 def _list(console: Console, chat: StreamlitPage, start: int, end: int | None) -> None:
     for conversation in console.shelf.conversations[start:end]:
-        chosen = conversation is console.shelf.current
+        chosen = conversation is console.conversation
         if st.button(
             plain(conversation.title),
             key=f"open-{conversation.id}",
@@ -48,7 +48,7 @@ def _list(console: Console, chat: StreamlitPage, start: int, end: int | None) ->
             width="stretch",
             wrap=False,
         ):
-            console.shelf.open(conversation.id)
+            console.open(conversation)
             st.switch_page(chat)
 
 
@@ -63,7 +63,7 @@ def _show_pin(console: Console, offer: Offer) -> None:
         pins,
         index=pins.index(console.shelf.pin),
         format_func=lambda pin: name_of(pin, offer),
-        key="pin",
+        key=PIN,
         help="Automatic lets Coterie classify each message and choose the expert. "
         "Pin an expert to always ask it, or a category to skip classification.",
     )
@@ -88,7 +88,12 @@ def _show_health(console: Console, shown: Offer) -> None:
             st.markdown(f":red-badge[:material/cloud_off: API not available] {plain(offer.problem.message)}")
             return
         st.caption("Experts")
-        st.markdown("  \n".join(_health_line(card) for card in offer.experts))
+        ailing = [card for card in offer.experts if card.health.state != "up" and card.health.detail]
+        st.markdown(
+            "  \n".join(_health_line(card) for card in offer.experts),
+            help="\n\n".join(f"**{plain(card.name)}**: {plain(str(card.health.detail))}" for card in ailing)
+            or None,
+        )
 
     st.space("small")
     health()

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.unit.ui.api_server import Running, run_api
 from ui.api import CoterieApi
 from ui.background import BackgroundLoop
-from ui.session import BROWSER, close_backends
+from ui.session import close_backends
 from ui.settings import ConsoleSettings
 
 CONSOLE = Path(__file__).parents[3] / "ui" / "console.py"
@@ -40,13 +40,14 @@ def api(server: Running, loop: BackgroundLoop) -> Iterator[CoterieApi]:
 
 @pytest.fixture
 def open_page(server: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
-    """Opens the console as a browser does; `browser` is the id in the address of a reload."""
+    """Opens the console as a browser does, with the address of another page when it is given."""
 
-    def open_it(browser: str | None = None, api_url: str | None = None) -> AppTest:
+    def open_it(like: AppTest | None = None, api_url: str | None = None) -> AppTest:
         monkeypatch.setenv("COTERIE_API_URL", api_url or server.url)
         page = AppTest.from_file(CONSOLE, default_timeout=20)
-        if browser is not None:
-            page.query_params[BROWSER] = browser
+        if like is not None:
+            for name, value in like.query_params.items():
+                page.query_params[name] = value
         page.run()
         assert not page.exception
         return page

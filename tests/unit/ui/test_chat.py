@@ -55,9 +55,27 @@ def test_a_new_chat_starts_empty_and_the_old_one_stays_in_the_list(open_page: Op
 
 def test_a_reload_finds_its_conversations_again(open_page: Open) -> None:
     page = ask(open_page(), "Remember me")
-    again = open_page(browser=page.query_params["session"])
+    again = open_page(like=page)
     assert again.main.text[0].value == "Remember me"
     assert "an answer" in texts(again)
+
+
+def test_a_window_without_an_open_conversation_lists_what_the_browser_has(open_page: Open) -> None:
+    page = ask(open_page(), "Remember me")
+    del page.query_params["chat"]
+    other = open_page(like=page)
+    assert not other.chat_message
+    other.button(key=button(other, "open-")).click().run()
+    assert other.main.text[0].value == "Remember me"
+
+
+def test_two_windows_of_a_browser_have_their_own_conversations(open_page: Open) -> None:
+    first = open_page()
+    second = open_page(like=first)
+    ask(first, "In the first")
+    ask(second, "In the second")
+    assert [item.value for item in first.run().main.text] == ["In the first"]
+    assert [item.value for item in second.run().main.text] == ["In the second"]
 
 
 def test_another_browser_does_not_see_them(open_page: Open) -> None:
@@ -170,7 +188,7 @@ def test_a_thumb_is_sent_and_stays(open_page: Open, server: Running) -> None:
     page = ask(open_page(), "Write a function")
     page.feedback[0].set_value(1).run()
     assert server.log.feedback == [{"decision_id": "dec_0001", "rating": 1}]
-    again = open_page(browser=page.query_params["session"])
+    again = open_page(like=page)
     assert again.feedback[0].value == 1
 
 
