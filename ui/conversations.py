@@ -182,7 +182,7 @@ class Conversation:
         parts = [f"# {self.title}"]
         for turn in self.turns:
             decision = turn.answer.decision
-            speaker = decision.expert if decision is not None else "No answer"
+            speaker = decision.expert if decision is not None else "Answer"
             parts += [f"## You\n\n{turn.question}", f"## {speaker}\n\n{turn.answer.text}"]
         return "\n\n".join(parts) + "\n"
 

@@ -1,0 +1,65 @@
+"""The small pictures: what they say, and that nothing from outside becomes markup."""
+
+import re
+
+import pytest
+
+from ui import figures
+from ui.documents import CategoryProbability, RankedExpert
+
+
+def body(markup: str) -> str:
+    return markup.split("</style>")[1]
+
+
+def widths(markup: str) -> list[float]:
+    return [float(width) for width in re.findall(r"width:([\d.]+)%\"></div>", body(markup))]
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    choices = [RankedExpert(expert="a", value=0.8), RankedExpert(expert="b", value=0.2)]
+    assert widths(figures.ranking(choices, "a")) == [100.0, 25.0]
+
+
+def test_values_below_zero_still_have_an_order() -> None:
+    choices = [RankedExpert(expert="a", value=0.1), RankedExpert(expert="b", value=-0.3)]
+    assert widths(figures.ranking(choices, "a")) == [100.0, 0.0]
+
+
+def test_a_boost_shows_as_a_gain_and_a_cost_as_a_loss() -> None:
+    boosted = RankedExpert(expert="a", utility=0.5, value=0.6)
+    costly = RankedExpert(expert="b", utility=0.5, value=0.4)
+    assert re.findall(r"<td>([+−][\d.]+)</td>", body(figures.ranking([boosted, costly], "a"))) == [
+        "+0.100",
+        "−0.100",
+    ]
+
+
+def test_an_excluded_expert_shows_its_reason_and_no_bar() -> None:
+    markup = figures.ranking([RankedExpert(expert="a", excluded="too long")], "b")
+    assert "Excluded: too long" in markup
+    assert widths(markup) == []
+
+
+def test_names_from_outside_are_no_markup() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    markup = "".join(
+        (
+            body(figures.ranking([RankedExpert(expert=evil, excluded=evil)], evil)),
+            body(figures.probabilities([CategoryProbability(category=evil, probability=1)], {})),
+            body(figures.heat({evil: {evil: 0.5}}, {evil: evil}, {}, [evil])),
+            body(figures.facts([(evil, evil)])),
+        )
+    )
+    assert "<img" not in markup
+
+
+def test_a_missing_utility_is_a_gap_in_the_heat_table() -> None:
+    assert "–" in body(figures.heat({"coding": {}}, {}, {}, ["a"]))
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.934, "93%"), (0.999, ">99%"), (1.0, "100%")]
+)
+def test_nearly_sure_is_not_certain(probability: float, text: str) -> None:
+    assert figures.percent(probability) == text
