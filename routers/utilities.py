@@ -49,9 +49,10 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
     category_effect = _shrunk(category_effect, counts.max(axis=1), noise)
     additive = category_effect[:, None] + expert_effect[None, :]
     # Method of moments: E[(mean - additive)²] = interaction + noise/n, cells weighted by their n.
-    spread = counts * ((means - additive) ** 2 - noise / np.maximum(counts, 1))
+    between = _noise_between_experts(scores, labels, shape, noise)
+    spread = counts * ((means - additive) ** 2 - between / np.maximum(counts, 1))
     interaction = max(float(spread.sum() / max(counts.sum(), 1)), 1e-5)
-    k = noise / interaction
+    k = between / interaction
     trust = counts / (counts + k)
     by_category = np.clip(additive + trust * (means - additive), 0, 1)
     errors = np.sqrt(noise / (counts + k))
@@ -98,6 +99,30 @@ def _main_effects(
         # A category without scores sits at the average one; centring keeps the two effects apart.
         category -= float((per_category * category).sum() / per_category.sum())
     return expert + grand - float((per_expert * expert).sum() / per_expert.sum()), category
+
+
+def _noise_between_experts(
+    scores: Matrix, labels: npt.NDArray[np.int64], shape: tuple[int, int], noise: float
+) -> float:
+    """Noise variance of a score once its prompt's difficulty is taken out; `noise` is with it.
+
+    Where all experts answer the same prompts, a hard prompt lowers them all and says nothing of who is
+    better: the differences that routing lives on are surer than single scores are. Prompts that not
+    everybody answered do not allow this, so where they are many the noise of single scores holds.
+    """
+    complete = ~np.isnan(scores).any(axis=1)
+    experts = scores.shape[1]
+    if experts < 2 or complete.mean() < 0.8:
+        return noise
+    centred = scores[complete].astype(np.float64)
+    centred -= centred.mean(axis=1, keepdims=True)
+    rows = labels[complete]
+    counts = np.bincount(rows, minlength=shape[0])
+    totals = np.zeros(shape)
+    np.add.at(totals, rows, centred)
+    within = float((centred**2).sum() - (totals**2 / np.maximum(counts, 1)[:, None]).sum())
+    freedom = max(int(counts.sum() - (counts > 0).sum()), 1) * (experts - 1)
+    return min(max(within / freedom, 1e-6), noise)
 
 
 def _shrunk(
