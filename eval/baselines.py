@@ -13,9 +13,9 @@ from routers.evidence import Evidence
 from routers.request import Matrix
 
 Choices = npt.NDArray[np.int64]
-NEIGHBOURS = (10, 20, 40, 80)
-CLUSTERS = (8, 16, 32, 64)
-FOLDS = 5
+NEIGHBOURS = (20, 40, 80)
+CLUSTERS = (16, 32, 64)
+FOLDS = 3
 
 Chooser = Callable[[Matrix, Matrix, Matrix, int], Choices]
 """(fitting embeddings, their scores, embeddings to choose for, setting) → choices."""

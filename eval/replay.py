@@ -74,6 +74,8 @@ class Replay:
     """Each expert alone."""
     left_out_seen: int
     left_out_unscored: int
+    items: Mapping[str, tuple[str, ...] | tuple[float, ...]]
+    """Columns over the prompts: `uid`, `expert`, `score`, and the score of each baseline."""
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -149,6 +151,13 @@ def replay(
         singles={
             name: Point(float(active[column]), float(table.scores[:, column].mean()))
             for column, name in enumerate(composition.expert_names)
+        },
+        items={
+            "uid": table.uids,
+            "expert": tuple(composition.expert_names[column] for column in chosen),
+            "score": tuple(routed.tolist()),
+            "active_params_b": tuple(active[chosen].tolist()),
+            **{name: tuple(scores.tolist()) for name, scores in baselines.items()},
         },
         left_out_seen=int((~unseen).sum()),
         left_out_unscored=int((unseen & ~scored).sum()),

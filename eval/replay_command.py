@@ -18,6 +18,9 @@ def replay(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")
     ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="Write the choice and scores of every prompt here.", metavar="PARQUET")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw quality against active parameters here.", metavar="FILE")
     ] = None,
@@ -70,6 +73,11 @@ def replay(
         )
     if json_file:
         json_file.write_text(json.dumps(found.document(), indent=2) + "\n", encoding="utf-8")
+    if items:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({k: list(v) for k, v in found.items.items()}), items)
     if picture:
         from eval.pictures import draw_curve
 

@@ -1,0 +1,199 @@
+"""Every number and picture of docs/routing.md about outcome tables, by one command.
+
+    python -m eval.benchmarks.outcomes DATA [--folds 5] [--runs 5] [--out var/routing]
+
+DATA is a folder of outcome tables (coe5, llmrouter9, mmlu_pro_small, arena_hard_gpt4o). Each table is
+cut into folds with identical prompts kept together; `coterie fit` fits on all but one and
+`coterie replay` judges on that one. Results are pooled over the folds prompt by prompt. A finished
+fold is kept, so a stopped run goes on where it was.
+"""
+
+import argparse
+import subprocess
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.replay import paired_interval
+from routers.outcomes import OutcomeTable, read_outcomes
+
+Column = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A table, how it is fitted, and the average active parameters it is also fitted for, billions."""
+
+    table: str
+    options: tuple[str, ...] = ()
+    targets_b: tuple[float, ...] = ()
+
+
+SETTINGS = (
+    Setting("coe5", targets_b=(20, 31, 40, 54)),
+    Setting("llmrouter9"),
+    Setting("mmlu_pro_small"),
+    Setting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
+)
+ABLATIONS: Mapping[str, tuple[str, ...]] = {"category map alone": ("--no-correction",)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--runs", type=int, help="folds to judge on, the first ones (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("var/routing"))
+    parser.add_argument("--tables", nargs="+", help="only these")
+    options = parser.parse_args(arguments)
+    settings = [each for each in SETTINGS if not options.tables or each.table in options.tables]
+    for fold in range(options.runs or options.folds):
+        for setting in settings:
+            run_fold(setting, options.data, options.out, fold, options.folds)
+    lines = [line for each in settings for line in summary(each, options.data, options.out)]
+    (options.out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> None:
+    """Fit and judge one fold of one table in every variant that is not done yet."""
+    folder = out / setting.table / f"fold{fold}"
+    table = data / setting.table
+    if not (folder / "test" / "experts.yaml").exists():
+        write_split(table, folder, fold, folds)
+    variants = {"quality": (), **ABLATIONS}
+    variants |= {f"{target:g} B": ("--target-active-b", f"{target:g}") for target in setting.targets_b}
+    for name, further in variants.items():
+        place = folder / name.replace(" ", "-")
+        if (place / "items.parquet").exists():
+            continue
+        sys.stdout.write(f"{setting.table} fold {fold}: {name}\n")
+        place.mkdir(parents=True, exist_ok=True)
+        _coterie("fit", folder / "fit", "--out", place / "composition", *setting.options, *further)
+        _coterie(
+            "replay",
+            place / "composition",
+            folder / "test",
+            *("--json", place / "replay.json", "--picture", place / "curve.png"),
+            *("--items", place / "items.parquet"),
+        )
+
+
+def write_split(source: Path, folder: Path, fold: int, folds: int) -> None:
+    """Write the fitting and the test part of a table; identical prompts fall in the same part."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = read_outcomes(source)
+    mine = np.asarray([zlib.crc32(prompt.strip().encode()) % folds == fold for prompt in table.prompts])
+    for part, rows in (("fit", ~mine), ("test", mine)):
+        target = folder / part
+        target.mkdir(parents=True, exist_ok=True)
+        kept = table.take(np.flatnonzero(rows))
+        columns = {"uid": kept.uids, "category": kept.categories, "prompt": kept.prompts}
+        pyarrow.parquet.write_table(
+            pyarrow.table({name: list(values) for name, values in columns.items()}),
+            target / "prompts.parquet",
+        )
+        scores = {name: kept.scores[:, column] for column, name in enumerate(kept.expert_names)}
+        pyarrow.parquet.write_table(
+            pyarrow.table({"uid": list(kept.uids), **scores}), target / "scores.parquet"
+        )
+        (target / "experts.yaml").write_bytes((source / "experts.yaml").read_bytes())
+
+
+def summary(setting: Setting, data: Path, out: Path) -> list[str]:
+    """A Markdown section: each variant against the baselines, pooled over the folds that are done."""
+    folds = sorted((out / setting.table).glob("fold*/quality/items.parquet"))
+    lines = [f"## {setting.table}", "", f"{len(folds)} folds, pooled over their prompts.", ""]
+    quality = pooled(setting, data, out, "quality")
+    lines += ["| | score | composition minus this, 95 % interval |", "|---|---|---|"]
+    score = quality["score"]
+    error = score.std(ddof=1) / np.sqrt(len(score))
+    lines.append(f"| **composition** ({len(score)} prompts) | {score.mean():.4f} ± {error:.4f} | |")
+    rivals = {name: quality[name] for name in _BASELINES}
+    for name in ABLATIONS:
+        rivals[name] = pooled(setting, data, out, name)["score"]
+    for name, theirs in rivals.items():
+        gap = paired_interval(score, theirs)
+        lines.append(
+            f"| {name.replace('_', ' ')} | {theirs.mean():.4f} | "
+            f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
+        )
+    lines.append("")
+    if setting.targets_b:
+        lines += budget_table(setting, data, out)
+    return lines
+
+
+_BASELINES = ("random", "best_single", "knn", "kmeans", "category_oracle", "oracle")
+
+
+def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
+    """Score at each target of active parameters against the straight line between single experts."""
+    table = read_outcomes(data / setting.table)
+    lines = [
+        "| target | active | score | line between single experts | difference, 95 % interval |",
+        "|---|---|---|---|---|",
+    ]
+    for target in setting.targets_b:
+        found = pooled(setting, data, out, f"{target:g} B")
+        active = float(found["active_params_b"].mean())
+        line = straight_line(table, found["row"].astype(int), active)
+        gap = paired_interval(found["score"], line)
+        lines.append(
+            f"| {target:g} B | {active:.1f} B | {found['score'].mean():.4f} | {line.mean():.4f} | "
+            f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
+        )
+    return [*lines, ""]
+
+
+def straight_line(table: OutcomeTable, rows: npt.NDArray[np.int64], active: float) -> Column:
+    """Per prompt, what mixing the two neighbouring experts at random scores at `active` billions.
+
+    The two are the ends of the segment of the experts' upper convex hull that spans `active`.
+    """
+    sizes = np.asarray([card.active_params_b for card in table.experts])
+    scores = table.scores[rows].astype(np.float64)
+    means = scores.mean(axis=0)
+    best: tuple[float, Column] | None = None
+    for low in np.flatnonzero(sizes <= active):
+        for high in np.flatnonzero(sizes > active):
+            share = (active - sizes[low]) / (sizes[high] - sizes[low])
+            mean = (1 - share) * means[low] + share * means[high]
+            if best is None or mean > best[0]:
+                best = mean, (1 - share) * scores[:, low] + share * scores[:, high]
+    if best is None:
+        return scores[:, int(means.argmax())]
+    return best[1]
+
+
+def pooled(setting: Setting, data: Path, out: Path, variant: str) -> dict[str, Column]:
+    """Columns over the prompts of all finished folds; `row` is the prompt's row in the whole table."""
+    import pyarrow.parquet
+
+    columns: dict[str, list[Column]] = {}
+    for path in sorted((out / setting.table).glob(f"fold*/{variant.replace(' ', '-')}/items.parquet")):
+        items = pyarrow.parquet.read_table(path)
+        for name in (*_BASELINES, "score", "active_params_b"):
+            columns.setdefault(name, []).append(np.asarray(items[name].to_pylist(), dtype=np.float64))
+        columns.setdefault("uid", []).append(np.asarray(items["uid"].to_pylist()))
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    row_of = {uid: row for row, uid in enumerate(read_outcomes(data / setting.table).uids)}
+    joined["row"] = np.asarray([row_of[uid] for uid in joined.pop("uid")], dtype=np.float64)
+    return joined
+
+
+def _coterie(*words: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "app.cli", *map(str, words)], check=True)
+
+
+if __name__ == "__main__":
+    main()
