@@ -206,7 +206,9 @@ def _show_rating(console: Console, answer: Answer) -> None:
         st.popover("Comment", icon=":material/add_comment:", type="tertiary", key=f"talk-{answer.id}"),
         st.form(f"comment-{answer.id}", border=False),
     ):
-        words = st.text_area("What should be better or stay?", value=answer.rating.comment, max_chars=10_000)
+        words = st.text_area(
+            "What should be better or stay?", value=answer.rating.comment, max_chars=10_000, height=90
+        )
         if st.form_submit_button("Send", type="primary"):
             rate(console.backend.loop, console.backend.api, answer, answer.rating.thumb, words.strip())
             st.rerun()

@@ -24,8 +24,9 @@ def show_composition(console: Console, offer: Offer) -> None:
         st.button("Look again", icon=":material/refresh:", on_click=console.backend.catalogue.forget)
         return
     composition = offer.composition
+    answering = len(set(composition.map.values()))
     st.caption(
-        f"{len(composition.categories)} categories over {len(set(composition.map.values()))} experts "
+        f"{len(composition.categories)} categories over {answering} expert{'s' * (answering != 1)} "
         f"· digest `{composition.digest[:12] or 'unknown'}`"
     )
     st.subheader("Who answers what", anchor=False)
@@ -100,8 +101,10 @@ def flat(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             found += flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            short = len(value) <= 4 and not any(isinstance(item, dict | list) for item in value)
-            found.append((prefix + name, ", ".join(map(str, value)) if short else f"{len(value)} entries"))
+            short = 0 < len(value) <= 4 and not any(isinstance(item, dict | list) for item in value)
+            found.append(
+                (prefix + name, ", ".join(map(str, value)) if short else f"{len(value) or 'no'} entries")
+            )
         elif isinstance(value, float):
             found.append((prefix + name, f"{value:.4g}"))
         elif value is not None:

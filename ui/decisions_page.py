@@ -32,11 +32,7 @@ def show_decisions(console: Console, offer: Offer) -> None:
         st.info("No decision matches these filters." if narrowed else "No request has been routed yet.")
         return
     _figures(records)
-    chosen = _table(records, offer)
-    if chosen is None:
-        st.caption("Select a row to see the whole decision.")
-    else:
-        _one(chosen, offer)
+    _one(_table(records, offer), offer)
 
 
 def _filters(offer: Offer) -> tuple[dict[str, str | None], int]:
@@ -66,15 +62,12 @@ def _figures(records: Sequence[DecisionRecord]) -> None:
     active = [size for record in records if (size := active_params_b(record)) is not None]
     failed = sum(failed_with(record) is not None for record in records)
     thumbs = [item.rating for record in records for item in record.feedback[-1:] if item.rating]
-    with st.grid(4, min_column_width=150):
+    with st.grid(5, min_column_width=140):
         st.metric("Requests", len(records))
         st.metric("Average active parameters", f"{sum(active) / len(active):.2f} B" if active else "–")
         st.metric("Median first byte", seconds(first[len(first) // 2]) if first else "–")
-        st.metric(
-            "Failed · liked",
-            f"{failed} · {sum(thumb > 0 for thumb in thumbs)}/{len(thumbs)}",
-            help="Requests that ended with an error; thumbs up of all thumbs given.",
-        )
+        st.metric("Failed", failed)
+        st.metric("Thumbs up", f"{sum(thumb > 0 for thumb in thumbs)} of {len(thumbs)}")
 
 
 def active_params_b(record: DecisionRecord) -> float | None:
@@ -94,7 +87,8 @@ def seconds(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s"
 
 
-def _table(records: Sequence[DecisionRecord], offer: Offer) -> DecisionRecord | None:
+def _table(records: Sequence[DecisionRecord], offer: Offer) -> DecisionRecord:
+    """Show `records` and return the selected one, the newest when none is."""
     zone = _zone()
     event: Any = st.dataframe(
         [_row(record, offer, zone) for record in records],
@@ -105,13 +99,15 @@ def _table(records: Sequence[DecisionRecord], offer: Offer) -> DecisionRecord | 
         height=min(38 + 35 * len(records), 420),
         column_config={
             "Time": st.column_config.DatetimeColumn(format="D MMM, HH:mm:ss", width="medium"),
-            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
+            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f%%"),
             "First byte": st.column_config.NumberColumn(format="%d ms"),
             "Total": st.column_config.NumberColumn(format="%d ms"),
         },
     )
     rows = event.selection.rows
-    return records[rows[0]] if rows and rows[0] < len(records) else None
+    if not rows:
+        st.caption("This is the newest decision. Tick a row to see another one.")
+    return records[rows[0]] if rows and rows[0] < len(records) else records[0]
 
 
 def _row(record: DecisionRecord, offer: Offer, zone: tzinfo) -> dict[str, Any]:
@@ -123,7 +119,7 @@ def _row(record: DecisionRecord, offer: Offer, zone: tzinfo) -> dict[str, Any]:
         "Time": created.astimezone(zone).replace(tzinfo=None) if created is not None else None,
         "Expert": record.expert,
         "Category": offer.titles.get(category, category) if category is not None else "–",
-        "Probability": record.probability,
+        "Probability": None if record.probability is None else 100 * record.probability,
         "Reason": record.reason,
         "Asked for": record.model,
         "Status": failed_with(record) or str(record.status or "–"),

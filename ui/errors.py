@@ -60,7 +60,7 @@ HINTS = {
     "expert_unavailable": "The sidebar shows which experts are up. Try again, or let routing choose another.",
     "expert_busy": "Every place at this expert is taken. Try again in a moment.",
     "expert_timeout": "The expert took too long. Try again, or let another one answer.",
-    "expert_bad_reply": "The expert's server answered with something unreadable. Try again.",
+    "expert_bad_reply": "Something is wrong with this expert. Try again, or let another one answer.",
     "capability_unavailable": "No expert here can do what this message needs.",
     "model_not_found": "The pinned expert or category is not served any more. Choose another in the sidebar.",
 }

@@ -36,14 +36,16 @@ STYLE = """
   background: rgba(var(--accent), .13); }
 .co.heat td { text-align: center; border-top: 0; padding: .12rem; }
 .co.heat td:first-child { padding-right: .8rem; text-align: left; }
-.co.heat th { text-align: center; }
-.co.heat .cell { display: block; padding: .3rem .5rem; border-radius: .35rem; min-width: 4.2rem;
+.co.heat table { table-layout: fixed; }
+.co.heat th { text-align: center; overflow: hidden; text-overflow: ellipsis; }
+.co.heat th:first-child { width: 9rem; }
+.co.heat .cell { display: block; padding: .3rem .5rem; border-radius: .35rem;
   border: 2px solid transparent; background: rgba(var(--accent), var(--heat)); }
 .co.heat .mapped { border-color: rgb(var(--accent)); font-weight: 650; }
 .co.facts td { vertical-align: top; }
 .co.facts td:last-child { white-space: normal; overflow-wrap: anywhere; padding-right: 0; }
 @media (max-width: 640px) {
-  .co td, .co th { padding-left: .3rem; padding-right: .3rem; }
+  .co td, .co th { padding-left: .25rem; padding-right: .25rem; }
   .co td.wide { min-width: 0; width: auto; }
   .co.ranked .track { display: none; }
   .co .mark { display: block; margin: 0; width: fit-content; }
@@ -111,7 +113,8 @@ def heat(
             shade = 0.05 + 0.5 * _share(value, low, high)
             cells.append(f'<td><span class="cell{frame}" style="--heat:{shade:.3f}">{value:.2f}</span></td>')
         rows.append(f"<tr><td>{escape(titles.get(category, category))}</td>{''.join(cells)}</tr>")
-    return f'{STYLE}<div class="co heat"><table><tr>{header}</tr>{"".join(rows)}</table></div>'
+    table = f'<table style="min-width:{9 + 5 * len(experts)}rem"><tr>{header}</tr>{"".join(rows)}</table>'
+    return f'{STYLE}<div class="co heat">{table}</div>'
 
 
 def meter(value: float, label: str) -> str:
