@@ -51,11 +51,11 @@ def test_every_bound_of_routing_is_measured(figures: dict[str, dict[str, float]]
 
 def test_the_figures_are_of_the_right_order(figures: dict[str, dict[str, float]]) -> None:
     """Bounds no machine misses by being busy alone."""
-    least = {name: row["value"] for name, row in figures.items()}
-    assert 0.1 < least["encode a short request, least"] < 30
-    assert least["encode a short request, least"] < least["encode 2,000 words, least"]
-    assert least["decide, 6,000 indexed prompts, least"] < 5
-    assert 30 < least["process that routes, peak resident"] <= 500
+    value = {name: row["value"] for name, row in figures.items()}
+    assert 0.1 < value["encode a short request, CPU"] < 30
+    assert value["encode a short request, CPU"] < value["encode 2,000 words, p50 of CPU time"]
+    assert value["decide, 6,000 indexed prompts, CPU"] < 5
+    assert 30 < value["process that routes, peak resident"] <= 500
 
 
 def test_the_long_text_has_its_words() -> None:
