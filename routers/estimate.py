@@ -43,7 +43,10 @@ def estimate(composition: Composition, features: Matrix) -> Estimate:
     if composition.correction is None:
         corrections = np.zeros_like(utilities)
     else:
-        corrections = composition.correction.predict(features, posterior, utilities)
+        # An expert that joined later (`routers.joining`) comes after those that were fitted: zero for it.
+        fitted = len(composition.correction.means)
+        corrections = np.zeros_like(utilities)
+        corrections[:, :fitted] = composition.correction.predict(features, posterior, utilities[:, :fitted])
     return Estimate(posterior, utilities, corrections, composition.novelty.scores(features))
 
 

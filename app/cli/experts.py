@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,10 @@ from app.cli.options import ExpertsFile, Profile, Url
 from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
+    from app.joining import Joined
     from app.settings import Settings
+    from routers.composition import ExpertCard
+    from routers.outcomes import OutcomeTable
 
 WIDE = 120
 """Columns of a terminal that has room for descriptions."""
@@ -51,6 +55,122 @@ def list_experts(
 
     console = Console()
     console.print(expert_table(found, wide=console.width >= WIDE))
+
+
+@app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="The expert's name, as the registry has it.")],
+    composition: Annotated[Path, typer.Option(help="The composition to put it into.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="An outcome table with a column of its name; a few prompts will do.")
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option(help="What it is good at, in a sentence.", show_default="the registry's")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder to write to.", show_default="the composition's name + NAME"),
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the composition itself.")] = False,
+    params_b: Annotated[float | None, typer.Option(min=0.0, help="Billions of parameters.")] = None,
+    active_params_b: Annotated[
+        float | None, typer.Option(min=0.0, help="Those that run for a token.", show_default="all")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0.0, help="Dollars per million tokens, input and output alike.")
+    ] = None,
+    profile: Profile = None,
+    experts: ExpertsFile = None,
+) -> None:
+    """Put a new expert into a fitted composition, without fitting it again.
+
+    Its size and price come from the registry, or else from the table or the options. With scored prompts
+    its row of utilities is estimated from them, shrunk towards experts of like size; from a description
+    alone it is a guess with wide errors. A new folder is written unless you say `--in-place`.
+
+    Examples:
+
+    - `coterie experts add llama --composition var/composition --scores var/outcomes`
+
+    - `coterie experts add poet --composition var/composition --description "Writes verse." --params-b 3`
+    """
+    from dataclasses import replace
+
+    from app.joining import add_expert
+    from prompts.seeds import PromptsError
+    from routers.composition import CompositionError
+    from routers.encoder import EncoderMissing, load_encoder
+    from routers.joining import JoinError
+    from routers.outcomes import OutcomeError, read_outcomes
+
+    if in_place and out is not None:
+        fail("give --out or --in-place, not both")
+    target = composition if in_place else out or composition.with_name(f"{composition.name}+{name}")
+    if target == composition and not in_place:
+        fail("--out is the composition itself: say --in-place if you mean it")
+    settings = read_settings(profile=profile, experts=experts)
+    try:
+        table = None if scores is None else read_outcomes(scores)
+        card = _card(settings, name, table, params_b)
+        given: dict[str, Any] = {
+            "description": description,
+            "params_b": params_b,
+            "active_params_b": active_params_b if active_params_b is not None else params_b,
+            "price_input": price,
+            "price_output": price,
+        }
+        card = replace(card, **{field: value for field, value in given.items() if value is not None})
+        joined = add_expert(composition, target, card, load_encoder(), table)
+    except ImportError as error:
+        fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
+    except (OutcomeError, JoinError, CompositionError, EncoderMissing, PromptsError) as error:
+        fail(str(error))
+    _show_joined(joined, name, target)
+
+
+def _card(
+    settings: "Settings", name: str, table: "OutcomeTable | None", params_b: float | None
+) -> "ExpertCard":
+    """The registry's facts of `name`, else the table's, else the size that was given."""
+    from app.routing import expert_card
+    from experts.registry import RegistryError, load_registry
+    from routers.composition import ExpertCard
+
+    try:
+        registry = load_registry(settings.experts)
+    except RegistryError as error:
+        fail(str(error))
+    if name in registry.names:
+        return expert_card(registry.get(name))
+    warn(f"{settings.experts} has no expert {name!r}: add it there before you serve the composition")
+    for card in table.experts if table is not None else ():
+        if card.name == name:
+            return card
+    if params_b is None:
+        fail(f"how large is {name!r}? Add it to the registry or give --params-b")
+    return ExpertCard(name, params_b, params_b)
+
+
+def _show_joined(joined: "Joined", name: str, folder: Path) -> None:
+    from rich.console import Console
+
+    from app.cli.outcome_views import plain_table
+
+    composition, row = joined.composition, joined.row
+    table = plain_table(("category", "left"), ("scores", "right"), ("utility", "right"), ("± s.e.", "right"))
+    table.add_column("best")
+    for category, count, utility, error in zip(
+        composition.categories, row.counts, row.utilities, row.errors, strict=True
+    ):
+        table.add_row(category, f"{count:.0f}", f"{utility:.3f}", f"{error:.3f}", composition.map[category])
+    console = Console()
+    console.print(table)
+    peers = sorted(row.peers.items(), key=lambda each: -each[1])[:3]
+    console.print(
+        f"\n{name} was compared with {', '.join(f'{peer} ({weight:.0%})' for peer, weight in peers)}\n"
+        f"composition {composition.digest} in {folder}",
+        soft_wrap=True,
+    )
 
 
 def _from_api(settings: "Settings", url: str | None) -> list[dict[str, Any]]:
