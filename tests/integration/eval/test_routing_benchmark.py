@@ -53,7 +53,7 @@ def test_the_figures_are_of_the_right_order(figures: dict[str, dict[str, float]]
     """Bounds no machine misses by being busy alone."""
     value = {name: row["value"] for name, row in figures.items()}
     assert 0.1 < value["encode a short request, CPU"] < 30
-    assert value["encode a short request, CPU"] < value["encode 2,000 words, p50 of CPU time"]
+    assert value["encode a short request, CPU"] < value["encode 2,000 words, CPU"]
     assert value["decide, 6,000 indexed prompts, CPU"] < 5
     assert 30 < value["process that routes, peak resident"] <= 500
 
