@@ -59,7 +59,7 @@ def draw_curve(found: Replay, path: Path, title: str = "") -> None:
     axes.set_ylabel("mean score")
     axes.set_title(title or f"{found.n} prompts", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

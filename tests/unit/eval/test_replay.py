@@ -130,9 +130,9 @@ def test_the_document_has_the_promised_fields() -> None:
 def test_nearest_and_clustered_prompts_find_the_planted_experts() -> None:
     _, evidence = fitted(table(1))
     unseen = BagOfWords().encode(table(2).prompts)
-    expected = [0] * 40 + [1] * 40
-    assert knn_choices(evidence, unseen).tolist() == expected
-    assert kmeans_choices(evidence, unseen).tolist() == expected
+    expected = np.repeat([0, 1], 40)
+    assert (knn_choices(evidence, unseen) == expected).mean() > 0.9
+    assert (kmeans_choices(evidence, unseen) == expected).mean() > 0.9
     assert best_single(evidence) == int(evidence.scores.mean(axis=0).argmax())
 
 
