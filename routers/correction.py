@@ -3,8 +3,8 @@
 Two regressions of how experts differ, on the request itself: a forest on a compact view of it
 (principal components of the embedding, format features, the posterior over categories) and kernel
 ridge on landmarks. Both predict contrasts (an expert against the mean of all), since how hard a
-request is for everybody changes no ranking. Weights found by validation blend them with the
-category's own contrasts; what differs from the category's utility is the correction.
+request is for everybody changes no ranking. Validation blends them with the category's own contrasts;
+what then differs from the category's utility is the correction.
 """
 
 from collections.abc import Mapping
@@ -36,24 +36,25 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """`weights` (3,) of the category's contrasts, the forest's and the kernel's; `means` (experts,)
-    are the contrasts of the average request, from which all three are counted.
+    """Forest and kernel predict contrasts (experts,) beyond `means`, those of the average request, with
+    their weights in the blend already in them; `category` (experts, experts) is what becomes of the
+    category's own, so that zeros replace it and the identity keeps it whole.
     """
 
     projection: Projection
     forest: Forest | None
     kernel: KernelRegression | None
-    weights: Vector
+    category: Matrix
     means: Vector
 
     def predict(self, features: Matrix, posterior: Matrix, utilities: Matrix) -> Matrix:
         """What to add to `utilities` (rows, experts), the category's; of each row the mean is zero."""
-        own, by_forest, by_kernel = (float(weight) for weight in self.weights)
-        blended = (own - 1) * (contrasts(utilities) - self.means)
-        if self.forest is not None and by_forest:
-            blended += by_forest * self.forest.predict(self.inputs(features, posterior))
-        if self.kernel is not None and by_kernel:
-            blended += by_kernel * self.kernel.predict(features)
+        own = contrasts(utilities) - self.means
+        blended: Matrix = own @ self.category - own
+        if self.forest is not None:
+            blended += self.forest.predict(self.inputs(features, posterior))
+        if self.kernel is not None:
+            blended += self.kernel.predict(features)
         return contrasts(blended)
 
     def inputs(self, features: Matrix, posterior: Matrix) -> Matrix:
@@ -65,7 +66,7 @@ class Correction:
         kept: dict[str, npt.NDArray[Any]] = {
             "projection.components": self.projection.components,
             "projection.mean": self.projection.mean,
-            "weights": self.weights,
+            "category": self.category,
             "means": self.means,
         }
         for name, part in (("forest", self.forest), ("kernel", self.kernel)):
@@ -81,14 +82,14 @@ class Correction:
             Projection(arrays["projection.components"], arrays["projection.mean"]),
             Forest.load(forest) if forest else None,
             KernelRegression.load(kernel) if kernel else None,
-            arrays["weights"],
+            arrays["category"],
             arrays["means"],
         )
 
 
-def contrasts(values: Matrix) -> Matrix:
+def contrasts(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Each row less its mean."""
-    centred: Matrix = values - values.mean(axis=1, keepdims=True)
+    centred: npt.NDArray[Any] = values - values.mean(axis=1, keepdims=True)
     return centred
 
 

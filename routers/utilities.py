@@ -121,8 +121,8 @@ def _noise_between_experts(
     totals = np.zeros(shape)
     np.add.at(totals, rows, centred)
     within = float((centred**2).sum() - (totals**2 / np.maximum(counts, 1)[:, None]).sum())
-    freedom = max(int(counts.sum() - (counts > 0).sum()), 1) * (experts - 1)
-    return min(max(within / freedom, 1e-6), noise)
+    freedom = max(int(counts.sum()) - int((counts > 0).sum()), 1) * (int(experts) - 1)
+    return min(max(within / float(freedom), 1e-6), noise)
 
 
 def _shrunk(

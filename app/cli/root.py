@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from app.cli import ask, db, experts, fit, outcomes, reload, route, serve, up
+from app.cli import ask, curve, db, experts, fit, outcomes, reload, route, serve, up
 from app.cli.terminal import warn
 
 GROUP = "coterie.commands"
@@ -47,6 +47,7 @@ def build() -> typer.Typer:
     app.command("route")(route.route)
     app.add_typer(experts.app, name="experts")
     app.command("fit")(fit.fit)
+    app.command("curve")(curve.curve)
     app.add_typer(outcomes.app, name="outcomes")
     app.add_typer(db.app, name="db")
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):

@@ -15,7 +15,7 @@ from routers.forest import Forest
 from routers.request import Matrix
 
 TREES = 100
-SMALLEST_LEAF = 5
+SMALLEST_LEAF = 10
 SHARE_OF_COLUMNS = 0.3
 """Columns that each split may choose from."""
 

@@ -1,0 +1,76 @@
+"""`coterie curve`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.terminal import fail, warn
+
+HELD_OUT = "held-out"
+
+
+def curve(
+    composition: Annotated[Path, typer.Argument(help="The composition's folder.")],
+    table: Annotated[
+        str, typer.Argument(help="An outcome table, or `held-out` for the prompts its fit had put aside.")
+    ] = HELD_OUT,
+    by: Annotated[str, typer.Option(help="What is paid: active (parameters) or price.")] = "active",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw it here (PNG, SVG or PDF).")] = None,
+) -> None:
+    """Show what quality costs: every trade between score and size (or price) that a composition offers.
+
+    The hull is what it reaches; beside it stands what mixing single experts by chance would reach.
+
+    Examples:
+
+    - `coterie curve var/composition --picture curve.png`
+
+    - `coterie curve var/composition var/new-outcomes --by price --json curve.json`
+    """
+    columns = {"active": "active_params_b", "price": "price"}
+    if by not in columns:
+        fail(f"no cost {by!r}: active or price")
+    try:
+        from app.curve import held_out_curve, table_curve
+        from routers.composition import CompositionError
+        from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
+        from routers.evidence import EvidenceError
+        from routers.outcomes import OutcomeError
+
+        seen = 0
+        try:
+            if table == HELD_OUT:
+                found, prompts = held_out_curve(composition, columns[by])
+            else:
+                cache = default_encoder_folder().parent.parent / "embeddings"
+                found, prompts, seen = table_curve(
+                    composition, Path(table), load_encoder(), columns[by], cache=cache
+                )
+        except (CompositionError, EncoderMissing, EvidenceError, OutcomeError) as error:
+            fail(str(error))
+        if seen:
+            warn(f"{seen} of these {prompts} prompts were fitted on: the curve flatters the composition")
+        document = {"composition": str(composition), "n": prompts, "fitted_on": seen, **found.document()}
+        if json_file is not None:
+            json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        if picture is not None:
+            from routers.pictures import draw_curve
+
+            draw_curve(picture, found, f"Quality and cost, {prompts:,} prompts")
+    except ImportError as error:
+        fail(f"curves need {error.name}: pip install 'coterie[fit]'")
+    from rich.console import Console
+    from rich.table import Table
+
+    from routers.curve import score_at
+
+    shown = Table(show_edge=False, pad_edge=False)
+    for head in (columns[by], "score", "mixing single experts"):
+        shown.add_column(head, justify="right")
+    for point in found.hull:
+        mixed = score_at(found.line, point.cost)
+        shown.add_row(f"{point.cost:.3g}", f"{point.score:.4f}", "–" if mixed is None else f"{mixed:.4f}")
+    Console().print(shown)

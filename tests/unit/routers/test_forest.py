@@ -1,0 +1,59 @@
+"""The array forest predicts what scikit-learn's does, for one row and for many."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import ExtraTreesRegressor
+
+from routers.fitting import trees
+from routers.fitting.trees import grow
+from routers.forest import Forest
+
+
+def data(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(rows, 6)).astype(np.float32)
+    inputs[:, 5] = random.integers(0, 3, rows)  # ties with thresholds
+    step = np.where(inputs[:, :1] > 0, 1.0, -1.0)
+    return inputs, (step * [1, 0, -1] + random.normal(0, 0.3, (rows, 3))).astype(np.float32)
+
+
+def test_it_predicts_what_scikit_learn_predicts() -> None:
+    inputs, targets = data()
+    grown = grow(inputs[:300], targets[:300], trees=20, seed=3, cores=1)
+    model = ExtraTreesRegressor(
+        20, min_samples_leaf=trees.SMALLEST_LEAF, max_features=trees.SHARE_OF_COLUMNS, random_state=3
+    ).fit(inputs[:300], targets[:300])
+    expected = model.predict(inputs[300:])
+    assert grown.forest.predict(inputs[300:]) == pytest.approx(expected, abs=1e-5)
+    one_by_one = np.concatenate([grown.forest.predict(row[None]) for row in inputs[300:320]])
+    assert one_by_one == pytest.approx(expected[:20], abs=1e-5)
+
+
+def test_no_shrinkage_changes_nothing_and_much_of_it_leaves_the_mean() -> None:
+    inputs, targets = data()
+    grown = grow(inputs, targets, trees=10, seed=0, cores=1)
+    assert grown.shrunk(0.0).predict(inputs) == pytest.approx(grown.forest.predict(inputs), abs=1e-5)
+    assert grown.shrunk(1e9).predict(inputs) == pytest.approx(
+        np.broadcast_to(targets.mean(axis=0), targets.shape), abs=1e-3
+    )
+
+
+def test_shrinkage_helps_where_there_is_noise() -> None:
+    inputs, _ = data(150)
+    unseen, _ = data(500, seed=1)
+    noise = np.random.default_rng(2).normal(0, 1, (150, 3)).astype(np.float32)
+    grown = grow(inputs, noise, trees=30, seed=0, cores=1)
+    errors = [float((grown.shrunk(each).predict(unseen) ** 2).mean()) for each in (0, 20, 160)]
+    assert errors[2] < errors[1] < errors[0]
+
+
+def test_a_damaged_forest_is_refused() -> None:
+    inputs, targets = data(60)
+    arrays = dict(grow(inputs, targets, trees=2, seed=0, cores=1).forest.arrays())
+    assert Forest.load(arrays).predict(inputs).shape == (60, 3)
+    with pytest.raises(ValueError, match="do not agree"):
+        Forest.load({**arrays, "children": arrays["children"] + 10_000})
+    with pytest.raises(ValueError, match="loop"):
+        Forest.load({**arrays, "children": np.zeros_like(arrays["children"])})
+    with pytest.raises(KeyError):
+        Forest.load({"feature": arrays["feature"]})
