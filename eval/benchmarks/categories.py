@@ -1,6 +1,7 @@
 """Category accuracy of a composition: on our own test prompts, and on labelled sets of others.
 
     python -m eval.benchmarks.categories [--mt-bench question.jsonl] [--flask flask_evaluation.parquet]
+                                        [--precisions]
 
 Prints a table, writes the confusion matrix as a picture and the figures as JSON. Transfer sets are
 read from where you have them; none is shipped.
@@ -12,14 +13,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
+from routers.classifiers import CLASSIFIERS
 from routers.composition import Composition, load_composition
 from routers.embeddings import default_cache, encode_cached
-from routers.encoder import Encoder, load_encoder
+from routers.encoder import Encoder, Precision, load_encoder
 from routers.features import with_text_parts
 from routers.request import Matrix
 
@@ -80,6 +83,28 @@ def measure(
     return found, posterior
 
 
+def accuracy_by_precision() -> Mapping[str, Mapping[str, float]]:
+    """What int8 weights of the encoder cost: precision → classifier → accuracy on the test prompts.
+
+    Stage 1 is fitted on the seed prompts alone, with either precision for fitting and testing.
+    """
+    fit, test = load_seeds("fit"), load_seeds("test")
+    names = sorted({seed.category for seed in fit})
+    labels, truth = (np.asarray([names.index(seed.category) for seed in part]) for part in (fit, test))
+    found: dict[str, dict[str, float]] = {}
+    for precision in get_args(Precision):
+        encoder = load_encoder(precision=precision)
+        rows, held = (
+            with_text_parts(encode_cached(encoder, texts, default_cache()), texts)
+            for texts in ([seed.prompt for seed in fit], [seed.prompt for seed in test])
+        )
+        found[precision] = {
+            name: float((kind.fit(rows, labels, len(names)).logits(held).argmax(axis=1) == truth).mean())
+            for name, kind in CLASSIFIERS.items()
+        }
+    return found
+
+
 def read_mt_bench(path: Path) -> tuple[list[str], list[frozenset[str]]]:
     """First turns of MT-Bench's question file with their categories; the names are ours too."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -132,14 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--composition", type=Path, default=Path("routers/compositions/cpu"))
-    parser.add_argument("--precision", choices=["int8", "float32"], default="int8")
+    parser.add_argument("--precisions", action="store_true", help="compare int8 with float32, too")
     parser.add_argument("--mt-bench", type=Path, help="question.jsonl of MT-Bench")
     parser.add_argument("--flask", type=Path, help="flask_evaluation.parquet")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/confusion.png"))
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(arguments)
     composition = load_composition(options.composition)
-    encoder = load_encoder(precision=options.precision)
+    encoder = load_encoder()
     seeds = load_seeds("test")
     sets = {"test prompts": ([s.prompt for s in seeds], [frozenset({s.category}) for s in seeds])}
     if options.mt_bench:
@@ -154,9 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             confusion = np.zeros((len(composition.categories),) * 2, dtype=np.float32)
             truth = [composition.categories.index(seed.category) for seed in seeds]
             np.add.at(confusion, (truth, posterior.argmax(axis=1)), 1)
-            title = (
-                f"{len(prompts)} test prompts, accuracy {found.accuracy:.1%} ({options.precision} encoder)"
-            )
+            title = f"{len(prompts)} test prompts, accuracy {found.accuracy:.1%}"
             draw_confusion(composition.categories, confusion, title, options.picture)
     for each in results:
         ece = f"  ECE {each.ece:.3f}" if each.ece is not None else ""
@@ -164,6 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{each.name:24} {each.prompts:5} prompts  accuracy {each.accuracy:.3f}  "
             f"sure of {each.sure:.0%}, right in {each.accuracy_when_sure:.3f} of them{ece}\n"
         )
+    if options.precisions:
+        for precision, accuracies in accuracy_by_precision().items():
+            shown = "  ".join(f"{name} {accuracy:.3f}" for name, accuracy in accuracies.items())
+            sys.stdout.write(f"{precision:24} {shown}\n")
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in results], indent=2) + "\n")
 
