@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from routers.describe import Description, Duplicates
+    from routers.planning import Plan
 
 DIGITS = 4
 
@@ -110,6 +111,39 @@ def _categories(found: "Description") -> "RenderableType":
             "" if each.sure is None else f"{each.sure:.0%}",
         )
     return table
+
+
+def plan_document(found: "Plan") -> dict[str, Any]:
+    """`coterie outcomes plan --json`."""
+    document: dict[str, Any] = rounded(asdict(found))
+    return document
+
+
+def plan_view(found: "Plan") -> "RenderableType":
+    """The cells to score, and what that is expected to bring."""
+    from rich.console import Group
+    from rich.text import Text
+
+    head = Text(
+        f"{found.judgments:,} scores in {len(found.cells)} cells; expected regret of the map "
+        f"{found.regret_now:.4f} now, {found.regret_after:.4f} with them\n"
+    )
+    if not found.cells:
+        return Text("nothing that could be scored would change the map")
+    table = plain_table(("category", ""), ("expert", ""), ("score", "right"), ("has", "right"))
+    for heading in ("value", "± s.e.", "gap"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in found.cells:
+        table.add_row(
+            each.category,
+            Text(each.expert, style="bold" if each.leads else ""),
+            f"{each.prompts}",
+            f"{each.scored}",
+            _number(each.value),
+            _number(each.error),
+            f"{each.gap:+.3f}",
+        )
+    return Group(head, table)
 
 
 def plain_table(*columns: tuple[str, str]) -> "Table":

@@ -43,3 +43,51 @@ def describe_table(
     from rich.console import Console
 
     Console().print(description_view(found))
+
+
+@app.command("plan")
+def plan_scores(
+    source: Annotated[
+        Path, typer.Argument(help="An outcome table, or a composition that was fitted with its evidence.")
+    ],
+    judgments: Annotated[int, typer.Option(min=1, help="How many scores can be paid for.")] = 200,
+    new_prompts: Annotated[
+        bool | None,
+        typer.Option(
+            "--new-prompts/--known-prompts",
+            help="Plan for prompts yet to be written, or only for those that are there and unscored.",
+            show_default="known ones while any score is missing",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say which expert to score next on which category, so that the map is settled with the fewest scores.
+
+    What no longer can change the map is left alone. The expected regret is what the map is thought to lose
+    for not knowing better, now and after these scores.
+
+    Examples:
+
+    - `coterie outcomes plan var/outcomes --judgments 500`
+
+    - `coterie outcomes plan var/composition --new-prompts --json`
+    """
+    from app.outcome_plan import PlanError, plan_for
+    from routers.composition import CompositionError
+    from routers.evidence import EvidenceError
+    from routers.outcomes import OutcomeError
+
+    try:
+        planned = plan_for(source, judgments, new_prompts=new_prompts)
+    except ImportError as error:
+        fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
+    except (OutcomeError, CompositionError, EvidenceError, PlanError) as error:
+        fail(str(error))
+    from app.cli.outcome_views import plan_document, plan_view
+
+    if as_json:
+        typer.echo(json.dumps(plan_document(planned), ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(plan_view(planned))

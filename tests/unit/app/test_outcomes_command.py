@@ -63,3 +63,33 @@ def test_a_bad_table_ends_the_command_with_what_is_wrong(table: Path) -> None:
     refused = outcomes("describe", table)
     assert refused.exit_code == 1
     assert "scores.parquet is missing" in refused.output
+
+
+def test_a_plan_for_people_names_cells_and_what_they_bring(table: Path) -> None:
+    shown = outcomes("plan", table, "--new-prompts", "--judgments", "40")
+    assert shown.exit_code == 0
+    assert "expected regret of the map" in shown.output
+
+
+def test_a_plan_for_machines_keeps_to_the_prompts_that_are_there(table: Path) -> None:
+    document = json.loads(outcomes("plan", table, "--json").output)
+    assert document["judgments"] <= 1
+    for cell in document["cells"]:
+        assert (cell["category"], cell["expert"], cell["prompts"]) == ("smalltalk", "talker", 1)
+
+
+def test_a_table_without_gaps_is_planned_beyond_unless_that_is_unwanted(table: Path) -> None:
+    pq.write_table(
+        pa.table({"uid": [f"p{row}" for row in range(8)], "coder": [1.0, 0.0] * 4, "talker": [0.0, 1.0] * 4}),
+        table / "scores.parquet",
+    )
+    assert json.loads(outcomes("plan", table, "--json").output)["judgments"] == 200
+    refused = outcomes("plan", table, "--known-prompts")
+    assert refused.exit_code == 1
+    assert "every prompt is scored by every expert" in refused.output
+
+
+def test_a_composition_without_evidence_says_what_to_do() -> None:
+    refused = outcomes("plan", Path("routers/compositions/tiny"))
+    assert refused.exit_code == 1
+    assert "fit" in refused.output
