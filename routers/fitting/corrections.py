@@ -27,7 +27,7 @@ FEWEST_PROMPTS = 150
 SHRINKAGES = (0.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 RIDGES = (2.0, 8.0, 32.0, 128.0, 512.0)
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-RATES = (0.25, 0.5, 0.75, 1.0, 1.5)
+RATES = (0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 IRRELEVANCE = 20.0
 """An expert that is d below what its cost could buy counts exp(-IRRELEVANCE·d)."""
 
@@ -271,8 +271,8 @@ def choose_strength(
 
 
 def routing_value(expected: Floats, scores: Floats, active_params_b: Vector) -> float:
-    """Mean score less cost of decisions by `expected`, half of it free of cost, half over several
-    weights on active parameters around the price that single experts put on quality."""
+    """Mean score less cost of decisions by `expected`, over weights on active parameters from none to
+    beyond the price that single experts put on quality: RATES are in units of that price."""
     size = np.asarray(active_params_b, dtype=np.float64)
     means = scores.mean(axis=0)
     rows = np.arange(len(scores))
@@ -280,12 +280,11 @@ def routing_value(expected: Floats, scores: Floats, active_params_b: Vector) -> 
     rate = max(float(means[best] - means[smallest]), 0.0) / max(float(size[best] - size[smallest]), 1e-9)
     if size[best] <= size[smallest]:
         rate = 0.0
-    free = float(scores[rows, expected.argmax(axis=1)].mean())
-    paid = []
+    values = []
     for weight in np.asarray(RATES) * rate:
         chosen = (expected - weight * size).argmax(axis=1)
-        paid.append(float((scores[rows, chosen] - weight * size[chosen]).mean()))
-    return (free + float(np.mean(paid))) / 2
+        values.append(float((scores[rows, chosen] - weight * size[chosen]).mean()))
+    return float(np.mean(values))
 
 
 def _held_out_forest(

@@ -4,7 +4,7 @@ A policy is judged by what it would have done on held-out prompts: decisions fro
 scored with what the experts really got.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,10 @@ CAUTION = 5e-4
 """Mean score given up so that more of what is unsure is said to be unsure."""
 REGION_BELIEF = 200
 """Unsure prompts at which their own scores count as much as all scores: odd ones are few and noisy."""
-LARGEST_WEIGHT = 1e3
+LARGEST_UNSURE = 0.2
+"""Share of requests that caution may call unsure."""
+LARGEST_WEIGHT, SMALLEST_WEIGHT = 1e3, 1e-9
+HALVINGS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +82,35 @@ def fit_policy(
         price_weight=options.price_weight,
         switch_cost=options.switch_cost,
     )
-    by_scores = trial is not None and len(trial.scores) >= FEWEST_SCORED
-    if options.target_active_b is not None or options.target_price is not None:
-        if trial is None:
-            raise FitError("a target needs scored prompts: score some, or give a weight")
-        policy = _meeting(trial, experts, policy, options)
-    if options.sure_accuracy is not None or trial is None or not by_scores:
+    threshold: float | None = None
+    if options.sure_accuracy is not None or trial is None or len(trial.scores) < FEWEST_SCORED:
         wanted = SURE_ACCURACY if options.sure_accuracy is None else options.sure_accuracy
         threshold = threshold_for_accuracy(held_out.confidence, held_out.correct, wanted)
-        policy = replace(policy, threshold=threshold)
-        policy = replace(policy, generalist=_fallback(held_out, utilities, experts, policy))
-    else:
-        policy = _cautious(trial, experts, policy)
-    if trial is not None and (options.target_active_b is not None or options.target_price is not None):
-        policy = _meeting(trial, experts, policy, options)
-    return policy
+
+    def weighing(active_weight: float, price_weight: float) -> Policy:
+        """The whole policy under these weights: who answers what is unsure depends on them too."""
+        weighed = replace(policy, active_weight=active_weight, price_weight=price_weight)
+        if threshold is None and trial is not None:
+            return _cautious(trial, experts, weighed)
+        weighed = replace(weighed, threshold=threshold or 0.0)
+        return replace(weighed, generalist=_fallback(held_out, utilities, experts, weighed))
+
+    if options.target_active_b is None and options.target_price is None:
+        return weighing(options.active_weight, options.price_weight)
+    if trial is None:
+        raise FitError("a target needs scored prompts: score some, or give a weight")
+    met = _meeting(trial, experts, weighing, options)
+    if threshold is not None:
+        return met
+
+    def daring(active_weight: float, price_weight: float) -> Policy:
+        weighed = replace(policy, active_weight=active_weight, price_weight=price_weight)
+        return _cautious(trial, experts, weighed, largest_unsure=0.0)
+
+    # Many unsure requests move to another fallback at once, which can leave much of the target unused.
+    close = _meeting(trial, experts, daring, options)
+    value, other = (trial.score(trial.choices(experts, each)) for each in (met, close))
+    return met if value >= other - CAUTION else close
 
 
 def _fallback(held_out: HeldOut, utilities: Utilities, experts: Sequence[ExpertCard], policy: Policy) -> str:
@@ -104,19 +121,24 @@ def _fallback(held_out: HeldOut, utilities: Utilities, experts: Sequence[ExpertC
     return experts[int(worth.argmax())].name
 
 
-def _cautious(trial: Trial, experts: Sequence[ExpertCard], policy: Policy) -> Policy:
+def _cautious(
+    trial: Trial, experts: Sequence[ExpertCard], policy: Policy, largest_unsure: float = LARGEST_UNSURE
+) -> Policy:
     """The largest threshold, with its best fallback, that costs next to nothing of the best value."""
     expert_costs = costs(experts, policy)
-    levels = np.unique(np.quantile(trial.confidence, np.linspace(0, 0.5, 51)))
+    best_of = (trial.expected - expert_costs).argmax(axis=1)
+    net = trial.scores - expert_costs
+    rows = np.arange(len(net))
+    levels = np.unique(np.quantile(trial.confidence, np.linspace(0, largest_unsure, 21)))
     tried = []
     for threshold in [0.0, *levels.tolist()]:
         unsure = (trial.confidence < threshold) | (trial.novelty > policy.ood_threshold)
-        worth = _worth(trial.scores, unsure) - expert_costs
-        candidate = replace(policy, threshold=float(threshold), generalist=experts[int(worth.argmax())].name)
-        chosen = trial.choices(experts, candidate)
-        tried.append((trial.score(chosen) - float(expert_costs[chosen].mean()), candidate))
-    best = max(value for value, _ in tried)
-    return [candidate for value, candidate in tried if value >= best - CAUTION][-1]
+        fallback = int((_worth(trial.scores, unsure) - expert_costs).argmax())
+        value = float(np.nanmean(net[rows, np.where(unsure, fallback, best_of)]))
+        tried.append((value, threshold, fallback))
+    most = max(value for value, _, _ in tried)
+    _, threshold, fallback = [each for each in tried if each[0] >= most - CAUTION][-1]
+    return replace(policy, threshold=float(threshold), generalist=experts[fallback].name)
 
 
 def _worth(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -129,36 +151,49 @@ def _worth(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[np.floa
     return worth
 
 
-def _meeting(trial: Trial, experts: Sequence[ExpertCard], policy: Policy, options: FitOptions) -> Policy:
+def _meeting(
+    trial: Trial,
+    experts: Sequence[ExpertCard],
+    weighing: Callable[[float, float], Policy],
+    options: FitOptions,
+) -> Policy:
     """The policy with the smallest weight under which held-out decisions meet the target on average.
 
-    What is spent never rises with the weight, so halving the interval finds the weight.
+    The interval is halved between a weight that spends too much and one that does not, so what is
+    returned never spends more than the target.
     """
-    if options.target_active_b is not None:
-        target, unit = options.target_active_b, "B active parameters"
-        each = np.asarray([card.active_params_b for card in experts])
-    else:
-        target, unit = float(options.target_price or 0.0), "$ per million tokens"
-        each = np.asarray([card.price for card in experts])
+    by_size = options.target_active_b is not None
+    target = float((options.target_active_b if by_size else options.target_price) or 0.0)
+    unit = "B active parameters" if by_size else "$ per million tokens"
+    each = np.asarray([card.active_params_b if by_size else card.price for card in experts])
 
-    def weighing(weight: float) -> Policy:
-        if options.target_active_b is not None:
-            return replace(policy, active_weight=weight)
-        return replace(policy, price_weight=weight)
-
-    def spent(weight: float) -> float:
-        candidate = weighing(weight)
-        return float(each[trial.choices(experts, candidate)].mean())
-
-    if spent(0.0) <= target:
-        return weighing(0.0)
-    low, high = 0.0, LARGEST_WEIGHT
-    if spent(high) > target:
-        raise FitError(
-            f"a target of {target:g} {unit} is out of reach: the cheapest decisions take "
-            f"{spent(high):g} on average"
+    def at(weight: float) -> tuple[Policy, float]:
+        candidate = (
+            weighing(weight, options.price_weight) if by_size else weighing(options.active_weight, weight)
         )
-    for _ in range(80):
+        return candidate, float(each[trial.choices(experts, candidate)].mean())
+
+    free, spent = at(0.0)
+    if spent <= target:
+        return free
+    met, spent = at(LARGEST_WEIGHT)
+    if spent > target:
+        raise FitError(
+            f"a target of {target:g} {unit} is out of reach: the cheapest decisions take {spent:g} on average"
+        )
+    low, high = 0.0, LARGEST_WEIGHT
+    # Weights matter by their order of magnitude, so the first steps go down by powers.
+    while high > SMALLEST_WEIGHT:
+        candidate, spent = at(high / 10)
+        if spent > target:
+            low = high / 10
+            break
+        met, high = candidate, high / 10
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if spent(middle) > target else (low, middle)
-    return weighing(high)
+        candidate, spent = at(middle)
+        if spent > target:
+            low = middle
+        else:
+            met, high = candidate, middle
+    return met
