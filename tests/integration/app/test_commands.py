@@ -39,6 +39,7 @@ async def start(*words: str, **environment: str) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.PIPE,
         cwd=PROJECT,
         env={**clean, **kept, "COLUMNS": "160", "NO_COLOR": "1", **environment},
+        start_new_session=True,  # without a terminal, as a daemon and as CI have it
     )
 
 
@@ -261,3 +262,35 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     return port
+
+
+async def test_a_hangup_and_the_command_reload_a_running_service(environment: dict[str, str]) -> None:
+    async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
+        await until_ok(f"{url}/healthz")
+        process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(20):
+            while 'coterie_reloads_total{result="done"} 1.0' not in (await http.get("/metrics")).text:
+                await asyncio.sleep(0.05)
+        code, out, err = await run("reload", "--url", url, **environment)
+        assert (code, err) == (0, "")
+        assert "unchanged" in out
+        (Path(environment["COTERIE_COMPOSITION"]) / "composition.json").write_text("{}")
+        code, out, err = await run("reload", "--url", url, **environment)
+        assert code == 1
+        assert "The old composition stays" in err
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+async def test_an_expert_is_added_from_its_description(environment: dict[str, str], tmp_path: Path) -> None:
+    folder = environment["COTERIE_COMPOSITION"]
+    words = ("experts", "add", "poet", "--composition", folder, "--description", "Writes verse in French.")
+    code, _, err = await run(*words, **environment)
+    assert code == 1
+    assert "how large is 'poet'?" in err
+    code, out, err = await run(*words, "--params-b", "3", **environment)
+    assert code == 0, err
+    assert "0.150" in out and "+poet" in out
+    manifest = json.loads((tmp_path / "composition+poet" / "composition.json").read_text())
+    assert [each["name"] for each in manifest["experts"]][-1] == "poet"
+    assert manifest["joined"][0]["from"] == ["description"]
