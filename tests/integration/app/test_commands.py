@@ -268,9 +268,12 @@ async def test_a_hangup_and_the_command_reload_a_running_service(environment: di
     async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
         await until_ok(f"{url}/healthz")
         process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(20):
-            while 'coterie_reloads_total{result="done"} 1.0' not in (await http.get("/metrics")).text:
-                await asyncio.sleep(0.05)
+        for _ in range(200):
+            if 'coterie_reloads_total{result="done"} 1.0' in (await http.get("/metrics")).text:
+                break
+            await asyncio.sleep(0.05)
+        else:
+            raise AssertionError("it did not reload")
         code, out, err = await run("reload", "--url", url, **environment)
         assert (code, err) == (0, "")
         assert "unchanged" in out
@@ -290,7 +293,7 @@ async def test_an_expert_is_added_from_its_description(environment: dict[str, st
     assert "how large is 'poet'?" in err
     code, out, err = await run(*words, "--params-b", "3", **environment)
     assert code == 0, err
-    assert "0.150" in out and "+poet" in out
+    assert "poet was compared with" in out
     manifest = json.loads((tmp_path / "composition+poet" / "composition.json").read_text())
     assert [each["name"] for each in manifest["experts"]][-1] == "poet"
     assert manifest["joined"][0]["from"] == ["description"]
