@@ -92,10 +92,10 @@ def _experts(found: "Description") -> "RenderableType":
 
 def _categories(found: "Description") -> "RenderableType":
     gaps = any(each.missing for each in found.categories)
-    table = plain_table(("category", "left"), ("n", "right"), *([("missing", "right")] if gaps else []))
-    table.add_column("best", overflow="fold")
+    table = plain_table(("category", ""), ("n", "right"), *([("missing", "right")] if gaps else []))
+    table.add_column("best", overflow="fold", min_width=12)
     table.add_column("mean", justify="right", no_wrap=True)
-    table.add_column("before", overflow="fold")
+    table.add_column("before", overflow="fold", min_width=12)
     for heading in ("by", "± s.e.", "sure"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in sorted(found.categories, key=lambda each: (-each.prompts, each.name)):

@@ -87,7 +87,7 @@ def _one(
         rows = asked[:k]
         one_hot = np.eye(len(categories), dtype=np.float32)[labels[rows]]
         scores: Vector = table.scores[rows, column]
-        blind = np.full((k, len(others)), np.nan, dtype=np.float32)
+        blind = np.full((len(rows), len(others)), np.nan, dtype=np.float32)
         alone = estimate_row(experts, known.by_category, card, Scored(one_hot, scores, blind))
         beside = Scored(one_hot, scores, table.scores[rows][:, others])
         paired = estimate_row(experts, known.by_category, card, beside)

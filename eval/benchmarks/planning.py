@@ -2,11 +2,11 @@
 
     python -m eval.benchmarks.planning TABLE... [--repeats 10] [--picture docs/images/planning.png]
 
-Half of a table plays the judge who is asked, the other half tells how good the resulting map is. Both
-ways start with the same few prompts scored by everybody. Evenly: whole prompts, category by category, by
-every expert. Planned: the cells that `plan` names, batch by batch, each on the first prompts of its
-category that the expert has not answered. `share`: how much of the way from the first map to that of the
-fully scored half is gone.
+Half of a table plays the judge who is asked, the other half tells how good the resulting map is. All
+ways start with the same few prompts scored by everybody. Evenly: whole prompts by every expert, the
+category with the fewest next. At random: whole prompts by every expert as they come. Planned: the cells
+that `plan` names, batch by batch, each on the first prompts of its category that the expert has not
+answered. `share`: how much of the way from the first map to that of the fully scored half is gone.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SHARES = (0.5, 0.8, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Mean quality of the map after `judgments` scores, either way; `needed` scores by share."""
+    """Mean quality of the map after `judgments` scores, each way; `needed` scores by share."""
 
     table: str
     cells: int
@@ -40,8 +40,10 @@ class Race:
     full: float
     judgments: list[int]
     even: list[float]
+    random: list[float]
     planned: list[float]
     even_needed: list[int | None]
+    random_needed: list[int | None]
     planned_needed: list[int | None]
 
 
@@ -51,7 +53,7 @@ def race(name: str, table: OutcomeTable, repeats: int, batches: int = 40, seed: 
     labels = np.asarray([categories.index(each) for each in table.categories])
     shape = (len(categories), len(table.experts))
     batch = 2 * shape[0] * shape[1]
-    curves: dict[str, list[list[float]]] = {"even": [], "planned": []}
+    curves: dict[str, list[list[float]]] = {"even": [], "random": [], "planned": []}
     full, total, points = [], 0, [0]
     for repeat in range(repeats):
         random = np.random.default_rng((seed, repeat))
@@ -71,7 +73,7 @@ def race(name: str, table: OutcomeTable, repeats: int, batches: int = 40, seed: 
             return float(np.nanmean(judged[np.arange(len(judged)), best[judged_rows]]))
 
         full.append(value(truth))
-        for way, ask in (("even", _ask_evenly), ("planned", _ask_planned)):
+        for way, ask in WAYS:
             known = np.zeros(truth.shape, dtype=bool)
             for category in range(shape[0]):
                 known[np.flatnonzero(rows == category)[:START]] = True
@@ -81,18 +83,22 @@ def race(name: str, table: OutcomeTable, repeats: int, batches: int = 40, seed: 
                 curve.append(value(_masked(truth, known)))
                 points.append(points[-1] + batch)
             curves[way].append(curve)
-    even, planned = (np.mean(curves[way], axis=0) for way in ("even", "planned"))
+    means = {way: np.mean(curve, axis=0) for way, curve in curves.items()}
     goal = float(np.mean(full))
+    values = {way: [round(float(each), 4) for each in mean] for way, mean in means.items()}
+    needed = {way: [_needed(points, mean, goal, share) for share in SHARES] for way, mean in means.items()}
     return Race(
-        name,
-        shape[0] * shape[1],
-        total,
-        round(goal, 4),
-        points,
-        [round(float(each), 4) for each in even],
-        [round(float(each), 4) for each in planned],
-        [_needed(points, even, goal, share) for share in SHARES],
-        [_needed(points, planned, goal, share) for share in SHARES],
+        table=name,
+        cells=shape[0] * shape[1],
+        total=total,
+        full=round(goal, 4),
+        judgments=points,
+        even=values["even"],
+        random=values["random"],
+        planned=values["planned"],
+        even_needed=needed["even"],
+        random_needed=needed["random"],
+        planned_needed=needed["planned"],
     )
 
 
@@ -117,12 +123,22 @@ def _ask_evenly(truth: Matrix, rows: npt.NDArray[np.int64], known: npt.NDArray[n
             known[np.flatnonzero((rows == category) & ~known.all(axis=1))[0]] = True
 
 
+def _ask_at_random(
+    truth: Matrix, rows: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], batch: int
+) -> None:
+    # The rows are in random order already.
+    known[np.flatnonzero(~known.all(axis=1))[: batch // truth.shape[1]]] = True
+
+
 def _ask_planned(
     truth: Matrix, rows: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], batch: int
 ) -> None:
     for cell in plan(_known(_masked(truth, known), rows), batch).cells:
         open_rows = np.flatnonzero((rows == int(cell.category)) & ~known[:, int(cell.expert)])
         known[open_rows[: cell.prompts], int(cell.expert)] = True
+
+
+WAYS = (("even", _ask_evenly), ("random", _ask_at_random), ("planned", _ask_planned))
 
 
 def _needed(points: Sequence[int], curve: Sequence[float], goal: float, share: float) -> int | None:
@@ -139,7 +155,8 @@ def draw(races: Sequence[Race], path: Path) -> None:
 
     figure = Figure(figsize=(4 * len(races), 3.4), layout="constrained")
     for axes, each in zip(np.atleast_1d(figure.subplots(1, len(races))), races, strict=True):
-        axes.plot(each.judgments, each.even, color="#888888", label="spread evenly")
+        axes.plot(each.judgments, each.even, color="#888888", label="same number in each category")
+        axes.plot(each.judgments, each.random, color="#c98a2b", label="prompts as they come")
         axes.plot(each.judgments, each.planned, color="#1f6fb4", label="planned")
         axes.axhline(each.full, color="#333333", linewidth=0.8, linestyle="--", label="everything scored")
         axes.set_title(each.table)
@@ -164,13 +181,11 @@ def main() -> None:
         race(folder.name, read_outcomes(folder), options.repeats, options.batches)
         for folder in options.tables
     ]
-    heads = " | ".join(f"{share:.0%} even | {share:.0%} planned" for share in SHARES)
-    sys.stdout.write(f"| table | first | full | {heads} |\n|---|---|---|{'---|' * 2 * len(SHARES)}\n")
+    heads = " | ".join(f"{share:.0%} even | random | planned" for share in SHARES)
+    sys.stdout.write(f"| table | first | full | {heads} |\n|---|---|---|{'---|' * 3 * len(SHARES)}\n")
     for each in races:
-        needed = " | ".join(
-            f"{even if even is not None else 'never'} | {planned if planned is not None else 'never'}"
-            for even, planned in zip(each.even_needed, each.planned_needed, strict=True)
-        )
+        ways = zip(each.even_needed, each.random_needed, each.planned_needed, strict=True)
+        needed = " | ".join(str(count or "later") for counts in ways for count in counts)
         sys.stdout.write(f"| {each.table} | {each.even[0]:.3f} | {each.full:.3f} | {needed} |\n")
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in races], indent=2) + "\n")
