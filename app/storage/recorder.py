@@ -71,11 +71,16 @@ class Recorder:
         self._task = asyncio.create_task(self._write_all(), name="recorder")
 
     async def submit(self, row: Row) -> None:
-        """Queue one row; waits while the queue is full."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._rows) < self._queue)
-            self._append(row)
-            self._changed.notify_all()
+        """Queue one row; waits while the queue is full. A row whose submitter is cancelled meanwhile is
+        queued all the same: a client that goes away does not take its decision along."""
+        try:
+            async with self._changed:
+                await self._changed.wait_for(lambda: len(self._rows) < self._queue)
+                self._append(row)
+                self._changed.notify_all()
+        except asyncio.CancelledError:
+            await self.submit_over_bound(row)
+            raise
 
     async def submit_over_bound(self, row: Row) -> None:
         """Queue one row without waiting for room: for requests that are being cancelled, which cannot

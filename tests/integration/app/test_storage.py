@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
 
+from app.settings import PROJECT
 from app.storage.database import Database, DatabaseError
 from app.storage.models import Base, DecisionRow, FeedbackRow
 from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of, last_expert
@@ -151,6 +154,11 @@ async def test_the_migrations_make_the_tables_of_the_models(database: Database) 
         assert await connection.run_sync(differences) == []
 
 
+def test_the_alembic_command_finds_the_migrations() -> None:
+    config = Config(toml_file=PROJECT / "pyproject.toml")
+    assert ScriptDirectory.from_config(config).get_current_head() == "0001"
+
+
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     database = Database(database_url)
     assert await upgrade(database) == (None, "0001")
@@ -212,6 +220,19 @@ async def test_a_full_queue_makes_the_submitter_wait(database: Database) -> None
     await asyncio.wait_for(third, 5)
     assert await recorder.stop(10) == 0
     assert await count(database) == 3
+
+
+async def test_a_row_whose_submitter_is_cancelled_while_it_waits_is_written(database: Database) -> None:
+    recorder = Recorder(database, queue=1, batch=1)
+    await recorder.submit(a_decision(1))
+    second = asyncio.create_task(recorder.submit(a_decision(2)))
+    await asyncio.wait({second}, timeout=0.1)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    recorder.start()
+    assert await recorder.stop(10) == 0
+    assert await count(database) == 2
 
 
 async def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path) -> None:
