@@ -25,10 +25,6 @@ class ApiKey(NamedTuple):
     digest: bytes
 
 
-class SettingsError(Exception):
-    """The settings contradict each other or name something that is not there."""
-
-
 class Settings(BaseSettings):
     """The service's settings. `COTERIE_PORT=9000` sets `port`, and so on for every field."""
 
@@ -78,8 +74,6 @@ class Settings(BaseSettings):
     """Requests that may wait for a routing thread; beyond it 503."""
     spill_tries: int = Field(2, ge=0, le=16)
     """Further experts to try when the chosen one is unavailable before its first byte."""
-    first_event_bytes: int = Field(MEGABYTE, ge=1024)
-    """The most an expert may send before its first complete SSE event."""
     conversations: int = Field(10_000, ge=1)
     """Conversations whose expert is remembered in memory; older ones are read from storage."""
     record_queue: int = Field(5_000, ge=1)

@@ -130,7 +130,8 @@ class ReplyStream:
         max_event_bytes: int = 4 * 2**20,
         secret: SecretStr | None = None,
     ) -> None:
-        """`source` yields bytes and may raise `ExpertError`; `deadline` is on `time.monotonic()`'s clock."""
+        """`source` yields bytes and may raise `ExpertError`; `deadline` is on `time.monotonic()`'s clock;
+        `max_event_bytes` bounds each event, and all that comes before the first one with data."""
         self.headers = headers
         self.usage: dict[str, Any] | None = None
         self.finish_reason: str | None = None
@@ -139,6 +140,7 @@ class ReplyStream:
         self._source = source
         self._deadline = deadline
         self._secret = secret
+        self._max_event_bytes = max_event_bytes
         self._cutter = EventCutter(max_event_bytes)
         self._first: bytes | None = None
         self._begun = False
@@ -153,6 +155,8 @@ class ReplyStream:
         held = b""
         while not self._begun and not self._done:
             held += await self._next_events(until, f"sent no first byte in {within_s:g} s")
+            if len(held) > self._max_event_bytes:
+                raise self._rubbish()
         if not self._begun:
             raise ExpertBadReply(self._expert.name, f"Expert {self._expert.name} sent an empty stream.")
         self._first = held
