@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -81,6 +81,9 @@ def api_error(error: Exception) -> ApiError:
             return ApiError(status, error.code, str(error), param="messages" if status == 400 else None)
         case RoutingError():
             return ApiError(400, error.code, str(error))
+        case DataError():
+            # PostgreSQL's answer to a NUL in what is looked for.
+            return ApiError(400, "invalid_value", "The request holds a character that cannot be looked for.")
         case SQLAlchemyError():
             return ApiError(503, "database_unavailable", "The database does not answer; try again.")
         case BadCursor():

@@ -1,7 +1,7 @@
 """Every error of every package has its answer, which tells nothing it should not."""
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from app.api.errors import ApiError, api_error, field_path
 from experts.errors import ContextTooLong, ExpertBusy, ExpertRejected, ExpertUnavailable
@@ -29,6 +29,12 @@ REFUSED = {"message": "too hot", "type": "BadRequestError", "param": "temperatur
             503,
             "database_unavailable",
             "server_error",
+        ),
+        (
+            DataError("SELECT 's3cret'", {}, Exception("s3cret")),
+            400,
+            "invalid_value",
+            "invalid_request_error",
         ),
         (RuntimeError("s3cret"), 500, "internal_error", "server_error"),
     ],
