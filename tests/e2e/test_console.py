@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,15 +19,14 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-import uvicorn
 import yaml
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from app.factory import create_app
 from app.settings import Settings
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from routers.composition import Composition, load_composition
 from routers.encoder import EncoderMissing, load_encoder
+from tests.e2e.serving import serving
 
 pytestmark = pytest.mark.browser
 
@@ -141,23 +139,6 @@ def fake_registry(file: Path) -> Iterator[Mapping[str, RunningFake]]:
                 expert["endpoint"] = fakes[expert["name"]].endpoint
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
         yield fakes
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """The service in a thread."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < deadline, "the service does not start"
-        time.sleep(0.05)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
 
 
 @contextmanager
