@@ -26,15 +26,6 @@ Categories = Literal["table", "auto", "split"]
 
 
 @dataclass(frozen=True, slots=True)
-class TestResult:
-    """Stage 1 on the seed prompts put aside: `confusion` rows are true, columns predicted categories."""
-
-    categories: tuple[str, ...]
-    accuracy: float
-    confusion: Matrix
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """What to fit on. `table` None fits a pool nobody has scored: utilities are then a guess by size.
 
@@ -160,15 +151,3 @@ def _with_source(fitted: Fit, source: Source, seeds: Sequence[Seed]) -> Fit:
         "only": None if source.only is None else list(source.only),
     }
     return replace(fitted, composition=replace(fitted.composition, manifest=manifest))
-
-
-def test_stage1(composition: Composition, encoder: Encoder, seeds: Sequence[Seed]) -> TestResult:
-    """Category accuracy and confusion on `seeds`, which must not have been fitted on."""
-    prompts = [seed.prompt for seed in seeds]
-    features = with_text_parts(encode_cached(encoder, prompts), prompts)
-    predicted = composition.classifier.logits(features).argmax(axis=1)
-    index = {name: row for row, name in enumerate(composition.categories)}
-    truth = np.asarray([index[seed.category] for seed in seeds])
-    confusion = np.zeros((len(index), len(index)), dtype=np.float32)
-    np.add.at(confusion, (truth, predicted), 1)
-    return TestResult(composition.categories, float((truth == predicted).mean()), confusion)

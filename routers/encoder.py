@@ -121,11 +121,6 @@ class OnnxEncoder:
         vectors: Matrix = sums / np.maximum(norms, 1e-12)
         return vectors
 
-    def encode_one(self, text: str) -> Vector:
-        """The vector of one text, shape (dimension,)."""
-        vector: Vector = self.encode([text])[0]
-        return vector
-
     def _pooled_sums(self, windows: Sequence[Sequence[int]]) -> Vector:
         """Sum of all token states: their total over a long text is the pool weighted by length."""
         longest = max(len(ids) for ids in windows) + 2

@@ -112,7 +112,7 @@ def test_neither_order_nor_company_changes_a_vector(precision: str, request: pyt
     texts = [*TEXTS.values(), " ".join(many_words(600))]
     together = encoder.encode(texts)
     backwards = encoder.encode(texts[::-1])[::-1]
-    alone = np.stack([encoder.encode_one(text) for text in texts])
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
     assert np.allclose(together, backwards, atol=1e-6)
     assert np.allclose(together, alone, atol=1e-6)
 
@@ -136,8 +136,8 @@ def test_one_encoder_serves_several_threads(int8: OnnxEncoder) -> None:
 
     texts = list(TEXTS.values()) * 2
     with ThreadPoolExecutor(4) as pool:
-        vectors = list(pool.map(int8.encode_one, texts))
-    assert np.allclose(np.stack(vectors), int8.encode(texts), atol=1e-6)
+        vectors = list(pool.map(lambda text: int8.encode([text]), texts))
+    assert np.allclose(np.concatenate(vectors), int8.encode(texts), atol=1e-6)
 
 
 def test_the_revision_names_the_precision(float32: OnnxEncoder, int8: OnnxEncoder) -> None:
