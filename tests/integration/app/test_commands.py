@@ -201,6 +201,42 @@ async def test_a_stop_finishes_what_is_in_flight_and_keeps_its_decision(environm
         assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
+async def test_no_text_of_a_prompt_or_an_answer_is_logged(environment: dict[str, str]) -> None:
+    """Not at the most talkative level, whatever becomes of the request, prompts kept or not."""
+    secret = "my-secret-diary"
+    environment |= {"COTERIE_LOG_LEVEL": "debug", "COTERIE_STORE_PROMPTS": "true"}
+    process = await start("serve", "--port", str(port := free_port()), **environment)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await until_ok(f"{url}/healthz")
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+            refusal = {"status": 400, "error": {"message": f"no {secret}"}}
+            fakes: list[dict[str, object]] = [
+                {},
+                refusal,
+                {"status": 500},
+                {"rubbish_after": 0},
+                {"die_after": 2},
+            ]
+            for fake in fakes:
+                for stream in (False, True):
+                    body = {"model": "coder", "messages": [{"role": "user", "content": secret}]}
+                    await http.post("/v1/chat/completions", json={**body, "stream": stream, "fake": fake})
+            decisions = (await http.get("/v1/decisions")).json()["data"]
+            feedback = {"decision_id": decisions[0]["id"], "rating": 1, "comment": secret}
+            assert (await http.post("/v1/feedback", json=feedback)).status_code == 201
+        process.send_signal(signal.SIGTERM)
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert decisions[0]["messages"][0]["content"] == secret
+    assert {"ok", "error"} == {each["status"] for each in decisions}
+    assert decisions[0]["id"] in said.decode()
+    assert secret not in said.decode()
+
+
 async def test_up_runs_everything_until_ctrl_c(environment: dict[str, str]) -> None:
     port, console_port = free_port(), free_port()
     process = await start("up", "--port", str(port), "--console-port", str(console_port), **environment)
