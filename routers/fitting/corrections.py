@@ -26,6 +26,8 @@ FEWEST_PROMPTS = 150
 """Completely scored prompts below which nothing is corrected."""
 SHRINKAGES = (0.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 RIDGES = (2.0, 8.0, 32.0, 128.0, 512.0)
+SLIGHT = 0.1
+"""Share of the blend below which the kernel is left out."""
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 RATES = (0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 IRRELEVANCE = 20.0
@@ -112,6 +114,10 @@ def fit_correction(
     by_kernel, kernel, ridge = _held_out_kernel(features, dimension, observed, weights, folds, seed, stages)
     parts = (contrasts(category[rows].astype(np.float64)) - centres, by_forest, by_kernel)
     blend = blend_weights(parts, targets, weights)
+    if blend[2] < SLIGHT * blend.sum():
+        # Not worth its time in every decision.
+        parts = (parts[0], parts[1], np.zeros_like(parts[2]))
+        blend = blend_weights(parts, targets, weights)
     stacked = np.tensordot(blend, np.stack(parts), axes=1)
     turned, matrix = by_direction(stacked, targets, folds)
     base = category[rows].astype(np.float64)
@@ -128,7 +134,7 @@ def fit_correction(
         for name, part in (
             ("category", parts[0]),
             ("forest", parts[1]),
-            ("kernel", parts[2]),
+            ("kernel", by_kernel),
             ("blend", stacked),
             ("blend, each direction by itself", turned),
             ("correction", blended),
