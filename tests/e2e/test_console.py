@@ -5,6 +5,7 @@ With COTERIE_PICTURES=1 the picture in the docs is taken anew.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -339,7 +340,7 @@ def test_the_other_pages_show_what_was_decided_and_why(watched: Watched, stack: 
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
     page.get_by_role("link", name="Composition").click()
     expect(page.get_by_text("Who answers what")).to_be_visible()
-    heat = page.get_by_role("row").filter(has_text="Coding")
+    heat = page.get_by_role("row", name=re.compile(r"^Coding\b"))
     utility = max(stack.composition.utilities[stack.composition.categories.index("coding")])
     expect(heat).to_contain_text(f"{utility:.2f}")
     page.get_by_role("link", name="Chat").click()
