@@ -69,6 +69,7 @@ class ApiClient:
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> AsyncIterator["ClientResponse"]:
         import aiohttp
+        from aiohttp.http_exceptions import LineTooLong
 
         if self._session is None:
             raise RuntimeError("use `async with ApiClient(...)`")
@@ -83,6 +84,8 @@ class ApiClient:
                 yield response
         except aiohttp.ClientConnectorError:
             raise ApiUnreachable(f"nothing answers at {self.url}: start it with `coterie up`") from None
+        except (ValueError, LineTooLong) as error:
+            raise ApiRefused(f"{self.url} sent what is not an answer ({type(error).__name__})") from None
         except aiohttp.ClientError as error:
             raise ApiUnreachable(f"{self.url} broke off ({type(error).__name__})") from None
 
