@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
-from routers.batch import choose, is_sure, sweep
+from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
 from routers.composition import Composition
+from routers.curve import CostCurve, CurvePoint, cost_curve
 from routers.embeddings import Progress, encode_cached
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
@@ -44,14 +45,6 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """Mean score at an average number of active parameters (billions)."""
-
-    active_params_b: float
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Replay:
     """Results over `n` prompts; scores 0..1, `price` in $ per million tokens."""
 
@@ -69,9 +62,8 @@ class Replay:
     baselines: Mapping[str, float]
     differences: Mapping[str, Interval]
     """The composition minus each baseline, on the same prompts."""
-    curve: tuple[Point, ...]
-    singles: Mapping[str, Point]
-    """Each expert alone."""
+    curve: CostCurve
+    """Decisions by the estimates alone, over weights on active parameters; each expert alone beside it."""
     left_out_seen: int
     left_out_unscored: int
     items: Mapping[str, tuple[str, ...] | tuple[float, ...]]
@@ -87,14 +79,14 @@ class Replay:
             "category_accuracy": self.category_accuracy,
             "ece": self.ece,
             "baselines": dict(self.baselines),
-            "curve": [_point(each) for each in self.curve],
+            "curve": [_point(each) for each in self.curve.points],
             "standard_error": self.error,
             "sure": self.sure,
             "differences": {
                 name: {"difference": each.difference, "low": each.low, "high": each.high}
                 for name, each in self.differences.items()
             },
-            "singles": {name: _point(each) for name, each in self.singles.items()},
+            "singles": {name: _point(each) for name, each in self.curve.singles},
             "left_out": {"fitted_on": self.left_out_seen, "unscored": self.left_out_unscored},
         }
 
@@ -144,14 +136,7 @@ def replay(
         ece=ece,
         baselines={name: float(scores.mean()) for name, scores in baselines.items()},
         differences={name: paired_interval(routed, scores, seed) for name, scores in baselines.items()},
-        curve=tuple(
-            Point(float(active[choices].mean()), float(_scores(table, choices).mean()))
-            for _, choices in sweep(composition, estimate)
-        ),
-        singles={
-            name: Point(float(active[column]), float(table.scores[:, column].mean()))
-            for column, name in enumerate(composition.expert_names)
-        },
+        curve=cost_curve(estimate.expected, table.scores, composition.experts),
         items={
             "uid": table.uids,
             "expert": tuple(composition.expert_names[column] for column in chosen),
@@ -226,5 +211,5 @@ def _narrow(evidence: Evidence, composition: Composition) -> Evidence:
     )
 
 
-def _point(point: Point) -> dict[str, float]:
-    return {"active_params_b": point.active_params_b, "score": point.score}
+def _point(point: CurvePoint) -> dict[str, float]:
+    return {"active_params_b": point.cost, "score": point.score}

@@ -4,8 +4,6 @@ A plain request has no pin, rule, conversation, limit or wish of its own; what i
 is stage 1, the value of each expert and the fallback, which vectorise.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -38,17 +36,3 @@ def is_sure(policy: Policy, estimate: Estimate) -> npt.NDArray[np.bool_]:
     novelty = estimate.novelty.astype(np.float64)
     sure: npt.NDArray[np.bool_] = (confidence >= policy.threshold) & (novelty <= policy.ood_threshold)
     return sure
-
-
-def sweep(composition: Composition, estimate: Estimate, steps: int = 60) -> list[tuple[float, Choices]]:
-    """(weight on active parameters, choices) from quality alone to the smallest expert alone.
-
-    No fallback: along the curve the estimates alone decide. Weights that change nothing are left out.
-    """
-    policy = replace(composition.policy, threshold=0.0, ood_threshold=1.0, active_weight=0.0)
-    points: list[tuple[float, Choices]] = []
-    for weight in [0.0, *np.geomspace(1e-5, 10, steps - 1)]:
-        chosen = choose(composition, replace(policy, active_weight=float(weight)), estimate)
-        if not points or not np.array_equal(points[-1][1], chosen):
-            points.append((float(weight), chosen))
-    return points

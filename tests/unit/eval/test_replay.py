@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from eval.baselines import best_single, kmeans_choices, knn_choices
-from eval.pictures import upper_hull
 from eval.replay import Replay, ReplayError, paired_interval, replay
 from routers.classifiers import CentroidClassifier
 from routers.composition import Composition, ExpertCard
@@ -98,7 +97,7 @@ def test_prompts_without_all_scores_are_left_out() -> None:
 
 def test_a_further_expert_is_ignored_and_a_missing_one_named() -> None:
     more = table(2, experts=(*CARDS, card("further", 9.0)))
-    assert set(replayed(more).singles) == {"coder", "lawyer"}
+    assert {name for name, _ in replayed(more).curve.singles} == {"coder", "lawyer"}
     with pytest.raises(OutcomeError, match="lawyer"):
         replayed(more.keep_experts(["coder", "further"]))
 
@@ -144,8 +143,3 @@ def test_an_interval_covers_no_difference_between_equals() -> None:
     assert found.low < found.difference < found.high
     assert found.low < 0 < found.high
     assert paired_interval(same + 1, same).low == pytest.approx(1.0)
-
-
-def test_the_hull_keeps_only_what_no_mixture_beats() -> None:
-    points = np.asarray([[1, 0.2], [2, 0.3], [3, 0.6], [4, 0.5], [5, 0.7]], dtype=np.float32)
-    assert upper_hull(points)[:, 0].tolist() == [1, 3, 5]

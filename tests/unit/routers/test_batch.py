@@ -1,11 +1,10 @@
 """Deciding a table at once agrees with deciding its requests one by one."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.batch import choose, sweep
+from routers.batch import choose
 from routers.estimate import estimate
 from routers.policy import Policy
 from routers.request import Matrix
@@ -38,12 +37,3 @@ def test_equal_values_go_to_the_smaller_expert() -> None:
     composed = composition(utilities=[[0.5, 0.5, 0.5]] * 3)
     chosen = choose(composed, composed.policy, estimate(composed, about("law")[None, :]))
     assert composed.expert_names[chosen[0]] == "small"
-
-
-def test_a_sweep_goes_from_quality_to_the_smallest_expert() -> None:
-    composed = composition()
-    features = np.stack([about(category) for category in CATEGORIES])
-    points = sweep(composed, estimate(composed, features))
-    active = [sum(composed.experts[i].active_params_b for i in chosen) / 3 for _, chosen in points]
-    assert active == sorted(active, reverse=True)
-    assert active[-1] == pytest.approx(composed.experts[0].active_params_b)
