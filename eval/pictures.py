@@ -4,12 +4,12 @@ from pathlib import Path
 
 from eval.replay import Replay
 
-ROUTED, SINGLE, LINE, BASELINE = "#1f5fa8", "#c2571a", "#b9b2a6", "#6b7280"
+ROUTED, SINGLE, LINE = "#1f5fa8", "#c2571a", "#b9b2a6"
 
 
 def draw_curve(found: Replay, path: Path, title: str = "") -> None:
     """Score against average active parameters: the composition's curve and point, each expert alone,
-    the straight lines between them (what mixing at random gets), and the baselines as levels."""
+    and the straight lines between them (what mixing at random gets)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.2, 5.2), layout="constrained")
@@ -27,9 +27,17 @@ def draw_curve(found: Replay, path: Path, title: str = "") -> None:
     axes.scatter(
         [s[0] for s in singles], [s[1] for s in singles], color=SINGLE, s=34, zorder=3, label="one expert"
     )
+    far_right = 0.8 * max(size for size, _, _ in singles)
     for size, score, name in singles:
+        side, shift = ("right", -5) if size > far_right else ("left", 5)
         axes.annotate(
-            name, (size, score), xytext=(4, -11), textcoords="offset points", fontsize=7, color=SINGLE
+            name,
+            (size, score),
+            xytext=(shift, -11),
+            textcoords="offset points",
+            ha=side,
+            fontsize=7,
+            color=SINGLE,
         )
     axes.plot(
         [p.cost for p in curve.points],
@@ -47,17 +55,6 @@ def draw_curve(found: Replay, path: Path, title: str = "") -> None:
         zorder=4,
         label="this composition",
     )
-    for name in ("knn", "kmeans", "category_oracle"):
-        axes.axhline(found.baselines[name], color=BASELINE, linewidth=0.7, linestyle=":")
-        axes.annotate(
-            name.replace("_", " "),
-            (1.0, found.baselines[name]),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, -2),
-            textcoords="offset points",
-            fontsize=7,
-            color=BASELINE,
-        )
     axes.set_xlabel("average active parameters, billions")
     axes.set_ylabel("mean score")
     axes.set_title(title or f"{found.n} prompts", fontsize=11)
