@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from routers.composition import Composition, CompositionError
-from routers.conversation import routing_text
+from routers.conversation import LATEST_CHARACTERS, latest_user_text, routing_text
 from routers.decide import decide, is_settled, refuse_unfit
 from routers.decision import Decision
 from routers.encoder import Encoder
@@ -30,10 +30,19 @@ class Router:
             )
 
     def route(self, request: Request) -> Decision:
-        """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread."""
+        """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread.
+
+        A decision made on a sample of an overlong turn says so in its detail.
+        """
         policy = self.policy or self.composition.policy
         if request.features is None and not is_settled(request, policy):
             refuse_unfit(request, self.composition)
             text = routing_text(request.turns, policy.recent_turns)
             request = replace(request, features=features_of(self.encoder, [text])[0])
+            decision = decide(request, self.composition, policy)
+            length = len(latest_user_text(request.turns))
+            if length <= LATEST_CHARACTERS:
+                return decision
+            sample = f"The router read a sample of {LATEST_CHARACTERS:,} of its {length:,} characters."
+            return replace(decision, detail=f"{decision.detail} {sample}")
         return decide(request, self.composition, policy)

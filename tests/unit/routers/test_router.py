@@ -8,6 +8,7 @@ import pytest
 
 from routers.classifiers import CentroidClassifier
 from routers.composition import Composition, CompositionError
+from routers.conversation import LATEST_CHARACTERS
 from routers.decide import NoExpertFits
 from routers.decision import Reason
 from routers.features import features_of
@@ -92,3 +93,11 @@ def test_an_encoder_that_the_composition_was_not_fitted_with_is_refused() -> Non
     other = replace(composed(), encoder_revision="2")
     with pytest.raises(CompositionError, match="fitted with the encoder bag-of-words 2, this one is bag-of-"):
         Router(BagOfWords(), other)
+
+
+def test_a_decision_on_a_sample_of_an_overlong_turn_says_so() -> None:
+    router = Router(BagOfWords(), composed())
+    whole = "bug " * (LATEST_CHARACTERS // 4)
+    assert "sample" not in router.route(request(turns=saying(whole))).detail
+    longer = router.route(request(turns=saying(whole + "loop")))
+    assert longer.detail.endswith("The router read a sample of 48,000 of its 48,004 characters.")
