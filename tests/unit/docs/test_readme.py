@@ -10,7 +10,7 @@ import typer
 
 from app.cli.root import build
 from app.settings import PROJECT
-from eval.cli import score
+from eval.cli.score import score
 from experts.registry import load_registry
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]

@@ -1,0 +1,10 @@
+"""`coterie eval`: the group. Each command lives in a module of its own."""
+
+import typer
+
+app = typer.Typer(
+    name="eval",
+    help="Evaluate compositions and experts: benchmarks, judges, ratings, sweeps.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
