@@ -136,7 +136,12 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     with running(Behaviour(reply="4", delay_s=0.05)) as world:
         arguments = ["--api", world.api, "--suite", str(suite), "--out", str(out)]
         process = subprocess.Popen(
-            [sys.executable, "-c", "import typer; from eval.cli.score import score; typer.run(score)", *arguments],
+            [
+                sys.executable,
+                "-c",
+                "import typer; from eval.cli.score import score; typer.run(score)",
+                *arguments,
+            ],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -38,8 +38,9 @@ def test_every_command_that_eval_adds_loads_and_has_help() -> None:
 
 
 def test_importing_eval_brings_no_client_and_no_table_library() -> None:
-    heavy = "{'aiohttp', 'pyarrow', 'numpy', 'rich.progress', 'torch', 'onnxruntime', 'faiss'}"
-    code = f"import sys, eval.cli.score, eval.cli.replay, eval.cli.evaluate, eval.checks, eval.suite; print(sorted({heavy} & set(sys.modules)))"
+    heavy = "{'aiohttp', 'pyarrow', 'numpy', 'rich.progress', 'torch', 'onnxruntime', 'faiss', 'inspect_ai', 'evalica'}"
+    ours = "eval.cli.score, eval.cli.replay, eval.cli.evaluate, eval.checks, eval.suite"
+    code = f"import sys, {ours}; print(sorted({heavy} & set(sys.modules)))"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
