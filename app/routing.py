@@ -2,23 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from app.api.errors import ApiError
 from app.intake import Names
 from app.rules import load_rules
 from app.settings import Settings
 from experts.registry import Expert, Registry
-from routers.decision import Choice, Classification, Decision, Reason
-from routers.request import Capability, Request
+from routers.decision import Choice, Classification, Decision, Reason, Routed
+from routers.request import Capability, Request, Turn, Vector
 
 if TYPE_CHECKING:
     from routers.composition import ExpertCard
     from routers.encoder import Encoder
     from routers.router import Router
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class RoutingDesk:
@@ -53,12 +56,24 @@ class RoutingDesk:
     async def decide(self, request: Request) -> Decision:
         """The decision for `request`. Raises what `routers.decide` raises, and ApiError (503) when too
         many requests wait already."""
+        return (await self.route(request)).decision
+
+    async def route(self, request: Request) -> Routed:
+        """As `decide`, with the embedding that routing made of the request."""
         router = self.router
         if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            return _outside(request, self._registry.get(request.pinned_expert), router.composition.digest)
+            outside = _outside(request, self._registry.get(request.pinned_expert), router.composition.digest)
+            return Routed(outside)
         if request.pinned_expert is not None or request.pinned_category is not None:
             # Nothing to encode: quicker than handing it to a thread.
-            return router.route(request)
+            return router.read(request)
+        return await self._in_thread(router.read, request)
+
+    async def embed(self, turns: Sequence[Turn]) -> Vector:
+        """The embedding of a request that was settled without being read. Raises ApiError (503)."""
+        return await self._in_thread(self.router.embed, turns)
+
+    async def _in_thread(self, work: Callable[[Given], Made], given: Given) -> Made:
         if self._waiting >= self._bound:
             raise ApiError(
                 503, "overloaded", "Too many requests wait to be routed.", headers={"retry-after": "1"}
@@ -66,7 +81,7 @@ class RoutingDesk:
         started = time.perf_counter()
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, router.route, request)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, given)
         finally:
             self._waiting -= 1
             self._observe(time.perf_counter() - started)

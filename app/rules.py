@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from app.intake import SECRET_HEADERS
-from experts.yaml_lines import Lines, YamlProblem, read_yaml
+from prompts.yaml_lines import Lines, YamlProblem, read_yaml
 
 if TYPE_CHECKING:
     from routers.policy import Rule

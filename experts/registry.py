@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experts.expert import Capability, Expert, LocalServer, Price, Timeouts
-from experts.yaml_lines import Lines, YamlProblem, read_yaml
+from prompts.yaml_lines import Lines, YamlProblem, read_yaml
 
 __all__ = [
     "Capability",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from routers.request import Vector
+
 
 class Reason(StrEnum):
     """Why this expert answers. Exactly one holds; later steps overwrite earlier ones."""
@@ -84,3 +86,11 @@ class Decision:
     """One sentence for people, without any text of the prompt."""
     spilled_from: str | None = None
     """The expert that was chosen first, when `reason` is `spilled`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A decision, and the embedding that was made for it: unit length, None when nothing had to be read."""
+
+    decision: Decision
+    embedding: Vector | None = None
