@@ -1,11 +1,12 @@
 """Every number and picture of docs/routing.md about outcome tables, by one command.
 
-    python -m eval.benchmarks.outcomes DATA [--folds 5] [--runs 5] [--out var/routing]
+    python -m eval.benchmarks.outcomes DATA [--folds 5] [--runs 5] [--out var/routing] [--learning]
 
 DATA is a folder of outcome tables (coe5, llmrouter9, mmlu_pro_small, arena_hard_gpt4o). Each table is
 cut into folds with identical prompts kept together; `coterie fit` fits on all but one and
 `coterie replay` judges on that one. Results are pooled over the folds prompt by prompt. A finished
-fold is kept, so a stopped run goes on where it was.
+fold is kept, so a stopped run goes on where it was. `--learning` also fits on parts of the fitting
+prompts and draws score against their number.
 """
 
 import argparse
@@ -13,13 +14,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from eval.benchmarks.signal import Signal, remaining_signal
 from eval.replay import paired_interval
+from routers.embeddings import default_cache, encode_cached
+from routers.encoder import load_encoder
 from routers.outcomes import OutcomeTable, read_outcomes
 
 Column = npt.NDArray[np.float64]
@@ -41,6 +45,10 @@ SETTINGS = (
     Setting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
 )
 ABLATIONS: Mapping[str, tuple[str, ...]] = {"category map alone": ("--no-correction",)}
+LEARNING = (0.1, 0.2, 0.4, 0.7)
+"""Shares of the fitting prompts that learning curves fit on, beside all of them."""
+CLOSEST = (1.0, 0.1, 0.02)
+"""Shares of the most similar pairs of prompts whose common signal is reported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,12 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, help="folds to judge on, the first ones (default: all)")
     parser.add_argument("--out", type=Path, default=Path("var/routing"))
     parser.add_argument("--tables", nargs="+", help="only these")
+    parser.add_argument("--learning", action="store_true", help="learning curves too")
     options = parser.parse_args(arguments)
     settings = [each for each in SETTINGS if not options.tables or each.table in options.tables]
     for fold in range(options.runs or options.folds):
         for setting in settings:
             run_fold(setting, options.data, options.out, fold, options.folds)
+            if options.learning:
+                run_learning(setting, options.out, fold)
     lines = [line for each in settings for line in summary(each, options.data, options.out)]
+    lines += signal_table(settings, options.data)
+    if options.learning:
+        lines += learning_table(settings, options.data, options.out)
     (options.out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -71,42 +85,62 @@ def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> 
     variants = {"quality": (), **ABLATIONS}
     variants |= {f"{target:g} B": ("--target-active-b", f"{target:g}") for target in setting.targets_b}
     for name, further in variants.items():
-        place = folder / name.replace(" ", "-")
-        if (place / "items.parquet").exists():
-            continue
-        sys.stdout.write(f"{setting.table} fold {fold}: {name}\n")
-        place.mkdir(parents=True, exist_ok=True)
-        _coterie("fit", folder / "fit", "--out", place / "composition", *setting.options, *further)
-        _coterie(
-            "replay",
-            place / "composition",
-            folder / "test",
-            *("--json", place / "replay.json", "--picture", place / "curve.png"),
-            *("--items", place / "items.parquet"),
-        )
+        fit_and_judge(setting, folder, "fit", name, further)
+
+
+def run_learning(setting: Setting, out: Path, fold: int) -> None:
+    """Fit on parts of a fold's fitting prompts, the smaller within the larger, and judge as before."""
+    folder = out / setting.table / f"fold{fold}"
+    for share in LEARNING:
+        part = f"fit-{share:g}"
+        if not (folder / part / "experts.yaml").exists():
+            table = read_outcomes(folder / "fit")
+            drawn = [
+                zlib.crc32(f"part {prompt.strip()}".encode()) / 2**32 < share for prompt in table.prompts
+            ]
+            write_table(table.take(np.flatnonzero(drawn)), folder / "fit", folder / part)
+        for name, further in {"quality": (), **ABLATIONS}.items():
+            fit_and_judge(setting, folder, part, f"{name} on {share:g}", further)
+
+
+def fit_and_judge(setting: Setting, folder: Path, part: str, name: str, further: Sequence[str]) -> None:
+    """Fit on a part of a fold and judge on its test prompts, unless that is done."""
+    place = folder / name.replace(" ", "-")
+    if (place / "items.parquet").exists():
+        return
+    sys.stdout.write(f"{setting.table} {folder.name}: {name}\n")
+    place.mkdir(parents=True, exist_ok=True)
+    _coterie("fit", folder / part, "--out", place / "composition", *setting.options, *further)
+    _coterie(
+        "replay",
+        place / "composition",
+        folder / "test",
+        *("--json", place / "replay.json", "--picture", place / "curve.png"),
+        *("--items", place / "items.parquet"),
+    )
 
 
 def write_split(source: Path, folder: Path, fold: int, folds: int) -> None:
     """Write the fitting and the test part of a table; identical prompts fall in the same part."""
-    import pyarrow
-    import pyarrow.parquet
-
     table = read_outcomes(source)
     mine = np.asarray([zlib.crc32(prompt.strip().encode()) % folds == fold for prompt in table.prompts])
     for part, rows in (("fit", ~mine), ("test", mine)):
-        target = folder / part
-        target.mkdir(parents=True, exist_ok=True)
-        kept = table.take(np.flatnonzero(rows))
-        columns = {"uid": kept.uids, "category": kept.categories, "prompt": kept.prompts}
-        pyarrow.parquet.write_table(
-            pyarrow.table({name: list(values) for name, values in columns.items()}),
-            target / "prompts.parquet",
-        )
-        scores = {name: kept.scores[:, column] for column, name in enumerate(kept.expert_names)}
-        pyarrow.parquet.write_table(
-            pyarrow.table({"uid": list(kept.uids), **scores}), target / "scores.parquet"
-        )
-        (target / "experts.yaml").write_bytes((source / "experts.yaml").read_bytes())
+        write_table(table.take(np.flatnonzero(rows)), source, folder / part)
+
+
+def write_table(table: OutcomeTable, source: Path, target: Path) -> None:
+    """Write rows of the table in `source` as a table of their own; experts.yaml comes last."""
+    import pyarrow
+    import pyarrow.parquet
+
+    target.mkdir(parents=True, exist_ok=True)
+    columns = {"uid": table.uids, "category": table.categories, "prompt": table.prompts}
+    pyarrow.parquet.write_table(
+        pyarrow.table({name: list(values) for name, values in columns.items()}), target / "prompts.parquet"
+    )
+    scores = {name: table.scores[:, column] for column, name in enumerate(table.expert_names)}
+    pyarrow.parquet.write_table(pyarrow.table({"uid": list(table.uids), **scores}), target / "scores.parquet")
+    (target / "experts.yaml").write_bytes((source / "experts.yaml").read_bytes())
 
 
 def summary(setting: Setting, data: Path, out: Path) -> list[str]:
@@ -153,6 +187,89 @@ def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
             f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
         )
     return [*lines, ""]
+
+
+def signal_table(settings: Sequence[Setting], data: Path) -> list[str]:
+    """What prompts that resemble each other share beyond their category, and what it would be worth."""
+    encoder = load_encoder(threads=2)
+    lines = ["## What is left to find", ""]
+    lines += ["| table | pairs | mean cosine | shared variance, 95 % interval | worth, 95 % interval |"]
+    lines += ["|---|---|---|---|---|"]
+    for setting in settings:
+        table = read_outcomes(data / setting.table)
+        if "auto" in setting.options:
+            table = replace(table, categories=("all",) * len(table))
+        embeddings = encode_cached(encoder, table.prompts, default_cache())
+        for closest in CLOSEST:
+            found = remaining_signal(table, embeddings, closest=closest)
+            lines.append(f"| {setting.table} | {_signal_cells(found)} |")
+    return [*lines, ""]
+
+
+def _signal_cells(found: Signal) -> str:
+    return (
+        f"{found.pairs} | {found.similarity:.2f} | "
+        f"{found.shared:.1%} ({found.shared_low:.1%} to {found.shared_high:.1%}) | "
+        f"{found.gain:+.4f} ({found.gain_low:+.4f} to {found.gain_high:+.4f})"
+    )
+
+
+def learning_table(settings: Sequence[Setting], data: Path, out: Path) -> list[str]:
+    """Scores by the number of prompts fitted on, as a table, and as a picture in `out`."""
+    curves = {each.table: _learning_curve(each, data, out) for each in settings}
+    draw_learning(curves, out / "learning.png")
+    lines = ["## By the number of prompts fitted on", ""]
+    lines += [
+        "| table | prompts | composition | category map alone | knn | best single |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, curve in curves.items():
+        for row, prompts in enumerate(curve["prompts"]):
+            cells = " | ".join(f"{curve[line][row]:.4f}" for line in LINES)
+            lines.append(f"| {name} | {prompts:.0f} | {cells} |")
+    return [*lines, ""]
+
+
+LINES = ("composition", "category map alone", "knn", "best single")
+
+
+def _learning_curve(setting: Setting, data: Path, out: Path) -> dict[str, list[float]]:
+    curve: dict[str, list[float]] = {name: [] for name in ("prompts", *LINES)}
+    for share in (*LEARNING, 1.0):
+        ending = "" if share == 1 else f" on {share:g}"
+        part = "fit" if share == 1 else f"fit-{share:g}"
+        fitted = sorted((out / setting.table).glob(f"fold*/{part}"))
+        ours = pooled(setting, data, out, f"quality{ending}")
+        alone = pooled(setting, data, out, f"category map alone{ending}")
+        curve["prompts"].append(float(np.mean([len(read_outcomes(each)) for each in fitted])))
+        curve["composition"].append(float(ours["score"].mean()))
+        curve["category map alone"].append(float(alone["score"].mean()))
+        curve["knn"].append(float(ours["knn"].mean()))
+        curve["best single"].append(float(ours["best_single"].mean()))
+    return curve
+
+
+def draw_learning(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
+    """One panel a table: score against the number of prompts fitted on, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    figure = Figure(figsize=(4.2 * len(curves), 3.9), layout="constrained")
+    for axes, (name, curve) in zip(
+        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
+    ):
+        for line, colour in zip(LINES, ("#1f5fa8", "#7a9cc6", "#c2571a", "#9a948a"), strict=True):
+            axes.plot(curve["prompts"], curve[line], marker="o", markersize=3.5, color=colour, label=line)
+        axes.set_xscale("log")
+        axes.set_xticks(curve["prompts"])
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_title(name, fontsize=11)
+        axes.set_xlabel("prompts fitted on")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("score on prompts put aside")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
 
 
 def straight_line(table: OutcomeTable, rows: npt.NDArray[np.int64], active: float) -> Column:
