@@ -19,6 +19,17 @@ class Lines:
 
     def of(self, loc: tuple[int | str, ...]) -> int:
         """The line of the value at `loc`, or of its closest parent that exists."""
+        return self._find(loc)[0]
+
+    def text_of(self, loc: tuple[int | str, ...], row: int) -> int:
+        """The line of row `row` (from 0) of the text at `loc`: exact for a block that keeps its line
+        breaks (`|`), else the text's own line."""
+        line, node = self._find(loc)
+        if isinstance(node, ScalarNode) and node.style == "|":
+            return line + 1 + row
+        return line
+
+    def _find(self, loc: tuple[int | str, ...]) -> tuple[int, Node | None]:
         node = self._root
         line = 1 if node is None else _line(node)
         for part in loc:
@@ -31,9 +42,9 @@ class Lines:
                 child = node.value[part]
                 line = _line(child)
             if child is None:
-                break
+                return line, None
             node = child
-        return line
+        return line, node
 
 
 def read_yaml(path: Path) -> tuple[Any, Lines]:

@@ -1,0 +1,350 @@
+"""The prompt library: versioned templates with typed variables, read from YAML and rendered to text.
+
+A prompt is one file, `<folder>/<name>@<version>.yaml`:
+
+    name: writing
+    version: 1
+    description: Prose that people want to read.
+    category: writing             # of prompts/categories.yaml; left out when it belongs to none
+    variables:
+      tone: {type: text, default: plain, description: How it should sound.}
+    template: |
+      You are a careful writer. Keep the tone {tone}.
+
+`{name}` stands for a variable; `{{` and `}}` are braces. Nothing else is interpreted: values are put in as
+they are, never read as templates again, so a value cannot smuggle anything in. A version that was
+published does not change; a better text is the next version.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from prompts.yaml_lines import Lines, YamlProblem, read_yaml
+
+LIBRARY = Path(__file__).resolve().parent / "library"
+"""The prompts that Coterie ships."""
+
+TEMPLATE_LENGTH = 100_000
+VALUE_LENGTH = 100_000
+"""Characters of one text value."""
+
+Value = str | int | float | bool
+NOTHING: Mapping[str, JsonValue] = MappingProxyType({})
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
+_VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = r"[a-z][a-z0-9-]*"
+_REFERENCE = re.compile(rf"({_NAME})@([1-9][0-9]{{0,5}})")
+
+
+class PromptError(Exception):
+    """A prompt cannot be read, found or rendered; the message says which file and line, and what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class Variable(_Strict):
+    """What a template's variable may be. One without a `default` must be given."""
+
+    type: Literal["text", "integer", "number", "boolean", "choice"] = "text"
+    description: str = ""
+    default: JsonValue = None
+    choices: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """For `choice`: the values that it takes."""
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int = Field(default=VALUE_LENGTH, gt=0, le=VALUE_LENGTH)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if (self.type == "choice") != bool(self.choices):
+            raise PydanticCustomError("choices", "choices belong to type choice, and it needs them")
+        if (self.minimum is not None or self.maximum is not None) and self.type not in {"integer", "number"}:
+            raise PydanticCustomError("bounds", "minimum and maximum belong to numbers")
+        if self.default is not None:
+            try:
+                self.checked(self.default)
+            except ValueError as error:
+                raise PydanticCustomError("default", "default: {why}", {"why": str(error)}) from None
+        return self
+
+    def checked(self, value: JsonValue) -> Value:
+        """`value` if it is of this type. Raises ValueError with the end of a sentence."""
+        kind = self.type
+        if kind == "boolean":
+            if not isinstance(value, bool):
+                raise ValueError("must be true or false")
+            return value
+        if kind in {"integer", "number"}:
+            if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else int | float):
+                raise ValueError("must be a whole number" if kind == "integer" else "must be a number")
+            if self.minimum is not None and value < self.minimum:
+                raise ValueError(f"must be at least {self.minimum:g}")
+            if self.maximum is not None and value > self.maximum:
+                raise ValueError(f"must be at most {self.maximum:g}")
+            return value
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        if kind == "choice" and value not in self.choices:
+            raise ValueError(f"must be one of {', '.join(self.choices)}")
+        if len(value) > self.max_length:
+            raise ValueError(f"must have at most {self.max_length} characters")
+        return value
+
+    def parsed(self, text: str) -> JsonValue:
+        """A value written on a command line, read as this type; what cannot be read is left as it is, for
+        `checked` to refuse."""
+        try:
+            if self.type == "integer":
+                return int(text)
+            if self.type == "number":
+                return float(text)
+        except ValueError:
+            return text
+        if self.type == "boolean":
+            return {"true": True, "false": False, "yes": True, "no": False}.get(text.lower(), text)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOrigin:
+    """Which prompt of which library a text came from: what decisions keep."""
+
+    name: str
+    version: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Prompt(_Strict):
+    """One version of one prompt."""
+
+    name: str = Field(pattern=rf"^{_NAME}$", max_length=64)
+    version: int = Field(ge=1, le=999_999)
+    description: str = Field(min_length=1)
+    category: str | None = Field(default=None, pattern=r"^[a-z]+$")
+    variables: Mapping[Annotated[str, Field(pattern=rf"^{_VARIABLE.pattern}$")], Variable] = Field(
+        default_factory=dict
+    )
+    template: str = Field(min_length=1, max_length=TEMPLATE_LENGTH, pattern=r"\S")
+
+    @model_validator(mode="after")
+    def _template_and_variables_agree(self) -> Self:
+        try:
+            used = {name for _, name, _ in _pieces(self.template) if name is not None}
+        except _BadTemplate as bad:
+            raise _in_template(bad.offset, self.template, bad.why) from None
+        for _, name, offset in _pieces(self.template):
+            if name is not None and name not in self.variables:
+                close = difflib.get_close_matches(name, list(self.variables), n=1)
+                hint = f"did you mean {close[0]}?" if close else "declare it under variables"
+                raise _in_template(offset, self.template, f"no variable is named {name!r}; {hint}")
+        if unused := sorted(self.variables.keys() - used):
+            raise PydanticCustomError("unused", "{name}: is not in the template", {"name": unused[0]})
+        return self
+
+    @property
+    def reference(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (the first 16 hex digits) of all that decides what is rendered: the template and the
+        variables with their types and defaults. A reworded description leaves it alone."""
+        variables = {
+            name: variable.model_dump(mode="json", exclude={"description"})
+            for name, variable in self.variables.items()
+        }
+        document = {"template": self.template, "variables": variables}
+        canonical = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    @property
+    def origin(self) -> PromptOrigin:
+        return PromptOrigin(self.name, self.version, self.hash)
+
+    def render(self, values: Mapping[str, JsonValue] = NOTHING) -> str:
+        """The text with every variable's value, or its default, in place; no blank ends.
+
+        Raises:
+            PromptError: a value that is missing, of the wrong type, or of no variable. The message holds
+                no value.
+        """
+        for name in values:
+            if name not in self.variables:
+                close = difflib.get_close_matches(name, list(self.variables), n=1)
+                known = ", ".join(self.variables) or "none"
+                hint = f"did you mean {close[0]}?" if close else f"it has: {known}"
+                raise PromptError(f"{self.reference}: no variable is named {name[:80]!r}; {hint}")
+        texts: dict[str, str] = {}
+        for name, variable in self.variables.items():
+            value = values.get(name, variable.default)
+            if value is None:
+                raise PromptError(f"{self.reference}: {name}: give a value, it has no default")
+            try:
+                texts[name] = _as_text(variable.checked(value))
+            except ValueError as error:
+                raise PromptError(f"{self.reference}: {name}: {error}") from None
+        return "".join(
+            text if name is None else texts[name] for text, name, _ in _pieces(self.template)
+        ).strip()
+
+
+class Library:
+    """The prompts of a folder. Files are read when they are asked for."""
+
+    def __init__(self, folder: Path = LIBRARY) -> None:
+        self.folder = folder
+
+    def references(self) -> dict[str, tuple[int, ...]]:
+        """The versions of each name, ascending, by name. Raises PromptError for a file of another name."""
+        if not self.folder.is_dir():
+            raise PromptError(f"{self.folder}: no such folder of prompts")
+        found: dict[str, list[int]] = {}
+        for file in sorted(self.folder.glob("*.yaml")):
+            match = _REFERENCE.fullmatch(file.stem)
+            if match is None:
+                raise PromptError(f"{file}: a prompt's file is called <name>@<version>.yaml")
+            found.setdefault(match[1], []).append(int(match[2]))
+        return {name: tuple(sorted(versions)) for name, versions in found.items()}
+
+    def all(self) -> list[Prompt]:
+        """Every prompt, by name and version. Raises PromptError for the first that is wrong."""
+        return [
+            self.get(f"{name}@{version}")
+            for name, versions in self.references().items()
+            for version in versions
+        ]
+
+    def get(self, reference: str) -> Prompt:
+        """The prompt `name@version`.
+
+        Raises:
+            PromptError: it is not there (the message has close names), or its file is wrong.
+        """
+        match = _REFERENCE.fullmatch(reference)
+        known = self.references()
+        if match is None:
+            versions = known.get(reference)
+            hint = f": {reference}@{versions[-1]} is the newest" if versions else ", such as writing@1"
+            raise PromptError(f"{reference[:80]!r}: name a prompt with its version{hint}")
+        name, version = match[1], int(match[2])
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+            raise PromptError(f"{self.folder}: no prompt is named {name!r}; {hint}")
+        if version not in known[name]:
+            versions_there = ", ".join(map(str, known[name]))
+            raise PromptError(f"{self.folder}: {name} has no version {version}; it has {versions_there}")
+        return read_prompt(self.folder / f"{reference}.yaml")
+
+    def newest(self, reference: str) -> Prompt:
+        """As `get`, but a name without a version means its newest: for people, never for registries."""
+        versions = self.references().get(reference)
+        return self.get(f"{reference}@{versions[-1]}" if versions else reference)
+
+
+def read_prompt(path: Path) -> Prompt:
+    """The prompt of one file, whose name must be `<name>@<version>.yaml`.
+
+    Raises:
+        PromptError: `file:line: field: what is wrong`, one line for each problem.
+    """
+    try:
+        data, lines = read_yaml(path)
+    except YamlProblem as problem:
+        raise PromptError(str(problem)) from problem
+    if not isinstance(data, dict):
+        raise PromptError(f"{path}:1: must be a mapping with name, version, description and template")
+    try:
+        prompt = Prompt.model_validate(data)
+    except ValidationError as error:
+        found = sorted(
+            _place(path, lines, detail) for detail in error.errors(include_url=False, include_input=False)
+        )
+        raise PromptError("\n".join(f"{path}:{line}: {said}" for line, said in found)) from None
+    if path.stem != prompt.reference:
+        field, line = ("version", lines.of(("version",)))
+        if path.stem.partition("@")[0] != prompt.name:
+            field, line = ("name", lines.of(("name",)))
+        raise PromptError(
+            f"{path}:{line}: {field}: the file says {prompt.reference}, its name {path.stem}; "
+            f"call it {prompt.reference}.yaml"
+        )
+    return prompt
+
+
+class _BadTemplate(ValueError):
+    def __init__(self, offset: int, why: str) -> None:
+        super().__init__(why)
+        self.offset = offset
+        self.why = why
+
+
+def _pieces(template: str) -> Iterator[tuple[str, str | None, int]]:
+    """The template as (text, None, offset) and ("", variable's name, offset), in order."""
+    end = 0
+    for match in _PIECE.finditer(template):
+        if match.start() > end:
+            yield template[end : match.start()], None, end
+        end = match.end()
+        piece, name = match[0], match[1]
+        if piece in {"{{", "}}"}:
+            yield piece[0], None, match.start()
+        elif name is None:
+            raise _BadTemplate(match.start(), f"a lone {piece}; write {piece * 2} for a brace")
+        elif not _VARIABLE.fullmatch(name):
+            raise _BadTemplate(
+                match.start(),
+                f"{piece[:40]!r} is no variable (a-z, 0-9, _); write {{{{ and }}}} for braces",
+            )
+        else:
+            yield "", name, match.start()
+    if end < len(template):
+        yield template[end:], None, end
+
+
+def _as_text(value: Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _in_template(offset: int, template: str, why: str) -> PydanticCustomError:
+    row = template.count("\n", 0, offset)
+    return PydanticCustomError("template", "{why}", {"why": why, "row": row})
+
+
+def _place(path: Path, lines: Lines, detail: ErrorDetails) -> tuple[int, str]:
+    """The line of one problem, and what to say of it."""
+    context: dict[str, Any] = detail.get("ctx", {})
+    loc: tuple[int | str, ...] = tuple(part for part in detail["loc"] if part != "[key]")
+    message = str(context.get("why", detail["msg"])) if detail["type"] == "template" else detail["msg"]
+    if detail["type"] == "template":
+        return lines.text_of(("template",), context["row"]), f"template: {message}"
+    if detail["type"] == "unused":
+        return lines.of(("variables", context["name"])), f"variables.{message}"
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(loc[-1]), list(Prompt.model_fields), n=1)
+        message = f"unknown field; did you mean {close[0]}?" if close else "unknown field"
+    elif detail["type"] == "missing":
+        message = "is required"
+    field = ".".join(map(str, loc)) or "prompt"
+    return lines.of(loc), f"{field}: {message}"
