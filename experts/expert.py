@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from prompts.templates import PromptOrigin
+
 Capability = Literal["tools", "vision", "json_schema"]
 
 RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
@@ -80,8 +82,19 @@ class LocalServer(_Strict):
         return args
 
 
+class IdentityUse(_Strict):
+    """Expert identities in front of the request (ExpertPrompting, arXiv 2305.14688): `per` category the
+    ones that `file` holds, `per` request one that the model writes for it first, which costs a call.
+    Only in categories where `file` says that this was measured to win."""
+
+    file: Path
+    """Relative to the folder of the registry file."""
+    per: Literal["category", "request"] = "category"
+
+
 class Expert(_Strict):
-    """One expert: an LLM behind an endpoint, or (with `base`) the same LLM under another prompt."""
+    """One expert: an LLM behind an endpoint, or (with `base`) the same LLM under another prompt: a text,
+    a prompt of the library, a mixture of prompts, or expert identities."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     provider: Literal["openai", "litellm"] = "openai"
@@ -100,6 +113,13 @@ class Expert(_Strict):
     sampling: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Request fields used when the caller does not say otherwise. A prompt expert's win over its base's."""
     system_prompt: str | None = None
+    prompt: PromptOrigin | None = None
+    """In YAML `name@version` of the library, or a file of that name; `system_prompt` then is its text."""
+    variables: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Values of the variables of `prompt`."""
+    mixture: Path | None = None
+    """The folder of a mixture of prompts; relative to the folder of the registry file."""
+    identity: IdentityUse | None = None
     base: str | None = None
     description: str = ""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -164,6 +184,9 @@ class Expert(_Strict):
             raise _misfit("local", "is for provider openai: local servers speak OpenAI's protocol")
         if self.active_params_b > self.params_b:
             raise _misfit("active_params_b", "cannot be more than params_b")
+        for field in ("mixture", "identity"):
+            if getattr(self, field) is not None and self.base is None:
+                raise _misfit(field, "needs a base: the expert that it is put in front of")
         if self.api_key_env and self.api_key_file:
             raise _misfit("api_key_file", "give api_key_env or api_key_file, not both")
         if self.local is not None:

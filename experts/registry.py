@@ -9,6 +9,13 @@
       - name: smollm2-friend        # a prompt expert: the same server, another system prompt
         base: smollm2
         system_prompt: You are a warm friend.
+      - name: smollm2-writer        # the same with a prompt of the library
+        base: smollm2
+        prompt: writing@1
+        variables: {tone: warm}
+      - name: smollm2-mixture       # or with a mixture of prompts, in a folder beside this file
+        base: smollm2
+        mixture: mixtures/dates
 
 Knows nothing of HTTP or processes: it returns data.
 """
@@ -23,12 +30,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experts.expert import Capability, Expert, LocalServer, Price, Timeouts
+from experts.expert import Capability, Expert, IdentityUse, LocalServer, Price, Timeouts
+from prompts.templates import Library, Prompt, PromptError, read_prompt
 from prompts.yaml_lines import Lines, YamlProblem, read_yaml
 
 __all__ = [
     "Capability",
     "Expert",
+    "IdentityUse",
     "LocalServer",
     "Price",
     "Registry",
@@ -38,8 +47,12 @@ __all__ = [
     "load_registry",
 ]
 
-PROMPT_EXPERT_FIELDS = frozenset({"name", "base", "system_prompt", "sampling", "description"})
+PROMPT_FIELDS = ("system_prompt", "prompt", "mixture", "identity")
+"""What is put in front of requests: a prompt expert has one of them."""
+PROMPT_EXPERT_FIELDS = frozenset({"name", "base", "variables", "sampling", "description", *PROMPT_FIELDS})
 """All that a prompt expert may say; everything else comes from its base."""
+UNREADABLE = "?"
+"""Stands for the text of a prompt with a mistake until all mistakes are told."""
 
 
 class RegistryError(Exception):
@@ -107,7 +120,7 @@ class _Reading:
         self.problems: list[tuple[int, str]] = []
 
     def registry(self, data: Any) -> Registry:
-        entries = self._entries(data)
+        entries = [self._resolved(index, entry) for index, entry in enumerate(self._entries(data))]
         where = self._names(entries)
         experts: dict[str, Expert] = {}
         # Bases first, so that a prompt expert may stand above its base in the file.
@@ -154,6 +167,35 @@ class _Reading:
                 where[name] = index
         return where
 
+    def _resolved(self, index: int, entry: Any) -> Any:
+        """An entry that names a prompt of the library, with its text as `system_prompt`. A wrong one loses
+        what is wrong, which was said, so that the rest is checked too."""
+        if not isinstance(entry, dict):
+            return entry
+        given = [field for field in PROMPT_FIELDS if entry.get(field) is not None]
+        for field in given[1:]:
+            self._say(("experts", index, field), f"{field}: give {given[0]} or {field}, not both")
+        entry = {field: value for field, value in entry.items() if field not in given[1:]}
+        variables = entry.get("variables")
+        if entry.get("prompt") is None:
+            if variables is not None:
+                self._say(("experts", index, "variables"), "variables: belong to a `prompt`")
+            return {field: value for field, value in entry.items() if field not in {"prompt", "variables"}}
+        try:
+            prompt = self._library_prompt(entry["prompt"])
+            text = prompt.render(variables if isinstance(variables, dict) else {})
+        except PromptError as error:
+            self._say(("experts", index, "prompt"), f"prompt: {error}")
+            return {**entry, "prompt": None, "variables": {}, "system_prompt": UNREADABLE}
+        return {**entry, "prompt": prompt.origin, "system_prompt": text}
+
+    def _library_prompt(self, reference: Any) -> Prompt:
+        if not isinstance(reference, str):
+            raise PromptError("name a prompt of the library with its version, such as writing@1, or a file")
+        if reference.endswith(".yaml"):
+            return read_prompt(self.path.parent / reference)
+        return Library().get(reference)
+
     def _inherit(
         self, index: int, entry: dict[str, Any], where: dict[str, int], entries: list[Any]
     ) -> dict[str, Any] | None:
@@ -172,14 +214,20 @@ class _Reading:
         foreign = [key for key in entry if key not in PROMPT_EXPERT_FIELDS]
         for key in foreign:
             self._say(("experts", index, key), f"{key}: a prompt expert takes this from its base")
-        if not isinstance(entry.get("system_prompt"), str):
-            self._say(("experts", index), "system_prompt: a prompt expert needs one")
-            return None
-        if foreign:
+        given = [field for field in PROMPT_FIELDS if entry.get(field) is not None]
+        if not given:
+            others = ", ".join(PROMPT_FIELDS[1:-1])
+            self._say(
+                ("experts", index),
+                f"system_prompt: a prompt expert needs one, or {others} or {PROMPT_FIELDS[-1]}",
+            )
+        if foreign or not given:
             return None
         sampling = entry.get("sampling", {})
         if isinstance(sampling, dict) and isinstance(base.get("sampling", {}), dict):
             sampling = {**base.get("sampling", {}), **sampling}
+        if not {"system_prompt", "prompt"}.isdisjoint(given):
+            base = {field: base[field] for field in base if field not in {*PROMPT_FIELDS, "variables"}}
         return {**base, "description": "", **entry, "sampling": sampling}
 
     def _expert(self, index: int, entry: dict[str, Any]) -> Expert | None:
@@ -198,9 +246,26 @@ class _Reading:
                     continue
                 self._place(index, detail)
             return None
-        if expert.api_key_file is not None and not expert.api_key_file.is_absolute():
-            expert = expert.model_copy(update={"api_key_file": self.path.parent / expert.api_key_file})
-        return expert
+        here = self.path.parent
+        found: dict[str, Any] = {}
+        if expert.api_key_file is not None:
+            found["api_key_file"] = here / expert.api_key_file
+        if expert.mixture is not None:
+            found["mixture"] = here / expert.mixture
+            if not found["mixture"].is_dir():
+                self._say(
+                    ("experts", index, "mixture"),
+                    f"mixture: {found['mixture']}: no such folder; build it with `coterie prompts build`",
+                )
+        if expert.identity is not None:
+            file = here / expert.identity.file
+            found["identity"] = expert.identity.model_copy(update={"file": file})
+            if not file.is_file():
+                self._say(
+                    ("experts", index, "identity", "file"),
+                    f"identity.file: {file}: no such file; write it with `coterie prompts identity`",
+                )
+        return expert.model_copy(update=found)
 
     def _place(self, index: int, detail: ErrorDetails) -> None:
         loc = detail["loc"]
@@ -241,8 +306,14 @@ _WORDS: Mapping[str, str] = {
     "string_pattern_mismatch": "must match {pattern}",
     "model_type": "must be a mapping",
     "dict_type": "must be a mapping",
+    "path_type": "must be a path",
 }
-_NESTED: Mapping[str, type[BaseModel]] = {"price": Price, "timeouts": Timeouts, "local": LocalServer}
+_NESTED: Mapping[str, type[BaseModel]] = {
+    "price": Price,
+    "timeouts": Timeouts,
+    "local": LocalServer,
+    "identity": IdentityUse,
+}
 _SECRET_FIELD = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
 
 

@@ -169,7 +169,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(written: Path) -
         "experts.yaml:6: context_length: must be a whole number",
         "experts.yaml:11: base: no expert is named 'smal'; did you mean small?",
         "experts.yaml:12: name: 'small' is taken on line 2",
-        "experts.yaml:12: system_prompt: a prompt expert needs one",
+        "experts.yaml:12: system_prompt: a prompt expert needs one, or prompt, mixture or identity",
     ]
 
 
