@@ -1,0 +1,190 @@
+"""A mixture as a folder: `mixture.json`, readable, and `arrays.safetensors`. No pickle.
+
+The digest names what decides answers: centroids, radii, prompts, layout, encoder and base. Loading
+verifies it. What was measured and what it cost stand beside it, for people.
+"""
+
+import hashlib
+import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from prompts.mixture.demos import Demo
+from prompts.mixture.layout import Layout, Prompt
+from prompts.mixture.mixture import Mixture, MixtureError, Region
+
+FORMAT = 1
+MANIFEST = "mixture.json"
+ARRAYS = "arrays.safetensors"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of a mixture: it stands beside experts, whose names look like this."""
+
+
+def check_name(name: str) -> None:
+    """Raises MixtureError unless a mixture may have this name."""
+    if not NAME.fullmatch(name) or name == "coterie":
+        raise MixtureError(
+            f"{name[:80]!r} cannot name a mixture: letters, digits, `.`, `_` and `-`, at most 64, and not "
+            "`coterie`, which routes"
+        )
+
+
+def check_target(folder: Path) -> None:
+    """Raises MixtureError when `folder` holds something that is no mixture, which saving would replace."""
+    try:
+        taken = folder.exists() and (
+            not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
+        )
+    except OSError as error:
+        raise MixtureError(f"{folder}: {error.strerror}: choose another folder") from error
+    if taken:
+        raise MixtureError(f"{folder} is not empty and holds no mixture: choose another folder")
+
+
+def sealed(mixture: Mixture) -> Mixture:
+    """The same mixture with the digest of what it is now."""
+    return replace(mixture, digest=_digest_of(_facts(mixture), _arrays(mixture)))
+
+
+def save_mixture(mixture: Mixture, folder: Path) -> str:
+    """Write `mixture` to `folder`, whole or not at all; return its digest.
+
+    An existing folder is replaced only if it holds a mixture. Raises MixtureError.
+    """
+    check_name(mixture.name)
+    check_target(folder)
+    arrays, facts = _arrays(mixture), _facts(mixture)
+    digest = _digest_of(facts, arrays)
+    record = {key: value for key, value in mixture.manifest.items() if key not in facts}
+    manifest = {
+        **facts,
+        "digest": digest,
+        **{key: value for key, value in record.items() if key not in {"digest", "files"}},
+        "files": {ARRAYS: hashlib.sha256(arrays).hexdigest()},
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".mixture-") as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            (made / ARRAYS).write_bytes(arrays)
+            (made / MANIFEST).write_bytes(text.encode("utf-8", "replace"))
+            if folder.exists():
+                folder.rename(Path(scratch) / "replaced")
+            made.rename(folder)
+    except OSError as error:
+        raise MixtureError(f"{error.filename or folder}: {error.strerror}: nothing was written") from error
+    return digest
+
+
+def load_mixture(folder: Path) -> Mixture:
+    """Read a mixture and verify its digests.
+
+    Raises MixtureError when the folder holds none, a file is missing or changed, or the format is another.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MixtureError(f"no mixture in {folder}: make one with `coterie prompts build`") from error
+    except OSError as error:
+        raise MixtureError(f"{folder / MANIFEST}: {error.strerror}") from error
+    try:
+        manifest = json.loads(content.decode())
+        if manifest["format"] != FORMAT:
+            raise MixtureError(
+                f"{folder}: format {manifest['format']}, this version reads {FORMAT}: build it again"
+            )
+        arrays = (folder / ARRAYS).read_bytes()
+        if hashlib.sha256(arrays).hexdigest() != manifest["files"][ARRAYS]:
+            raise MixtureError(f"{folder / ARRAYS} does not have the digest in {MANIFEST}: build it again")
+        mixture = _mixture(manifest, arrays)
+        if sealed(mixture).digest != manifest["digest"]:
+            raise MixtureError(
+                f"{folder / MANIFEST} was changed after it was built: its digest does not hold; build it again"
+            )
+        return mixture
+    except OSError as error:
+        raise MixtureError(f"{error.filename or folder}: {error.strerror}: build it again") from error
+    except MixtureError:
+        raise
+    except Exception as error:
+        # safetensors raises an Exception of its own; a manifest can be wrong in any way.
+        raise MixtureError(f"{folder} holds no readable mixture: {error!r}: build it again") from error
+
+
+def _mixture(manifest: Mapping[str, Any], content: bytes) -> Mixture:
+    from safetensors.numpy import load
+
+    arrays = load(content)
+    centroids, radii = arrays["centroids"], arrays["radii"]
+    regions = tuple(
+        Region(centroid, float(radius), said["instruction"], _demos(said["demos"]))
+        for centroid, radius, said in zip(centroids, radii, manifest["regions"], strict=True)
+    )
+    if centroids.dtype != np.float32 or not np.isfinite(centroids).all():
+        raise ValueError("centroids must be finite float32")
+    if manifest["layout"] not in get_args(Layout):
+        raise ValueError(f"unknown layout {manifest['layout']!r}")
+    fallback = manifest["fallback"]
+    return Mixture(
+        name=manifest["name"],
+        base=manifest["base"],
+        encoder=manifest["encoder"]["name"],
+        encoder_revision=manifest["encoder"]["revision"],
+        regions=regions,
+        fallback=Prompt(fallback["instruction"], _demos(fallback["demos"])),
+        layout=manifest["layout"],
+        digest=manifest["digest"],
+        manifest=manifest,
+    )
+
+
+def _demos(said: Any) -> tuple[Demo, ...]:
+    return tuple(Demo(str(each["input"]), str(each["output"])) for each in said)
+
+
+def _facts(mixture: Mixture) -> dict[str, Any]:
+    """Everything that decides answers but the arrays, in plain types."""
+    regions = [
+        {
+            "radius": round(region.radius, 4) if math.isfinite(region.radius) else None,
+            **_said(region.prompt),
+        }
+        for region in mixture.regions
+    ]
+    return {
+        "format": FORMAT,
+        "name": mixture.name,
+        "base": mixture.base,
+        "encoder": {"name": mixture.encoder, "revision": mixture.encoder_revision},
+        "layout": mixture.layout,
+        "regions": regions,
+        "fallback": _said(mixture.fallback),
+    }
+
+
+def _said(prompt: Prompt) -> dict[str, Any]:
+    demos = [{"input": demo.input, "output": demo.output} for demo in prompt.demos]
+    return {"instruction": prompt.instruction, "demos": demos}
+
+
+def _arrays(mixture: Mixture) -> bytes:
+    from safetensors.numpy import save
+
+    centroids = np.stack([region.centroid for region in mixture.regions]).astype(np.float32)
+    # float64: a radius must come back as the number that it was.
+    radii = np.asarray([region.radius for region in mixture.regions], dtype=np.float64)
+    return bytes(save({"centroids": np.ascontiguousarray(centroids), "radii": radii}))
+
+
+def _digest_of(facts: Mapping[str, Any], arrays: bytes) -> str:
+    canonical = json.dumps(facts, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode() + b"\n" + arrays).hexdigest()[:16]

@@ -1,0 +1,171 @@
+"""How a build asks the model: a bounded number at once, nothing twice, never more than agreed, all billed.
+
+`Ask` is the whole of what a build knows of models. Knows nothing of HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prompts.mixture.mixture import MixtureError
+
+Messages = Sequence[Mapping[str, str]]
+
+
+class PromptTooLong(Exception):
+    """Raised by an `Ask`: the model's context does not hold these messages and the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. Tokens as the server counts them, 0 when it does not say."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached: bool = False
+    """Whether it was on disk already, so that the model did not work for it."""
+
+
+class Ask(Protocol):
+    """Anything that answers chat messages. Raises PromptTooLong when they do not fit; what else it raises
+    ends the build."""
+
+    async def __call__(
+        self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
+    ) -> Completion: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question to the model."""
+
+    messages: tuple[Mapping[str, str], ...]
+    max_tokens: int
+    temperature: float
+    seed: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes two questions the same question."""
+        said = tuple((message["role"], message["content"]) for message in self.messages)
+        return said, self.max_tokens, self.temperature, self.seed
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixCache:
+    """Prompt tokens that a server looked up in its prefix cache, and those that it found there."""
+
+    queries: int
+    hits: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of prompt tokens that were not computed again, 0..1; 0 without queries."""
+        return self.hits / self.queries if self.queries else 0.0
+
+    def since(self, before: "PrefixCache") -> "PrefixCache | None":
+        """What came after `before`; None when the server was started again in between."""
+        queries, hits = self.queries - before.queries, self.hits - before.hits
+        return PrefixCache(queries, hits) if 0 <= hits <= queries else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a build cost. `calls` went to the model; `cached` were answered from disk. Tokens are those of
+    both together, so that a resumed build shows what the whole of it takes; seconds are this run's."""
+
+    calls: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    prefix_cache: PrefixCache | None = None
+
+
+Progress = Callable[[str, int, int], None]
+"""(what is going on, calls done, calls of this step): for a progress bar."""
+
+TOO_LONG = None
+"""What `Asking.all` has in place of an answer when a call did not fit the context."""
+
+
+class Asking:
+    """One build's calls. Belongs to one event loop.
+
+    `max_calls` counts cached answers too: a resumed build decides like one that was never stopped.
+    """
+
+    def __init__(
+        self, ask: Ask, *, concurrency: int, max_calls: int, progress: Progress | None = None
+    ) -> None:
+        self._ask = ask
+        self._slots = asyncio.Semaphore(concurrency)
+        self._max_calls = max_calls
+        self._progress = progress
+        self._known: dict[tuple[object, ...], Completion | None] = {}
+        self._calls = self._cached = self._prompt_tokens = self._completion_tokens = 0
+        self._started = time.monotonic()
+
+    @property
+    def made(self) -> int:
+        """Calls so far, cached ones included."""
+        return len(self._known)
+
+    @property
+    def bill(self) -> Bill:
+        return Bill(
+            calls=self._calls,
+            cached=self._cached,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            seconds=round(time.monotonic() - self._started, 3),
+        )
+
+    async def all(self, stage: str, calls: Sequence[Call]) -> list[Completion | None]:
+        """The answers to `calls`, in their order; None for those that did not fit the context.
+
+        Calls are begun in the given order: calls that share their first messages should be neighbours.
+        The first failure ends the others and is raised as it is. Raises MixtureError when the calls are
+        more than what is left of `max_calls`.
+        """
+        new = {call.key: call for call in calls if call.key not in self._known}
+        if self.made + len(new) > self._max_calls:
+            raise MixtureError(f"{stage} takes {len(new)} calls beyond the {self.made} made: raise max_calls")
+        done = 0
+        self._tell(stage, done, len(new))
+
+        async def answer(key: tuple[object, ...], call: Call) -> None:
+            nonlocal done
+            async with self._slots:
+                self._known[key] = await self._one(call)
+            done += 1
+            self._tell(stage, done, len(new))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for key, call in new.items():
+                    group.create_task(answer(key, call))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [self._known[call.key] for call in calls]
+
+    async def _one(self, call: Call) -> Completion | None:
+        try:
+            found = await self._ask(
+                call.messages, max_tokens=call.max_tokens, temperature=call.temperature, seed=call.seed
+            )
+        except PromptTooLong:
+            self._calls += 1
+            return TOO_LONG
+        self._cached += found.cached
+        self._calls += not found.cached
+        self._prompt_tokens += found.prompt_tokens
+        self._completion_tokens += found.completion_tokens
+        return found
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(stage, done, total)
