@@ -7,9 +7,10 @@ from typing import Any
 
 import structlog
 
+from app.prompting import Prompting
 from app.records import AnswerRecord
 from app.telemetry.metrics import Metrics
-from experts.client import ExpertClient, Reply, ReplyStream
+from experts.client import Reply, ReplyStream
 from experts.errors import ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.health import HealthMonitor
 from experts.registry import Expert, Registry
@@ -36,7 +37,7 @@ class Answering:
     def __init__(
         self,
         registry: Registry,
-        client: ExpertClient,
+        prompting: Prompting,
         health: HealthMonitor,
         metrics: Metrics,
         *,
@@ -44,7 +45,7 @@ class Answering:
     ) -> None:
         """`spill_tries`: experts that may be asked after the chosen one."""
         self._registry = registry
-        self._client = client
+        self._prompting = prompting
         self._health = health
         self._metrics = metrics
         self._spill_tries = spill_tries
@@ -56,7 +57,9 @@ class Answering:
         while True:
             expert = self._registry.get(record.decision.expert)
             try:
-                reply = await self._client.complete(expert, body, request_id=record.request_id)
+                reply = await self._prompting.complete(
+                    expert, body, record.reading, request_id=record.request_id
+                )
             except ExpertError as error:
                 self._note_failure(expert, error)
                 if not self._spill(record, expert, error, failures):
@@ -75,7 +78,7 @@ class Answering:
                 expert = self._registry.get(record.decision.expert)
                 try:
                     stream = await stack.enter_async_context(
-                        self._client.stream(expert, body, request_id=record.request_id)
+                        self._prompting.stream(expert, body, record.reading, request_id=record.request_id)
                     )
                 except ExpertError as error:
                     self._note_failure(expert, error)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from app.documents import decision_document
+from app.prompting import Reading
 from app.storage.models import DecisionRow
 from routers.decision import Decision
 
@@ -25,9 +26,11 @@ class AnswerRecord:
         conversation: str | None,
         messages: list[Any] | None,
         started: float,
+        reading: Reading | None = None,
     ) -> None:
         """`started` is on `time.perf_counter()`'s clock; `messages` None keeps no prompt."""
         self.decision = decision
+        self.reading = reading or Reading()
         self.request_id = request_id
         self.model = model
         self.stream = stream

@@ -11,6 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.answering import Answering
 from app.conversations import Conversations
+from app.prompt_files import PromptFilesError, load_prompt_files
+from app.prompting import Prompting
 from app.records import AnswerRecord, Status
 from app.reload import Reloader
 from app.routing import RoutingDesk, load_router
@@ -44,6 +46,7 @@ class Services:
     desk: RoutingDesk
     reloader: Reloader
     health: HealthMonitor
+    prompting: Prompting
     answering: Answering
     database: Database
     recorder: Recorder
@@ -123,6 +126,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         with explained(settings):
             registry = load_registry(settings.experts)
             router = await asyncio.to_thread(load_router, settings, registry, encoder)
+            prompt_files = await asyncio.to_thread(load_prompt_files, registry, router.encoder)
             database = Database(settings.database)
         stack.push_async_callback(database.close)
         with explained(settings):
@@ -151,6 +155,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             observe=metrics.routing_seconds.observe,
         )
         stack.callback(desk.close)
+        prompting = Prompting(client, desk.embed, prompt_files)
         if settings.open_to_the_network:
             log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
         log.info(
@@ -166,7 +171,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             desk=desk,
             reloader=Reloader(desk, settings, registry, metrics),
             health=health,
-            answering=Answering(registry, client, health, metrics, spill_tries=settings.spill_tries),
+            prompting=prompting,
+            answering=Answering(registry, prompting, health, metrics, spill_tries=settings.spill_tries),
             database=database,
             recorder=recorder,
             conversations=Conversations(database, settings.conversations),
@@ -182,6 +188,8 @@ def explained(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (RegistryError, CompositionError, RulesError, EncoderMissing, DatabaseError) as error:
+        raise StartError(str(error)) from error
+    except PromptFilesError as error:
         raise StartError(str(error)) from error
     except SQLAlchemyError as error:
         # The driver's message may hold the password.

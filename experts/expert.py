@@ -82,7 +82,7 @@ class LocalServer(_Strict):
         return args
 
 
-class IdentityUse(_Strict):
+class IdentitySource(_Strict):
     """Expert identities in front of the request (ExpertPrompting, arXiv 2305.14688): `per` category the
     ones that `file` holds, `per` request one that the model writes for it first, which costs a call.
     Only in categories where `file` says that this was measured to win."""
@@ -119,7 +119,7 @@ class Expert(_Strict):
     """Values of the variables of `prompt`."""
     mixture: Path | None = None
     """The folder of a mixture of prompts; relative to the folder of the registry file."""
-    identity: IdentityUse | None = None
+    identity: IdentitySource | None = None
     base: str | None = None
     description: str = ""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")

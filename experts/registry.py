@@ -30,14 +30,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experts.expert import Capability, Expert, IdentityUse, LocalServer, Price, Timeouts
+from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
 from prompts.templates import Library, Prompt, PromptError, read_prompt
 from prompts.yaml_lines import Lines, YamlProblem, read_yaml
 
 __all__ = [
     "Capability",
     "Expert",
-    "IdentityUse",
+    "IdentitySource",
     "LocalServer",
     "Price",
     "Registry",
@@ -312,7 +312,7 @@ _NESTED: Mapping[str, type[BaseModel]] = {
     "price": Price,
     "timeouts": Timeouts,
     "local": LocalServer,
-    "identity": IdentityUse,
+    "identity": IdentitySource,
 }
 _SECRET_FIELD = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
 

@@ -1,0 +1,316 @@
+"""The one seam between a routed request and what is sent to an expert.
+
+Prompts of the library are part of an expert already (`Expert.system_prompt`); a mixture's region and an
+identity depend on the request, and are chosen here. Whoever asks an expert asks through `Prompting`, with
+the `Reading` of the request, which afterwards says what was put in front.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from app.prompt_files import PromptFiles
+from experts.client import ExpertClient, Reply, ReplyStream
+from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.outgoing import with_system_prompt
+from experts.registry import Expert
+from experts.tokens import estimate_prompt_tokens
+from prompts.identities import (
+    MAX_TOKENS,
+    Identities,
+    IdentityError,
+    Per,
+    identity_messages,
+    read_identity,
+    text_hash,
+)
+from prompts.templates import PromptOrigin
+from routers.conversation import latest_user_text
+from routers.request import Turn, Vector
+
+if TYPE_CHECKING:
+    from prompts.mixture.mixture import Mixture, RegionChoice
+
+log = structlog.get_logger(__name__)
+
+Body = Mapping[str, Any]
+Embed = Callable[[Sequence[Turn]], Awaitable[Vector]]
+
+CHARACTERS_PER_TOKEN = 2.5
+"""A cautious estimate for what we add ourselves: code and figures have fewer characters a token than
+prose. Demos left out for it cost a little quality; demos that do not fit would cost the answer."""
+TOKENS_PER_MESSAGE = 8
+ANSWER_TOKENS = 256
+"""Room for the answer when nobody says how long it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureUse:
+    """Which region of a mixture a request fell into. `distance` is the Euclidean one to the nearest
+    centroid; `fallback` says that this was too far, so that no region's prompt was taken. `dropped` says
+    what did not fit the expert's context: the demos, or the whole prompt."""
+
+    name: str
+    digest: str
+    region: int | None
+    distance: float
+    fallback: bool
+    dropped: Literal["demos", "prompt"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUse:
+    """An identity in front of a request, or why there was none (`skipped`). `calls` and what they cost
+    are those of writing it: 0 when it was read from a file. `hash` is of its text."""
+
+    per: Per
+    category: str | None
+    hash: str | None = None
+    skipped: Literal["no_category", "not_kept", "not_written", "too_long"] | None = None
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """What was put in front of one request for one expert."""
+
+    prompt: PromptOrigin | None = None
+    mixture: MixtureUse | None = None
+    identity: IdentityUse | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The fields of a decision document."""
+        return {
+            "prompt": None if self.prompt is None else asdict(self.prompt),
+            "mixture": None if self.mixture is None else asdict(self.mixture),
+            "identity": None if self.identity is None else asdict(self.identity),
+        }
+
+
+NOTHING_USED = PromptUse()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is known of one request when experts are asked: its turns, the embedding if routing made one
+    (filled in when somebody needs it), its category. `used` is by expert, the latest one."""
+
+    turns: tuple[Turn, ...] = ()
+    embedding: Vector | None = None
+    category: str | None = None
+    used: dict[str, PromptUse] = field(default_factory=dict)
+
+    def document(self, expert: str) -> dict[str, Any]:
+        """The fields of a decision document for `expert`; all null before it was asked."""
+        return self.used.get(expert, NOTHING_USED).document()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompted:
+    body: Body
+    use: PromptUse
+
+
+class Prompting:
+    """Asks experts, each behind the prompt that is theirs for this request."""
+
+    def __init__(self, client: ExpertClient, embed: Embed, files: PromptFiles) -> None:
+        """`embed` embeds what routing did not have to read."""
+        self._client = client
+        self._embed = embed
+        self._mixtures = files.mixtures
+        self._identities = files.identities
+
+    async def complete(
+        self, expert: Expert, body: Body, reading: Reading, *, request_id: str | None = None
+    ) -> Reply:
+        """A whole answer of `expert` to `body`, whose `messages` are the client's. Raises ExpertError."""
+        *richer, last = await self._prompted(expert, body, reading, request_id)
+        for prompted in richer:
+            reading.used[expert.name] = prompted.use
+            with suppress(ContextTooLong):
+                return await self._client.complete(expert, prompted.body, request_id=request_id)
+        reading.used[expert.name] = last.use
+        return await self._client.complete(expert, last.body, request_id=request_id)
+
+    @asynccontextmanager
+    async def stream(
+        self, expert: Expert, body: Body, reading: Reading, *, request_id: str | None = None
+    ) -> AsyncIterator[ReplyStream]:
+        """A streamed answer whose first event has come. Raises ExpertError, also from the iterator."""
+        *richer, last = await self._prompted(expert, body, reading, request_id)
+        async with AsyncExitStack() as stack:
+            for prompted in richer:
+                reading.used[expert.name] = prompted.use
+                asked = self._client.stream(expert, prompted.body, request_id=request_id)
+                with suppress(ContextTooLong):
+                    stream = await stack.enter_async_context(asked)
+                    break
+            else:
+                reading.used[expert.name] = last.use
+                asked = self._client.stream(expert, last.body, request_id=request_id)
+                stream = await stack.enter_async_context(asked)
+            yield stream
+
+    async def preview(self, expert: Expert, reading: Reading) -> None:
+        """Note in `reading` what would be put in front for `expert`, without asking anybody: an identity
+        that would be written is not."""
+        mixture = self._mixtures.get(expert.name)
+        use = PromptUse(prompt=expert.prompt)
+        if mixture is not None:
+            use = replace(use, mixture=_mixture_use(mixture, mixture.choose(await self._embedded(reading))))
+        reading.used[expert.name] = use
+
+    def facts(self, expert: Expert) -> dict[str, Any]:
+        """What /v1/experts says of an expert's mixture and identities: never their text."""
+        mixture = self._mixtures.get(expert.name)
+        identities = self._identities.get(expert.name)
+        per = expert.identity.per if expert.identity else "category"
+        return {
+            "mixture": None if mixture is None else {"name": mixture.name, "digest": mixture.digest},
+            "identity": None
+            if identities is None
+            else {"per": per, "digest": identities.subject(per), "categories": sorted(identities.kept(per))},
+        }
+
+    async def _prompted(
+        self, expert: Expert, body: Body, reading: Reading, request_id: str | None
+    ) -> list["_Prompted"]:
+        """Ways to put it, the richest first, the last one sure to be no longer than what the client said.
+        Those that would not fit the context by a cautious estimate are left out."""
+        plain = PromptUse(prompt=expert.prompt)
+        if (mixture := self._mixtures.get(expert.name)) is not None:
+            return await self._with_mixture(expert, mixture, body, reading, plain)
+        if (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
+            return await self._with_identity(expert, identities, body, reading, plain, request_id)
+        return [_Prompted(body, plain)]
+
+    async def _with_mixture(
+        self, expert: Expert, mixture: "Mixture", body: Body, reading: Reading, plain: PromptUse
+    ) -> list["_Prompted"]:
+        from prompts.mixture.layout import lay_out
+
+        choice = mixture.choose(await self._embedded(reading))
+        use = _mixture_use(mixture, choice)
+        said = body["messages"]
+        ways = [_Prompted({**body, "messages": mixture.messages(choice, said)}, replace(plain, mixture=use))]
+        prompt = mixture.prompt(choice)
+        if prompt.demos and prompt.instruction:
+            shorter = lay_out(replace(prompt, demos=()), said, mixture.layout)
+            without_demos = replace(plain, mixture=replace(use, dropped="demos"))
+            ways.append(_Prompted({**body, "messages": shorter}, without_demos))
+        if not prompt.plain:
+            ways.append(_Prompted(body, replace(plain, mixture=replace(use, dropped="prompt"))))
+        return _fitting(expert, body, ways)
+
+    async def _with_identity(
+        self,
+        expert: Expert,
+        identities: "Identities",
+        body: Body,
+        reading: Reading,
+        plain: PromptUse,
+        request_id: str | None,
+    ) -> list["_Prompted"]:
+        per: Per = expert.identity.per if expert.identity else "category"
+        use = IdentityUse(per, reading.category)
+        text = None
+        if reading.category is None:
+            use = replace(use, skipped="no_category")
+        elif reading.category not in identities.kept(per):
+            use = replace(use, skipped="not_kept")
+        elif per == "category":
+            identity = identities.of(reading.category)
+            text = identity.text if identity else None
+            use = use if identity else replace(use, skipped="not_written")
+        else:
+            use, text = await self._written(expert, body, reading, use, request_id)
+        if text is None:
+            return [_Prompted(body, replace(plain, identity=use))]
+        used = replace(plain, identity=replace(use, hash=text_hash(text)))
+        without = replace(plain, identity=replace(use, skipped="too_long"))
+        messages = with_system_prompt(text, list(body["messages"]))
+        ways = [_Prompted({**body, "messages": messages}, used), _Prompted(body, without)]
+        return _fitting(expert, body, ways)
+
+    async def _written(
+        self, expert: Expert, body: Body, reading: Reading, use: "IdentityUse", request_id: str | None
+    ) -> tuple["IdentityUse", str | None]:
+        """An identity for this request, written by the expert itself. What would make another expert
+        answer is raised; any other failure leaves the request without an identity, and says so."""
+        started = time.perf_counter()
+        asked = {
+            "messages": identity_messages(latest_user_text(reading.turns)),
+            "max_tokens": MAX_TOKENS,
+            "temperature": 0,
+        }
+        try:
+            reply = await self._client.complete(expert, asked, request_id=request_id)
+            text = read_identity(str(reply.body["choices"][0]["message"].get("content") or ""))
+        except (ExpertUnavailable, ExpertBusy, ExpertTimeout):
+            raise
+        except (ExpertError, IdentityError) as error:
+            log.warning("no_identity_written", expert=expert.name, error=type(error).__name__)
+            text, reply = None, None
+        ms = round((time.perf_counter() - started) * 1000, 3)
+        usage = reply.body.get("usage") if reply is not None else None
+        prompt_tokens, completion_tokens = (_count(usage, kind) for kind in ("prompt", "completion"))
+        use = replace(use, calls=1, ms=ms, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        return (use if text else replace(use, skipped="not_written")), text
+
+    async def _embedded(self, reading: Reading) -> Vector:
+        if reading.embedding is None:
+            reading.embedding = await self._embed(reading.turns)
+        return reading.embedding
+
+
+def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
+    distance = round(choice.distance, 6)
+    return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback)
+
+
+def _fitting(expert: Expert, body: Body, ways: list[_Prompted]) -> list[_Prompted]:
+    """`ways` without those that would not fit `expert`'s context; the last one stays in any case."""
+    said = body["messages"]
+    room = expert.context_length - estimate_prompt_tokens(said) - _answer_tokens(expert, body)
+    characters = _characters(said)
+
+    def added_tokens(messages: Sequence[Mapping[str, Any]]) -> float:
+        more = _characters(messages) - characters
+        return more / CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * (len(messages) - len(said))
+
+    *richer, last = ways
+    return [*(way for way in richer if added_tokens(way.body["messages"]) <= room), last]
+
+
+def _answer_tokens(expert: Expert, body: Body) -> int:
+    limits = [*(body.get(name) for name in _LIMITS), *(expert.sampling.get(name) for name in _LIMITS)]
+    return next((limit for limit in limits if isinstance(limit, int)), ANSWER_TOKENS)
+
+
+_LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+def _characters(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Characters of text in `messages`."""
+    total = 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            total += len(content)
+        elif isinstance(content, list):
+            total += sum(len(part.get("text") or "") for part in content if isinstance(part, Mapping))
+    return total
+
+
+def _count(usage: Any, kind: str) -> int:
+    """Tokens of one call as the expert reported them, 0 when it did not."""
+    count = usage.get(f"{kind}_tokens") if isinstance(usage, Mapping) else None
+    return count if isinstance(count, int) else 0

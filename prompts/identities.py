@@ -1,0 +1,235 @@
+"""Expert identities: a description of the ideal expert for a request, written by the model that answers.
+
+After ExpertPrompting (arXiv 2305.14688): the model is shown examples, ours, and writes a second-person
+paragraph that then stands in front of the request. Once for each category, kept in a file, or anew for
+each request. Identities help some requests and hurt others, so a file also holds what was measured, and
+only categories in which an identity won are served.
+
+Knows nothing of how a model is called: it makes messages and reads replies.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from prompts.seeds import Category
+from prompts.templates import Library, Prompt
+from prompts.yaml_lines import YamlProblem, read_yaml
+
+PROMPT = "identity@1"
+"""The prompt of the library that asks for an identity."""
+MAX_TOKENS = 160
+"""Of an identity: two to four sentences."""
+MAX_CHARACTERS = 1_000
+REQUEST_HEAD, REQUEST_TAIL = 4_000, 1_500
+"""Characters of a long request that are shown: where people put what they want."""
+EXAMPLES = 4
+"""Requests of a category that are shown when its identity is written."""
+EXAMPLE_CHARACTERS = 300
+
+Per = Literal["category", "request"]
+"""One identity for all requests of a category, or one written for each request."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_FIRST_YOU = re.compile(r"(?:\A|[\s\"'*_(])((?:You|Your|As an?)\b)")
+_SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|\Z)")
+
+
+class IdentityError(Exception):
+    """An identity or a file of them cannot be used; the message says why. No text of a request is in it."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class Identity(_Strict):
+    """The identity of a category."""
+
+    category: str = Field(pattern=r"^[a-z]+$")
+    text: str = Field(min_length=1, max_length=MAX_CHARACTERS, pattern=r"\S")
+
+    @property
+    def hash(self) -> str:
+        return text_hash(self.text)
+
+
+class Comparison(_Strict):
+    """One category with and without identities, on the same prompts. `difference` is with less without,
+    between `low` and `high` at the measurement's confidence."""
+
+    category: str = Field(pattern=r"^[a-z]+$")
+    prompts: int = Field(ge=1)
+    without: Share
+    with_identity: Share
+    difference: float = Field(ge=-1, le=1)
+    low: float = Field(ge=-1, le=1)
+    high: float = Field(ge=-1, le=1)
+    kept: bool
+
+
+class Measurement(_Strict):
+    """What `coterie eval personas` found. `of` is the digest of what was measured; a file whose texts
+    were changed since has to be measured again."""
+
+    per: Per
+    of: str
+    suite: str
+    """Digest of the validation prompts."""
+    confidence: float = Field(gt=0, lt=1)
+    results: tuple[Comparison, ...] = Field(min_length=1)
+
+
+class Identities(_Strict):
+    """The identities of one expert's model, and what was measured with them."""
+
+    expert: str = Field(min_length=1)
+    """Who wrote them, and answered when they were measured."""
+    prompt: str = Field(pattern=r"^[a-z][a-z0-9-]*@[1-9][0-9]*$")
+    prompt_hash: str
+    """The prompt that asked for them."""
+    identities: tuple[Identity, ...] = ()
+    measured: tuple[Measurement, ...] = ()
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        for field, names in (
+            ("identities", [each.category for each in self.identities]),
+            ("measured", [str(each.per) for each in self.measured]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise PydanticCustomError(
+                    "twice", "{field}: {name} is there twice", {"field": field, "name": twice[0]}
+                )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (the first 16 hex digits) of the texts and the prompt that asked for them."""
+        document = [self.prompt_hash, *([each.category, each.text] for each in self.identities)]
+        return text_hash(json.dumps(document, ensure_ascii=False))
+
+    def of(self, category: str) -> Identity | None:
+        """The identity of `category`, measured or not."""
+        return next((each for each in self.identities if each.category == category), None)
+
+    def subject(self, per: Per) -> str:
+        """The digest of what a measurement is of: the texts, or the prompt that writes one per request."""
+        return self.digest if per == "category" else self.prompt_hash
+
+    def measurement(self, per: Per) -> Measurement | None:
+        """The measurement of this variant that still holds."""
+        return next((m for m in self.measured if m.per == per and m.of == self.subject(per)), None)
+
+    def kept(self, per: Per) -> frozenset[str]:
+        """The categories in which identities won: none before they were measured."""
+        measurement = self.measurement(per)
+        return (
+            frozenset(each.category for each in measurement.results if each.kept)
+            if measurement
+            else frozenset()
+        )
+
+    def with_measurement(self, measurement: Measurement) -> "Identities":
+        """The same with `measurement` in place of an older one of its variant."""
+        others = tuple(each for each in self.measured if each.per != measurement.per)
+        return self.model_copy(update={"measured": (*others, measurement)})
+
+
+def text_hash(text: str) -> str:
+    """The first 16 hex digits of SHA-256: what decisions keep of a text."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+@cache
+def identity_prompt() -> Prompt:
+    """The prompt of the library that asks for an identity. Raises PromptError when it is damaged."""
+    return Library().get(PROMPT)
+
+
+def new_identities(expert: str, identities: Sequence[Identity] = ()) -> Identities:
+    """Identities as the prompt of today writes them, not measured yet."""
+    prompt = identity_prompt()
+    return Identities(
+        expert=expert, prompt=prompt.reference, prompt_hash=prompt.hash, identities=tuple(identities)
+    )
+
+
+def identity_messages(request: str) -> list[dict[str, str]]:
+    """What to ask a model for the identity of one request. Of a long one both ends are shown."""
+    if len(request) > REQUEST_HEAD + REQUEST_TAIL:
+        request = f"{request[:REQUEST_HEAD]}\n…\n{request[-REQUEST_TAIL:]}"
+    return [{"role": "user", "content": identity_prompt().render({"request": request})}]
+
+
+def category_request(category: Category, examples: Sequence[str]) -> str:
+    """A whole category as one request: what its requests have in common, and a few of them."""
+    shown = "\n".join(f"- {' '.join(each.split())[:EXAMPLE_CHARACTERS]}" for each in examples[:EXAMPLES])
+    return f"Any request of this kind: {category.definition} For example:\n{shown}"
+
+
+def read_identity(reply: str) -> str:
+    """The identity in a model's reply: its first paragraph that addresses an expert, whole sentences, at
+    most MAX_CHARACTERS.
+
+    Raises:
+        IdentityError: there is none; the model did something else, such as answering.
+    """
+    # Models like to go on with the next example.
+    text = re.split(r"\n\s*Request\s*:", reply, maxsplit=1)[0]
+    paragraphs = [" ".join(each.split()) for each in re.split(r"\n\s*\n", text)]
+    for paragraph in paragraphs:
+        found = _FIRST_YOU.search(paragraph)
+        if found is None or found.start(1) > 60:
+            continue
+        said = paragraph[found.start(1) :][:MAX_CHARACTERS]
+        ends = [match.end() for match in _SENTENCE_END.finditer(said)]
+        if ends:
+            return said[: ends[-1]]
+    raise IdentityError("the model wrote no description of an expert, in the second person")
+
+
+def load_identities(path: Path) -> Identities:
+    """Read a file that `save_identities` wrote, or somebody edited.
+
+    Raises:
+        IdentityError: `file:line: field: what is wrong`.
+    """
+    try:
+        data, lines = read_yaml(path)
+    except YamlProblem as problem:
+        raise IdentityError(str(problem)) from problem
+    try:
+        return Identities.model_validate(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        places = [(lines.of(each["loc"]), ".".join(map(str, each["loc"])), each["msg"]) for each in found]
+        said = [f"{path}:{line}: {field or 'identities'}: {message}" for line, field, message in places]
+        raise IdentityError("\n".join(said)) from None
+
+
+def save_identities(identities: Identities, path: Path) -> None:
+    """Write the file, whole or not at all."""
+    import yaml
+
+    document = yaml.safe_dump(
+        identities.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(
+            "# Written by `coterie prompts identity`, measured by `coterie eval personas`.\n" + document,
+            encoding="utf-8",
+        )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
