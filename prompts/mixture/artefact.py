@@ -108,7 +108,7 @@ def load_mixture(folder: Path) -> Mixture:
         mixture = _mixture(manifest, arrays)
         if sealed(mixture).digest != manifest["digest"]:
             raise MixtureError(
-                f"{folder / MANIFEST} was changed after it was built: its digest does not hold; build it again"
+                f"{folder / MANIFEST} was changed after it was built: build it again"
             )
         return mixture
     except OSError as error:

@@ -21,7 +21,7 @@ from prompts.mixture.demos import Demo, check_buildable, demos_digest, distinct
 from prompts.mixture.evidence import held_out_evidence
 from prompts.mixture.induction import induce
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Region
-from prompts.mixture.plan import Split, plan, split, spread
+from prompts.mixture.plan import LEAST_DEMOS, Split, plan, split, spread
 from prompts.mixture.regions import Division, demo_clustering
 from prompts.mixture.search import (
     Examiner,
@@ -35,8 +35,6 @@ from prompts.mixture.search import (
 Encode = Callable[[Sequence[str]], Matrix]
 """Texts → float32 (n, d), rows of unit length: `routers.encoder.Encoder.encode`."""
 ReadPrefixCache = Callable[[], Awaitable[PrefixCache | None]]
-
-LEAST_DEMOS = 8
 
 
 async def build(

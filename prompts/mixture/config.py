@@ -1,4 +1,4 @@
-"""Every hyperparameter of a build in one place. Defaults are the paper's (arXiv 2407.00256) where it has one."""
+"""Every hyperparameter of a build in one place, with the defaults of arXiv 2407.00256 where it has one."""
 
 from typing import Annotated, Self
 

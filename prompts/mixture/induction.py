@@ -61,23 +61,27 @@ async def induce(
         missing = config.candidates - len(found)
         if missing <= 0:
             break
-        calls = []
-        for number in range(asked, asked + missing):
-            outside = regions[number % len(regions)]
-            shown = rng.choice(outside, size=min(config.induction_demos, len(outside)), replace=False)
-            calls.append(
-                Call(
-                    induction_messages([demos[index] for index in shown]),
-                    config.induction_tokens,
-                    config.induction_temperature,
-                    config.seed + number,
-                )
-            )
+        numbers = range(asked, asked + missing)
+        calls = [
+            induction_call([demos[index] for index in regions[number % len(regions)]], rng, number, config)
+            for number in numbers
+        ]
         asked += missing
         for answer in await asking.all("inducing instructions", calls):
             if answer is not None and (instruction := usable(answer.text, demos, config)) is not None:
                 found.setdefault(fingerprint(instruction), instruction)
     return tuple(found.values())[: config.candidates]
+
+
+def induction_call(demos: Sequence[Demo], rng: np.random.Generator, number: int, config: BuildConfig) -> Call:
+    """The `number`-th induction query: a few of `demos`, drawn anew, and a seed of its own."""
+    shown = rng.choice(len(demos), size=min(config.induction_demos, len(demos)), replace=False)
+    return Call(
+        induction_messages([demos[index] for index in shown]),
+        config.induction_tokens,
+        config.induction_temperature,
+        config.seed + number,
+    )
 
 
 def usable(text: str, demos: Sequence[Demo], config: BuildConfig) -> str | None:

@@ -50,10 +50,9 @@ def lay_out(prompt: Prompt, messages: Sequence[Mapping[str, Any]], layout: Layou
             ]
     elif prompt.demos:
         own = "\n\n".join(filter(None, [prompt.instruction, examples_text(prompt.demos)]))
-    if head is None:
-        front = [{"role": "system", "content": own}] if own else []
-    else:
-        front = [_joined(own, head)]
+    if head is not None:
+        return [_joined(own, head), *shown, *said]
+    front = [{"role": "system", "content": own}] if own else []
     return [*front, *shown, *said]
 
 

@@ -10,6 +10,8 @@ from prompts.mixture.induction import ROUNDS
 from prompts.mixture.mixture import MixtureError
 from prompts.mixture.regions import Indices
 
+LEAST_DEMOS = 8
+"""Different demos that a build needs."""
 FEW = 4
 """Samples below which comparing prompts says nothing: given up last."""
 

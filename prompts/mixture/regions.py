@@ -58,9 +58,10 @@ def demo_clustering(embeddings: Matrix, config: BuildConfig) -> Division:
     return Division(labels, centroids.astype(np.float32), radii.astype(np.float32), criterion)
 
 
-def assign(embeddings: Matrix, centroids: Matrix) -> Indices:
-    """The nearest of `centroids` (K, d) for each row of `embeddings` (n, d); the first of equals."""
-    return np.asarray(_squared(embeddings, centroids).argmin(axis=1), dtype=np.intp)
+def assign(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> Indices:
+    """The nearest of `centroids` (K, d) for each row of `points` (n, d); the first of equals."""
+    gaps = points[:, None, :] - centroids[None, :, :]
+    return np.asarray(np.einsum("nkd,nkd->nk", gaps, gaps).argmin(axis=1), dtype=np.intp)
 
 
 def _k_means(points: NDArray[np.float64], k: int, seed: int) -> Indices:
@@ -116,9 +117,3 @@ def _radii(
         drawn = everywhere if weight < 1 else 0.0
         radii.append(weight * float(np.quantile(own, config.radius_quantile)) + (1 - weight) * drawn)
     return np.asarray(radii)
-
-
-def _squared(left: Matrix, right: Matrix) -> NDArray[np.float64]:
-    """Squared Euclidean distances, float64 (n, k)."""
-    gaps = np.asarray(left, dtype=np.float64)[:, None, :] - np.asarray(right, dtype=np.float64)[None, :, :]
-    return np.asarray(np.einsum("nkd,nkd->nk", gaps, gaps))

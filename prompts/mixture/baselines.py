@@ -1,0 +1,145 @@
+"""What a mixture is compared with, all behind one method: the messages for an input and its embedding.
+
+Zero-shot, the best single instruction (in the manner of APE, arXiv 2211.01910, with as many calls as a
+mixture took), few-shot with random demos and with the nearest ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from prompts.mixture.asking import Ask, Asking, Bill, Progress
+from prompts.mixture.config import BuildConfig
+from prompts.mixture.demos import Demo, check_buildable, distinct
+from prompts.mixture.induction import fingerprint, induction_call, usable
+from prompts.mixture.layout import PLAIN, Layout, Prompt, lay_out
+from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Vector
+from prompts.mixture.plan import LEAST_DEMOS, split
+from prompts.mixture.search import Examiner, answer_tokens
+
+SCREENED = 0.5
+"""Share of the calls that induce and screen instructions; the best go on and share the rest."""
+
+
+class Baseline(Protocol):
+    """One way to prompt the model."""
+
+    def messages_for(self, input: str, embedding: Vector) -> list[dict[str, Any]]:
+        """What to send for `input`, whose embedding is float32 (d,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPrompt:
+    """The same prompt for every request: zero-shot, one instruction, or random demos."""
+
+    prompt: Prompt = PLAIN
+    layout: Layout = "turns"
+
+    def messages_for(self, input: str, embedding: Vector) -> list[dict[str, Any]]:
+        return lay_out(self.prompt, _said(input), self.layout)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NearestDemos:
+    """The `count` demos whose inputs are nearest, the nearest last; `embeddings` are theirs, (n, d).
+
+    Where inputs share few demos, requests share no prefix: the price of this baseline.
+    """
+
+    demos: tuple[Demo, ...]
+    embeddings: Matrix
+    count: int = 8
+    layout: Layout = "turns"
+
+    def __post_init__(self) -> None:
+        if self.embeddings.shape[:1] != (len(self.demos),):
+            raise MixtureError(
+                f"{len(self.demos)} demos, but embeddings of shape {self.embeddings.shape}: one row each"
+            )
+
+    def messages_for(self, input: str, embedding: Vector) -> list[dict[str, Any]]:
+        gaps = self.embeddings - embedding
+        order = np.argsort(np.einsum("nd,nd->n", gaps, gaps), kind="stable")
+        shown = tuple(self.demos[index] for index in order[: self.count][::-1])
+        return lay_out(Prompt(demos=shown), _said(input), self.layout)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixturePrompt:
+    """A mixture behind the same method."""
+
+    mixture: Mixture
+
+    def messages_for(self, input: str, embedding: Vector) -> list[dict[str, Any]]:
+        return self.mixture.messages(self.mixture.choose(embedding), _said(input))
+
+
+def zero_shot(layout: Layout = "turns") -> FixedPrompt:
+    """The request as it is."""
+    return FixedPrompt(PLAIN, layout)
+
+
+def random_demos(demos: Sequence[Demo], count: int, seed: int, layout: Layout = "turns") -> FixedPrompt:
+    """`count` demos drawn once by the seed, the same for every request."""
+    chosen = np.random.default_rng(seed).permutation(len(demos))[:count]
+    return FixedPrompt(Prompt(demos=tuple(demos[index] for index in chosen)), layout)
+
+
+async def best_instruction(
+    demos: Sequence[Demo],
+    config: BuildConfig,
+    ask: Ask,
+    calls: int,
+    *,
+    progress: Progress | None = None,
+) -> tuple[FixedPrompt, Bill]:
+    """The best single instruction that at most `calls` calls find, and what it cost.
+
+    Induced from training demos and scored without demos, on the split that a mixture of these demos and
+    config has. Half of the calls screen all instructions on few validation demos, the rest compares the
+    best of them on more. The empty instruction competes; of equals the shorter wins. Raises as `build`.
+    """
+    used = distinct(demos)
+    check_buildable(used, LEAST_DEMOS)
+    parts = split(len(used), config)
+    train = [used[index] for index in parts.train]
+    validation = [used[index] for index in np.random.default_rng(config.seed).permutation(parts.validation)]
+    screening = validation[: config.scoring_samples]
+    count = int(calls * SCREENED) // (1 + len(screening)) - 1
+    if count < 1:
+        raise MixtureError(f"{calls} calls are too few to compare instructions: {4 * len(screening) + 4} do")
+    asking = Asking(ask, concurrency=config.concurrency, max_calls=calls, progress=progress)
+    examiner = Examiner(config, asking, answer_tokens(used, config))
+    rng = np.random.default_rng(config.seed)
+    queries = [induction_call(train, rng, number, config) for number in range(count)]
+    answers = await asking.all("inducing instructions", queries)
+    texts = (usable(answer.text, used, config) for answer in answers if answer is not None)
+    different = {fingerprint(text): text for text in texts if text is not None}
+    instructions = ["", *different.values()]
+    means = await _means(instructions, screening, examiner)
+    left = calls - asking.made
+    finalists = sorted(instructions, key=lambda each: (-means[each], len(each), each))
+    fits = max(1, left // max(1, len(validation) - len(screening)))
+    finalists = list(dict.fromkeys([*finalists[: max(1, fits - 1)], ""]))[: max(1, fits)]
+    means = await _means(finalists, validation, examiner)
+    best = min(finalists, key=lambda each: (-means[each], len(each), each))
+    return FixedPrompt(Prompt(best), config.layout), asking.bill
+
+
+async def _means(
+    instructions: Sequence[str], samples: Sequence[Demo], examiner: Examiner
+) -> dict[str, float]:
+    asked = [(Prompt(instruction), demo) for instruction in instructions for demo in samples]
+    trials = await examiner.trials("scoring instructions", asked)
+    rows = (trials[start : start + len(samples)] for start in range(0, len(trials), len(samples)))
+    return {
+        instruction: round(sum(trial.score for trial in own if trial is not None) / len(own), 9)
+        for instruction, own in zip(instructions, rows, strict=True)
+    }
+
+
+def _said(input: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": input}]
