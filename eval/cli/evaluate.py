@@ -2,9 +2,15 @@
 
 import typer
 
+from eval.cli.rate import rate
+from eval.cli.run import run
+
 app = typer.Typer(
     name="eval",
     help="Evaluate compositions and experts: benchmarks, judges, ratings, sweeps.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+
+app.command("rate")(rate)
+app.command("run")(run)

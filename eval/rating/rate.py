@@ -1,0 +1,40 @@
+"""Rating a verdict table, whichever of the two forms it has."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eval.rating.graded import rate_graded
+from eval.rating.pairwise import rate_pairwise
+from eval.rating.settings import RatingSettings
+from eval.rating.table import GradedTable, PairwiseTable
+
+
+def rate(table: PairwiseTable | GradedTable, settings: RatingSettings) -> dict[str, Any]:
+    """The ratings as JSON; what cannot be known, such as the interval of a single question, is null.
+
+    Raises RatingError.
+    """
+    found = rate_graded(table, settings) if isinstance(table, GradedTable) else rate_pairwise(table, settings)
+    return {name: _known(value) for name, value in found.items()}
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _known(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_ratings(document: Mapping[str, Any], path: Path) -> None:
+    """Write a document whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(
+        json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    os.replace(partial, path)

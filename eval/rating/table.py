@@ -1,0 +1,264 @@
+"""Verdict tables: reading and checking.
+
+Two forms, as Parquet or CSV, one verdict a row:
+
+    pairwise   question_id, model, baseline, win, tie, loss
+    graded     question_id, model, turn, score            (score 1..10)
+
+Both may have `category` and `judge`; pairwise ones also style columns (see `eval.rating.style`). Other
+columns are left aside, and said to be. Rows are counted from 1, the header apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.rating.columns import Columns, VerdictError, read_columns
+from eval.rating.resampling import Floats, Ints
+
+PAIRWISE = ("question_id", "model", "baseline", "win", "tie", "loss")
+GRADED = ("question_id", "model", "turn", "score")
+OPTIONAL = ("category", "judge")
+STYLES: Mapping[str, tuple[str, ...]] = {
+    "length": ("length", "token_len", "tokens", "chars"),
+    "headers": ("headers", "header_count"),
+    "lists": ("lists", "list_count"),
+    "bold": ("bold", "bold_count"),
+}
+"""Style features, each with the names its column may have; the baseline's begins with `baseline_`, the
+model's may begin with `model_`."""
+
+LOWEST, HIGHEST = 1.0, 10.0
+UNPARSED = -1.0
+"""What FastChat writes as the score of a judgment in which it found none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of names as numbers: row r holds `names[codes[r]]`, or nothing where the code is -1."""
+
+    names: tuple[str, ...]
+    codes: Ints
+
+    def take(self, rows: Ints) -> "Coded":
+        """These rows, with the names that are left."""
+        return code([self.names[each] if each >= 0 else None for each in self.codes[rows]])
+
+
+@dataclass(frozen=True, slots=True)
+class PairwiseTable:
+    """Verdicts on pairs of answers; all columns have shape (rows,).
+
+    `players` holds models and baselines under one numbering. `styles` maps a feature to the model's and
+    the baseline's value (NaN where unknown). `notes` says what was left out or read in a certain way.
+    """
+
+    question: Coded
+    players: tuple[str, ...]
+    model: Ints
+    baseline: Ints
+    win: Floats
+    tie: Floats
+    loss: Floats
+    judge: Coded
+    category: Coded
+    styles: Mapping[str, tuple[Floats, Floats]]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class GradedTable:
+    """Scores 1..10 of answers; all columns have shape (rows,). `unscored` counts, by model, judgments
+    without a score, which are not among the rows."""
+
+    question: Coded
+    model: Coded
+    turn: Ints
+    score: Floats
+    judge: Coded
+    category: Coded
+    unscored: Mapping[str, int]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+def code(values: Sequence[str | None]) -> Coded:
+    """Names as numbers in the order in which they come first; None is -1."""
+    number: dict[str, int] = {}
+    codes = [-1 if value is None else number.setdefault(value, len(number)) for value in values]
+    return Coded(tuple(number), np.asarray(codes, dtype=np.int64))
+
+
+def read_verdicts(path: Path, *, strict: bool = False) -> PairwiseTable | GradedTable:
+    """The verdicts of a Parquet or CSV file.
+
+    With `strict` a column that is not used is an error instead of a note. Raises VerdictError naming
+    the column and the row.
+    """
+    return check_verdicts(read_columns(path), strict=strict)
+
+
+def check_verdicts(columns: Columns, *, strict: bool = False) -> PairwiseTable | GradedTable:
+    """The verdicts of columns that were read or made elsewhere. Raises VerdictError."""
+    names = set(columns.names)
+    pairwise = set(PAIRWISE) <= names
+    graded = set(GRADED) <= names
+    if not pairwise and not graded:
+        raise VerdictError(_missing(columns))
+    if pairwise and graded:
+        raise columns.error("has both a turn and a baseline: is it pairwise or graded? Leave one out")
+    known = {*(PAIRWISE if pairwise else GRADED), *OPTIONAL, *(_style_names() if pairwise else ())}
+    ignored = columns.unknown(known, strict=strict)
+    if not len(columns):
+        raise columns.error("holds no verdicts")
+    return _pairwise(columns, ignored) if pairwise else _graded(columns, ignored)
+
+
+def _pairwise(columns: Columns, ignored: tuple[str, ...]) -> PairwiseTable:
+    models = columns.texts("model")
+    baselines = columns.texts("baseline")
+    counts = [columns.numbers(name) for name in ("win", "tie", "loss")]
+    for name, values in zip(("win", "tie", "loss"), counts, strict=True):
+        columns.refuse(name, ~(values >= 0), "is no count: it must be 0 or more")
+    columns.refuse(
+        "win", counts[0] + counts[1] + counts[2] == 0, "and `tie` and `loss` are 0: this row is no verdict"
+    )
+    repeated = columns.repeats(("win", "tie", "loss"), ("question_id", "model", "baseline", "judge"))
+    notes = _notes(ignored, repeated)
+    themselves = [model == baseline for model, baseline in zip(models, baselines, strict=True)]
+    if any(themselves):
+        notes.append(f"{sum(themselves)} verdicts of a model against itself left out: they rate nothing")
+        columns = columns.take([row for row, self_play in enumerate(themselves) if not self_play])
+        if not len(columns):
+            raise columns.error("holds only verdicts of models against themselves")
+        return _built_pairwise(columns, ignored, tuple(notes))
+    return _built_pairwise(columns, ignored, tuple(notes))
+
+
+def _built_pairwise(columns: Columns, ignored: tuple[str, ...], notes: tuple[str, ...]) -> PairwiseTable:
+    models, baselines = columns.texts("model"), columns.texts("baseline")
+    both = code([*models, *baselines])
+    return PairwiseTable(
+        question=code(columns.texts("question_id")),
+        players=both.names,
+        model=both.codes[: len(models)],
+        baseline=both.codes[len(models) :],
+        win=columns.numbers("win"),
+        tie=columns.numbers("tie"),
+        loss=columns.numbers("loss"),
+        judge=code([judge_name(each) for each in columns.optional_texts("judge")]),
+        category=code(columns.optional_texts("category")),
+        styles=_styles(columns),
+        ignored=ignored,
+        notes=notes,
+    )
+
+
+def _graded(columns: Columns, ignored: tuple[str, ...]) -> GradedTable:
+    models = columns.texts("model")
+    turns = columns.numbers("turn")
+    columns.refuse("turn", ~((turns >= 1) & (turns == np.floor(turns))), "is no turn: they count from 1")
+    scores = columns.numbers("score", empty=True)
+    unparsed = np.isnan(scores) | (scores == UNPARSED)
+    columns.refuse(
+        "score",
+        ~unparsed & ~((scores >= LOWEST) & (scores <= HIGHEST)),
+        "is outside 1..10 (-1 or nothing stands for a judgment without a score)",
+    )
+    repeated = columns.repeats(("score",), ("question_id", "model", "turn", "judge"))
+    notes = _notes(ignored, repeated)
+    unscored: dict[str, int] = {}
+    for row in np.flatnonzero(unparsed):
+        unscored[models[row]] = unscored.get(models[row], 0) + 1
+    if unscored:
+        notes.append(
+            "left out, without a score: "
+            + ", ".join(f"{count} of {name}" for name, count in unscored.items())
+        )
+    rows = np.flatnonzero(~unparsed)
+    if not len(rows):
+        raise columns.error("holds no score at all: every judgment is without one")
+    kept = columns.take(rows.tolist())
+    return GradedTable(
+        question=code(kept.texts("question_id")),
+        model=code(kept.texts("model")),
+        turn=turns[rows].astype(np.int64),
+        score=scores[rows],
+        judge=code([judge_name(each) for each in kept.optional_texts("judge")]),
+        category=code(kept.optional_texts("category")),
+        unscored=unscored,
+        ignored=ignored,
+        notes=tuple(notes),
+    )
+
+
+def judge_name(text: str | None) -> str | None:
+    """The judge's model. FastChat writes a pair of model and prompt, `["gpt-4", "single-v1"]`; the prompt
+    differs by the question's kind and is no other judge."""
+    import json
+
+    if text is None or not text.startswith("["):
+        return text
+    try:
+        parts = json.loads(text)
+    except ValueError:
+        return text
+    return parts[0] if parts and isinstance(parts[0], str) else text
+
+
+def _styles(columns: Columns) -> dict[str, tuple[Floats, Floats]]:
+    found: dict[str, tuple[Floats, Floats]] = {}
+    for feature, names in STYLES.items():
+        for name in names:
+            ours = next((each for each in (name, f"model_{name}") if each in columns.names), None)
+            theirs = f"baseline_{name}"
+            if (ours is not None) != (theirs in columns.names):
+                raise columns.error(
+                    f"has {ours or theirs} but not {theirs if ours else name}: style needs both"
+                )
+            if ours is None:
+                continue
+            pair = columns.numbers(ours, empty=True), columns.numbers(theirs, empty=True)
+            for column, values in zip((ours, theirs), pair, strict=True):
+                columns.refuse(column, values < 0, "is no count: it must be 0 or more")
+            found[feature] = pair
+            break
+    return found
+
+
+def _style_names() -> set[str]:
+    plain = {name for names in STYLES.values() for name in names}
+    return plain | {f"{side}_{name}" for side in ("model", "baseline") for name in plain}
+
+
+def _notes(ignored: Sequence[str], repeated: int) -> list[str]:
+    notes = [f"columns not used: {', '.join(ignored)}"] if ignored else []
+    if repeated:
+        notes.append(
+            f"{repeated} rows judge a question of a model once more, told apart by other columns: "
+            "all are counted"
+        )
+    return notes
+
+
+def _missing(columns: Columns) -> str:
+    names = set(columns.names)
+    lacking = {
+        kind: [name for name in wanted if name not in names]
+        for kind, wanted in (("pairwise", PAIRWISE), ("graded", GRADED))
+    }
+    # The form that the file is closer to; what both have in common says nothing.
+    kind = min(lacking, key=lambda each: len(lacking[each]))
+    return (
+        f"{columns.source}: no column {', '.join(lacking[kind])}. A verdict table has {', '.join(PAIRWISE)} "
+        f"(pairwise) or {', '.join(GRADED)} (graded); this one has {', '.join(columns.names) or 'none'}"
+    )
