@@ -237,17 +237,16 @@ class Library:
         Raises:
             PromptError: it is not there (the message has close names), or its file is wrong.
         """
-        match = _REFERENCE.fullmatch(reference)
         known = self.references()
-        if match is None:
-            versions = known.get(reference)
-            hint = f": {reference}@{versions[-1]} is the newest" if versions else ", such as writing@1"
-            raise PromptError(f"{reference[:80]!r}: name a prompt with its version{hint}")
-        name, version = match[1], int(match[2])
+        name, _, number = reference.partition("@")
         if name not in known:
             close = difflib.get_close_matches(name, list(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-            raise PromptError(f"{self.folder}: no prompt is named {name!r}; {hint}")
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+            raise PromptError(f"{self.folder}: no prompt is named {name[:80]!r}; {hint}")
+        if not _REFERENCE.fullmatch(reference):
+            newest = f"{name}@{known[name][-1]}"
+            raise PromptError(f"{reference[:80]!r}: name the prompt with its version: {newest} is the newest")
+        version = int(number)
         if version not in known[name]:
             versions_there = ", ".join(map(str, known[name]))
             raise PromptError(f"{self.folder}: {name} has no version {version}; it has {versions_there}")

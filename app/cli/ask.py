@@ -43,7 +43,7 @@ def ask(
         body["max_tokens"] = max_tokens
     settings = read_settings()
     try:
-        routing = asyncio.run(_ask(url or f"http://{settings.host}:{settings.port}", body))
+        routing = asyncio.run(ask_and_print(url or f"http://{settings.host}:{settings.port}", body))
     except (ApiUnreachable, ApiRefused) as error:
         sys.stdout.write("\n")
         fail(str(error))
@@ -55,8 +55,8 @@ def ask(
         sys.stderr.write(f"\n{summary(routing)}\n")
 
 
-async def _ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Print the answer as it comes; returns its decision."""
+async def ask_and_print(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Print the answer as it comes; returns its decision. Raises ApiUnreachable, ApiRefused."""
     from app.cli.api import ApiClient
 
     routing: dict[str, Any] = {}

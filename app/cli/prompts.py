@@ -1,0 +1,274 @@
+"""`coterie prompts`: the library, and expert identities."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.options import ExpertsFile, Pin, Profile, Url
+from app.cli.terminal import fail, read_settings, warn
+
+if TYPE_CHECKING:
+    from prompts.templates import Library, Prompt
+
+app = typer.Typer(
+    help="Prompts: the library, expert identities.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+
+Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="Without a version, the newest.")]
+Folder = Annotated[
+    Path | None, typer.Option("--library", help="A folder of prompts.", show_default="the shipped library")
+]
+Variables = Annotated[
+    list[str] | None, typer.Option("--var", help="NAME=VALUE of a variable; may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.callback()
+def group() -> None:
+    """Prompts: the library, expert identities."""
+
+
+@app.command("list")
+def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
+    """Show every prompt with its newest version, category, variables and hash.
+
+    Examples:
+
+    - `coterie prompts list`
+
+    - `coterie prompts list --library my-prompts` checks a folder of your own
+    """
+    from prompts.templates import PromptError
+
+    opened = _library(library)
+    try:
+        versions = opened.references()
+        prompts = opened.all()
+    except PromptError as error:
+        fail(str(error))
+    if as_json:
+        typer.echo(json.dumps([_document(each) for each in prompts], ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    from app.cli.outcome_views import plain_table
+
+    table = plain_table(("prompt", "left"), ("hash", "left"), ("category", "left"), ("variables", "left"))
+    table.add_column("description")
+    for each in prompts:
+        if each.version == versions[each.name][-1]:
+            variables = ", ".join(each.variables)
+            table.add_row(each.reference, each.hash, each.category or "", variables, each.description)
+    Console().print(table)
+
+
+@app.command("show")
+def show(
+    prompt: Reference,
+    var: Variables = None,
+    render: Annotated[bool, typer.Option("--render", help="The rendered text alone.")] = False,
+    as_json: AsJson = False,
+    library: Folder = None,
+) -> None:
+    """Show one prompt: its facts, its variables and its template.
+
+    Examples:
+
+    - `coterie prompts show writing`
+
+    - `coterie prompts show writing@1 --render --var tone=warm`
+    """
+    found = _prompt(prompt, library)
+    if render:
+        typer.echo(_rendered(found, var))
+        return
+    if var:
+        fail("--var is for --render")
+    if as_json:
+        typer.echo(json.dumps(_document(found) | {"template": found.template}, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{found.reference}  {found.hash}  {found.category or 'of no category'}\n{found.description}")
+    for name, variable in found.variables.items():
+        kind = " | ".join(variable.choices) or variable.type
+        default = "required" if variable.default is None else f"default {variable.default!r}"
+        typer.echo(f"  {{{name}}}  {kind}, {default}  {variable.description}")
+    typer.echo(f"\n{found.template.rstrip()}")
+
+
+@app.command("diff")
+def diff(
+    old: Reference,
+    new: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME[@VERSION]", help="Without it, OLD against the version before it."),
+    ] = None,
+    library: Folder = None,
+) -> None:
+    """Compare two versions of a prompt, or two prompts, as a unified diff.
+
+    Examples:
+
+    - `coterie prompts diff writing@1 writing@2`
+
+    - `coterie prompts diff writing` compares the newest version with the one before it
+    """
+    import difflib
+
+    first, second = _pair(old, new, library)
+    before, after = (_source(each, library).splitlines() for each in (first, second))
+    lines = list(
+        difflib.unified_diff(
+            before,
+            after,
+            fromfile=f"{first.reference}  {first.hash}",
+            tofile=f"{second.reference}  {second.hash}",
+            lineterm="",
+        )
+    )
+    if not lines:
+        warn(f"{first.reference} and {second.reference} are the same")
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command("try")
+def try_prompt(
+    prompt: Reference,
+    text: Annotated[str, typer.Argument(help="What to ask under the prompt; `-` reads standard input.")],
+    var: Variables = None,
+    url: Url = None,
+    model: Pin = "coterie",
+    direct: Annotated[
+        str | None,
+        typer.Option("--direct", help="Ask this expert's own server, without a running API."),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens to answer with.")] = None,
+    library: Folder = None,
+    profile: Profile = None,
+    experts: ExpertsFile = None,
+) -> None:
+    """Render a prompt, ask under it and watch the answer come.
+
+    It goes out as a system message. The answer goes to standard output, the rest to standard error.
+
+    Examples:
+
+    - `coterie prompts try writing "A note to the neighbours about the party" --var tone=warm`
+
+    - `coterie prompts try coding@1 "Sort a list in Go" -m qwen-coder`
+
+    - `coterie prompts try math "7 * 8?" --direct smollm2` asks the expert of the registry itself
+    """
+    from app.cli.api import ApiRefused, ApiUnreachable
+    from experts.errors import ExpertError
+
+    found = _prompt(prompt, library)
+    messages = [
+        {"role": "system", "content": _rendered(found, var)},
+        {"role": "user", "content": sys.stdin.read() if text == "-" else text},
+    ]
+    body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    settings = read_settings(profile=profile, experts=experts)
+    try:
+        if direct is not None:
+            asyncio.run(_ask_directly(direct, settings.experts, body))
+            answered = direct
+        else:
+            from app.cli.ask import ask_and_print
+            from app.cli.views import summary
+
+            routing = asyncio.run(ask_and_print(url or f"http://{settings.host}:{settings.port}", body))
+            answered = summary(routing)
+    except (ApiUnreachable, ApiRefused, ExpertError) as error:
+        sys.stdout.write("\n")
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    sys.stderr.write(f"\n— {found.reference} ({found.hash}) · {answered.removeprefix('— ')}\n")
+
+
+def _library(folder: Path | None) -> "Library":
+    from prompts.templates import LIBRARY, Library
+
+    return Library(folder or LIBRARY)
+
+
+def _prompt(reference: str, folder: Path | None) -> "Prompt":
+    from prompts.templates import PromptError
+
+    try:
+        return _library(folder).newest(reference)
+    except PromptError as error:
+        fail(str(error))
+
+
+def _pair(old: str, new: str | None, folder: Path | None) -> tuple["Prompt", "Prompt"]:
+    first = _prompt(old, folder)
+    if new is not None:
+        return first, _prompt(new, folder)
+    earlier = [each for each in _library(folder).references()[first.name] if each < first.version]
+    if not earlier:
+        fail(f"{first.reference} has no version before it: name two prompts")
+    return _prompt(f"{first.name}@{earlier[-1]}", folder), first
+
+
+def _source(prompt: "Prompt", folder: Path | None) -> str:
+    return (_library(folder).folder / f"{prompt.reference}.yaml").read_text(encoding="utf-8")
+
+
+def _rendered(prompt: "Prompt", given: list[str] | None) -> str:
+    """The text with the values of a command line. Ends the command when one is wrong."""
+    from prompts.templates import PromptError
+
+    values: dict[str, Any] = {}
+    for each in given or []:
+        name, separator, value = each.partition("=")
+        if not separator:
+            fail(f"--var {each!r}: write NAME=VALUE")
+        variable = prompt.variables.get(name)
+        values[name] = variable.parsed(value) if variable else value
+    try:
+        return prompt.render(values)
+    except PromptError as error:
+        fail(f"{error} (--var NAME=VALUE)")
+
+
+def _document(prompt: "Prompt") -> dict[str, Any]:
+    document = prompt.model_dump(mode="json", exclude={"template"})
+    return {**document, "hash": prompt.hash}
+
+
+async def _ask_directly(name: str, registry_file: Path, body: Mapping[str, Any]) -> None:
+    """Print the answer of one expert of a registry as it comes. Raises ExpertError."""
+    from experts.client import ExpertClient
+    from experts.registry import RegistryError, UnknownExpert, load_registry
+
+    try:
+        expert = load_registry(registry_file).get(name)
+    except (RegistryError, UnknownExpert) as error:
+        fail(str(error))
+    if expert.mixture is not None or expert.identity is not None:
+        fail(f"{name} puts a prompt of its own in front, which the API does: leave --direct out")
+    async with ExpertClient() as client, client.stream(expert, body) as stream:
+        async for events in stream:
+            sys.stdout.write(_deltas(events))
+            sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _deltas(events: bytes) -> str:
+    """The text in whole events of a stream."""
+    said = []
+    for line in events.decode("utf-8", "replace").splitlines():
+        if line.startswith("data: ") and line != "data: [DONE]":
+            choices = json.loads(line[6:]).get("choices") or []
+            said += [(choice.get("delta") or {}).get("content") or "" for choice in choices]
+    return "".join(said)
