@@ -91,6 +91,13 @@ class Completion:
     prompt_tokens: int | None
     completion_tokens: int | None
     latency_s: float
+    routing: Mapping[str, Any] | None = None
+    """The routing decision, where the server is Coterie."""
+
+
+def routes(model: str) -> bool:
+    """Whether `model` leaves the choice of the expert to Coterie: `coterie`, `coterie/<category>`."""
+    return model == "coterie" or model.startswith("coterie/")
 
 
 class Api:
@@ -144,10 +151,24 @@ class Api:
             raise ApiError(f"{self.base} lists no experts")
         return experts
 
+    async def composition(self) -> dict[str, Any] | None:
+        """What /v1/composition tells of the composition that decides; None when there is no such page.
+
+        Raises:
+            ApiError: no answer, or none that can be used.
+        """
+        found = await self._page("composition")
+        if found is not None and not isinstance(found.get("digest"), str):
+            raise ApiError(f"{self.base}/composition does not name the composition's digest")
+        return found
+
     async def complete(
         self, expert: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]
     ) -> Completion:
         """Ask `expert` by name, without streaming, trying again while that may help.
+
+        `coterie` and `coterie/<category>` may be answered by any expert; `sampling` is put into the body
+        as it is, so it may hold `response_format`, `seed` or `routing` as well.
 
         Raises:
             AskError: refused, or still failing after the last attempt, or answered by another expert.
@@ -184,6 +205,16 @@ class Api:
 
     async def _list(self, what: str) -> list[dict[str, Any]] | None:
         """The `data` of a listing; None when the server has no such page."""
+        page = await self._page(what)
+        if page is None:
+            return None
+        data = page.get("data")
+        if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
+            raise ApiError(f"{self.base}/{what} does not answer with a list")
+        return data
+
+    async def _page(self, what: str) -> dict[str, Any] | None:
+        """The JSON object at an address; None when the server has no such page."""
         url = f"{self.base}/{what}"
         try:
             async with self._open.get(url, timeout=aiohttp.ClientTimeout(total=30)) as response:
@@ -194,10 +225,7 @@ class Api:
             return None
         if response.status != 200:
             raise ApiError(f"{url} answered with status {response.status}")
-        data = _object(content).get("data")
-        if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
-            raise ApiError(f"{url} does not answer with a list")
-        return data
+        return _object(content)
 
 
 def _completion(expert: str, headers: Mapping[str, str], content: bytes, latency_s: float) -> Completion:
@@ -210,8 +238,9 @@ def _completion(expert: str, headers: Mapping[str, str], content: bytes, latency
     if not isinstance(text, str | None):
         raise AskError("bad_reply", "the answer's content is not text")
     routing = body.get("routing")
-    named = headers.get("x-coterie-expert") or (routing.get("expert") if isinstance(routing, dict) else None)
-    if named is not None and named != expert:
+    routing = routing if isinstance(routing, dict) else None
+    named = headers.get("x-coterie-expert") or (routing.get("expert") if routing else None)
+    if named is not None and named != expert and not routes(expert):
         # A spilled request says nothing about the expert that was asked.
         raise AskError("other_expert", f"{named} answered in its place", unavailable=True)
     usage = body.get("usage")
@@ -223,6 +252,7 @@ def _completion(expert: str, headers: Mapping[str, str], content: bytes, latency
         prompt_tokens=_count(counts.get("prompt_tokens")),
         completion_tokens=_count(counts.get("completion_tokens")),
         latency_s=latency_s,
+        routing=routing,
     )
 
 

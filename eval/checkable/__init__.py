@@ -1,0 +1,1 @@
+"""Benchmarks without a judge: a program checks the answers."""

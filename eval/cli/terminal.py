@@ -1,0 +1,33 @@
+"""What evaluation's commands share: one way to speak on standard error, one way to fail."""
+
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = True) -> "Console":
+    """A console on standard error, or for results on standard output."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def say(text: str) -> None:
+    """A line with rich's markup on standard error."""
+    console().print(text, highlight=False)
+
+
+def plain(text: str) -> str:
+    """`text` with nothing that rich would read as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def fail(error: object, code: int = 1) -> NoReturn:
+    """Say what is wrong and end."""
+    say(f"[red]error:[/] {plain(str(error))}")
+    raise typer.Exit(code)

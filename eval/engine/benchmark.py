@@ -1,0 +1,134 @@
+"""What the engine runs: questions, the conversation about each, and a benchmark that marks conversations.
+
+Knows nothing of Inspect or of any one benchmark.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from eval.api import AskError
+from eval.engine.asking import Asked, Asker
+from eval.engine.cache import Reply
+from eval.engine.contestants import Contestant
+
+REPLAYED = "file:"
+"""Contestants whose `base` begins so are replayed: their answers come from a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of one or more turns. `id` is unique within its benchmark."""
+
+    id: str
+    category: str
+    turns: tuple[str, ...]
+    temperature: float = 0.0
+    max_tokens: int = 1024
+
+
+def first_of_each(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
+    """`limit` questions, taken from the categories in turn, in their own order; all when it is None."""
+    places = Counter[str]()
+    rounds = []
+    for place, question in enumerate(questions):
+        rounds.append((places[question.category], place))
+        places[question.category] += 1
+    kept = sorted(place for _, place in sorted(rounds)[:limit])
+    return tuple(questions[place] for place in kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What was said and answered in one turn."""
+
+    prompt: str
+    reply: Reply
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a benchmark thinks of one conversation.
+
+    `score` is in 0..1, None when nothing could be said (every judgment unparsable, code that may not run).
+    `values` are the benchmark's own numbers, such as `{"turn_1": 7.0}`; `verdicts` rows of the verdict
+    table; `judgments` what the judges said, as documents; `unparsed` counts judgments without a verdict.
+    """
+
+    score: float | None
+    reason: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    verdicts: tuple[Mapping[str, Any], ...] = ()
+    judgments: tuple[Mapping[str, Any], ...] = ()
+    unparsed: int = 0
+
+
+class Benchmark(Protocol):
+    """Questions, and how conversations about them are marked."""
+
+    @property
+    def name(self) -> str:
+        """Short, for run ids and reports."""
+        ...
+
+    @property
+    def questions(self) -> Sequence[Question]: ...
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of each file of data, by what it is."""
+        ...
+
+    async def mark(
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+    ) -> Marks:
+        """Mark one conversation. May ask judges and a baseline; raises `AskError` when they fail."""
+        ...
+
+    def document(self) -> Mapping[str, Any]:
+        """For the manifest: protocol, judges, prompts' digests. With `digests`, what a result rests on."""
+        ...
+
+
+class ReplayedAnswers(Protocol):
+    """Answers that were kept in a file."""
+
+    def of(self, model: str, question_id: str) -> tuple[str, ...] | None:
+        """The model's answers to the turns of a question, None when it has none."""
+        ...
+
+
+async def converse(
+    asker: Asker,
+    contestant: Contestant,
+    question: Question,
+    *,
+    seed: int | None = None,
+    replayed: ReplayedAnswers | None = None,
+) -> tuple[Turn, ...]:
+    """Ask every turn of `question`, each with what was said before it.
+
+    Raises:
+        AskError: a turn was not answered (`no_answer` when a replayed contestant has none).
+    """
+    if contestant.base.startswith(REPLAYED):
+        answers = replayed.of(contestant.model, question.id) if replayed else None
+        if answers is None or len(answers) < len(question.turns):
+            raise AskError("no_answer", "the file holds no answer to this question")
+        return tuple(
+            Turn(prompt, Reply(answer), cached=True)
+            for prompt, answer in zip(question.turns, answers, strict=False)
+        )
+    sampling: dict[str, Any] = {"temperature": question.temperature, "max_tokens": question.max_tokens}
+    if seed is not None:
+        sampling["seed"] = seed
+    messages: list[dict[str, str]] = []
+    turns: list[Turn] = []
+    for prompt in question.turns:
+        messages.append({"role": "user", "content": prompt})
+        asked: Asked = await asker.ask(contestant, messages, sampling)
+        messages.append({"role": "assistant", "content": asked.reply.text})
+        turns.append(Turn(prompt, asked.reply, asked.cached))
+    return tuple(turns)

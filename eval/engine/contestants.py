@@ -1,0 +1,146 @@
+"""Contestants: what a benchmark is run against. A model on a server, or answers that were kept in a file.
+
+Reads them from a command line, and asks their servers who stands behind the name. Knows nothing of
+benchmarks.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from eval.api import Api, ApiError, ExpertFacts, routes
+
+DEFAULT_API = "http://127.0.0.1:8000/v1"
+
+_NAME = re.compile(r"[\w.:/@+-]+")
+
+
+class ContestantError(Exception):
+    """A contestant cannot be read or does not exist; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One model on one server. `name` is what reports call it; unique within a run.
+
+    `extra` is put into every request's body: sampling, or `routing` for Coterie. `identity` is what its
+    server said about it (`identify`); answers are kept under it, so that another composition or another
+    model behind the same name is asked anew.
+    """
+
+    name: str
+    base: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def routed(self) -> bool:
+        """Whether Coterie chooses who answers."""
+        return routes(self.model)
+
+    @property
+    def composition(self) -> str | None:
+        """The digest of the composition that routes, once identified."""
+        digest = self.identity.get("composition")
+        return digest if isinstance(digest, str) else None
+
+    @property
+    def active_params_b(self) -> float | None:
+        """Billions of parameters that run for one request; None for a composition or when unknown."""
+        expert = self.identity.get("expert")
+        size = expert.get("active_params_b") or expert.get("params_b") if isinstance(expert, dict) else None
+        return float(size) if size is not None else None
+
+    def document(self) -> dict[str, Any]:
+        """For manifests: everything but the key."""
+        return {
+            "name": self.name,
+            "server": self.base,
+            "model": self.model,
+            "extra": dict(self.extra),
+            "identity": dict(self.identity),
+        }
+
+
+def parse_contestants(
+    text: str, *, api: str = DEFAULT_API, api_key: str | None = None
+) -> tuple[Contestant, ...]:
+    """Read `coterie,qwen-coder,mine=http://host:8000/v1,short=http://host:8000/v1#model`.
+
+    A bare name is a model of `api`, asked with `api_key`. `label=URL` is a model of that name on another
+    server, `label=URL#model` one that the server knows by another name; `label=#model` is on `api`.
+
+    Raises:
+        ContestantError: nothing named, a malformed entry, or a name that occurs twice.
+    """
+    found: list[Contestant] = []
+    for entry in (each.strip() for each in text.split(",")):
+        if not entry:
+            continue
+        name, _, where = entry.partition("=")
+        url, _, model = where.partition("#")
+        if not _NAME.fullmatch(name) or (where and not url and not model):
+            raise ContestantError(f"{entry!r} is no contestant: write NAME, NAME=URL or NAME=URL#MODEL")
+        found.append(
+            Contestant(name, normal_base(url or api), model or name, api_key=None if url else api_key)
+        )
+    if not found:
+        raise ContestantError("no contestant is named: write for example coterie,qwen-coder")
+    names = [each.name for each in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ContestantError(f"{twice[0]!r} is named twice; give one another label: LABEL=#{twice[0]}")
+    return tuple(found)
+
+
+def normal_base(url: str) -> str:
+    """The server's base URL as `Api` uses it, `/v1` added to a bare host.
+
+    Raises:
+        ContestantError: no such URL.
+    """
+    try:
+        return Api(url).base
+    except ApiError as error:
+        raise ContestantError(str(error)) from error
+
+
+async def identify(contestants: Iterable[Contestant]) -> tuple[Contestant, ...]:
+    """Ask each server about its contestants.
+
+    Raises:
+        ContestantError: a server that does not answer, or has no such model.
+    """
+    found = []
+    pages: dict[tuple[str, str | None], tuple[tuple[ExpertFacts, ...], dict[str, Any] | None]] = {}
+    for each in contestants:
+        place = (each.base, each.api_key)
+        if place not in pages:
+            try:
+                async with Api(each.base, key=each.api_key) as api:
+                    pages[place] = (await api.experts(), await api.composition())
+            except ApiError as error:
+                raise ContestantError(f"{each.name}: {error}") from error
+        experts, composition = pages[place]
+        found.append(replace(each, identity=_identity(each, experts, composition)))
+    return tuple(found)
+
+
+def _identity(
+    contestant: Contestant, experts: Sequence[ExpertFacts], composition: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    if contestant.routed and composition is not None:
+        return {
+            "composition": composition["digest"],
+            "policy": composition.get("policy"),
+            "rules": composition.get("rules"),
+            "experts": [each.identity for each in experts],
+        }
+    known = {each.name: each for each in experts}
+    if contestant.model not in known:
+        raise ContestantError(
+            f"{contestant.base} has no {contestant.model!r}; it has {', '.join(sorted(known))}"
+        )
+    return {"expert": known[contestant.model].identity}

@@ -1,0 +1,224 @@
+"""Inspect AI at work: a task for each contestant, run as one eval set, without display or telemetry.
+
+The only module that knows Inspect. Inspect gives concurrency over samples, retries of failed samples,
+logs that its viewer opens (`inspect view --log-dir RUN/logs`), and eval sets that go on where they were
+stopped. Asking goes through our own client rather than Inspect's providers: those know neither the
+routing decision nor the composition under which an answer may be reused.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eval.api import AskError
+from eval.engine.asking import Asker
+from eval.engine.benchmark import Benchmark, Marks, Question, ReplayedAnswers, Turn, converse
+from eval.engine.contestants import Contestant
+from eval.engine.items import Item, ItemTurn
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.scorer import Scorer
+    from inspect_ai.solver import Solver
+
+T = TypeVar("T")
+
+RETRIES = 1
+"""How often Inspect runs a task's failed samples again, each of which was already tried `Retry.attempts`
+times."""
+LOG_BUFFER = 256
+"""Samples that Inspect holds before it writes them to its log. Each is in our own file at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a set of tasks needs. `done` is called with each item as it finishes."""
+
+    benchmark: Benchmark
+    asker: Asker
+    done: Callable[[Item], None]
+    seed: int | None = None
+    replayed: ReplayedAnswers | None = None
+
+
+def run_set(
+    work: Work, contestants: Sequence[Contestant], log_dir: Path, *, samples: int, metadata: dict[str, Any]
+) -> bool:
+    """Run the benchmark against each contestant; whether every sample was completed.
+
+    `samples` run at a time for each contestant. Logs go to `log_dir`; called again with the same questions
+    and contestants, completed samples are not run again.
+    """
+    from inspect_ai import eval_set
+
+    tasks = [_task(work, each) for each in contestants]
+    quiet = logging.getLogger("inspect_ai")
+    level = quiet.level
+    try:
+        quiet.setLevel(logging.ERROR)
+        # It says on standard output where its logs are; our commands say it themselves.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            complete, _ = eval_set(
+                tasks,
+                log_dir=str(log_dir),
+                model=None,
+                retry_attempts=RETRIES,
+                fail_on_error=True,
+                continue_on_fail=True,
+                max_samples=samples,
+                max_tasks=len(tasks),
+                metadata=metadata,
+                display="none",
+                log_level="error",
+                log_realtime=False,
+                log_buffer=LOG_BUFFER,
+                log_model_api=False,
+                log_dir_allow_dirty=True,
+                score_display=False,
+                ctl_server=False,
+                acp_server=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    return complete
+
+
+def _task(work: Work, contestant: Contestant) -> "Task":
+    from inspect_ai import Task
+    from inspect_ai.dataset import MemoryDataset, Sample
+
+    questions = {each.id: each for each in work.benchmark.questions}
+    samples = [
+        Sample(input=each.turns[0], id=each.id, metadata={"category": each.category})
+        for each in questions.values()
+    ]
+    said: dict[str, tuple[Turn, ...]] = {}
+    return Task(
+        name=f"{work.benchmark.name}_{contestant.name}",
+        dataset=MemoryDataset(samples, name=work.benchmark.name),
+        solver=_solver(work, contestant, questions, said),
+        scorer=_scorer(work, contestant, questions, said),
+        metadata={"contestant": contestant.name, "model": contestant.model, "server": contestant.base},
+    )
+
+
+def _solver(
+    work: Work, contestant: Contestant, questions: dict[str, Question], said: dict[str, tuple[Turn, ...]]
+) -> "Solver":
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
+    from inspect_ai.solver import Generate, TaskState, solver
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        question = questions[str(state.sample_id)]
+        async with work.asker.open():
+            turns = await _attempt(
+                work,
+                contestant,
+                question,
+                (),
+                lambda: converse(work.asker, contestant, question, seed=work.seed, replayed=work.replayed),
+            )
+        if turns is None:
+            state.completed = True
+            return state
+        said[question.id] = turns
+        state.messages = []
+        for turn in turns:
+            state.messages.append(ChatMessageUser(content=turn.prompt))
+            state.messages.append(ChatMessageAssistant(content=turn.reply.text, model=contestant.model))
+            if turn.reply.routing:
+                state.metadata.setdefault("routing", []).append(dict(turn.reply.routing))
+        state.output = ModelOutput.from_content(contestant.model, turns[-1].reply.text)
+        return state
+
+    return solver(name="converse")(lambda: solve)()
+
+
+def _scorer(
+    work: Work, contestant: Contestant, questions: dict[str, Question], said: dict[str, tuple[Turn, ...]]
+) -> "Scorer":
+    from inspect_ai.scorer import Score, Target, mean, scorer, stderr
+    from inspect_ai.solver import TaskState
+
+    async def mark(state: TaskState, target: Target) -> Score:
+        question = questions[str(state.sample_id)]
+        turns = said.pop(question.id, None)
+        if turns is None:
+            return Score.unscored(explanation="the contestant gave no answer")
+        async with work.asker.open():
+            marks = await _attempt(
+                work,
+                contestant,
+                question,
+                turns,
+                lambda: work.benchmark.mark(question, contestant, turns, work.asker),
+            )
+        if marks is None:
+            return Score.unscored(explanation="a judge or the baseline gave no answer")
+        work.done(_item(contestant, question, turns, marks))
+        if marks.score is None:
+            return Score.unscored(explanation=marks.reason)
+        return Score(value=marks.score, explanation=marks.reason or None, metadata=dict(marks.values))
+
+    return scorer(metrics=[mean(), stderr()], name="marks")(lambda: mark)()
+
+
+async def _attempt(
+    work: Work,
+    contestant: Contestant,
+    question: Question,
+    turns: Sequence[Turn],
+    act: Callable[[], Awaitable[T]],
+) -> T | None:
+    """The result of `act`; None when it was refused for good. What may pass is raised, for Inspect to
+    retry."""
+    try:
+        return await act()
+    except AskError as error:
+        work.done(
+            Item(
+                question=question.id,
+                category=question.category,
+                contestant=contestant.name,
+                reason=error.message,
+                turns=tuple(_turn(each) for each in turns),
+                error=error.code,
+            )
+        )
+        if error.unavailable:
+            raise
+        return None
+
+
+def _item(contestant: Contestant, question: Question, turns: Sequence[Turn], marks: Marks) -> Item:
+    return Item(
+        question=question.id,
+        category=question.category,
+        contestant=contestant.name,
+        score=marks.score,
+        reason=marks.reason,
+        values=dict(marks.values),
+        turns=tuple(_turn(each) for each in turns),
+        verdicts=tuple(dict(each) for each in marks.verdicts),
+        judgments=tuple(dict(each) for each in marks.judgments),
+        unparsed=marks.unparsed,
+    )
+
+
+def _turn(turn: Turn) -> ItemTurn:
+    reply = turn.reply
+    return ItemTurn(
+        prompt=turn.prompt,
+        answer=reply.text,
+        finish_reason=reply.finish_reason,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        latency_s=reply.latency_s,
+        cached=turn.cached,
+        routing=dict(reply.routing) if reply.routing else None,
+    )

@@ -1,0 +1,167 @@
+"""The way in: run a benchmark against contestants, keep everything, hand back the items.
+
+A run is a folder: `manifest.json`, `items.jsonl` (each item as it finished), `verdicts.parquet`,
+`results.json` and Inspect's `logs/`. Called again with the same folder it goes on where it was.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.api import Retry
+from eval.engine.asking import Asker
+from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
+from eval.engine.cache import Cache
+from eval.engine.contestants import Contestant, identify
+from eval.engine.inspecting import Work, run_set
+from eval.engine.items import Item, ItemLog, read_items, write_verdicts
+from eval.engine.manifest import (
+    CACHE,
+    ITEMS,
+    LOGS,
+    VERDICTS,
+    Manifest,
+    Run,
+    RunError,
+    code_version,
+    digest_of,
+    load_run,
+    new_run_id,
+    now,
+    save_manifest,
+)
+
+Progress = Callable[[Item], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run. `concurrency` requests are in flight to each server at most; `seed` is sent with every
+    request unless it is None; `cache` is the file of answers, shared by all runs."""
+
+    concurrency: int = 8
+    seed: int | None = 0
+    cache: Path = CACHE
+    retry: Retry = field(default_factory=Retry)
+    command: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    """Kept in the manifest, for the command that resumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run and its items. `complete` says whether every contestant answered every question."""
+
+    run: Run
+    items: tuple[Item, ...]
+    complete: bool
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    contestants: Sequence[Contestant],
+    folder: Path,
+    *,
+    options: RunOptions | None = None,
+    replayed: ReplayedAnswers | None = None,
+    progress: Progress = lambda item: None,
+) -> Finished:
+    """Run `benchmark` against `contestants` and keep the run in `folder`.
+
+    Blocks; starts an event loop of its own, so call it from a thread where one runs. One at a time in a
+    process: Inspect keeps its state globally. Nothing that the cache holds is asked again. Stopped at any
+    moment (also by Ctrl-C, which it raises), the same call goes on. Contestants whose `identity` is empty
+    are identified first.
+
+    Raises:
+        ContestantError: a server that does not answer, or has no such model.
+        RunError: the folder holds a run about something else, or there is nothing to run.
+        CacheError: the cache cannot be used.
+    """
+    options = options or RunOptions()
+    if not benchmark.questions or not contestants:
+        raise RunError("there is nothing to run: no question, or no contestant")
+    known = asyncio.run(_identified(contestants))
+    manifest = _manifest(benchmark, known, folder, options)
+    save_manifest(manifest, folder)
+    started = time.monotonic()
+    with Cache(options.cache) as cache, ItemLog(folder / ITEMS) as log:
+        asker = Asker(cache, concurrency=options.concurrency, retry=options.retry)
+
+        def done(item: Item) -> None:
+            log.add(item)
+            progress(item)
+
+        work = Work(benchmark, asker, done, seed=options.seed, replayed=replayed)
+        try:
+            complete = run_set(
+                work,
+                known,
+                folder / LOGS,
+                samples=2 * options.concurrency,
+                metadata={"run": manifest.id, "data": dict(benchmark.digests), "code": code_version()},
+            )
+        finally:
+            manifest.seconds = round(manifest.seconds + time.monotonic() - started, 2)
+            for name, count in asker.asked.items():
+                manifest.asked[name] = manifest.asked.get(name, 0) + count
+            save_manifest(manifest, folder)
+    items = _ordered(read_items(folder / ITEMS), benchmark, known)
+    write_verdicts(items, folder / VERDICTS)
+    complete = complete and len(items) == len(known) * len(benchmark.questions)
+    manifest.status = "complete" if complete else "incomplete"
+    manifest.finished_at = now()
+    save_manifest(manifest, folder)
+    return Finished(Run(folder, manifest), items, complete)
+
+
+async def _identified(contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
+    unknown = [each for each in contestants if not each.identity and not each.base.startswith(REPLAYED)]
+    found = {each.name: each for each in await identify(unknown)}
+    return tuple(found.get(each.name, each) for each in contestants)
+
+
+def _manifest(
+    benchmark: Benchmark, contestants: Sequence[Contestant], folder: Path, options: RunOptions
+) -> Manifest:
+    """The manifest of a new run, or of the one that `folder` holds when it is about the same."""
+    fresh = Manifest(
+        id=folder.name or new_run_id(benchmark.name),
+        benchmark=benchmark.name,
+        created_at=now(),
+        command=options.command,
+        options=options.options,
+        code=code_version(),
+        contestants=tuple(each.document() for each in contestants),
+        protocol=dict(benchmark.document()),
+        data=dict(benchmark.digests),
+        seed=options.seed,
+        questions=len(benchmark.questions),
+        cache=str(options.cache),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        return fresh
+    before = load_run(folder).manifest
+    for what in ("benchmark", "contestants", "protocol", "data", "seed", "questions"):
+        old, new = getattr(before, what), getattr(fresh, what)
+        if digest_of(old) != digest_of(new):
+            raise RunError(
+                f"{folder} holds a run with other {what}; start a new run, or restore what it was about "
+                "(the composition, the experts, the data)"
+            )
+    before.status, before.finished_at = "running", None
+    return before
+
+
+def _ordered(
+    items: Sequence[Item], benchmark: Benchmark, contestants: Sequence[Contestant]
+) -> tuple[Item, ...]:
+    """By contestant and question, in the order of both."""
+    names = {each.name: place for place, each in enumerate(contestants)}
+    questions = {each.id: place for place, each in enumerate(benchmark.questions)}
+    kept = (each for each in items if each.contestant in names and each.question in questions)
+    return tuple(sorted(kept, key=lambda each: (names[each.contestant], questions[each.question])))
