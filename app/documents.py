@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.storage.models import DecisionRow, FeedbackRow
+from app.storage.models import DecisionRow, FeedbackRow, ShadowRow
 from experts.health import ExpertHealth
 from experts.registry import Expert
 from routers.decision import Decision
@@ -39,10 +39,15 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         "reason": decision.reason.value,
         "detail": decision.detail,
         "spilled_from": decision.spilled_from,
+        "explored_from": decision.explored_from,
+        # Whoever answers after a spill was not drawn: nothing is known of its chance.
+        "propensity": None if decision.spilled_from else _rounded(decision.propensity),
     }
 
 
-def stored_document(row: DecisionRow, feedback: Sequence[FeedbackRow] = ()) -> dict[str, Any]:
+def stored_document(
+    row: DecisionRow, feedback: Sequence[FeedbackRow] = (), shadows: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """A decision as /v1/decisions shows it: what the answer's `routing` said, and what became of it."""
     document = {
         "object": "decision",
@@ -59,6 +64,8 @@ def stored_document(row: DecisionRow, feedback: Sequence[FeedbackRow] = ()) -> d
         "reason": row.reason,
         "detail": row.detail,
         "spilled_from": row.spilled_from,
+        "explored_from": row.explored_from,
+        "propensity": row.propensity,
         "created_at": row.created_at.isoformat(),
         "request_id": row.request_id,
         "api_key": row.api_key,
@@ -72,9 +79,30 @@ def stored_document(row: DecisionRow, feedback: Sequence[FeedbackRow] = ()) -> d
         "first_byte_ms": row.first_byte_ms,
         "usage": row.usage,
         "feedback": [feedback_document(each) for each in feedback],
+        "shadows": list(shadows),
     }
     if row.messages is not None:
         document["messages"] = row.messages
+    return document
+
+
+def shadow_document(row: ShadowRow, feedback: Sequence[FeedbackRow] = ()) -> dict[str, Any]:
+    """A shadow answer as its decision shows it."""
+    document = {
+        "object": "shadow",
+        "id": row.id,
+        "expert": row.expert,
+        "created_at": row.created_at.isoformat(),
+        "status": row.status,
+        "error_code": row.error_code,
+        "latency_ms": row.latency_ms,
+        "usage": row.usage,
+        "tokens": row.tokens,
+        "price": row.price,
+        "feedback": [feedback_document(each) for each in feedback],
+    }
+    if row.answer is not None:
+        document["answer"] = row.answer
     return document
 
 

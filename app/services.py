@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.answering import Answering
 from app.conversations import Conversations
+from app.exploration import Exploration
 from app.prompt_files import PromptFilesError, load_prompt_files
 from app.prompting import Prompting
 from app.records import AnswerRecord, Status
@@ -18,13 +19,14 @@ from app.reload import Reloader
 from app.routing import RoutingDesk, load_router
 from app.rules import RulesError
 from app.settings import Settings
+from app.shadow import Shadow
 from app.storage.database import Database, DatabaseError, database_url
 from app.storage.recorder import Recorder
 from app.storage.schema import ensure
 from app.telemetry.metrics import Metrics
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
-from experts.registry import Registry, RegistryError, load_registry
+from experts.registry import Registry, RegistryError, UnknownExpert, load_registry
 
 if TYPE_CHECKING:
     from routers.encoder import Encoder
@@ -51,6 +53,8 @@ class Services:
     database: Database
     recorder: Recorder
     conversations: Conversations
+    exploration: Exploration
+    shadow: Shadow
     in_flight: dict[str, AnswerRecord] = field(default_factory=dict)
     """Requests that are being answered, by decision id."""
 
@@ -147,6 +151,11 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
+        with explained(settings):
+            shadow = Shadow(settings, registry, client, health, database, recorder, metrics)
+        await shadow.start()
+        stack.push_async_callback(shadow.stop)
+        metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
         desk = RoutingDesk(
             router,
             registry,
@@ -176,6 +185,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             database=database,
             recorder=recorder,
             conversations=Conversations(database, settings.conversations),
+            exploration=Exploration(settings.explore, settings.explore_seed),
+            shadow=shadow,
         )
 
 
@@ -191,6 +202,8 @@ def explained(settings: Settings) -> Iterator[None]:
         raise StartError(str(error)) from error
     except PromptFilesError as error:
         raise StartError(str(error)) from error
+    except UnknownExpert as error:
+        raise StartError(f"COTERIE_SHADOW_EXPERTS: {error}") from error
     except SQLAlchemyError as error:
         # The driver's message may hold the password.
         raise StartError(

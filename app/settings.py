@@ -56,7 +56,27 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     """A file with one `label:key` a line; `#` starts a comment."""
     store_prompts: bool = False
-    """Keep the text of requests with their decisions."""
+    """Keep the text of requests with their decisions, and of shadow answers."""
+
+    explore: float = Field(0.0, ge=0, le=1)
+    """Share of requests that an expert drawn at random answers, so that `coterie eval offpolicy` can tell
+    what another composition would have scored; 0 explores nothing."""
+    explore_seed: int = 0
+    """Gives exploration and shadow samples other draws."""
+    shadow_rate: float = Field(0.0, ge=0, le=1)
+    """Share of answered requests that other experts answer too, after the client has its answer."""
+    shadow_experts: str | None = None
+    """Names of the experts to ask, separated by commas; default: all that could have answered."""
+    shadow_tokens_per_day: int = Field(1_000_000, ge=0)
+    """Tokens that shadow answers may cost in a day (UTC); beyond it they are dropped."""
+    shadow_price_per_day: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Dollars that shadow answers may cost in a day (UTC), by the prices in the registry."""
+    shadow_queue: int = Field(100, ge=1)
+    """Shadow answers waiting to be asked for; beyond it they are dropped, and said to be."""
+    shadow_concurrency: int = Field(1, ge=1, le=64)
+    """Shadow answers asked for at once."""
+    shadow_max_tokens: int = Field(1_024, ge=1)
+    """Longest shadow answer, for requests that set no limit of their own."""
 
     encoder: Path | None = None
     """The encoder's folder; default: the one in the cache."""

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Context length, tools or vision ruled out the first choice."""
     SPILLED = "spilled"
     """The chosen expert was unavailable when it was called; another one answered."""
+    EXPLORED = "explored"
+    """An expert drawn at random answers, so that its chance of being right can be learned."""
 
 
 class Classification(StrEnum):
@@ -86,6 +88,10 @@ class Decision:
     """One sentence for people, without any text of the prompt."""
     spilled_from: str | None = None
     """The expert that was chosen first, when `reason` is `spilled`."""
+    explored_from: str | None = None
+    """The expert that was chosen, when another one was drawn at random in its place."""
+    propensity: float | None = None
+    """The chance that `expert` had of answering, 0..1, where exploration had its say; else None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "rule": ("blue", "An operator's rule chose."),
     "sticky": ("gray", "The conversation's expert stays: changing would gain too little."),
     "filtered": ("orange", "The first choice cannot take this request, so the next best answers."),
+    "explored": ("gray", "An expert drawn at random answers, to learn how it does."),
     "spilled": ("red", "The chosen expert was unavailable, so the next best answers."),
 }
 """Colour and meaning of each reason."""

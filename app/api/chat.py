@@ -38,7 +38,7 @@ async def chat_completions(request: Request) -> Response:
     started = time.perf_counter()
     services: Services = request.app.state.services
     body, document = await read_body(request, ChatBody)
-    decision = await _decide(services, request, body)
+    decision = await _decide(services, request, body, explore=True)
     record = AnswerRecord(
         decision,
         request_id=request.state.request_id,
@@ -63,7 +63,7 @@ async def route(request: Request) -> Response:
     return JsonResponse(decision_document(decision), headers=decision_headers(decision))
 
 
-async def _decide(services: Services, request: Request, body: ChatBody) -> Decision:
+async def _decide(services: Services, request: Request, body: ChatBody, *, explore: bool = False) -> Decision:
     options = body.routing
     api_key: str | None = request.state.api_key
     current = await services.conversations.current_expert(
@@ -76,7 +76,10 @@ async def _decide(services: Services, request: Request, body: ChatBody) -> Decis
         request_id=f"dec_{uuid4().hex}",
         current_expert=current,
     )
-    return await services.desk.decide(routed)
+    decision = await services.desk.decide(routed)
+    if not explore:
+        return decision
+    return services.exploration.apply(decision, in_conversation=current is not None)
 
 
 class Answer(Response):
@@ -118,6 +121,7 @@ class Answer(Response):
                 await self._stream(send)
             else:
                 await self._complete(scope, receive, send)
+            await self._services.shadow.offer(self._record.decision, self._body)
         except ExpertError as error:
             await self._fail(error, scope, receive, send)
         except Exception as error:

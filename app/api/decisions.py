@@ -5,16 +5,26 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.api.body import body_schema, read_body
 from app.api.errors import ApiError
 from app.api.json import JsonResponse
 from app.api.schemas import FeedbackBody
-from app.documents import feedback_document, stored_document
+from app.documents import feedback_document, shadow_document, stored_document
 from app.services import Services
+from app.shadow import SHADOW_PREFIX
 from app.storage.models import FeedbackRow
-from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of
+from app.storage.queries import (
+    Cursor,
+    Filters,
+    decision_by_id,
+    decisions_page,
+    feedback_of,
+    shadow_by_id,
+    shadows_of,
+)
 
 router = APIRouter()
 
@@ -59,11 +69,11 @@ async def decisions(
     await services.recorder.written(READ_YOUR_WRITES_S)
     async with services.database.session() as session:
         rows, following = await decisions_page(session, filters, limit=limit, after=cursor)
-        feedback = await feedback_of(session, [row.id for row in rows])
+        feedback, shadows = await _notes(session, [row.id for row in rows])
     return JsonResponse(
         {
             "object": "list",
-            "data": [stored_document(row, feedback[row.id]) for row in rows],
+            "data": [stored_document(row, feedback[row.id], shadows[row.id]) for row in rows],
             "has_more": following is not None,
             "next_cursor": None if following is None else following.encode(),
         }
@@ -86,8 +96,8 @@ async def decision(request: Request, decision_id: str) -> Response:
         found = await decision_by_id(session, decision_id)
         if found is None:
             raise _no_decision()
-        feedback = await feedback_of(session, [decision_id])
-    return JsonResponse(stored_document(found, feedback[decision_id]))
+        feedback, shadows = await _notes(session, [decision_id])
+    return JsonResponse(stored_document(found, feedback[decision_id], shadows[decision_id]))
 
 
 @router.post("/v1/feedback", status_code=201, openapi_extra=body_schema(FeedbackBody))
@@ -110,10 +120,26 @@ async def feedback(request: Request) -> Response:
     return JsonResponse(feedback_document(row), 201)
 
 
+async def _notes(
+    session: AsyncSession, decision_ids: list[str]
+) -> tuple[dict[str, list[FeedbackRow]], dict[str, list[dict[str, Any]]]]:
+    """The feedback of each decision, and its shadow answers as documents with their own feedback."""
+    shadows = await shadows_of(session, decision_ids)
+    rated = [shadow.id for each in shadows.values() for shadow in each]
+    feedback = await feedback_of(session, [*decision_ids, *rated])
+    documents = {
+        decision_id: [shadow_document(shadow, feedback[shadow.id]) for shadow in each]
+        for decision_id, each in shadows.items()
+    }
+    return feedback, documents
+
+
 async def _exists(services: Services, decision_id: str) -> bool:
     if decision_id in services.in_flight or services.recorder.waiting_decision(decision_id):
         return True
     async with services.database.session() as session:
+        if decision_id.startswith(SHADOW_PREFIX):
+            return await shadow_by_id(session, decision_id) is not None
         return await decision_by_id(session, decision_id) is not None
 
 

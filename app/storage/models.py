@@ -1,4 +1,4 @@
-"""The tables: one row a decision, one row a piece of feedback."""
+"""The tables: one row a decision, one row a piece of feedback, one row a shadow answer."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -70,6 +70,9 @@ class DecisionRow(Base, kw_only=True):
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(Text)
     spilled_from: Mapped[str | None] = mapped_column(String(128), default=None)
+    explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
+    propensity: Mapped[float | None] = mapped_column(default=None)
+    """The chance that `expert` had of answering; None where exploration had no say."""
 
     status: Mapped[str] = mapped_column(String(16))
     http_status: Mapped[int] = mapped_column(Integer)
@@ -82,8 +85,9 @@ class DecisionRow(Base, kw_only=True):
 
 
 class FeedbackRow(Base, kw_only=True):
-    """What somebody thought of an answer. `decision_id` is no foreign key: feedback may be written
-    while the answer still streams, before its decision is."""
+    """What somebody thought of an answer. `decision_id` names a decision, or a shadow answer by its own
+    id; it is no foreign key: feedback may be written while the answer still streams, before its
+    decision is."""
 
     __tablename__ = "feedback"
 
@@ -98,4 +102,28 @@ class FeedbackRow(Base, kw_only=True):
     comment: Mapped[str | None] = mapped_column(Text, default=None)
 
 
-Row = DecisionRow | FeedbackRow
+class ShadowRow(Base, kw_only=True):
+    """What another expert made of a request that somebody else answered.
+
+    `status` is `ok`, `error` or `dropped` (not asked: see `error_code`). `tokens` and `price` ($) count
+    against the day's limits; where the expert reported no usage they are an estimate.
+    """
+
+    __tablename__ = "shadows"
+    __table_args__ = (Index("ix_shadows_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    decision_id: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expert: Mapped[str] = mapped_column(String(128))
+    status: Mapped[str] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(128), default=None)
+    latency_ms: Mapped[float | None] = mapped_column(default=None)
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    tokens: Mapped[int] = mapped_column(Integer, default=0)
+    price: Mapped[float] = mapped_column(default=0.0)
+    answer: Mapped[str | None] = mapped_column(Text, default=None)
+    """The answer's text, only when the operator keeps prompts."""
+
+
+Row = DecisionRow | FeedbackRow | ShadowRow

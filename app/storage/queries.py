@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.models import DecisionRow, FeedbackRow
+from app.storage.models import DecisionRow, FeedbackRow, ShadowRow
 
 
 class BadCursor(ValueError):
@@ -104,6 +104,34 @@ async def feedback_of(session: AsyncSession, decision_ids: Sequence[str]) -> dic
     for row in await session.scalars(query):
         found[row.decision_id].append(row)
     return found
+
+
+async def shadows_of(session: AsyncSession, decision_ids: Sequence[str]) -> dict[str, list[ShadowRow]]:
+    """The shadow answers to each decision's request, by expert."""
+    found: dict[str, list[ShadowRow]] = {decision_id: [] for decision_id in decision_ids}
+    if not decision_ids:
+        return found
+    query = (
+        select(ShadowRow)
+        .where(ShadowRow.decision_id.in_(decision_ids))
+        .order_by(ShadowRow.expert, ShadowRow.created_at, ShadowRow.id)
+    )
+    for row in await session.scalars(query):
+        found[row.decision_id].append(row)
+    return found
+
+
+async def shadow_by_id(session: AsyncSession, shadow_id: str) -> ShadowRow | None:
+    return await session.get(ShadowRow, shadow_id)
+
+
+async def shadow_spending(session: AsyncSession, since: datetime) -> tuple[int, float]:
+    """Tokens and dollars that shadow answers cost from `since` on."""
+    query = select(
+        func.coalesce(func.sum(ShadowRow.tokens), 0), func.coalesce(func.sum(ShadowRow.price), 0.0)
+    ).where(ShadowRow.created_at >= since)
+    tokens, price = (await session.execute(query)).one()
+    return int(tokens), float(price)
 
 
 async def last_expert(session: AsyncSession, conversation: str, api_key: str | None) -> str | None:

@@ -15,7 +15,7 @@ from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import Database, is_sqlite, is_transient
-from app.storage.models import DecisionRow, FeedbackRow, Row
+from app.storage.models import DecisionRow, FeedbackRow, Row, ShadowRow
 
 LINGER_S = 0.1
 """A row waits so long for others to share its transaction, unless somebody wants to read it."""
@@ -169,12 +169,12 @@ class Recorder:
 
     async def _write(self, batch: Sequence[Row]) -> None:
         async with self._database.engine.begin() as connection:
-            for table in (DecisionRow, FeedbackRow):
+            for table in (DecisionRow, FeedbackRow, ShadowRow):
                 values = [_values(row) for row in batch if isinstance(row, table)]
                 if values:
                     await connection.execute(self._insert(table), values)
 
-    def _insert(self, table: type[DecisionRow] | type[FeedbackRow]) -> Insert:
+    def _insert(self, table: type[Row]) -> Insert:
         """An insert that passes over ids already there: a commit whose answer was lost is tried again."""
         if is_sqlite(self._database.url):
             return sqlite.insert(table).on_conflict_do_nothing()

@@ -74,6 +74,12 @@ class Metrics:
             ("from_expert", "to_expert"),
             registry=self.registry,
         )
+        self.shadows = Counter(
+            "coterie_shadows",
+            "Shadow answers, by what became of them: ok, error or dropped.",
+            ("expert", "status"),
+            registry=self.registry,
+        )
         self.reloads = Counter(
             "coterie_reloads",
             "Reloads of the composition, done or refused.",
