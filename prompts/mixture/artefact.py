@@ -107,9 +107,7 @@ def load_mixture(folder: Path) -> Mixture:
             raise MixtureError(f"{folder / ARRAYS} does not have the digest in {MANIFEST}: build it again")
         mixture = _mixture(manifest, arrays)
         if sealed(mixture).digest != manifest["digest"]:
-            raise MixtureError(
-                f"{folder / MANIFEST} was changed after it was built: build it again"
-            )
+            raise MixtureError(f"{folder / MANIFEST} was changed after it was built: build it again")
         return mixture
     except OSError as error:
         raise MixtureError(f"{error.filename or folder}: {error.strerror}: build it again") from error

@@ -105,26 +105,35 @@ async def best_instruction(
     used = distinct(demos)
     check_buildable(used, LEAST_DEMOS)
     parts = split(len(used), config)
+    rng = np.random.default_rng(config.seed)
     train = [used[index] for index in parts.train]
-    validation = [used[index] for index in np.random.default_rng(config.seed).permutation(parts.validation)]
+    validation = [used[index] for index in rng.permutation(parts.validation)]
     screening = validation[: config.scoring_samples]
-    count = int(calls * SCREENED) // (1 + len(screening)) - 1
-    if count < 1:
-        raise MixtureError(f"{calls} calls are too few to compare instructions: {4 * len(screening) + 4} do")
+    further = len(validation) - len(screening)
+    if calls < 2 * (1 + 2 * len(screening)):
+        raise MixtureError(
+            f"{calls} calls are too few: {2 * (1 + 2 * len(screening))} compare one instruction"
+        )
     asking = Asking(ask, concurrency=config.concurrency, max_calls=calls, progress=progress)
     examiner = Examiner(config, asking, answer_tokens(used, config))
-    rng = np.random.default_rng(config.seed)
-    queries = [induction_call(train, rng, number, config) for number in range(count)]
-    answers = await asking.all("inducing instructions", queries)
-    texts = (usable(answer.text, used, config) for answer in answers if answer is not None)
-    different = {fingerprint(text): text for text in texts if text is not None}
-    instructions = ["", *different.values()]
-    means = await _means(instructions, screening, examiner)
-    left = calls - asking.made
-    finalists = sorted(instructions, key=lambda each: (-means[each], len(each), each))
-    fits = max(1, left // max(1, len(validation) - len(screening)))
-    finalists = list(dict.fromkeys([*finalists[: max(1, fits - 1)], ""]))[: max(1, fits)]
-    means = await _means(finalists, validation, examiner)
+    means = await _means([""], screening, examiner)
+    known = {fingerprint("")}
+    asked = 0
+    while (room := int(calls * SCREENED - asking.made) // (1 + len(screening))) > 0:
+        queries = [induction_call(train, rng, number, config) for number in range(asked, asked + room)]
+        asked += room
+        answers = await asking.all("inducing instructions", queries)
+        texts = [usable(answer.text, used, config) for answer in answers if answer is not None]
+        new = {fingerprint(text): text for text in texts if text is not None}
+        new = {mark: text for mark, text in new.items() if mark not in known}
+        if not new:
+            break
+        known |= new.keys()
+        means |= await _means(list(new.values()), screening, examiner)
+    finalists = sorted(means, key=lambda each: (-means[each], len(each), each))
+    if further and (room := (calls - asking.made) // further):
+        finalists = list(dict.fromkeys([*finalists[: max(1, room - 1)], ""]))[:room]
+        means = await _means(finalists, validation, examiner)
     best = min(finalists, key=lambda each: (-means[each], len(each), each))
     return FixedPrompt(Prompt(best), config.layout), asking.bill
 

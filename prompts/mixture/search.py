@@ -20,8 +20,12 @@ from prompts.mixture.mixture import Matrix, MixtureError
 from prompts.mixture.regions import Division, Indices
 
 CHARS_PER_TOKEN = 4.0
-"""Where a server counts no tokens, and before anything was asked."""
-TOKENS_PER_MESSAGE = 4
+"""Of English prose: where a server counts no tokens."""
+CAUTIOUS_CHARS_PER_TOKEN = 2.5
+"""Of code and figures: for what has to fit a context."""
+TOKENS_PER_MESSAGE = 8
+LEAST_ANSWER_ROOM = 256
+"""Tokens of the context that a prompt leaves for the answer: who asks later may want more than a build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class Examiner:
         if self.config.context_tokens is None:
             return True
         added = lay_out(prompt, [{"role": "user", "content": "x" * longest_input}], self.config.layout)
-        return _estimate(added) + self.answer_tokens <= self.config.context_tokens
+        room = max(self.answer_tokens, LEAST_ANSWER_ROOM)
+        return _estimate(added, CAUTIOUS_CHARS_PER_TOKEN) + room <= self.config.context_tokens
 
     def _trial(self, prompt: Prompt, demo: Demo, answer: Completion | None) -> Trial | None:
         if answer is None:
@@ -94,8 +99,8 @@ class Examiner:
         return Trial(self._metric(answer.text, demo.output), tokens)
 
 
-def _estimate(messages: Sequence[Mapping[str, str]]) -> int:
-    return sum(TOKENS_PER_MESSAGE + round(len(each["content"]) / CHARS_PER_TOKEN) for each in messages)
+def _estimate(messages: Sequence[Mapping[str, str]], chars_per_token: float = CHARS_PER_TOKEN) -> int:
+    return sum(TOKENS_PER_MESSAGE + round(len(each["content"]) / chars_per_token) for each in messages)
 
 
 def answer_tokens(demos: Sequence[Demo], config: BuildConfig) -> int:
