@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.options import ExpertsFile, Pin, Profile, Url
+from app.cli.prompts_build import build
 from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 @app.callback()
 def group() -> None:
     """Prompts: the library, expert identities."""
+
+
+app.command("build")(build)
 
 
 @app.command("list")
