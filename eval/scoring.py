@@ -20,6 +20,8 @@ GIVE_UP_AFTER = 5
 """So many prompts in a row that fail by the expert's own fault, and the expert is not asked the rest."""
 GRADING_THREADS = 2
 
+Question = Callable[[ExpertFacts, Item], tuple[list[dict[str, str]], dict[str, float | int], str]]
+"""What an expert is asked for an item: the messages, the sampling, and the key its answer is kept under."""
 Done = Callable[[str, bool], None]
 """Called with (name of the expert, whether it answered) for each prompt asked now."""
 
@@ -72,9 +74,9 @@ def question(expert: ExpertFacts, item: Item) -> tuple[list[dict[str, str]], dic
     return messages, sampling, answer_key(expert.identity, messages, sampling)
 
 
-def unanswered(expert: ExpertFacts, suite: Suite, store: AnswerStore) -> list[Item]:
+def unanswered(expert: ExpertFacts, suite: Suite, store: AnswerStore, ask: Question = question) -> list[Item]:
     """The items that `store` holds no answer of `expert` to."""
-    return [item for item in suite.items if store.get(question(expert, item)[2]) is None]
+    return [item for item in suite.items if store.get(ask(expert, item)[2]) is None]
 
 
 async def score_experts(
@@ -86,22 +88,23 @@ async def score_experts(
     concurrency: int = 4,
     allow_network_code: bool = False,
     done: Done = lambda expert, answered: None,
+    ask: Question = question,
 ) -> Outcomes:
     """Ask each of `experts` every item of `suite` that `store` has no answer to, and grade all answers.
 
-    `concurrency` requests are in flight for each expert.
+    `concurrency` requests are in flight for each expert; `ask` says how an item is put to it.
     """
     before = len(store)
     failures: dict[tuple[str, str], AskError] = {}
     async with asyncio.TaskGroup() as group:
         for expert in experts:
-            items = unanswered(expert, suite, store)
-            group.create_task(_ask_all(api, expert, items, store, concurrency, failures, done))
-    outcomes = await _grade_all(suite, experts, store, failures, allow_network_code)
+            items = unanswered(expert, suite, store, ask)
+            group.create_task(ask_all(api, expert, items, store, concurrency, failures, done, ask))
+    outcomes = await _grade_all(suite, experts, store, failures, allow_network_code, ask)
     return Outcomes(suite, tuple(experts), outcomes, asked=len(store) - before)
 
 
-async def _ask_all(
+async def ask_all(
     api: Api,
     expert: ExpertFacts,
     items: Sequence[Item],
@@ -109,14 +112,16 @@ async def _ask_all(
     concurrency: int,
     failures: dict[tuple[str, str], AskError],
     done: Done,
+    ask: Question = question,
 ) -> None:
+    """Ask `expert` these items and keep the answers; what fails goes to `failures`, by expert and item."""
     waiting = iter(items)
     in_a_row = 0
 
     async def work() -> None:
         nonlocal in_a_row
         for item in waiting:
-            messages, sampling, key = question(expert, item)
+            messages, sampling, key = ask(expert, item)
             try:
                 if in_a_row >= GIVE_UP_AFTER:
                     raise AskError("not_asked", f"not asked: {expert.name} failed {in_a_row} times in a row")
@@ -151,9 +156,10 @@ async def _grade_all(
     store: AnswerStore,
     failures: dict[tuple[str, str], AskError],
     allow_network_code: bool,
+    ask: Question,
 ) -> tuple[Outcome, ...]:
     def outcome(expert: ExpertFacts, item: Item) -> Outcome:
-        answer = store.get(question(expert, item)[2])
+        answer = store.get(ask(expert, item)[2])
         if answer is None:
             error = failures.get((expert.name, item.id)) or AskError("not_asked", "was not asked")
             return Outcome(item, expert.name, None, error.message, error.code, None)

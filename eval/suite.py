@@ -7,6 +7,7 @@ name of its file. Knows nothing of how prompts are asked.
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,6 +57,19 @@ class Suite:
         """The same suite, each reply allowed `tokens` more: for experts that think before they answer."""
         roomier = (item.model_copy(update={"max_tokens": item.max_tokens + tokens}) for item in self.items)
         return replace(self, items=tuple(roomier))
+
+
+def only(suite: Suite, categories: Sequence[str]) -> Suite:
+    """The prompts of these categories; all of them when none is named.
+
+    Raises:
+        SuiteError: the suite has no such category.
+    """
+    unknown = [name for name in categories if name not in suite.categories]
+    if unknown:
+        raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
+    kept = tuple(item for item in suite.items if not categories or item.category in categories)
+    return replace(suite, items=kept)
 
 
 def load_suite(path: Path = OWN) -> Suite:

@@ -2,6 +2,7 @@
 
 import typer
 
+from eval.cli.personas import personas
 from eval.cli.rate import rate
 from eval.cli.run import run
 
@@ -12,5 +13,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.command("personas")(personas)
 app.command("rate")(rate)
 app.command("run")(run)

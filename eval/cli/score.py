@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,11 +79,11 @@ def score(
     from eval.answers import StoreError
     from eval.api import ApiError
     from eval.sandbox import isolation
-    from eval.suite import OWN, SuiteError, load_suite
+    from eval.suite import OWN, SuiteError, load_suite, only
 
     out_store = out / "answers.jsonl"
     try:
-        chosen = _only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
+        chosen = only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
         if fresh and out_store.exists():
             out_store.replace(out_store.with_name("answers.old.jsonl"))
         if not isolation() and not allow_network_code and _has_code(chosen):
@@ -207,16 +206,6 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
     )
     if any(each.n == 0 for each in cells(outcomes)[ALL].values()):
         raise typer.Exit(1)
-
-
-def _only(suite: "Suite", categories: list[str]) -> "Suite":
-    from eval.suite import SuiteError
-
-    unknown = [name for name in categories if name not in suite.categories]
-    if unknown:
-        raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
-    kept = tuple(item for item in suite.items if not categories or item.category in categories)
-    return replace(suite, items=kept)
 
 
 def _has_code(suite: "Suite") -> bool:

@@ -1,0 +1,280 @@
+"""Expert identities against none, on the same prompts: where they win, and where they hurt.
+
+Each prompt is put to the expert twice at temperature 0, once as it is and once behind an identity, and
+both answers are checked by a program. A category keeps its identities only when the paired difference is
+above zero with confidence; everything else goes out plain. Knows nothing of how identities are served.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eval.answers import AnswerStore, answer_key
+from eval.api import Api, AskError, ExpertFacts
+from eval.rating.paired import Comparison, compare, holm
+from eval.scoring import TEMPERATURE, Outcomes, Question, ask_all, question, score_experts, unanswered
+from eval.suite import Item, Suite, SuiteError
+from prompts import identities as ids
+
+Step = Callable[[str, int], Callable[[str, bool], None]]
+"""(what is asked now, how many prompts) -> what is told of each: for a progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryResult:
+    """One category: `paired` is with identities less without; `p` its permutation test's p-value adjusted
+    for the number of categories (Holm). `written` counts the prompts that an identity stood before."""
+
+    category: str
+    without: float
+    with_identity: float
+    paired: Comparison
+    p: float
+    written: int
+    kept: bool
+
+    @property
+    def hurts(self) -> bool:
+        """Below zero with confidence."""
+        return self.paired.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Personas:
+    """What was found: `results` by category in the order of the suite; `overall` over all its prompts;
+    `unscored` prompts had no score on one side and are left out."""
+
+    per: ids.Per
+    suite: Suite
+    results: tuple[CategoryResult, ...]
+    overall: Comparison
+    unscored: int
+    confidence: float
+
+    def measurement(self, of: ids.Identities) -> ids.Measurement:
+        """As the file of identities keeps it."""
+        return ids.Measurement(
+            per=self.per,
+            of=of.subject(self.per),
+            suite=self.suite.digest,
+            confidence=self.confidence,
+            results=tuple(
+                ids.Comparison(
+                    category=each.category,
+                    prompts=each.paired.n,
+                    without=round(each.without, 4),
+                    with_identity=round(each.with_identity, 4),
+                    difference=round(each.paired.difference, 4),
+                    low=round(each.paired.low, 4),
+                    high=round(each.paired.high, 4),
+                    kept=each.kept,
+                )
+                for each in self.results
+            ),
+        )
+
+
+def measurable(suite: Suite, identities: ids.Identities, per: ids.Per) -> Suite:
+    """The prompts of `suite` whose category can have an identity.
+
+    Raises:
+        SuiteError: none has.
+    """
+    if per == "request":
+        return suite
+    have = {each.category for each in identities.identities}
+    kept = tuple(item for item in suite.items if item.category in have)
+    if not kept:
+        raise SuiteError(
+            f"no prompt is of a category with an identity ({', '.join(sorted(have)) or 'there is none'}): "
+            "write some with `coterie prompts identity`, or name another suite"
+        )
+    return replace(suite, items=kept)
+
+
+async def measure(
+    api: Api,
+    expert: ExpertFacts,
+    identities: ids.Identities,
+    suite: Suite,
+    store: AnswerStore,
+    *,
+    per: ids.Per,
+    confidence: float = 0.95,
+    concurrency: int = 4,
+    allow_network_code: bool = False,
+    step: Step = lambda what, prompts: lambda expert, answered: None,
+) -> Personas:
+    """Ask what `store` does not hold yet, and compare.
+
+    Raises:
+        SuiteError: no prompt to measure on, or none with a score on both sides.
+    """
+    suite = measurable(suite, identities, per)
+    if per == "request":
+        texts = await _written(api, expert, suite, store, concurrency, step)
+    else:
+        texts = {item.id: _text(identities, item) for item in suite.items}
+
+    def behind_identity(
+        asked: ExpertFacts, item: Item
+    ) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
+        text = texts.get(item.id)
+        if text is None:
+            return question(asked, item)
+        messages, sampling, _ = question(asked, item)
+        messages = [{"role": "system", "content": text}, *messages]
+        return messages, sampling, answer_key(asked.identity, messages, sampling)
+
+    sides: list[Outcomes] = []
+    asks: tuple[tuple[str, Question], ...] = (("without", question), ("with", behind_identity))
+    for what, ask in asks:
+        sides.append(
+            await score_experts(
+                api,
+                suite,
+                [expert],
+                store,
+                concurrency=concurrency,
+                allow_network_code=allow_network_code,
+                done=step(f"{what} identities", len(unanswered(expert, suite, store, ask))),
+                ask=ask,
+            )
+        )
+    written = {item_id for item_id, text in texts.items() if text is not None}
+    without, behind = (_scores(side) for side in sides)
+    behind = {item_id: score for item_id, score in behind.items() if item_id in texts}
+    return compared(suite, without, behind, written, per=per, confidence=confidence)
+
+
+def compared(
+    suite: Suite,
+    without: Mapping[str, float],
+    with_identity: Mapping[str, float],
+    written: set[str],
+    *,
+    per: ids.Per,
+    confidence: float,
+) -> Personas:
+    """The comparison of two runs, scores by item's id.
+
+    Raises:
+        SuiteError: no item has a score on both sides.
+    """
+    both = [item for item in suite.items if item.id in without and item.id in with_identity]
+    if not both:
+        raise SuiteError("no prompt has a score both with and without identities: is the expert up?")
+
+    def paired(items: list[Item]) -> Comparison:
+        with_scores, plain = (np.array([side[i.id] for i in items]) for side in (with_identity, without))
+        return compare(("with", with_scores), ("without", plain), confidence=confidence)
+
+    groups = {c: [i for i in both if i.category == c] for c in suite.categories}
+    groups = {category: items for category, items in groups.items() if items}
+    comparisons = {category: paired(items) for category, items in groups.items()}
+    adjusted = holm([each.p_permutation for each in comparisons.values()])
+    results = tuple(
+        CategoryResult(
+            category=category,
+            without=float(np.mean([without[i.id] for i in groups[category]])),
+            with_identity=float(np.mean([with_identity[i.id] for i in groups[category]])),
+            paired=each,
+            p=p,
+            written=sum(i.id in written for i in groups[category]),
+            kept=_wins(each, confidence),
+        )
+        for (category, each), p in zip(comparisons.items(), adjusted, strict=True)
+    )
+    return Personas(per, suite, results, paired(both), len(suite.items) - len(both), confidence)
+
+
+def report(personas: Personas, identities: ids.Identities) -> str:
+    """Markdown: the table, what is kept, where identities hurt, and what the numbers cannot tell."""
+    level = f"{personas.confidence:.0%}"
+    lines = [
+        f"# Expert identities of {identities.expert}, per {personas.per}",
+        "",
+        f"{personas.overall.n} prompts whose answers a program checks, each asked with and without an "
+        f"identity at temperature {TEMPERATURE:g}. Differences are paired; limits at {level}.",
+        "",
+        "| category | prompts | with identity | without | with | difference | better / worse | p (Holm) | |",
+        "|---|---:|---:|---:|---:|---|---:|---:|---|",
+    ]
+    for each in personas.results:
+        verdict = "kept" if each.kept else "hurts" if each.hurts else ""
+        lines.append(
+            f"| {each.category} | {each.paired.n} | {each.written} | {each.without:.3f} | "
+            f"{each.with_identity:.3f} | {_difference(each.paired)} | "
+            f"{each.paired.better} / {each.paired.worse} | {each.p:.3f} | {verdict} |"
+        )
+    overall = personas.overall
+    lines += [
+        "",
+        f"Over all prompts: {_difference(overall)}, better on {overall.better}, worse on {overall.worse}.",
+    ]
+    kept = [each.category for each in personas.results if each.kept]
+    hurt = [each.category for each in personas.results if each.hurts]
+    lower = [each.category for each in personas.results if each.paired.difference < 0 and not each.hurts]
+    lines += [
+        "",
+        f"Kept in: {', '.join(kept) or 'no category'}.",
+        f"Hurts in: {', '.join(hurt) or 'no category, with confidence'}"
+        + (f"; lower without being certain in: {', '.join(lower)}." if lower else "."),
+    ]
+    if personas.unscored:
+        lines += ["", f"{personas.unscored} prompts had no score on one side and are left out."]
+    smallest = [each.paired.minimum_detectable for each in personas.results]
+    seen = [value for value in smallest if np.isfinite(value) and value > 0]
+    if seen:
+        lines += [
+            "",
+            f"With so few prompts a category shows only differences of {min(seen):.2f} to {max(seen):.2f} "
+            "reliably (80% power). These prompts chose what is kept, so they are no evidence of how much it "
+            "gains: score the expert on others for that. Closed answers also say nothing of style.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _difference(paired: Comparison) -> str:
+    return f"{paired.difference:+.3f} ({paired.low:+.3f} to {paired.high:+.3f})"
+
+
+def _wins(paired: Comparison, confidence: float) -> bool:
+    """Above zero by both: the bootstrap alone is too bold with a dozen prompts."""
+    return paired.low > 0 and paired.p_permutation <= 1 - confidence
+
+
+def _text(identities: ids.Identities, item: Item) -> str | None:
+    found = identities.of(item.category)
+    return found.text if found else None
+
+
+def _scores(outcomes: Outcomes) -> dict[str, float]:
+    return {each.item.id: each.score for each in outcomes.outcomes if each.score is not None}
+
+
+async def _written(
+    api: Api, expert: ExpertFacts, suite: Suite, store: AnswerStore, concurrency: int, step: Step
+) -> dict[str, str | None]:
+    """An identity for each prompt by the expert itself, None where what it wrote is none: such requests go
+    out plain, as when serving. Prompts that were not answered are missing."""
+
+    def asking(asked: ExpertFacts, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
+        messages = ids.identity_messages(item.prompt)
+        sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
+        return messages, sampling, answer_key(asked.identity, messages, sampling)
+
+    missing = [item for item in suite.items if store.get(asking(expert, item)[2]) is None]
+    failures: dict[tuple[str, str], AskError] = {}
+    done = step("writing identities", len(missing))
+    await ask_all(api, expert, missing, store, concurrency, failures, done, asking)
+    answers = {item.id: store.get(asking(expert, item)[2]) for item in suite.items}
+    return {item_id: _identity_in(answer.text) for item_id, answer in answers.items() if answer is not None}
+
+
+def _identity_in(reply: str) -> str | None:
+    try:
+        return ids.read_identity(reply)
+    except ids.IdentityError:
+        return None
