@@ -44,9 +44,10 @@ class Entry:
     style_low: float | None = None
     style_high: float | None = None
 
-    def document(self, *, styled: bool) -> dict[str, Any]:
+    def document(self, *, judged: bool, styled: bool) -> dict[str, Any]:
+        """For JSON; `judge` is null for the baseline, whose 50 no judge gave."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        if self.judge is None:
+        if not judged:
             del fields["judge"]
         if not styled:
             fields = {name: value for name, value in fields.items() if not name.startswith("style_")}
@@ -67,7 +68,7 @@ def rate_pairwise(table: PairwiseTable, settings: RatingSettings) -> dict[str, A
         "n_questions": len(table.question.names),
         "n_verdicts": len(table),
         "baseline": anchor_name,
-        "models": [each.document(styled=bool(coefficients)) for each in entries],
+        "models": [each.document(judged=bool(judge_of), styled=bool(coefficients)) for each in entries],
     }
     if coefficients:
         document["style"] = coefficients
@@ -334,7 +335,7 @@ def _by_category(
             "n_questions": len(part.question.names),
             "n_verdicts": len(part),
             "baseline": anchor,
-            "models": [each.document(styled=bool(coefficients)) for each in entries],
+            "models": [each.document(judged=bool(judge_of), styled=bool(coefficients)) for each in entries],
         }
     return found
 
