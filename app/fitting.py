@@ -15,6 +15,7 @@ from routers.composition import Composition, ExpertCard, load_composition, save_
 from routers.embeddings import encode_cached
 from routers.encoder import Encoder
 from routers.features import with_text_parts
+from routers.fingerprints import fingerprints_of, write_fingerprints
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
 from routers.fitting.categories import discover, nearest_part, split
 from routers.fitting.stages import Stages, Step, no_step
@@ -84,6 +85,8 @@ def fit_from_files(
     )
     fitted = _with_source(fitted, source, seeds)
     save_composition(fitted.composition, out, fitted.evidence if keep_evidence else None)
+    vectors_too = features[:, : encoder.dimension] if keep_evidence else None
+    write_fingerprints(out, fingerprints_of(prompts, vectors_too))
     if report:
         from routers.fitting.report import write_report
 

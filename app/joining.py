@@ -16,6 +16,7 @@ from routers.composition import Composition, ExpertCard, load_composition, save_
 from routers.encoder import Encoder
 from routers.evidence import Evidence, EvidenceError, load_evidence, prompt_digest
 from routers.features import features_of
+from routers.fingerprints import fingerprints_of, load_fingerprints, write_fingerprints
 from routers.joining import JoinError, Likeness, Row, Scored, estimate_row, join
 from routers.outcomes import OutcomeTable
 from routers.request import Matrix, Vector
@@ -62,7 +63,12 @@ def add_expert(
     joined = join(composition, card, row, source)
     if evidence is not None:
         evidence = _extended(evidence, card.name, row, table)
+    fingerprints = load_fingerprints(folder)
     save_composition(joined, out, evidence)
+    if fingerprints is not None:
+        further = () if table is None else table.prompts
+        vectors = encoder.encode(further) if len(further) and fingerprints.vectors.shape[1] else None
+        write_fingerprints(out, fingerprints.and_those(fingerprints_of(further, vectors)))
     return Joined(load_composition(out), row)
 
 

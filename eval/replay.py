@@ -1,7 +1,7 @@
 """Replay: what a composition would have scored on an outcome table, with baselines on the same prompts.
 
 Nothing is asked of any expert; the table already holds what each would have scored. Prompts that the
-composition was fitted on are left out and counted.
+composition was fitted on, and near copies of them, are left out and counted.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
+from eval.guard import Fitted, Screening, screen
 from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
 from routers.composition import Composition
@@ -22,6 +23,7 @@ from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence
 from routers.features import with_text_parts
+from routers.fingerprints import fingerprints_of
 from routers.outcomes import OutcomeTable
 from routers.request import Matrix
 
@@ -65,9 +67,15 @@ class Replay:
     curve: CostCurve
     """Decisions by the estimates alone, over weights on active parameters; each expert alone beside it."""
     left_out_seen: int
+    screening: Screening
     left_out_unscored: int
     items: Mapping[str, tuple[str, ...] | tuple[float, ...]]
     """Columns over the prompts: `uid`, `expert`, `score`, and the score of each baseline."""
+
+    @property
+    def left_out_near(self) -> int:
+        """Prompts left out as near copies of fitting prompts."""
+        return int(self.screening.refused.sum()) - self.left_out_seen
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -87,7 +95,12 @@ class Replay:
                 for name, each in self.differences.items()
             },
             "singles": {name: _point(each) for name, each in self.curve.singles},
-            "left_out": {"fitted_on": self.left_out_seen, "unscored": self.left_out_unscored},
+            "left_out": {
+                "fitted_on": self.left_out_seen,
+                "near_duplicates": self.left_out_near,
+                "unscored": self.left_out_unscored,
+            },
+            "guard": self.screening.document(),
         }
 
 
@@ -97,27 +110,32 @@ def replay(
     table: OutcomeTable,
     encoder: Encoder,
     *,
+    fitted: Fitted | None = None,
+    allow_seen: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
     seed: int = 0,
 ) -> Replay:
     """Score `composition` on `table`; baselines are fitted on `evidence`.
 
+    Prompts that were `fitted` on (by default: those of `evidence`) are left out unless `allow_seen`.
     Experts of the table that the composition lacks are ignored. Raises OutcomeError when the table
     lacks one of the composition's, ReplayError when no prompt is left.
     """
     table = table.keep_experts(composition.expert_names)
+    fitted = fitted or Fitted(fingerprints_of(()), frozenset(evidence.prompt_digests), source="evidence")
     evidence = _narrow(evidence, composition)
-    unseen = evidence.unseen(table.prompts)
+    vectors = encode_cached(encoder, table.prompts, cache, progress)
+    screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
+    unseen = ~screening.refused
     scored = ~np.isnan(table.scores).any(axis=1)
     rows = np.flatnonzero(unseen & scored)
     if not len(rows):
         raise ReplayError(
-            f"nothing to judge on: of {len(table)} prompts {int((~unseen).sum())} were fitted on and "
-            f"{int((unseen & ~scored).sum())} are not scored for every expert"
+            f"nothing to judge on: of {len(table)} prompts {int((~unseen).sum())} were fitted on or are near "
+            f"copies, and {int((unseen & ~scored).sum())} are not scored for every expert"
         )
-    table = table.take(rows)
-    embeddings = encode_cached(encoder, table.prompts, cache, progress)
+    table, embeddings = table.take(rows), vectors[rows]
     estimate = estimate_table(composition, with_text_parts(embeddings, table.prompts))
     chosen = choose(composition, composition.policy, estimate)
     routed = _scores(table, chosen)
@@ -144,7 +162,8 @@ def replay(
             "active_params_b": tuple(active[chosen].tolist()),
             **{name: tuple(scores.tolist()) for name, scores in baselines.items()},
         },
-        left_out_seen=int((~unseen).sum()),
+        left_out_seen=int((~unseen & screening.seen).sum()),
+        screening=screening,
         left_out_unscored=int((unseen & ~scored).sum()),
     )
 

@@ -24,11 +24,15 @@ def replay(
     picture: Annotated[
         Path | None, typer.Option(help="Draw quality against active parameters here.", metavar="FILE")
     ] = None,
+    allow_seen: Annotated[
+        bool,
+        typer.Option("--allow-seen", help="Report on prompts that were fitted on too; the report says so."),
+    ] = False,
 ) -> None:
     """Score a composition on an outcome table that it has not seen, beside all baselines.
 
     No expert is asked: the table holds what each one scored. Prompts that the composition was fitted
-    on are left out and counted.
+    on, and near copies of them, are left out and counted.
 
     Example:
 
@@ -37,6 +41,7 @@ def replay(
     from rich.console import Console
     from rich.progress import Progress
 
+    from eval.guard import GuardError, fitted_on
     from eval.replay import ReplayError
     from eval.replay import replay as run
     from routers.composition import CompositionError, load_composition
@@ -57,20 +62,24 @@ def replay(
                 load_encoder(
                     precision="float32" if "float32" in fitted.encoder_revision else "int8", threads=2
                 ),
+                fitted=fitted_on(composition),
+                allow_seen=allow_seen,
                 cache=default_cache(),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-    except (CompositionError, EncoderMissing, EvidenceError, OutcomeError, ReplayError) as error:
+    except (CompositionError, EncoderMissing, EvidenceError, GuardError, OutcomeError, ReplayError) as error:
         Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
         raise typer.Exit(1) from error
     console.print(_table(found))
-    left = found.left_out_seen + found.left_out_unscored
+    left = found.left_out_seen + found.left_out_near + found.left_out_unscored
     if left:
         console.print(
-            f"{left} prompts left out: {found.left_out_seen} were fitted on, "
-            f"{found.left_out_unscored} are not scored for every expert",
+            f"{left} prompts left out: {found.left_out_seen} were fitted on, {found.left_out_near} are near "
+            f"copies of such, {found.left_out_unscored} are not scored for every expert",
             highlight=False,
         )
+    if allow_seen:
+        console.print(f"[yellow]{found.screening.sentence()}[/]", highlight=False)
     if json_file:
         json_file.write_text(json.dumps(found.document(), indent=2) + "\n", encoding="utf-8")
     if items:

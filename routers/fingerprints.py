@@ -1,0 +1,201 @@
+"""What recognises the prompts of a fit without holding their text: `seen.safetensors` in a composition.
+
+Evaluation uses it to keep fitting data out of reports, also where a prompt comes back with other blanks,
+another case or a few other words. It is a file of its own, read by no service and named in no manifest;
+its metadata says which composition it belongs to. Of each prompt, labelled or scored, it holds
+
+- a digest of the normalised text (16 bytes),
+- a MinHash signature of its character 5-grams (128 bytes; Broder 1997, one byte a hash after Li and
+  König 2010), which estimates the Jaccard similarity of two texts,
+- its embedding in whole steps of 1/127 of its largest component (one byte a dimension).
+"""
+
+import hashlib
+import re
+import tempfile
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from routers.request import Matrix
+
+FILE = "seen.safetensors"
+FORMAT = "1"
+GRAM = 5
+HASHES = 128
+DIGEST_BYTES = 16
+BLOCK = 64
+"""Prompts compared with all others at once: a block of 64 with 5,000 others takes 40 MB."""
+
+Bytes = npt.NDArray[np.uint8]
+_WORDS = re.compile(r"\w+")
+
+
+class FingerprintError(Exception):
+    """The fingerprints beside a composition are damaged, or another composition's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """Parallel arrays over prompts: `digests` (n, 16) and `signatures` (n, 128) of bytes, `vectors`
+    (n, dimension) of signed bytes; without columns where no embedding was at hand."""
+
+    digests: Bytes
+    signatures: Bytes
+    vectors: npt.NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @property
+    def known(self) -> frozenset[bytes]:
+        """The digests."""
+        return frozenset(row.tobytes() for row in self.digests)
+
+    def and_those(self, others: "Fingerprints") -> "Fingerprints":
+        """Both. Without embeddings for all there are none."""
+        vectors = np.zeros((len(self) + len(others), 0), dtype=np.int8)
+        if self.vectors.shape[1] == others.vectors.shape[1]:
+            vectors = np.concatenate([self.vectors, others.vectors])
+        elif not len(others):
+            vectors = self.vectors
+        return Fingerprints(
+            np.concatenate([self.digests, others.digests]),
+            np.concatenate([self.signatures, others.signatures]),
+            vectors,
+        )
+
+    def embeddings(self) -> Matrix:
+        """The embeddings, rows of unit length, float32."""
+        rows = self.vectors.astype(np.float32)
+        unit: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return unit
+
+
+def fingerprints_of(prompts: Sequence[str], embeddings: Matrix | None = None) -> Fingerprints:
+    """The fingerprints of `prompts`; `embeddings` are theirs, shape (len(prompts), dimension)."""
+    digests = b"".join(text_digest(prompt) for prompt in prompts)
+    if embeddings is None:
+        embeddings = np.zeros((len(prompts), 0), dtype=np.float32)
+    largest = np.abs(embeddings).max(axis=1, keepdims=True, initial=1e-12)
+    return Fingerprints(
+        np.frombuffer(digests, dtype=np.uint8).reshape(len(prompts), DIGEST_BYTES),
+        np.stack([signature(prompt) for prompt in prompts])
+        if len(prompts)
+        else np.zeros((0, HASHES), dtype=np.uint8),
+        np.rint(embeddings / largest * 127).astype(np.int8),
+    )
+
+
+def normalised(text: str) -> str:
+    """`text` without what people change by accident: case, blanks, punctuation, forms of one character.
+
+    A text without any word stays as it is, but for outer blanks.
+    """
+    words = _WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(words) or text.strip()
+
+
+def text_digest(text: str) -> bytes:
+    """16 bytes that recognise the normalised text."""
+    return hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).digest()[:DIGEST_BYTES]
+
+
+def signature(text: str) -> Bytes:
+    """The MinHash signature of the normalised text's character 5-grams, shape (128,)."""
+    padded = f" {normalised(text)} ".encode("utf-32-le", "surrogatepass")
+    points = np.frombuffer(padded, dtype=np.uint32).astype(np.uint64)
+    count = max(1, len(points) - GRAM + 1)
+    grams = np.zeros(count, dtype=np.uint64)
+    for offset in range(min(GRAM, len(points))):
+        grams = grams * _BASE + points[offset : offset + count]
+    grams = np.unique(_mixed(grams))
+    least = np.full(HASHES, np.iinfo(np.uint64).max, dtype=np.uint64)
+    for start in range(0, len(grams), 4096):
+        hashed = _mixed(grams[start : start + 4096, None] ^ _SALTS)
+        least = np.minimum(least, hashed.min(axis=0))
+    low: Bytes = (least & np.uint64(255)).astype(np.uint8)
+    return low
+
+
+def most_alike(ours: Bytes, theirs: Bytes) -> tuple[npt.NDArray[np.int64], Matrix]:
+    """Of each row of signatures `ours`, the most similar row of `theirs` and the estimated Jaccard
+    similarity of the two, 0..1; `theirs` must not be empty."""
+    nearest = np.zeros(len(ours), dtype=np.int64)
+    similar = np.zeros(len(ours), dtype=np.float32)
+    for start in range(0, len(ours), BLOCK):
+        shares = jaccard(ours[start : start + BLOCK, None, :], theirs[None, :, :])
+        nearest[start : start + BLOCK] = shares.argmax(axis=1)
+        similar[start : start + BLOCK] = shares.max(axis=1)
+    return nearest, similar
+
+
+def jaccard(ours: Bytes, theirs: Bytes) -> Matrix:
+    """Estimated Jaccard similarity of signatures along the last axis, 0..1; standard error below .045."""
+    share = np.equal(ours, theirs).mean(axis=-1, dtype=np.float32)
+    # Two different least hashes share their last byte once in 256.
+    similar: Matrix = np.clip((share - 1 / 256) / (1 - 1 / 256), 0, 1)
+    return similar
+
+
+def write_fingerprints(folder: Path, fingerprints: Fingerprints) -> None:
+    """Write them beside the composition in `folder`, whole or not at all."""
+    from safetensors.numpy import save
+
+    content = save(
+        {
+            "digests": fingerprints.digests,
+            "signatures": fingerprints.signatures,
+            "vectors": fingerprints.vectors,
+        },
+        metadata={"format": FORMAT, "composition": _manifest_digest(folder)},
+    )
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-", delete=False) as partial:
+        partial.write(content)
+    Path(partial.name).chmod(0o644)
+    Path(partial.name).replace(folder / FILE)
+
+
+def load_fingerprints(folder: Path) -> Fingerprints | None:
+    """The fingerprints beside the composition in `folder`, None when there are none.
+
+    Raises FingerprintError when they are damaged or of another composition.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise FingerprintError(f"{path} is of another version: fit the composition again")
+            if metadata.get("composition") != _manifest_digest(folder):
+                raise FingerprintError(f"{path} belongs to another composition: fit this one again")
+            return Fingerprints(
+                file.get_tensor("digests"), file.get_tensor("signatures"), file.get_tensor("vectors")
+            )
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise FingerprintError(f"{path} holds no fingerprints: {error!r}") from error
+
+
+def _manifest_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "composition.json").read_bytes()).hexdigest()
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A 64-bit finaliser (splitmix64): every bit of the input changes every bit of the output."""
+    with np.errstate(over="ignore"):
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return values ^ (values >> np.uint64(31))
+
+
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_SALTS = _mixed(np.arange(1, HASHES + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
