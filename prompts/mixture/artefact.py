@@ -69,14 +69,19 @@ def save_mixture(mixture: Mixture, folder: Path) -> str:
         **{key: value for key, value in record.items() if key not in {"digest", "files"}},
         "files": {ARRAYS: hashlib.sha256(arrays).hexdigest()},
     }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text = (json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise MixtureError(
+            "a prompt holds half a surrogate pair, which is no text: nothing written"
+        ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".mixture-") as scratch:
             made = Path(scratch) / "made"
             made.mkdir()
             (made / ARRAYS).write_bytes(arrays)
-            (made / MANIFEST).write_bytes(text.encode("utf-8", "replace"))
+            (made / MANIFEST).write_bytes(text)
             if folder.exists():
                 folder.rename(Path(scratch) / "replaced")
             made.rename(folder)

@@ -50,11 +50,12 @@ def read_demos(path: Path) -> tuple[Demo, ...]:
 def distinct(demos: Sequence[Demo], places: Sequence[str] | None = None) -> tuple[Demo, ...]:
     """`demos` in their order without repeats. Blanks at either end of a text tell nothing apart.
 
-    Raises DemoError when one input has two outputs; `places` says where each demo came from.
+    Raises DemoError when one input has two outputs or a text is none; `places` says where each came from.
     """
     places = places or [f"demo {number}" for number in range(1, len(demos) + 1)]
     first: dict[str, tuple[Demo, str]] = {}
     for demo, place in zip(demos, places, strict=True):
+        _check_text(demo, place)
         known, known_place = first.setdefault(demo.input.strip(), (demo, place))
         if known.output.strip() != demo.output.strip():
             raise DemoError(
@@ -86,8 +87,18 @@ def counts_of_outputs(demos: Sequence[Demo]) -> Counter[str]:
 
 def demos_digest(demos: Sequence[Demo]) -> str:
     """SHA-256 of demos in their order."""
-    document = json.dumps([[demo.input, demo.output] for demo in demos], ensure_ascii=False)
-    return hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()
+    document = json.dumps([[demo.input, demo.output] for demo in demos])
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def _check_text(demo: Demo, place: str) -> None:
+    for field, value in (("input", demo.input), ("output", demo.output)):
+        if not value.strip():
+            raise DemoError(f"{place}: {field}: must be text and not empty")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise DemoError(f"{place}: {field}: holds half a surrogate pair, which is no text") from error
 
 
 def _demo(line: str, place: str) -> Demo:
@@ -98,7 +109,6 @@ def _demo(line: str, place: str) -> Demo:
     if not isinstance(data, dict):
         raise DemoError(f'{place}: must be an object with "input" and "output"')
     for field in ("input", "output"):
-        value = data.get(field)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(data.get(field), str):
             raise DemoError(f"{place}: {field}: must be text and not empty")
     return Demo(data["input"], data["output"])

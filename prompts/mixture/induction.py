@@ -28,15 +28,18 @@ _CUE = "The instruction that leads from each input to its output is:"
 
 _LEAD = re.compile(
     r"^(?:(?:sure|certainly|of course|okay|ok)\b[^:\n]{0,80}[:!.]\s*)?"
-    r"(?:(?:the|your|a|one)?\s*(?:possible |general |original |given |final )?"
-    r"(?:instruction|prompt|task|request|answer|output)s?\b[^:\n.]{0,80}:\s*)?",
+    r"(?:(?:(?:the|your|a|one)\s+)?(?:possible |general |original |given |final )?"
+    r"(?:(?:instruction|prompt|task|request)s?\b[^:\n.]{0,80}|answer\W*|output\W*):\s*)?",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(
-    r"^\s*(?:\d+[.)]\s*)?\W*(?:input|output|example)s?\W*\d*\W*:", re.IGNORECASE | re.MULTILINE
+    r"^\W*(?:\d+[.)]\s*)?\W*(?:input|output|example)s?\W*\d*\W*:", re.IGNORECASE | re.MULTILINE
 )
+_NO_INSTRUCTION = re.compile(r"\W*(?:input|example)s?\W*\d*\W*:", re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`", "*": "*"}
-_WORDY = re.compile(r"\w[^\W\d_]")
+_LETTERS = re.compile(r"[^\W\d_]")
+LEAST_LETTERS = 6
+"""Of an instruction: shorter ones are answers."""
 
 
 def induction_messages(demos: Sequence[Demo]) -> tuple[dict[str, str], ...]:
@@ -87,15 +90,18 @@ def induction_call(demos: Sequence[Demo], rng: np.random.Generator, number: int,
 def usable(text: str, demos: Sequence[Demo], config: BuildConfig) -> str | None:
     """The instruction in what the model wrote; None when there is none, or it gives demos away."""
     instruction = clean(text)
-    if len(instruction) > config.max_instruction_chars or len(_WORDY.findall(instruction)) < 2:
+    if len(instruction) > config.max_instruction_chars or len(_LETTERS.findall(instruction)) < LEAST_LETTERS:
         return None
     return None if leaks(instruction, demos) else instruction
 
 
 def clean(text: str) -> str:
     """The first paragraph without lead-ins, quotes, emphasis and examples that the model went on with."""
-    body = text.strip()
-    if (example := _EXAMPLE.search(body)) is not None and example.start() > 0:
+    # A small model may cut a character in half.
+    body = text.encode("utf-8", "ignore").decode().strip()
+    if _NO_INSTRUCTION.match(body):
+        return ""
+    if (example := _EXAMPLE.search(body, 1)) is not None:
         body = body[: example.start()].strip()
     body = _unquoted(body)
     lead = _LEAD.match(body)

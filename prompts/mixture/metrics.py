@@ -17,11 +17,13 @@ MetricName = Literal["exact", "contains", "choice", "numeric"]
 
 _LABEL = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|output|result)\s*(?:is\s*:?|:)\s*", re.IGNORECASE)
 _EDGES = " \t\r\n\"'`*“”‘’«».,;:!?"
-_NUMBER = re.compile(r"(?<![\w.])[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w])|(?<![\w.])[-−+]?\.\d+")
+_NUMBER = re.compile(r"(?<![\w.])[-−+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])[-−+]?\.\d+")
 _SAID_LETTER = re.compile(
-    r"\b(?:answer|option|choice)\b\W*(?:is\b|would be\b|:)?\W*\(?([A-Za-z])\)?(?![\w'’])", re.IGNORECASE
+    r"\b(?i:answer|option|choice)\b\W*(?i:is\b|would be\b)?\W*?"
+    r"(?:\(([A-Za-z])\)|([A-Za-z])(?=[*_)]*\s*(?:$|[.:,;!\n]))|([B-HJ-Z])(?![\w'’]))"
 )
-_FIRST_LETTER = re.compile(r"^\W*([A-Za-z])(?![\w'’])(?=\s*(?:$|[).:,\n\-–—]))")
+"""A single `a` or `I` before another word is a word."""
+_FIRST_LETTER = re.compile(r"^\W*([A-Za-z])(?:\W*$|\s*[).:,\n\-–—])")
 _BRACKETED = re.compile(r"\(([A-Za-z])\)")
 
 
@@ -58,7 +60,7 @@ def letter(text: str) -> str | None:
     """The letter that an answer to a multiple choice question gives, upper case; None without one."""
     said = _SAID_LETTER.findall(text)
     if said:
-        return str(said[-1]).upper()
+        return "".join(said[-1]).upper()
     if (first := _FIRST_LETTER.match(text)) is not None:
         return first.group(1).upper()
     bracketed = {found.upper() for found in _BRACKETED.findall(text)}

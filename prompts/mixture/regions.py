@@ -69,9 +69,12 @@ def _k_means(points: NDArray[np.float64], k: int, seed: int) -> Indices:
         return np.zeros(len(points), dtype=np.intp)
     try:
         from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MixtureError("building a mixture needs scikit-learn: pip install 'coterie[fit]'") from error
-    fitted = KMeans(k, n_init=RESTARTS, random_state=seed).fit(points)
+    # A hundred points are no work for threads, which on a busy machine wait for one another.
+    with threadpool_limits(limits=1):
+        fitted = KMeans(k, n_init=RESTARTS, random_state=seed).fit(points)
     # Numbered by first member, so that nothing hangs on the order in which k-means found them.
     order = {label: number for number, label in enumerate(dict.fromkeys(fitted.labels_.tolist()))}
     return np.asarray([order[label] for label in fitted.labels_.tolist()], dtype=np.intp)

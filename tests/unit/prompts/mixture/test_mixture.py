@@ -1,0 +1,81 @@
+"""Choosing a region: the nearest, unless it is too far."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prompts.mixture.demos import Demo
+from prompts.mixture.layout import Prompt
+from prompts.mixture.mixture import Mixture, MixtureError, Region, RegionChoice, Vector
+
+EAST, NORTH = (np.eye(3, dtype=np.float32)[axis] for axis in (0, 1))
+
+
+def small_mixture(*regions: Region) -> Mixture:
+    own = regions or (
+        Region(EAST, 0.5, "Go east.", (Demo("a", "b"),)),
+        Region(NORTH, 0.5, "Go north."),
+    )
+    return Mixture("compass", "llm", "toy", "1", own, Prompt("Stay."))
+
+
+def at(*numbers: float) -> Vector:
+    return np.asarray(numbers, dtype=np.float32)
+
+
+def test_the_nearest_region_is_taken() -> None:
+    assert small_mixture().choose(EAST) == RegionChoice(0, 0.0, False)
+    assert small_mixture().choose(at(0, 0.9, 0)).region == 1
+
+
+def test_a_request_far_from_every_region_gets_the_fallback() -> None:
+    mixture = small_mixture()
+    choice = mixture.choose(at(0, 0, 1))
+    assert (choice.region, choice.fallback) == (None, True)
+    assert choice.distance == pytest.approx(2**0.5)
+    asked = [{"role": "user", "content": "where?"}]
+    assert mixture.messages(choice, asked)[0] == {"role": "system", "content": "Stay."}
+
+
+def test_of_equally_near_regions_the_first_is_taken() -> None:
+    twins = small_mixture(Region(EAST, 1.0, "first"), Region(EAST, 1.0, "second"))
+    assert twins.choose(EAST).region == 0
+
+
+def test_the_edge_of_a_region_belongs_to_it() -> None:
+    mixture = small_mixture(Region(at(0, 0, 0), 1.0))
+    assert not mixture.choose(EAST).fallback
+    assert mixture.choose(at(1.01, 0, 0)).fallback
+
+
+def test_an_embedding_that_is_no_number_is_far_from_everything() -> None:
+    assert small_mixture().choose(at(np.nan, 0, 0)).fallback
+
+
+def test_an_embedding_of_another_encoder_is_refused() -> None:
+    with pytest.raises(MixtureError, match="takes embeddings of toy with 3 numbers"):
+        small_mixture().choose(np.zeros(4, dtype=np.float32))
+
+
+def test_a_mixture_needs_regions_of_one_space() -> None:
+    with pytest.raises(MixtureError, match="no region"):
+        Mixture("x", "llm", "toy", "1", ())
+    with pytest.raises(MixtureError, match="not of one space"):
+        small_mixture(Region(EAST, 1.0), Region(np.zeros(2, dtype=np.float32), 1.0))
+
+
+def test_a_regions_prompt_goes_in_front() -> None:
+    mixture = small_mixture()
+    asked = [{"role": "user", "content": "where?"}]
+    said = mixture.messages(mixture.choose(EAST), asked)
+    assert [message["content"] for message in said] == ["Go east.", "a", "b", "where?"]
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3))
+def test_no_region_is_nearer_than_the_chosen_one(numbers: list[float]) -> None:
+    mixture = small_mixture()
+    choice = mixture.choose(at(*numbers))
+    distances = [float(np.linalg.norm(region.centroid - at(*numbers))) for region in mixture.regions]
+    assert choice.distance == pytest.approx(min(distances), abs=1e-5)
+    assert choice.fallback == (choice.region is None)

@@ -1,0 +1,76 @@
+"""What a build will ask is known before it asks, and never more than agreed."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prompts.mixture.config import BuildConfig
+from prompts.mixture.mixture import MixtureError
+from prompts.mixture.plan import plan, split, spread
+
+
+@given(st.integers(8, 400), st.floats(0.05, 0.5), st.floats(0, 0.4), st.integers(0, 9))
+def test_a_split_shares_all_demos_out_once(count: int, validation: float, held_out: float, seed: int) -> None:
+    config = BuildConfig(validation_share=validation, held_out_share=held_out, seed=seed)
+    parts = split(count, config)
+    together = np.concatenate([parts.train, parts.validation, parts.held_out])
+    assert sorted(together.tolist()) == list(range(count))
+    assert len(parts.train) and len(parts.validation)
+    assert len(parts.held_out) <= config.held_out_most
+
+
+def test_a_split_is_the_seeds() -> None:
+    one, same, other = (split(50, BuildConfig(seed=seed)).train.tolist() for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_a_hundred_demos_take_what_the_config_says() -> None:
+    sizes = plan([4] * 10, 15, BuildConfig())
+    assert (sizes.candidates, sizes.kept, sizes.scoring_samples, sizes.region_samples) == (20, 4, 20, 4)
+    assert sizes.most_calls <= 1500
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=10).filter(any),
+    st.integers(0, 60),
+    st.integers(1, 3000),
+)
+def test_a_plan_keeps_within_its_calls_or_says_that_it_cannot(
+    validation: list[int], held_out: int, most: int
+) -> None:
+    try:
+        sizes = plan(validation, held_out, BuildConfig(max_calls=most))
+    except MixtureError as error:
+        assert f"max_calls is {most}, but the smallest build" in str(error)
+        assert most < 4 * len(validation) + 2 * held_out + 1
+    else:
+        assert sizes.most_calls <= most
+        assert sizes.region_samples >= 1
+
+
+def test_samples_are_given_up_before_candidates() -> None:
+    sizes = plan([20] * 5, 10, BuildConfig(max_calls=1000))
+    assert (sizes.candidates, sizes.kept) == (20, 4)
+    assert 4 <= sizes.region_samples < 20
+
+
+def test_samples_are_spread_over_regions() -> None:
+    assert spread([[1, 2, 3], [], [4]], 3) == [1, 4, 2]
+    assert spread([[1], [2]], 9) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"validation_share": 0.6, "held_out_share": 0.4},
+        {"min_regions": 5, "max_regions": 4},
+        {"demo_counts": [0]},
+        {"shrinkage": float("inf")},
+        {"unknown": 1},
+        {"metric": "likelihood"},
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)) if len(wrong) == 1 else "leave no|more than"):
+        BuildConfig.model_validate(wrong)
