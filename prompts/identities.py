@@ -39,7 +39,7 @@ Per = Literal["category", "request"]
 """One identity for all requests of a category, or one written for each request."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
-_FIRST_YOU = re.compile(r"(?:\A|[\s\"'*_(])((?:You|Your|As an?)\b)")
+_FIRST_YOU = re.compile(r"(?:\A|[\s\"'*_(])((?:You are|You.re|You have|As an?)\b)")
 _SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|\Z)")
 
 

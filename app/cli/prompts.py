@@ -14,6 +14,7 @@ from app.cli.prompts_build import build
 from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
+    from app.cli.identities import IdentityWriter
     from prompts.templates import Library, Prompt
 
 app = typer.Typer(
@@ -276,3 +277,73 @@ def _deltas(events: bytes) -> str:
             choices = json.loads(line[6:]).get("choices") or []
             said += [(choice.get("delta") or {}).get("content") or "" for choice in choices]
     return "".join(said)
+
+
+@app.command("identity")
+def identity(
+    expert: Annotated[str, typer.Argument(help="The expert whose model writes them, such as smollm2.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; what it holds already is kept.")
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Write the identity for this one request and print it.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Write those anew that the file holds.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Makes other tries.")] = 0,
+    url: Url = None,
+) -> None:
+    """Let a model describe the ideal expert of each category, for requests to stand behind.
+
+    Asks the running API. Measure the file before it is served: `coterie eval personas FILE` keeps the
+    identities of the categories in which they win. Stopped at any moment, the same command goes on.
+
+    Examples:
+
+    - `coterie prompts identity smollm2 --out var/identities/smollm2.yaml`
+
+    - `coterie prompts identity smollm2 --text "Is 391 prime?"` shows what a request would stand behind
+    """
+    from app.cli.api import ApiRefused, ApiUnreachable
+    from app.cli.identities import IdentityWriter
+    from prompts.identities import IdentityError
+    from prompts.seeds import PromptsError
+
+    if (out is None) == (text is None):
+        fail("give --out FILE for the categories, or --text REQUEST for one request")
+    settings = read_settings()
+    writer = IdentityWriter(url or f"http://{settings.host}:{settings.port}", expert, seed)
+    try:
+        if text is not None:
+            typer.echo(asyncio.run(writer.of_request(text)))
+        elif out is not None:
+            _write_identities(writer, out, category or [], fresh)
+    except (ApiUnreachable, ApiRefused, IdentityError, PromptsError, OSError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        warn("stopped; what was written so far is kept, the same command goes on")
+        raise typer.Exit(130) from None
+
+
+def _write_identities(writer: "IdentityWriter", out: Path, categories: list[str], fresh: bool) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as progress:
+        bar = progress.add_task("identities", total=None)
+
+        def done(category: str, finished: int, total: int) -> None:
+            progress.update(bar, description=category, completed=finished, total=total)
+
+        without = asyncio.run(writer.of_categories(out, categories, fresh=fresh, done=done))
+    for name in without:
+        warn(f"{name}: the model wrote no description of an expert; its requests go out plain")
+    typer.echo(f"{out}: measure it with `coterie eval personas {out}`")
