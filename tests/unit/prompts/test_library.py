@@ -1,0 +1,28 @@
+"""The shipped library: a prompt for each category, and versions that never change."""
+
+import json
+from pathlib import Path
+
+from prompts.seeds import load_categories
+from prompts.templates import Library
+
+PUBLISHED = Path(__file__).with_name("library_hashes.json")
+"""Versions that have been published, with their hashes: a better text is a new version."""
+
+LONGEST = 1_000
+"""Characters: a system prompt goes in front of every request."""
+
+
+def test_every_category_has_a_prompt_of_its_name_that_needs_no_values() -> None:
+    prompts = {each.category: each for each in Library().all() if each.category}
+    assert set(prompts) == {each.name for each in load_categories()}
+    for category, prompt in prompts.items():
+        assert prompt.name == category
+        text = prompt.render()
+        assert 100 < len(text) <= LONGEST
+        assert "{" not in text
+
+
+def test_a_published_version_does_not_change() -> None:
+    hashes = {each.reference: each.hash for each in Library().all()}
+    assert hashes == json.loads(PUBLISHED.read_text())

@@ -1,0 +1,178 @@
+"""Templates: what a file may say, what is said about a wrong one, and what is rendered."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prompts.templates import Library, Prompt, PromptError, Variable, read_prompt
+
+GOOD = """\
+name: letter
+version: 2
+description: Letters.
+category: writing
+variables:
+  tone: {type: choice, choices: [warm, dry], default: dry}
+  words: {type: integer, minimum: 1, maximum: 500}
+  signed: {type: boolean, default: true}
+template: |
+  Write a {tone} letter.
+  At most {words} words; signed: {signed}.
+  Answer as {{"text": ...}}.
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "letter@2.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def prompt(template: str, **variables: dict[str, Any]) -> Prompt:
+    declared = {name: Variable(**facts) for name, facts in variables.items()}
+    return Prompt(name="p", version=1, description="d", variables=declared, template=template)
+
+
+def test_values_and_defaults_take_the_place_of_variables(written: Path) -> None:
+    letter = read_prompt(written)
+    assert letter.reference == "letter@2"
+    assert letter.render({"words": 80, "tone": "warm"}) == (
+        'Write a warm letter.\nAt most 80 words; signed: yes.\nAnswer as {"text": ...}.'
+    )
+
+
+@given(st.text(max_size=200))
+def test_a_value_is_never_read_as_a_template(value: str) -> None:
+    assert prompt("[{said}]", said={}).render({"said": value}) == f"[{value}]"
+
+
+@given(st.text(alphabet="{}ab_ \n", max_size=40))
+def test_any_text_can_be_written_with_its_braces_doubled(text: str) -> None:
+    escaped = text.replace("{", "{{").replace("}", "}}")
+    assert prompt(f"x{escaped}x").render() == f"x{text}x"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "words: give a value, it has no default"),
+        ({"words": 0}, "words: must be at least 1"),
+        ({"words": 501}, "words: must be at most 500"),
+        ({"words": "ten"}, "words: must be a whole number"),
+        ({"words": True}, "words: must be a whole number"),
+        ({"words": 2, "tone": "sad"}, "tone: must be one of warm, dry"),
+        ({"words": 2, "signed": "maybe"}, "signed: must be true or false"),
+        ({"words": 2, "tnoe": "dry"}, "no variable is named 'tnoe'; did you mean tone?"),
+    ],
+)
+def test_a_wrong_value_is_named_without_being_repeated(
+    written: Path, values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PromptError) as caught:
+        read_prompt(written).render(values)
+    assert str(caught.value) == f"letter@2: {said}"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "said"),
+    [
+        ("version: 2", "version: two", 2, "version: "),
+        ("version: 2\n", "", 1, "version: is required"),
+        ("category: writing", "categry: writing", 4, "categry: unknown field; did you mean category?"),
+        ("letter.\n", "{leter}.\n", 10, "template: no variable is named 'leter'; declare it under variables"),
+        ("{words} words", "{word} words", 11, "template: no variable is named 'word'; did you mean words?"),
+        ("Answer as {{", "Answer as {", 12, "template: '{\"text\": ...}' is no variable"),
+        ("...}}.", "...}}. {", 12, "template: a lone {; write {{ for a brace"),
+        ("...}}.", "...}.", 12, "template: a lone }; write }} for a brace"),
+        ("{words} words", "{words!r} words", 11, "template: '{words!r}' is no variable"),
+        ("signed: {signed}", "signed", 8, "variables.signed: is not in the template"),
+        ("default: dry}", "default: sad}", 6, "variables.tone: default: must be one of warm, dry"),
+        ("minimum: 1", "minmum: 1", 7, "variables.words.minmum: unknown field"),
+        ("type: boolean", "type: bool", 8, "variables.signed.type: "),
+        (
+            "name: letter",
+            "name: note",
+            1,
+            "name: the file says note@2, its name letter@2; call it note@2.yaml",
+        ),
+        ("version: 2", "version: 3", 2, "version: the file says letter@3, its name letter@2"),
+        ("version: 2\n", "version: 2\nversion: 3\n", 3, "version: written twice, first on line 2"),
+    ],
+)
+def test_each_mistake_is_told_by_file_and_line(
+    written: Path, right: str, wrong: str, line: int, said: str
+) -> None:
+    assert right in GOOD
+    written.write_text(GOOD.replace(right, wrong, 1))
+    with pytest.raises(PromptError) as caught:
+        read_prompt(written)
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith(f"{written}:{line}: {said}")
+
+
+def test_a_file_that_is_no_mapping_is_refused(written: Path) -> None:
+    written.write_text("- a\n")
+    with pytest.raises(PromptError, match="must be a mapping"):
+        read_prompt(written)
+
+
+def test_the_hash_is_of_what_is_rendered_and_of_nothing_else(written: Path) -> None:
+    before = read_prompt(written)
+    written.write_text(GOOD.replace("description: Letters.", "description: All letters."))
+    assert read_prompt(written).hash == before.hash
+    written.write_text(GOOD.replace("a {tone} letter", "one {tone} letter"))
+    assert read_prompt(written).hash != before.hash
+    written.write_text(GOOD.replace("default: dry", "default: warm"))
+    assert read_prompt(written).hash != before.hash
+
+
+def test_a_library_gives_the_version_that_is_named(written: Path) -> None:
+    (written.parent / "letter@10.yaml").write_text(GOOD.replace("version: 2", "version: 10"))
+    library = Library(written.parent)
+    assert library.references() == {"letter": (2, 10)}
+    assert library.get("letter@2").version == 2
+    assert library.newest("letter").version == 10
+    assert [each.version for each in library.all()] == [2, 10]
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("letter", "name the prompt with its version: letter@2 is the newest"),
+        ("letter@02", "name the prompt with its version"),
+        ("letter@3", "letter has no version 3; it has 2"),
+        ("leter@2", "no prompt is named 'leter'; did you mean letter?"),
+        ("../secret@1", "no prompt is named '../secret'"),
+        ("zzz", "there are: letter"),
+    ],
+)
+def test_a_prompt_that_is_not_there_is_said_with_what_is(written: Path, reference: str, said: str) -> None:
+    with pytest.raises(PromptError) as caught:
+        Library(written.parent).get(reference)
+    assert said in str(caught.value)
+
+
+def test_a_stray_file_and_a_missing_folder_are_errors(written: Path) -> None:
+    with pytest.raises(PromptError, match="no such folder"):
+        Library(written.parent / "none").references()
+    (written.parent / "note.yaml").write_text(GOOD)
+    with pytest.raises(PromptError, match=r"called <name>@<version>\.yaml"):
+        Library(written.parent).references()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("integer", "7", 7),
+        ("number", "0.5", 0.5),
+        ("boolean", "Yes", True),
+        ("text", "7", "7"),
+        ("integer", "x", "x"),
+    ],
+)
+def test_values_of_a_command_line_are_read_as_their_type(kind: Any, text: str, value: object) -> None:
+    assert Variable(type=kind).parsed(text) == value
