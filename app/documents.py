@@ -1,16 +1,22 @@
 """Decisions and experts as JSON documents: the same everywhere a client can see them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.storage.models import DecisionRow, FeedbackRow, ShadowRow
 from experts.health import ExpertHealth
 from experts.registry import Expert
 from routers.decision import Decision
 
+if TYPE_CHECKING:
+    from app.strategies.choice import Chosen
+    from app.strategies.trace import Trace
 
-def decision_document(decision: Decision) -> dict[str, Any]:
-    """The `routing` of an answer."""
+
+def decision_document(
+    decision: Decision, chosen: "Chosen | None" = None, trace: "Trace | None" = None
+) -> dict[str, Any]:
+    """The `routing` of an answer; `trace` is there when several experts were asked."""
     return {
         "id": decision.id,
         "composition": decision.composition,
@@ -36,6 +42,9 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         ],
         "expert": decision.expert,
         "strategy": decision.strategy,
+        "strategy_source": "default" if chosen is None else chosen.source,
+        "strategy_detail": "" if chosen is None else chosen.detail,
+        "trace": None if trace is None else trace.document(),
         "reason": decision.reason.value,
         "detail": decision.detail,
         "spilled_from": decision.spilled_from,
@@ -61,6 +70,9 @@ def stored_document(
         "ranking": row.ranking,
         "expert": row.expert,
         "strategy": row.strategy,
+        "strategy_source": row.strategy_source,
+        "strategy_detail": row.strategy_detail,
+        "trace": row.trace,
         "reason": row.reason,
         "detail": row.detail,
         "spilled_from": row.spilled_from,
@@ -144,6 +156,7 @@ def decision_headers(decision: Decision) -> dict[str, str]:
         "x-coterie-expert": decision.expert,
         "x-coterie-category": decision.category or "",
         "x-coterie-reason": decision.reason.value,
+        "x-coterie-strategy": decision.strategy,
     }
     return {name: _ascii(value) for name, value in values.items()}
 

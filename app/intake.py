@@ -11,8 +11,6 @@ from routers.request import Capability, Request, Turn
 
 ROUTED_MODEL = "coterie"
 CATEGORY_PREFIX = "coterie/"
-STRATEGIES = ("single",)
-
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 """Never among a request's attributes, so no rule, log or decision can hold them."""
 
@@ -24,6 +22,7 @@ class Names:
     experts: Collection[str]
     composed: Collection[str]
     categories: Collection[str]
+    strategies: Collection[str] = ("single",)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -49,8 +48,10 @@ def routing_request(
     """The router's view of `body`. Raises ApiError for a name that is not there."""
     expert, category = pins(body, names)
     options = body.routing
-    if options.strategy is not None and options.strategy not in STRATEGIES:
-        raise _unknown("strategy", options.strategy, STRATEGIES, "routing.strategy")
+    if options.strategy is not None and options.strategy not in names.strategies:
+        raise _unknown("strategy", options.strategy, names.strategies, "routing.strategy")
+    if options.strategy == "single" and options.options:
+        raise ApiError(400, "invalid_value", "The strategy single has no options.", param="routing.options")
     for name in options.exclude:
         if name not in names.composed:
             raise _unknown("expert", name, names.composed, "routing.exclude")
@@ -127,6 +128,8 @@ def attributes(caller: Caller) -> dict[str, str]:
 def _unknown(kind: str, name: str, known: Collection[str], param: str, *, status: int = 400) -> ApiError:
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {_listed(known)}."
+    if kind == "strategy" and close:
+        hint += f" There are: {_listed(known)}."
     code = "model_not_found" if status == 404 else "invalid_value"
     return ApiError(status, code, f"The {kind} {name[:80]!r} does not exist. {hint}", param=param)
 

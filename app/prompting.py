@@ -129,9 +129,18 @@ class Prompting:
         self._identities = files.identities
 
     async def complete(
-        self, expert: Expert, body: Body, reading: Reading, *, request_id: str | None = None
+        self,
+        expert: Expert,
+        body: Body,
+        reading: Reading,
+        *,
+        request_id: str | None = None,
+        plain: bool = False,
     ) -> Reply:
-        """A whole answer of `expert` to `body`, whose `messages` are the client's. Raises ExpertError."""
+        """A whole answer of `expert` to `body`, whose `messages` are the client's. `plain`: they are not
+        (a question of our own about an answer), and nothing is put in front. Raises ExpertError."""
+        if plain:
+            return await self._client.complete(expert, body, request_id=request_id)
         *richer, last = await self._prompted(expert, body, reading, request_id)
         for prompted in richer:
             reading.used[expert.name] = prompted.use
@@ -142,9 +151,20 @@ class Prompting:
 
     @asynccontextmanager
     async def stream(
-        self, expert: Expert, body: Body, reading: Reading, *, request_id: str | None = None
+        self,
+        expert: Expert,
+        body: Body,
+        reading: Reading,
+        *,
+        request_id: str | None = None,
+        plain: bool = False,
     ) -> AsyncIterator[ReplyStream]:
-        """A streamed answer whose first event has come. Raises ExpertError, also from the iterator."""
+        """A streamed answer whose first event has come; `plain` as above. Raises ExpertError, also from
+        the iterator."""
+        if plain:
+            async with self._client.stream(expert, body, request_id=request_id) as stream:
+                yield stream
+            return
         *richer, last = await self._prompted(expert, body, reading, request_id)
         async with AsyncExitStack() as stack:
             for prompted in richer:

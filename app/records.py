@@ -1,13 +1,18 @@
 """One chat request from its decision to its end, and the row that is kept of it."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.documents import decision_document
 from app.prompting import Reading
 from app.storage.models import DecisionRow
+from app.strategies.choice import DEFAULT, Chosen
 from routers.decision import Decision
+
+if TYPE_CHECKING:
+    from app.strategies.trace import Trace
 
 Status = Literal["ok", "error", "cancelled"]
 
@@ -27,9 +32,13 @@ class AnswerRecord:
         messages: list[Any] | None,
         started: float,
         reading: Reading | None = None,
+        chosen: Chosen = DEFAULT,
     ) -> None:
         """`started` is on `time.perf_counter()`'s clock; `messages` None keeps no prompt."""
         self.decision = decision
+        self.chosen = chosen
+        self.trace: Trace | None = None
+        """What the strategy did; None when one expert answers."""
         self.reading = reading or Reading()
         self.request_id = request_id
         self.model = model
@@ -53,12 +62,23 @@ class AnswerRecord:
         if self.first_byte_s is None:
             self.first_byte_s = self.seconds
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The `routing` of the answer, as it is known now."""
+        return decision_document(self.decision, self.chosen, self.trace)
+
+    def give_up_strategy(self, why: str) -> None:
+        """One expert answers after all; `why` ends a sentence."""
+        self.chosen = self.chosen.given_up(why)
+        self.decision = replace(self.decision, strategy=self.chosen.name)
+        self.trace = None
+
     def row(
         self, status: str, http_status: int, *, error_code: str | None = None, usage: Any = None
     ) -> DecisionRow:
         """The decision with what became of it."""
         return DecisionRow(
-            **decision_document(self.decision),
+            **self.document,
             created_at=self.created_at,
             request_id=self.request_id,
             api_key=self.api_key,

@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.api.errors import ApiError
 from app.intake import Names
 from app.rules import load_rules
 from app.settings import Settings
+from app.strategies.choice import DEFAULT, Chosen, choose_strategy
+from app.strategies.strategy import SINGLE
 from experts.registry import Expert, Registry
 from routers.decision import Choice, Classification, Decision, Reason, Routed
 from routers.request import Capability, Request, Turn, Vector
@@ -18,6 +20,7 @@ from routers.request import Capability, Request, Turn, Vector
 if TYPE_CHECKING:
     from routers.composition import ExpertCard
     from routers.encoder import Encoder
+    from routers.policy import Policy
     from routers.router import Router
 
 Given = TypeVar("Given")
@@ -38,20 +41,45 @@ class RoutingDesk:
         threads: int,
         queue: int,
         observe: Callable[[float], None] = lambda _: None,
+        strategies: Sequence[str] = (SINGLE,),
+        strategy: str = SINGLE,
     ) -> None:
-        """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds."""
+        """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds.
+        `strategies` are those that clients may name, `strategy` the operator's own."""
         self.router = router
         self._registry = registry
         self._bound = threads + queue
         self._waiting = 0
         self._observe = observe
+        self._strategies = tuple(strategies)
+        self._strategy = strategy
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="routing")
 
     @property
     def names(self) -> Names:
         """What clients may name now."""
         composition = self.router.composition
-        return Names(self._registry.names, composition.expert_names, composition.categories)
+        return Names(self._registry.names, composition.expert_names, composition.categories, self._strategies)
+
+    @property
+    def policy(self) -> "Policy":
+        """The composition's, with the operator's rules."""
+        return self.router.policy or self.router.composition.policy
+
+    def strategy_for(
+        self, request: Request, decision: Decision, options: Mapping[str, Any] | None = None
+    ) -> Chosen:
+        """How `decision` is to be answered, and who said so. `options` are the request's own."""
+        if (
+            request.strategy is None
+            and self._strategy == SINGLE == decision.strategy
+            and not any(rule.strategy for rule in self.policy.rules)
+        ):
+            return DEFAULT
+        chosen = choose_strategy(request, decision, self.policy, operator=self._strategy, options=options)
+        if chosen.name not in self._strategies:
+            return chosen.given_up(f"there is no strategy {chosen.name!r} here")
+        return chosen
 
     async def decide(self, request: Request) -> Decision:
         """The decision for `request`. Raises what `routers.decide` raises, and ApiError (503) when too
@@ -158,7 +186,7 @@ def _outside(request: Request, expert: Expert, composition: str) -> Decision:
         ood_score=None,
         ranking=(Choice(card.name, 0.0, 0.0, 0.0, card.active_params_b, card.price),),
         expert=card.name,
-        strategy=request.strategy or "single",
+        strategy=request.strategy or SINGLE,
         reason=Reason.PINNED,
         detail=f"The client asked for {card.name}, which the composition does not have.",
     )

@@ -8,6 +8,7 @@
         headers: {x-team: billing}
         api_key: desk             # the key's label
         expert: large             # or `category: law`
+        strategy: panel           # how many experts answer; alone, it leaves open who
 
 Every condition that a rule has must hold; the first rule that matches is taken, before stage 1 and
 after a client's own pin.
@@ -56,6 +57,7 @@ class _RuleEntry(BaseModel):
     api_key: Word | None = None
     expert: Word | None = None
     category: Word | None = None
+    strategy: Word | None = None
 
     @model_validator(mode="after")
     def _headers_can_be_seen(self) -> Self:
@@ -76,7 +78,11 @@ class _RulesFile(BaseModel):
 
 
 def load_rules(
-    path: Path, experts: Collection[str], categories: Collection[str], api_keys: Collection[str]
+    path: Path,
+    experts: Collection[str],
+    categories: Collection[str],
+    api_keys: Collection[str],
+    strategies: Collection[str] | None = None,
 ) -> "tuple[Rule, ...]":
     """The rules of `path` in their order, for a composition of these experts and categories, and callers
     with these labels.
@@ -109,8 +115,9 @@ def load_rules(
             ("expert", entry.expert, "the composition has no expert", experts),
             ("category", entry.category, "the composition has no category", categories),
             ("api_key", entry.api_key, "no API key is labelled", api_keys),
+            ("strategy", entry.strategy, "there is no strategy", strategies),
         ):
-            if name is not None and name not in known:
+            if name is not None and known is not None and name not in known:
                 at = lines.of(("rules", index, kind))
                 raise RulesError(f"{path}:{at}: {kind}: {owner} {name!r}{_hint(name, known)}")
         rules.append(_rule(path, lines, index, entry))
@@ -137,6 +144,7 @@ def _rule(path: Path, lines: Lines, index: int, entry: _RuleEntry) -> "Rule":
             languages=tuple(each.lower() for each in entry.language),
             expert=entry.expert,
             category=entry.category,
+            strategy=entry.strategy,
         )
     except ValueError as error:
         raise RulesError(f"{path}:{lines.of(('rules', index))}: {error}") from error

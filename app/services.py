@@ -23,6 +23,9 @@ from app.shadow import Shadow
 from app.storage.database import Database, DatabaseError, database_url
 from app.storage.recorder import Recorder
 from app.storage.schema import ensure
+from app.strategies.catalogue import Catalogue, StrategyError
+from app.strategies.limits import Limits
+from app.strategies.service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
@@ -50,6 +53,7 @@ class Services:
     health: HealthMonitor
     prompting: Prompting
     answering: Answering
+    strategies: Strategies
     database: Database
     recorder: Recorder
     conversations: Conversations
@@ -89,13 +93,15 @@ class Services:
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
         self.metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
-        self._count_tokens(decision.expert, usage)
+        for expert, used in _usage_by_expert(decision.expert, usage):
+            self._count_tokens(expert, used)
         log.info(
             "answered",
             decision=decision.id,
             expert=decision.expert,
             category=decision.category,
             reason=decision.reason.value,
+            strategy=decision.strategy,
             spilled_from=decision.spilled_from,
             status=status,
             error_code=error_code,
@@ -132,6 +138,13 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             router = await asyncio.to_thread(load_router, settings, registry, encoder)
             prompt_files = await asyncio.to_thread(load_prompt_files, registry, router.encoder)
             database = Database(settings.database)
+            catalogue = Catalogue(settings.own_strategies)
+            if settings.strategy not in catalogue.names:
+                names = ", ".join(catalogue.names)
+                raise StrategyError(
+                    f"COTERIE_STRATEGY: there is no strategy {settings.strategy!r}: there are {names}"
+                )
+            cascades = read_cascades(settings.cascades, settings.composition)
         stack.push_async_callback(database.close)
         with explained(settings):
             before, after = await ensure(database)
@@ -162,9 +175,27 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             threads=settings.routing_threads,
             queue=settings.routing_queue,
             observe=metrics.routing_seconds.observe,
+            strategies=catalogue.names,
+            strategy=settings.strategy,
         )
         stack.callback(desk.close)
         prompting = Prompting(client, desk.embed, prompt_files)
+        with explained(settings):
+            strategies = Strategies(
+                catalogue,
+                prompting,
+                registry,
+                health,
+                metrics,
+                limits=Limits(
+                    calls=settings.strategy_max_calls,
+                    tokens=settings.strategy_max_tokens,
+                    seconds=settings.strategy_max_s,
+                    cost=settings.strategy_max_cost,
+                ),
+                options=settings.strategy_options,
+                cascades=cascades,
+            )
         if settings.open_to_the_network:
             log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
         log.info(
@@ -182,6 +213,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             health=health,
             prompting=prompting,
             answering=Answering(registry, prompting, health, metrics, spill_tries=settings.spill_tries),
+            strategies=strategies,
             database=database,
             recorder=recorder,
             conversations=Conversations(database, settings.conversations),
@@ -193,6 +225,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
 @contextmanager
 def explained(settings: Settings) -> Iterator[None]:
     """Whatever stops a start, as a StartError that says what to do."""
+    from routers.cascade import CascadeError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing
 
@@ -200,7 +233,7 @@ def explained(settings: Settings) -> Iterator[None]:
         yield
     except (RegistryError, CompositionError, RulesError, EncoderMissing, DatabaseError) as error:
         raise StartError(str(error)) from error
-    except PromptFilesError as error:
+    except (PromptFilesError, StrategyError, CascadeError) as error:
         raise StartError(str(error)) from error
     except UnknownExpert as error:
         raise StartError(f"COTERIE_SHADOW_EXPERTS: {error}") from error
@@ -212,6 +245,14 @@ def explained(settings: Settings) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise StartError(f"{error.filename or 'the database'}: {error.strerror or error}") from error
+
+
+def _usage_by_expert(expert: str, usage: Any) -> list[tuple[str, Any]]:
+    """Whose tokens they are: a strategy's usage lists its calls."""
+    calls = usage.get("calls") if isinstance(usage, dict) else None
+    if not isinstance(calls, list):
+        return [(expert, usage)]
+    return [(call["expert"], call) for call in calls if isinstance(call, dict) and "expert" in call]
 
 
 def shown(settings: Settings) -> str:

@@ -8,7 +8,7 @@ import hashlib
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +41,15 @@ class Settings(BaseSettings):
     rules: Path | None = None
     """A file of operator's rules (YAML; `app/rules.py` shows one): keywords, patterns, languages, headers
     or API keys that name an expert or a category. Read again at every reload."""
+    strategy: str = "single"
+    """How requests are answered for which neither the client nor the composition nor a rule says it:
+    `single`, `cascade`, `panel`, `chain`, `self_select`, or one of `strategies`."""
+    strategies: str | None = None
+    """A user's own strategies: `module:attribute`, separated by commas."""
+    strategy_options: dict[str, dict[str, Any]] = {}
+    """Options by strategy, as JSON: `{"panel": {"top_p": 0.95}}`. A request's own go before them."""
+    cascades: Path | None = None
+    """Fitted cascades; default: `cascades.json` in the composition's folder, when it is there."""
     data: Path = Path("var")
     """Run-time data: the embedded database and logs."""
     database_url: SecretStr | None = None
@@ -94,6 +103,14 @@ class Settings(BaseSettings):
     """Requests that may wait for a routing thread; beyond it 503."""
     spill_tries: int = Field(2, ge=0, le=16)
     """Further experts to try when the chosen one is unavailable before its first byte."""
+    strategy_max_calls: int = Field(8, ge=2, le=100)
+    """Calls to experts that a strategy may make for one request."""
+    strategy_max_tokens: int = Field(32_768, ge=1)
+    """Tokens of prompts and answers, over all these calls."""
+    strategy_max_s: float = Field(300.0, gt=0)
+    """Seconds that a strategy may take for one request."""
+    strategy_max_cost: float | None = Field(None, ge=0)
+    """US dollars that it may spend, by the registry's prices; default: any."""
     conversations: int = Field(10_000, ge=1)
     """Conversations whose expert is remembered in memory; older ones are read from storage."""
     record_queue: int = Field(5_000, ge=1)
@@ -155,6 +172,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"two API keys have the label {label[:40]!r}")
             found[label] = ApiKey(label, hashlib.sha256(key.encode()).digest())
         return tuple(found.values())
+
+    @property
+    def own_strategies(self) -> tuple[str, ...]:
+        """The places in `strategies`."""
+        places = (self.strategies or "").replace(",", "\n").splitlines()
+        return tuple(place.strip() for place in places if place.strip())
 
     @property
     def open_to_the_network(self) -> bool:

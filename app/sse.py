@@ -9,6 +9,7 @@ from app.api.json import write_json
 from experts.sse import Event, EventCutter
 
 END = b"[DONE]"
+DONE = b"data: [DONE]\n\n"
 
 
 def with_routing(first: bytes, routing: Mapping[str, Any]) -> bytes:

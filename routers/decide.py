@@ -75,7 +75,7 @@ def decide(request: Request, composition: Composition, policy: Policy) -> Decisi
         ood_score=stage1.ood_score,
         ranking=ranking,
         expert=chosen,
-        strategy=request.strategy or policy.strategy,
+        strategy=request.strategy or _strategy(policy, stage1),
         reason=reason,
         detail=detail,
     )
@@ -127,7 +127,14 @@ def _is_pinned(request: Request) -> bool:
 
 
 def _first_match(rules: Sequence[Rule], request: Request) -> Rule | None:
-    return next((rule for rule in rules if rule.matches(request)), None)
+    return next((rule for rule in rules if rule.chooses and rule.matches(request)), None)
+
+
+def _strategy(policy: Policy, stage1: _Stage1) -> str:
+    """The policy's strategy; that of the category when there is a sure one."""
+    if stage1.category is None or stage1.classification is Classification.UNCLASSIFIED:
+        return policy.strategy
+    return policy.strategies.get(stage1.category, policy.strategy)
 
 
 def _check_names(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from routers.conversation import latest_user_text
 from routers.language import LANGUAGES, identify_language
@@ -18,8 +18,9 @@ class Rule:
 
     `keywords` match whole words of the last user turn, ignoring case (any of them); `pattern` is
     searched in it; `languages` are ISO 639-1 codes, one of which it must be written in; `attributes`
-    must equal the request's (header names in lower case, `api_key`). Exactly one of `expert` and
-    `category` is set.
+    must equal the request's (header names in lower case, `api_key`). At most one of `expert` and
+    `category` is set. A rule with a `strategy` says how such a request is answered; without an expert
+    or a category it leaves open by whom.
 
     Keywords are looked for in the whole turn; a pattern in its first and its last PATTERN_READS
     characters; the language is told by its beginning.
@@ -32,10 +33,13 @@ class Rule:
     languages: tuple[str, ...] = ()
     expert: str | None = None
     category: str | None = None
+    strategy: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.expert is None) == (self.category is None):
+        if self.expert is not None and self.category is not None:
             raise ValueError(f"rule {self.name!r}: name either an expert or a category")
+        if not self.chooses and self.strategy is None:
+            raise ValueError(f"rule {self.name!r}: name either an expert or a category, or a strategy")
         if not (self.keywords or self.pattern or self.attributes or self.languages):
             raise ValueError(f"rule {self.name!r}: it has no condition, so it would take every request")
         if not all(word.strip() for word in self.keywords):
@@ -45,6 +49,11 @@ class Rule:
                 f"rule {self.name!r}: no language {unknown[0]!r} can be told: there are "
                 f"{', '.join(sorted(LANGUAGES))}"
             )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the rule names who answers, and not only how."""
+        return self.expert is not None or self.category is not None
 
     def matches(self, request: Request) -> bool:
         """Whether every condition of the rule holds for `request`."""
@@ -77,6 +86,7 @@ class Policy:
     `active_weight`: utility given up per billion active parameters; `price_weight`: per $ and
     million tokens. `switch_cost`: utility that must be gained to leave the conversation's expert,
     per 1,000 tokens of conversation whose prefix cache is lost. `recent_turns`: user turns read.
+    `strategy`: how many experts answer and how; `strategies`: the same for single categories.
     """
 
     generalist: str
@@ -87,6 +97,7 @@ class Policy:
     switch_cost: float = 0.02
     recent_turns: int = 3
     strategy: str = "single"
+    strategies: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:

@@ -84,7 +84,10 @@ def composition_document(composition: Composition, policy: Policy) -> dict[str, 
 def _policy_document(policy: Policy) -> dict[str, Any]:
     """The policy; of the rules their names and targets, since conditions may hold customers' words."""
     document = {name: getattr(policy, name) for name in policy.__dataclass_fields__ if name != "rules"}
-    rules = [{"name": r.name, "expert": r.expert, "category": r.category} for r in policy.rules]
+    rules = [
+        {"name": r.name, "expert": r.expert, "category": r.category, "strategy": r.strategy}
+        for r in policy.rules
+    ]
     return {**document, "rules": rules}
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,14 +13,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.body import body_schema, read_body
-from app.api.errors import api_error, error_response, place_of
+from app.api.errors import ApiError, api_error, error_response, place_of
 from app.api.json import JsonResponse
 from app.api.schemas import ChatBody
 from app.documents import decision_document, decision_headers
 from app.intake import Caller, routing_request
+from app.prompting import Reading
 from app.records import AnswerRecord
 from app.services import Services
-from app.sse import ends_stream, event_bytes, with_routing
+from app.sse import DONE, ends_stream, event_bytes, with_routing
+from app.strategies.choice import Chosen
+from app.strategies.service import StrategyRun
 from experts.client import ReplyStream
 from experts.errors import ExpertError
 from routers.decision import Decision
@@ -38,9 +42,11 @@ async def chat_completions(request: Request) -> Response:
     started = time.perf_counter()
     services: Services = request.app.state.services
     body, document = await read_body(request, ChatBody)
-    decision = await _decide(services, request, body, explore=True)
+    decision, chosen, reading = await _decide(services, request, body, explore=True)
     record = AnswerRecord(
         decision,
+        chosen=chosen,
+        reading=reading,
         request_id=request.state.request_id,
         model=body.model or "",
         stream=bool(body.stream),
@@ -49,9 +55,12 @@ async def chat_completions(request: Request) -> Response:
         messages=document["messages"] if services.settings.store_prompts else None,
         started=started,
     )
-    services.begin(record)
     forwarded = {name: value for name, value in document.items() if name != "routing"}
-    return Answer(services, record, forwarded)
+    run = None
+    if not chosen.single:
+        run = services.strategies.start(record, body, forwarded, services.desk.policy.generalist)
+    services.begin(record)
+    return Answer(services, record, forwarded) if run is None else StrategyAnswer(services, record, run)
 
 
 @router.post("/v1/route", openapi_extra=body_schema(ChatBody))
@@ -59,11 +68,15 @@ async def route(request: Request) -> Response:
     """The decision for a chat, without an answer. It is not stored: nobody was answered."""
     services: Services = request.app.state.services
     body, _ = await read_body(request, ChatBody)
-    decision = await _decide(services, request, body)
-    return JsonResponse(decision_document(decision), headers=decision_headers(decision))
+    decision, chosen, _ = await _decide(services, request, body)
+    if not chosen.single:
+        services.strategies.options_for(chosen)
+    return JsonResponse(decision_document(decision, chosen), headers=decision_headers(decision))
 
 
-async def _decide(services: Services, request: Request, body: ChatBody, *, explore: bool = False) -> Decision:
+async def _decide(
+    services: Services, request: Request, body: ChatBody, *, explore: bool = False
+) -> tuple[Decision, Chosen, Reading]:
     options = body.routing
     api_key: str | None = request.state.api_key
     current = await services.conversations.current_expert(
@@ -76,23 +89,27 @@ async def _decide(services: Services, request: Request, body: ChatBody, *, explo
         request_id=f"dec_{uuid4().hex}",
         current_expert=current,
     )
-    decision = await services.desk.decide(routed)
-    if not explore:
-        return decision
-    return services.exploration.apply(decision, in_conversation=current is not None)
+    known = await services.desk.route(routed)
+    decision = known.decision
+    reading = Reading(routed.turns, known.embedding, decision.category)
+    chosen = services.desk.strategy_for(routed, decision, options.options)
+    if decision.strategy != chosen.name:
+        decision = replace(decision, strategy=chosen.name)
+    if explore and chosen.single:
+        decision = services.exploration.apply(decision, in_conversation=current is not None)
+    return decision, chosen, reading
 
 
-class Answer(Response):
-    """Asks the expert while it watches the client: one that goes away cancels the expert's work.
+class _Watched(Response):
+    """Asks experts while it watches the client: one that goes away cancels the expert's work.
 
     Nothing is sent before the expert's first byte, so that a failure until then still has its status.
     """
 
-    def __init__(self, services: Services, record: AnswerRecord, body: dict[str, Any]) -> None:
+    def __init__(self, services: Services, record: AnswerRecord) -> None:
         super().__init__()
         self._services = services
         self._record = record
-        self._body = body
         self._sent = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,19 +138,54 @@ class Answer(Response):
                 await self._stream(send)
             else:
                 await self._complete(scope, receive, send)
-            await self._services.shadow.offer(self._record.decision, self._body)
-        except ExpertError as error:
+            await self._answered()
+        except (ExpertError, ApiError) as error:
             await self._fail(error, scope, receive, send)
         except Exception as error:
             log.error("unexpected_error", error=type(error).__name__, at=place_of(error))
             await self._fail(error, scope, receive, send)
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+    async def _stream(self, send: Send) -> None:
+        raise NotImplementedError
+
+    async def _answered(self) -> None:
+        """The client has its answer."""
+
+    async def _fail(self, failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the error: as a status while nothing was sent, as a last event after that."""
+        error = api_error(failure)
+        status = 200 if self._sent else error.status
+        await self._services.finish(self._record, "error", status, error_code=error.code, usage=self._spent())
+        if self._sent:
+            await send({"type": "http.response.body", "body": event_bytes(error.body), "more_body": False})
+            return
+        error.headers |= decision_headers(self._record.decision)
+        await error_response(error)(scope, receive, send)
+
+    def _spent(self) -> dict[str, Any] | None:
+        """Tokens that were used although there is no answer."""
+        return None
+
+
+class Answer(_Watched):
+    """The short path: one expert's own answer, its bytes passed on as they come."""
+
+    def __init__(self, services: Services, record: AnswerRecord, body: dict[str, Any]) -> None:
+        super().__init__(services, record)
+        self._body = body
+
+    async def _answered(self) -> None:
+        await self._services.shadow.offer(self._record.decision, self._body)
+
+    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = await self._services.answering.complete(self._record, self._body)
         record = self._record
         self._services.began_to_answer(record)
         await self._services.finish(record, "ok", 200, usage=reply.body.get("usage"))
-        document = {**reply.body, "routing": decision_document(record.decision)}
+        document = {**reply.body, "routing": record.document}
         response = JsonResponse(document, headers=decision_headers(record.decision))
         self._sent = True
         await response(scope, receive, send)
@@ -142,7 +194,7 @@ class Answer(Response):
         record = self._record
         async with self._services.answering.stream(record, self._body) as stream:
             decision = record.decision
-            first = with_routing(await anext(stream), decision_document(decision))
+            first = with_routing(await anext(stream), record.document)
             self._services.began_to_answer(record)
             self._sent = True
             await send(_stream_start(decision))
@@ -158,16 +210,42 @@ class Answer(Response):
             await self._services.finish(self._record, "ok", 200, usage=stream.usage)
         await send({"type": "http.response.body", "body": events, "more_body": True})
 
-    async def _fail(self, failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with the error: as a status while nothing was sent, as a last event after that."""
-        error = api_error(failure)
-        status = 200 if self._sent else error.status
-        await self._services.finish(self._record, "error", status, error_code=error.code)
-        if self._sent:
-            await send({"type": "http.response.body", "body": event_bytes(error.body), "more_body": False})
-            return
-        error.headers |= decision_headers(self._record.decision)
-        await error_response(error)(scope, receive, send)
+
+class StrategyAnswer(_Watched):
+    """What a strategy of several experts makes of the request: its trace is in `routing`, whole in the
+    body and in the stream's last event with JSON."""
+
+    def __init__(self, services: Services, record: AnswerRecord, run: StrategyRun) -> None:
+        super().__init__(services, record)
+        self._run = run
+
+    def _spent(self) -> dict[str, Any] | None:
+        return self._run.usage
+
+    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        document = await self._run.whole()
+        record = self._record
+        self._services.began_to_answer(record)
+        await self._services.finish(record, "ok", 200, usage=self._run.usage)
+        response = JsonResponse(
+            {**document, "routing": record.document}, headers=decision_headers(record.decision)
+        )
+        self._sent = True
+        await response(scope, receive, send)
+
+    async def _stream(self, send: Send) -> None:
+        record = self._record
+        async with aclosing(self._run.chunks()) as chunks:
+            async for chunk in chunks:
+                if not self._sent:
+                    self._services.began_to_answer(record)
+                    self._sent = True
+                    await send(_stream_start(record.decision))
+                    chunk = {**chunk, "routing": record.document}
+                await send({"type": "http.response.body", "body": event_bytes(chunk), "more_body": True})
+        await self._services.finish(record, "ok", 200, usage=self._run.usage)
+        last = event_bytes(self._run.closing()) + DONE
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 def _stream_start(decision: Decision) -> dict[str, Any]:

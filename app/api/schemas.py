@@ -69,6 +69,9 @@ class RoutingOptions(_Closed):
     """The body's `routing`: how this request is to be routed. Ours, never forwarded."""
 
     strategy: Name | None = None
+    """How many experts answer and how: `single`, `cascade`, `panel`, … or one of the operator's own."""
+    options: Annotated[dict[Name, Any], Field(max_length=64)] | None = None
+    """The strategy's own options (docs/strategies.md)."""
     expert: Name | None = None
     category: Name | None = None
     exclude: Annotated[list[Name], Field(max_length=256)] = []
@@ -102,6 +105,8 @@ class ChatBody(_Open):
     def _somebody_asks(self) -> "ChatBody":
         if self.routing.expert is not None and self.routing.category is not None:
             raise PydanticCustomError("routing", "routing pins an expert or a category, not both")
+        if self.routing.options and self.routing.strategy is None:
+            raise PydanticCustomError("routing", "routing.options need a routing.strategy that they are for")
         return self
 
 

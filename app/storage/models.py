@@ -73,6 +73,10 @@ class DecisionRow(Base, kw_only=True):
     explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
     propensity: Mapped[float | None] = mapped_column(default=None)
     """The chance that `expert` had of answering; None where exploration had no say."""
+    strategy_source: Mapped[str] = mapped_column(String(32), default="default", server_default="default")
+    strategy_detail: Mapped[str] = mapped_column(Text, default="", server_default="")
+    trace: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """What a strategy of several experts did (`app/strategies/trace.py`); None for one expert."""
 
     status: Mapped[str] = mapped_column(String(16))
     http_status: Mapped[int] = mapped_column(Integer)

@@ -80,6 +80,18 @@ class Metrics:
             ("expert", "status"),
             registry=self.registry,
         )
+        self.strategy_calls = Counter(
+            "coterie_strategy_calls",
+            "Calls that strategies made to experts, by how they ended.",
+            ("strategy", "expert", "status"),
+            registry=self.registry,
+        )
+        self.strategies = Counter(
+            "coterie_strategies",
+            "Requests that a strategy of several experts answered, and whether as it meant to.",
+            ("strategy", "result"),
+            registry=self.registry,
+        )
         self.reloads = Counter(
             "coterie_reloads",
             "Reloads of the composition, done or refused.",

@@ -57,7 +57,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
             "routing.boost.coder",
             "invalid_value",
         ),
-        ({"messages": MESSAGES, "routing": {"strategy": "panel"}}, "routing.strategy", "invalid_value"),
+        ({"messages": MESSAGES, "routing": {"strategy": "panl"}}, "routing.strategy", "invalid_value"),
         (
             {"messages": MESSAGES, "routing": {"conversation": "a b"}},
             "routing.conversation",

@@ -1,0 +1,245 @@
+"""`cascade`: the weak expert answers; when its confidence is too low, the strong one does.
+
+The confidence is read off the weak answer's log-probabilities while it comes. As soon as nothing that can
+still come changes the verdict, it falls: an accepted answer streams on from there, a refused one stops.
+Further signals (agreement of short samples, a verifier) are asked for only when they can decide.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+from pydantic import Field
+
+from app.strategies.calls import Live
+from app.strategies.limits import LimitReached
+from app.strategies.run import Candidate, Run
+from app.strategies.strategy import Strategy, StrategyOptions, add_step
+from app.strategies.verdicts import agreement, verify
+from experts.confidence import Signals, bounds_of, signals_of
+from experts.errors import ExpertError
+from routers.cascade import CascadeModel
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+SAMPLES = 3
+
+
+class CascadeOptions(StrategyOptions):
+    """Which experts, and how sure the weak one must be. What is left out comes from the fit."""
+
+    weak: str | None = None
+    strong: str | None = None
+    threshold: Annotated[float, Field(ge=0, le=1.000001)] | None = None
+    """Accept at this confidence or above, 0..1."""
+    window: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Tokens of the weak answer that are read for its confidence."""
+    samples: Annotated[int, Field(ge=0, le=5)] = 0
+    """Short samples of the weak expert that its answer is compared with."""
+    sample_tokens: Annotated[int, Field(ge=1, le=1024)] = 48
+    verifier: str | None = None
+    """An expert that is asked whether the weak answer is right."""
+
+
+class _State(TypedDict, total=False):
+    verdict: Literal["accepted", "open", "refused"]
+
+
+class Cascade(Strategy):
+    """Weak first, strong when unsure."""
+
+    name = "cascade"
+    options = CascadeOptions
+
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        from langgraph.graph import END, START, StateGraph
+
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State, context_schema=Run)
+        add_step(graph, "weak", _weak)
+        add_step(graph, "second_look", _second_look)
+        add_step(graph, "strong", _strong)
+        graph.add_edge(START, "weak")
+        graph.add_conditional_edges(
+            "weak", _verdict, {"accepted": END, "open": "second_look", "refused": "strong"}
+        )
+        graph.add_conditional_edges("second_look", _verdict, {"accepted": END, "refused": "strong"})
+        graph.add_edge("strong", END)
+        return graph
+
+    def refuses(self, run: Run) -> str | None:
+        pair = choose_pair(run)
+        return pair if isinstance(pair, str) else None
+
+
+def choose_pair(run: Run) -> tuple[Candidate, Candidate] | str:
+    """The weak and the strong expert; or why there are no two.
+
+    Strong is the candidate that is expected to answer best, whatever it costs; weak the best by value of
+    those with fewer active parameters, or a lower price.
+    """
+    options: CascadeOptions = run.options
+    for name in (options.weak, options.strong):
+        if name is not None and run.candidate(name) is None:
+            return f"{name} cannot answer this request"
+    strong = run.candidate(options.strong) or max(
+        (each for each in run.candidates if each.expert != options.weak),
+        key=lambda each: (each.probability, each.active_params_b),
+        default=None,
+    )
+    if strong is None:
+        return "no other expert can answer it"
+    weak = run.candidate(options.weak) or next(
+        (each for each in run.candidates if each.expert != strong.expert and _cheaper(each, strong)), None
+    )
+    if weak is None:
+        return f"no expert cheaper than {strong.expert} can answer it"
+    if weak.expert == strong.expert:
+        return "weak and strong are the same expert"
+    return weak, strong
+
+
+def model_for(run: Run, weak: str, strong: str) -> CascadeModel:
+    """The fitted model of the pair, or the unfitted one; with the request's own threshold and window."""
+    options: CascadeOptions = run.options
+    fitted = next((each for each in run.cascades if (each.weak, each.strong) == (weak, strong)), None)
+    model = fitted or CascadeModel(weak=weak, strong=strong)
+    said = {"threshold": options.threshold, "window": options.window}
+    return model.model_copy(update={name: value for name, value in said.items() if value is not None})
+
+
+async def _weak(state: _State, run: Run) -> _State:
+    pair = choose_pair(run)
+    if isinstance(pair, str):
+        raise ValueError(pair)
+    weak, strong = pair
+    model = model_for(run, weak.expert, strong.expert)
+    run.trace.values |= {
+        "weak": weak.expert,
+        "strong": strong.expert,
+        "threshold": round(model.threshold, 6),
+        "threshold_from": "options"
+        if run.options.threshold is not None
+        else f"fitted on {model.fitted_on} outcomes"
+        if model.fitted
+        else "default, not fitted",
+        "window": model.window,
+    }
+    live = await run.listen(weak.expert, "weak answer", logprobs=True)
+    if live is None:
+        return {"verdict": "refused"}
+    try:
+        verdict, signals = await _watch(live, model, _asked(run, model))
+    except (ExpertError, LimitReached):
+        run.degrade(f"{weak.expert} failed in the middle of its answer.")
+        return {"verdict": "refused"}
+    sure = model.confidence(_named(signals))
+    live.step.confidence = sure
+    if verdict == "accepted":
+        _say(run, model, sure, accepted=True)
+        if await run.follow(live):
+            return {"verdict": "accepted"}
+        return {"verdict": "refused"}
+    if live.done:
+        run.replies.append(await live.rest())
+    if verdict == "refused":
+        await live.close()
+        live.step.detail = "Not sure enough, so the strong expert answers."
+        _say(run, model, sure, accepted=False)
+    return {"verdict": verdict}
+
+
+async def _watch(
+    live: Live, model: CascadeModel, further: frozenset[str]
+) -> tuple[Literal["accepted", "open", "refused"], Signals]:
+    """Read until the verdict is certain, or, when only `further` signals can tell, until the answer's
+    end ("open"). The signals are those of what was read."""
+    while True:
+        signals = signals_of(live.tokens[: model.window])
+        if live.done:
+            worst = best = signals
+        else:
+            worst, best = bounds_of(live.tokens, model.window)
+        low = model.confidence(_named(worst) | dict.fromkeys(further, 0.0))
+        high = model.confidence(_named(best) | dict.fromkeys(further, 1.0))
+        if low is not None and low >= model.threshold:
+            return "accepted", signals
+        if high is None or high < model.threshold:
+            await live.close()
+            return "refused", signals
+        if live.done:
+            return "open", signals
+        if live.pieces and not live.tokens:
+            await live.close()
+            return "refused", Signals()
+        await live.read()
+
+
+async def _second_look(state: _State, run: Run) -> _State:
+    weak, strong = run.trace.values["weak"], run.trace.values["strong"]
+    model = model_for(run, weak, strong)
+    said = run.replies[-1]
+    signals = _named(signals_of(said.tokens[: model.window]))
+    asked = _asked(run, model)
+    if "agreement" in asked:
+        signals["agreement"] = await agreement(
+            run, said, run.options.samples or SAMPLES, run.options.sample_tokens
+        )
+    if "verifier" in asked:
+        signals["verifier"] = await verify(run, said, run.options.verifier or strong)
+    for name in asked:
+        run.trace.values[name] = None if signals[name] is None else round(signals[name] or 0.0, 4)
+    sure = model.confidence(signals)
+    said.step.confidence = sure
+    accepted = sure is not None and sure >= model.threshold
+    _say(run, model, sure, accepted=accepted)
+    if accepted:
+        await run.answer(said)
+    return {"verdict": "accepted" if accepted else "refused"}
+
+
+async def _strong(state: _State, run: Run) -> _State:
+    strong = run.trace.values["strong"]
+    if await run.answer_from(strong, "strong answer"):
+        return {}
+    if run.replies:
+        run.degrade(f"The answer of {run.replies[-1].expert} stands although it was not sure of it.")
+        await run.answer(run.replies[-1])
+    return {}
+
+
+def _asked(run: Run, model: CascadeModel) -> frozenset[str]:
+    """The signals that take further calls: those the fit needs, or without a fit those that are asked for."""
+    if model.fitted:
+        return model.needs() & {"agreement", "verifier"}
+    wanted = {"agreement"} if run.options.samples else set()
+    return frozenset(wanted | ({"verifier"} if run.options.verifier else set()))
+
+
+def _say(run: Run, model: CascadeModel, sure: float | None, *, accepted: bool) -> None:
+    run.trace.values["confidence"] = None if sure is None else round(sure, 4)
+    what = "unknown, since no log-probabilities came" if sure is None else f"{sure:.3f}"
+    verdict = "its answer was accepted" if accepted else f"{model.strong} was asked"
+    relation = "" if sure is None else f", {'at least' if accepted else 'below'} {model.threshold:.3f}"
+    run.note(f"The confidence of {model.weak} was {what}{relation}: {verdict}.")
+
+
+def _named(signals: Signals) -> dict[str, float | None]:
+    return {
+        "mean": signals.mean,
+        "tail": signals.tail,
+        "dispersion": signals.dispersion,
+        "agreement": signals.agreement,
+        "verifier": signals.verifier,
+    }
+
+
+def _cheaper(one: Candidate, other: Candidate) -> bool:
+    if one.active_params_b != other.active_params_b:
+        return one.active_params_b < other.active_params_b
+    return one.price < other.price
+
+
+def _verdict(state: _State) -> str:
+    return state["verdict"]
+
+
+strategy = Cascade()

@@ -1,0 +1,137 @@
+"""Chat completions in both of OpenAI's shapes, whole and as chunks, and from one to the other.
+
+Knows the shapes, not where they come from or go to.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from experts.confidence import Token, read_tokens
+from experts.replies import ReplyStream
+from experts.sse import EventCutter
+
+Chunk = dict[str, Any]
+"""One `chat.completion.chunk`."""
+
+END = b"[DONE]"
+
+
+async def chunks_of(stream: ReplyStream) -> AsyncIterator[Chunk]:
+    """The parsed chunks of a checked stream, without its end. Raises ExpertError."""
+    import json
+
+    cutter = EventCutter()
+    async for events in stream:
+        for event in cutter.feed(events):
+            if event.data is not None and event.data.strip() != END:
+                yield json.loads(event.data)
+
+
+def first_choice(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The first choice of a completion or chunk; an empty one when there is none."""
+    choices = document.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    return first if isinstance(first, Mapping) else {}
+
+
+def text_of_message(message: Any) -> str:
+    """The text of a message or delta; reasoning is no part of it."""
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    return ""
+
+
+def chunk_text(chunk: Chunk) -> str:
+    return text_of_message(first_choice(chunk).get("delta"))
+
+
+def chunk_tokens(chunk: Chunk) -> list[Token]:
+    return read_tokens(first_choice(chunk).get("logprobs"))
+
+
+def finish_reason(document: Mapping[str, Any]) -> str | None:
+    said = first_choice(document).get("finish_reason")
+    return said if isinstance(said, str) else None
+
+
+def without_logprobs(document: Chunk) -> Chunk:
+    """The same without the log-probabilities that a strategy asked for and the client did not."""
+    choices = document.get("choices")
+    if not isinstance(choices, list):
+        return document
+    kept = [
+        {name: value for name, value in choice.items() if name != "logprobs"}
+        if isinstance(choice, dict)
+        else choice
+        for choice in choices
+    ]
+    return {**document, "choices": kept}
+
+
+def as_chunks(completion: Mapping[str, Any]) -> list[Chunk]:
+    """A whole completion as the chunks of a stream: who speaks, what is said, why it ends."""
+    envelope = _envelope(completion)
+    first = first_choice(completion)
+    message = dict(first.get("message") or {})
+    role = message.pop("role", "assistant")
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        call.setdefault("index", index)
+    said = {name: value for name, value in message.items() if value not in (None, [], "")}
+
+    def chunk(delta: Mapping[str, Any], finish: str | None = None, logprobs: Any = None) -> Chunk:
+        choice = {"index": 0, "delta": dict(delta), "logprobs": logprobs, "finish_reason": finish}
+        return {**envelope, "choices": [choice]}
+
+    return [
+        chunk({"role": role, "content": ""}),
+        *([chunk(said, logprobs=first.get("logprobs"))] if said else []),
+        chunk({}, finish_reason(completion) or "stop"),
+    ]
+
+
+def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
+    """The chunks of one answer as a whole completion."""
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    tokens: list[Any] = []
+    finish = None
+    for chunk in chunks:
+        choice = first_choice(chunk)
+        delta = choice.get("delta")
+        for name, value in (delta if isinstance(delta, Mapping) else {}).items():
+            if isinstance(value, str) and name != "role":
+                message[name] = (message.get(name) or "") + value
+            elif isinstance(value, list):
+                message[name] = [*(message.get(name) or []), *value]
+        if isinstance(logprobs := choice.get("logprobs"), Mapping):
+            tokens += logprobs.get("content") or []
+        finish = finish_reason(chunk) or finish
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": {"content": tokens, "refusal": None} if tokens else None,
+        "finish_reason": finish or "stop",
+    }
+    envelope = _envelope(chunks[0] if chunks else {})
+    return {**envelope, "object": "chat.completion", "choices": [choice]}
+
+
+def closing_chunk(template: Mapping[str, Any], **fields: Any) -> Chunk:
+    """A last chunk without any choice, as OpenAI's `include_usage` sends one."""
+    return {**_envelope(template), "choices": [], **fields}
+
+
+def joined_text(chunks: Iterable[Chunk]) -> str:
+    return "".join(chunk_text(chunk) for chunk in chunks)
+
+
+def _envelope(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": document.get("id") or f"chatcmpl-{time.time_ns():x}",
+        "object": "chat.completion.chunk",
+        "created": document.get("created") or int(time.time()),
+        "model": document.get("model") or "",
+    }

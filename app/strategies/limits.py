@@ -1,0 +1,128 @@
+"""What one request may cost at most: calls, tokens, time, money; and the account that holds it to that.
+
+Every call is booked before it is made, at the most it can cost, and settled afterwards at what it did
+cost. So calls that run side by side cannot overdraw the account together.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from experts.expert import Expert
+
+LEAST_ANSWER = 16
+"""Tokens: an answer that could not have so many, if it wants them, is not begun."""
+
+
+class LimitReached(Exception):
+    """A call was not made, or was stopped, since the request may cost no more. `kind` names the limit."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one request: calls to experts, tokens of prompts and answers together, seconds from the
+    strategy's start, and US dollars (None: any)."""
+
+    calls: int
+    tokens: int
+    seconds: float
+    cost: float | None = None
+
+    def tightened(
+        self,
+        calls: int | None = None,
+        tokens: int | None = None,
+        seconds: float | None = None,
+        cost: float | None = None,
+    ) -> "Limits":
+        """These limits with what a client wants lower; nothing becomes higher."""
+        return Limits(
+            calls=min(self.calls, calls or self.calls),
+            tokens=min(self.tokens, tokens or self.tokens),
+            seconds=min(self.seconds, seconds or self.seconds),
+            cost=self.cost if cost is None else cost if self.cost is None else min(cost, self.cost),
+        )
+
+
+@dataclass(slots=True)
+class Booking:
+    """What one call has set aside: tokens of its prompt (an estimate) and its answer (a bound)."""
+
+    expert: Expert
+    prompt_tokens: int
+    answer_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.answer_tokens
+
+
+@dataclass(slots=True)
+class Account:
+    """One request's spending under its limits."""
+
+    limits: Limits
+    started: float = field(default_factory=time.perf_counter)
+    calls: int = 0
+    tokens: int = 0
+    """Settled and booked ones."""
+    cost: float = 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        return self.limits.seconds - (time.perf_counter() - self.started)
+
+    @property
+    def tokens_left(self) -> int:
+        return self.limits.tokens - self.tokens
+
+    @property
+    def calls_left(self) -> int:
+        return self.limits.calls - self.calls
+
+    def book(
+        self, expert: Expert, prompt_tokens: int, wanted: int | None, share: int | None = None
+    ) -> Booking:
+        """Set aside a call of `prompt_tokens` whose answer may have `wanted` tokens (None: what the
+        expert's context leaves), both together at most `share`. The answer is cut to what is left.
+        Raises LimitReached."""
+        if self.calls_left < 1:
+            raise LimitReached("calls", f"the request has used its {self.limits.calls} calls")
+        if self.seconds_left <= 0:
+            raise LimitReached("seconds", f"the request has used its {self.limits.seconds:g} s")
+        room = max(1, expert.context_length - prompt_tokens)
+        asked = min(wanted or room, room)
+        tokens = min(self.tokens_left, self.tokens_left if share is None else share) - prompt_tokens
+        affordable = self._affordable(expert, prompt_tokens)
+        answer = min(asked, tokens, asked if affordable is None else affordable)
+        if answer < min(asked, LEAST_ANSWER):
+            kind = "cost" if affordable is not None and affordable < tokens else "tokens"
+            raise LimitReached(kind, f"what is left of the request's {kind} does not pay for {expert.name}")
+        booking = Booking(expert, prompt_tokens, answer)
+        self.calls += 1
+        self.tokens += booking.tokens
+        self.cost += price_of(expert, prompt_tokens, answer)
+        return booking
+
+    def _affordable(self, expert: Expert, prompt_tokens: int) -> int | None:
+        """Tokens of answer that what is left of the money pays for; None: any number."""
+        if self.limits.cost is None:
+            return None
+        left = self.limits.cost - self.cost - price_of(expert, prompt_tokens, 0)
+        if left < 0:
+            return -1
+        return int(left * 1e6 / expert.price.output) if expert.price.output > 0 else None
+
+    def settle(self, booking: Booking, prompt_tokens: int, answer_tokens: int) -> None:
+        """Put what the call did use in the place of what was set aside."""
+        self.tokens += prompt_tokens + answer_tokens - booking.tokens
+        self.cost += price_of(booking.expert, prompt_tokens, answer_tokens)
+        self.cost -= price_of(booking.expert, booking.prompt_tokens, booking.answer_tokens)
+
+
+def price_of(expert: Expert, prompt_tokens: int, answer_tokens: int) -> float:
+    """US dollars."""
+    return (prompt_tokens * expert.price.input + answer_tokens * expert.price.output) / 1e6

@@ -1,0 +1,109 @@
+"""What a strategy is: a name, options, and a LangGraph graph of steps over one `Run`.
+
+    class Shorter(Strategy):
+        name = "shorter"
+
+        def graph(self) -> StateGraph: ...
+
+`docs/strategies.md` has a whole one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.strategies.trace import Shape
+from app.telemetry.spans import span
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph import StateGraph
+    from langgraph.graph.state import CompiledStateGraph
+
+    from app.strategies.run import Run
+
+SINGLE = "single"
+"""The default: one expert, no graph."""
+
+NODE: ContextVar[str] = ContextVar("coterie_strategy_node", default="")
+"""The node that is running: calls are traced under its name."""
+
+State = dict[str, Any]
+"""What steps pass on. Keep texts in the run, not here: LangGraph's own tracing shows states."""
+StepFunction = Callable[[Any, "Run"], Awaitable[Mapping[str, Any] | None]]
+
+
+class StrategyOptions(BaseModel):
+    """Options that every strategy has: lower limits than the operator's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Of prompts and answers of all calls together."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_cost: Annotated[float, Field(ge=0)] | None = None
+    """US dollars."""
+
+
+class Strategy(ABC):
+    """One way of asking several experts. An instance serves every request, so it holds no state."""
+
+    name: ClassVar[str]
+    options: ClassVar[type[StrategyOptions]] = StrategyOptions
+    honours: ClassVar[frozenset[str]] = frozenset({"response_format"})
+    """Of `tools`, `response_format` and `n`: those that its answers keep to. A request that needs another
+    one is answered by one expert."""
+    least_experts: ClassVar[int] = 2
+    """Experts that must be able to answer; with fewer there is nothing to combine."""
+
+    @abstractmethod
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        """The graph, not compiled. Its context is a Run; add its steps with `add_step`."""
+
+    def refuses(self, run: "Run") -> str | None:
+        """Why this request is better answered by one expert, as the end of a sentence; None when it is
+        not. Asked before anything is spent."""
+        return None
+
+
+def add_step(graph: "StateGraph[Any, Any, Any, Any]", name: str, step: StepFunction) -> None:
+    """Add `step` as the node `name`: the trace, the picture and the spans show when it ran."""
+
+    # LangGraph hands over the configuration only where it finds this very annotation.
+    async def node(state: Any, config: "RunnableConfig", runtime: Any) -> Mapping[str, Any]:
+        run: Run = runtime.context
+        run.trace.visited.append((config["metadata"]["langgraph_step"], name))
+        NODE.set(name)
+        with span("coterie.step", {"coterie.strategy": run.trace.strategy, "coterie.node": name}):
+            return await step(state, run) or {}
+
+    action: Any = node
+    graph.add_node(name, action)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A strategy that is ready to run."""
+
+    strategy: Strategy
+    graph: "CompiledStateGraph[Any, Any, Any, Any]"
+    shape: Shape
+
+
+def compile_strategy(strategy: Strategy) -> Compiled:
+    """Compile once; no checkpointer: nothing of a request outlives it."""
+    graph = strategy.graph().compile()
+    drawn = graph.get_graph()
+    return Compiled(
+        strategy,
+        graph,
+        Shape(
+            nodes=tuple(str(node) for node in drawn.nodes),
+            edges=tuple((edge.source, edge.target, str(edge.data or "")) for edge in drawn.edges),
+        ),
+    )

@@ -1,0 +1,106 @@
+"""Votes: what several answers to one closed question agree on.
+
+A question is closed when the answers to it can be compared as they are: an option's letter, a number, yes
+or no, a few words. Which of these is read off the prompt, never off the answers alone.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.strategies.chunks import text_of_message
+from experts.answers import bare, fold, read_choice, read_number
+
+Kind = Literal["choice", "number", "yes_no", "words"]
+
+WORDS = 6
+"""A few words: an answer that long or shorter can be compared as a whole."""
+
+_OPTIONS = re.compile(r"(?<![\w'.-])\(?([A-J])[.):]\s", re.MULTILINE)
+_YES_NO = re.compile(r"\b(?:yes or no|yes/no|true or false|true/false)\b", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"\b(?:how (?:many|much|old|far|long|tall)|calculate|compute|evaluate|what is the (?:sum|product|value"
+    r"|total|number|remainder|area|average|mean|perimeter|difference|probability)|solve for"
+    r"|as a (?:single )?number|number only|integer)\b|\d\s*[-+*/×÷^]\s*\d",
+    re.IGNORECASE,
+)
+_BRIEF = re.compile(
+    r"\b(?:one|a single|single) word\b|\bonly the (?:word|name|answer)\b|\bjust the (?:word|name|answer)\b",
+    re.IGNORECASE,
+)
+_YES = frozenset({"yes", "true", "correct"})
+_NO = frozenset({"no", "false", "incorrect"})
+
+
+def kind_of_question(messages: Sequence[Mapping[str, Any]]) -> Kind | None:
+    """How the answers to the last user turn can be compared; None when it is open."""
+    texts = [text_of_message(each) for each in messages if each.get("role") == "user"]
+    text = texts[-1] if texts else ""
+    if len(set(_OPTIONS.findall(text))) >= 2:
+        return "choice"
+    if _YES_NO.search(text):
+        return "yes_no"
+    if _BRIEF.search(text):
+        return "words"
+    if _NUMBER.search(text):
+        return "number"
+    return None
+
+
+def closed_answer(kind: Kind, reply: str) -> str | None:
+    """The answer in `reply` in a form that equal answers share; None when there is none."""
+    match kind:
+        case "choice":
+            return read_choice(reply)
+        case "number":
+            number = read_number(reply)
+            return None if number is None else f"{number:.6g}"
+        case "yes_no":
+            first = re.match(r"[a-z]+", bare(reply))
+            word = first.group() if first else ""
+            return "yes" if word in _YES else "no" if word in _NO else None
+        case "words":
+            text = bare(reply)
+            return text if 0 < len(text.split()) <= WORDS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """`winner`: index of the answer that stands for the winning ones; `share` of the weight that they
+    have; `counts`: answers with their weight. No texts longer than a few words."""
+
+    winner: int
+    share: float
+    counts: Mapping[str, float]
+
+
+def vote(answers: Sequence[str | None], weights: Sequence[float]) -> Vote | None:
+    """The answer of most weight; of equal ones the one that was given first. None when nobody gave any.
+
+    The winner is the first that gave it: callers put the best expert first.
+    """
+    counts: defaultdict[str, float] = defaultdict(float)
+    for answer, weight in zip(answers, weights, strict=True):
+        if answer is not None:
+            counts[answer] += weight
+    if not counts:
+        return None
+    best = max(counts, key=lambda answer: counts[answer])
+    total = sum(counts.values())
+    return Vote(answers.index(best), counts[best] / total if total else 0.0, dict(counts))
+
+
+def likeness(one: str, other: str) -> float:
+    """How much two texts share, 0..1: F1 of their words. For answers that cannot be compared as a whole."""
+    left, right = fold(one).split(), fold(other).split()
+    if not left or not right:
+        return float(left == right)
+    rest = list(right)
+    shared = 0
+    for word in left:
+        if word in rest:
+            rest.remove(word)
+            shared += 1
+    return 2 * shared / (len(left) + len(right))
