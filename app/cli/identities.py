@@ -1,5 +1,6 @@
 """Writing expert identities through the running API, category by category, each kept as it comes."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,17 +26,18 @@ TRIES = 4
 """For one identity: the first without chance, the others warmer."""
 TEMPERATURE = 0.7
 
-Done = Callable[[str, int, int], None]
-"""(category at work, finished, all)"""
+Done = Callable[[int, int], None]
+"""(finished, all)"""
 
 
 class IdentityWriter:
-    """Asks one expert of one API. `seed` decides the later tries."""
+    """Asks one expert of one API, `concurrency` questions at once. `seed` decides the later tries."""
 
-    def __init__(self, url: str, expert: str, seed: int = 0) -> None:
+    def __init__(self, url: str, expert: str, *, seed: int = 0, concurrency: int = 4) -> None:
         self._url = url
         self._expert = expert
         self._seed = seed
+        self._concurrency = concurrency
 
     async def of_request(self, text: str) -> str:
         """What one request would stand behind. Raises IdentityError, ApiUnreachable, ApiRefused."""
@@ -48,7 +50,7 @@ class IdentityWriter:
         names: Sequence[str] = (),
         *,
         fresh: bool = False,
-        done: Done = lambda category, finished, total: None,
+        done: Done = lambda finished, total: None,
     ) -> tuple[str, ...]:
         """Write the identities of the categories named, of all without names, into `path`; those it holds
         stay unless `fresh`. Returns the categories for which the model wrote none.
@@ -63,26 +65,41 @@ class IdentityWriter:
             wanted = {each.name for each in categories}
             others = [each for each in kept.identities if each.category not in wanted]
             kept = kept.model_copy(update={"identities": tuple(others)})
-        seeds = load_seeds("fit")
+        missing = [each for each in categories if kept.of(each.name) is None]
+        examples: dict[str, list[str]] = {each.name: [] for each in missing}
+        for seed in load_seeds("fit"):
+            if seed.category in examples:
+                examples[seed.category].append(seed.prompt)
         without: list[str] = []
-        async with ApiClient(self._url) as api:
-            for finished, category in enumerate(categories):
-                done(category.name, finished, len(categories))
-                if kept.of(category.name) is not None:
-                    continue
-                examples = [seed.prompt for seed in seeds if seed.category == category.name][:EXAMPLES]
+        written: dict[str, Identity] = {}
+        places = asyncio.Semaphore(self._concurrency)
+        before = len(categories) - len(missing)
+        done(before, len(categories))
+
+        async def write(category: Category) -> None:
+            async with places:
                 try:
-                    text = await self._write(api, category_request(category, examples), TRIES)
+                    asked = category_request(category, examples[category.name][:EXAMPLES])
+                    text = await self._write(api, asked, TRIES)
                 except IdentityError:
                     without.append(category.name)
-                    continue
-                identity = Identity(category=category.name, text=text)
-                kept = kept.model_copy(update={"identities": (*kept.identities, identity)})
-                save_identities(kept, path)
-        done("identities", len(categories), len(categories))
-        if not kept.identities:
+                else:
+                    written[category.name] = Identity(category=category.name, text=text)
+                    found = [*kept.identities, *written.values()]
+                    save_identities(kept.model_copy(update={"identities": tuple(found)}), path)
+            done(before + len(written) + len(without), len(categories))
+
+        async with ApiClient(self._url) as api:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for category in missing:
+                        group.create_task(write(category))
+            except ExceptionGroup as failed:
+                # The first failure cancelled the others; what it says holds for them too.
+                raise failed.exceptions[0] from None
+        if not kept.identities and not written:
             raise IdentityError(f"{self._expert} wrote no description of an expert: nothing was written")
-        return tuple(without)
+        return tuple(sorted(without))
 
     def _kept(self, path: Path) -> Identities:
         new = new_identities(self._expert)

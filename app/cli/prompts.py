@@ -293,6 +293,7 @@ def identity(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Write those anew that the file holds.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Makes other tries.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 4,
     url: Url = None,
 ) -> None:
     """Let a model describe the ideal expert of each category, for requests to stand behind.
@@ -314,7 +315,9 @@ def identity(
     if (out is None) == (text is None):
         fail("give --out FILE for the categories, or --text REQUEST for one request")
     settings = read_settings()
-    writer = IdentityWriter(url or f"http://{settings.host}:{settings.port}", expert, seed)
+    writer = IdentityWriter(
+        url or f"http://{settings.host}:{settings.port}", expert, seed=seed, concurrency=concurrency
+    )
     try:
         if text is not None:
             typer.echo(asyncio.run(writer.of_request(text)))
@@ -340,8 +343,8 @@ def _write_identities(writer: "IdentityWriter", out: Path, categories: list[str]
     ) as progress:
         bar = progress.add_task("identities", total=None)
 
-        def done(category: str, finished: int, total: int) -> None:
-            progress.update(bar, description=category, completed=finished, total=total)
+        def done(finished: int, total: int) -> None:
+            progress.update(bar, completed=finished, total=total)
 
         without = asyncio.run(writer.of_categories(out, categories, fresh=fresh, done=done))
     for name in without:
