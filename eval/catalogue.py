@@ -3,20 +3,26 @@
 A request is plain data: the command line makes one, the manifest keeps it, `resume` reads it back.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eval.engine.benchmark import Benchmark, ReplayedAnswers
-from eval.engine.contestants import DEFAULT_API, Contestant, parse_contestants
+from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
+from eval.engine.contestants import DEFAULT_API, Contestant, identify, parse_contestants
 from eval.engine.manifest import RunError
+from eval.engine.replay import Replayed, merged, read_answers
+from eval.judging.judge import Judge, JudgeOptions
+
+OWN = "own"
+"""What `data` says for the small question sets of our own."""
 
 
 class RunRequest(BaseModel):
-    """What is to be run. Paths are kept as they were given."""
+    """What is to be run. Paths are kept as they were given; keys of servers are not part of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,8 +30,24 @@ class RunRequest(BaseModel):
     """A name of `BENCHMARKS`, or a JSONL file of checkable prompts."""
     against: str = ""
     api: str = DEFAULT_API
+    data: str | None = None
+    """A folder, `own`, or None for the upstream's."""
+    answers: Path | None = None
+    """Answers to replay: contestants that it names are not asked."""
     limit: int | None = Field(default=None, ge=1)
     category: tuple[str, ...] = ()
+    turns: int = Field(default=2, ge=1, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=131_072)
+    mode: Literal["single", "pairwise"] = "single"
+    baseline: str | None = None
+    judge: str = ""
+    judge_prompts: Path | None = None
+    judge_max_tokens: int = Field(default=1024, ge=1, le=131_072)
+    judge_temperature: float = Field(default=0.0, ge=0, le=2)
+    judge_explains: bool = True
+    judge_structured: bool = True
+    verdicts: Path | None = None
+    """Verdicts of people or of a stronger judge, to compare the judges with."""
     concurrency: int = Field(default=8, ge=1, le=1024)
     seed: int | None = 0
     cache: Path | None = None
@@ -35,7 +57,7 @@ class RunRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request made ready: files read, names resolved, nobody asked yet."""
+    """A request made ready: files read, servers asked who they are, no question asked yet."""
 
     benchmark: Benchmark
     contestants: tuple[Contestant, ...]
@@ -44,16 +66,20 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Bearer tokens, never written down: for `--api`, and for other servers by their URL."""
+    """Bearer tokens, never written down: of `--api`, and of other servers by the contestant's name."""
 
     api: str | None = field(default=None, repr=False)
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def on(self, contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
+        """`contestants` with the keys that are theirs."""
+        return tuple(replace(each, api_key=self.others.get(each.name, each.api_key)) for each in contestants)
 
 
 def prepare(request: RunRequest, keys: Keys | None = None) -> Prepared:
-    """Read what the request names.
+    """Read what the request names, and ask the servers about contestants, judges and baselines. Blocks.
 
-    Raises:
-        RunError, ContestantError, SuiteError: a name or a file that cannot be used.
+    Raises what `problems` lists: a name or a file that cannot be used.
     """
     build = BENCHMARKS.get(request.benchmark)
     if build is None:
@@ -62,29 +88,204 @@ def prepare(request: RunRequest, keys: Keys | None = None) -> Prepared:
                 f"there is no benchmark or file {request.benchmark!r}; benchmarks are {', '.join(BENCHMARKS)}"
             )
         build = _checkable
-    return build(request, keys or Keys())
+    desk = _Desk(request, keys or Keys(), read_answers(request.answers) if request.answers else None)
+    return asyncio.run(build(desk))
 
 
-def _checkable(request: RunRequest, keys: Keys) -> Prepared:
-    from dataclasses import replace
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """A request with what belongs to it, and how names on it are read."""
 
+    request: RunRequest
+    keys: Keys
+    answers: Replayed | None
+
+    async def contestants(self, replayed: Replayed | None, but: Sequence[str] = ()) -> tuple[Contestant, ...]:
+        """Who is evaluated; without names everybody that the file of answers has. Those in `but` are not."""
+        if self.request.against:
+            found = await self.named(self.request.against, replayed)
+        elif self.answers is not None:
+            found = tuple(self.answers.contestant(name) for name in self.answers.models)
+        else:
+            raise RunError("nobody is named to be evaluated: give --against, such as coterie,qwen-coder")
+        found = tuple(each for each in found if each.name not in but)
+        if not found:
+            raise RunError("only the baseline is named to be evaluated; name somebody else with --against")
+        return found
+
+    async def named(self, text: str, replayed: Replayed | None = None) -> tuple[Contestant, ...]:
+        """Contestants by name: replayed where answers are there, else models that their servers have."""
+        named = parse_contestants(text, api=self.request.api, api_key=self.keys.api)
+        known = set(replayed.models) if replayed else set()
+        bare = {entry.strip() for entry in text.split(",")}
+        kept = [
+            replayed.contestant(each.name)
+            if replayed is not None and each.name in known and each.name in bare
+            else each
+            for each in named
+        ]
+        live = self.keys.on([each for each in kept if not each.base.startswith(REPLAYED)])
+        identified = {each.name: each for each in await identify(live)}
+        return tuple(identified.get(each.name, each) for each in kept)
+
+    async def one(self, text: str, replayed: Replayed | None) -> Contestant:
+        """The baseline."""
+        found = await self.named(text, replayed)
+        if len(found) != 1:
+            raise RunError("--baseline names one contestant")
+        return found[0]
+
+    async def judges(self) -> tuple[Judge, ...]:
+        """The judges of the request."""
+        from eval.judging.prompts import own_prompts, read_prompts
+
+        request = self.request
+        if not request.judge:
+            raise RunError("nobody is named to judge: give --judge, an expert's name or NAME=URL#MODEL")
+        prompts = read_prompts(request.judge_prompts) if request.judge_prompts else own_prompts()
+        options = JudgeOptions(
+            max_tokens=request.judge_max_tokens,
+            temperature=request.judge_temperature,
+            explain=request.judge_explains,
+            structured=request.judge_structured,
+            seed=request.seed,
+        )
+        return tuple(Judge(each, prompts, options) for each in await self.named(request.judge))
+
+    def folder(self, own: Path) -> Path | None:
+        """The folder of the question set; None for the upstream's."""
+        data = self.request.data
+        return None if data is None else own if data == OWN else Path(data)
+
+
+async def _checkable(desk: _Desk) -> Prepared:
     from eval.checkable.benchmark import Checkable
-    from eval.suite import OWN, SuiteError, load_suite
+    from eval.suite import OWN as SHIPPED
+    from eval.suite import SuiteError, load_suite
 
-    path = Path(request.benchmark)
-    suite = load_suite(OWN if request.benchmark in BENCHMARKS else path).with_room(request.thinking_tokens)
+    request = desk.request
+    path = Path(request.data) if request.data and request.data != OWN else SHIPPED
+    suite = load_suite(path if request.benchmark in BENCHMARKS else Path(request.benchmark))
     unknown = [name for name in request.category if name not in suite.categories]
     if unknown:
         raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
     if request.category:
         suite = replace(suite, items=tuple(i for i in suite.items if i.category in request.category))
-    benchmark = Checkable(suite, allow_network_code=request.allow_network_code, limit=request.limit)
-    return Prepared(benchmark, parse_contestants(request.against, api=request.api, api_key=keys.api))
+    benchmark = Checkable(
+        suite.with_room(request.thinking_tokens),
+        allow_network_code=request.allow_network_code,
+        limit=request.limit,
+    )
+    return Prepared(benchmark, await desk.contestants(desk.answers), desk.answers)
 
 
-BENCHMARKS: Mapping[str, Callable[[RunRequest, Keys], Prepared]] = {"checkable": _checkable}
+async def _mt_bench(desk: _Desk) -> Prepared:
+    from eval.mt_bench.benchmark import MtBench, Opponent
+    from eval.mt_bench.questions import OWN as OURS
+    from eval.mt_bench.questions import MtBenchError, load_questions
+
+    request = desk.request
+    data = load_questions(
+        desk.folder(OURS),
+        turns=request.turns,
+        max_tokens=(request.max_tokens or 1024) + request.thinking_tokens,
+    )
+    if request.category:
+        there = {each.category for each in data.questions}
+        if unknown := set(request.category) - there:
+            raise MtBenchError(
+                f"no category {', '.join(sorted(unknown))}; there are {', '.join(sorted(there))}"
+            )
+        data = replace(data, questions=tuple(q for q in data.questions if q.category in request.category))
+    opponent = None
+    if request.mode == "pairwise":
+        if not request.baseline:
+            raise RunError("comparing in pairs needs --baseline: the contestant to compare with")
+        contestant = await desk.one(request.baseline, desk.answers)
+        opponent = Opponent(contestant, desk.answers, request.seed)
+    benchmark = MtBench(data, await desk.judges(), opponent=opponent, limit=request.limit)
+    but = [opponent.contestant.name] if opponent else []
+    return Prepared(benchmark, await desk.contestants(desk.answers, but), desk.answers)
+
+
+async def _arena_hard(desk: _Desk) -> Prepared:
+    from eval.arena_hard.benchmark import ArenaHard
+    from eval.arena_hard.questions import OWN as OURS
+    from eval.arena_hard.questions import load_questions
+
+    request = desk.request
+    data = load_questions(
+        desk.folder(OURS),
+        request.benchmark,
+        max_tokens=(request.max_tokens or 4096) + request.thinking_tokens,
+    )
+    if request.category:
+        data = replace(data, questions=tuple(q for q in data.questions if q.category in request.category))
+    replayed = merged(desk.answers, data.answers) if desk.answers or data.answers else None
+    wanted = (
+        [request.baseline] if request.baseline else sorted({data.baselines[q.id] for q in data.questions})
+    )
+    baselines = {}
+    for text in wanted:
+        if not request.baseline and (replayed is None or text not in replayed.models):
+            raise RunError(
+                f"the answers of the baseline {text} are needed: put model_answer/{text}.jsonl into the "
+                "folder of --data, give them with --answers, or compare with somebody else: --baseline NAME"
+            )
+        found = await desk.one(text, replayed)
+        baselines[found.name] = found
+    benchmark = ArenaHard(
+        data,
+        await desk.judges(),
+        baselines,
+        name=request.benchmark,
+        everywhere=next(iter(baselines)) if request.baseline else None,
+        replayed=replayed,
+        limit=request.limit,
+        seed=request.seed,
+    )
+    return Prepared(benchmark, await desk.contestants(replayed, list(baselines)), replayed)
+
+
+BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, Prepared]]] = {
+    "checkable": _checkable,
+    "mt-bench": _mt_bench,
+    "arena-hard": _arena_hard,
+    "arena-hard-v2": _arena_hard,
+}
 
 
 def options_of(request: RunRequest) -> dict[str, Any]:
     """The request as the manifest keeps it."""
     return request.model_dump(mode="json", exclude_defaults=True) | {"benchmark": request.benchmark}
+
+
+def problems() -> tuple[type[Exception], ...]:
+    """What can be wrong with a request or a run, for commands to say; each message says what to do."""
+    from eval.arena_hard.questions import ArenaHardError
+    from eval.engine.cache import CacheError
+    from eval.engine.contestants import ContestantError
+    from eval.engine.items import ItemsError
+    from eval.engine.replay import ReplayError
+    from eval.engine.sources import SourceError
+    from eval.judging.prompts import PromptFileError
+    from eval.mt_bench.questions import MtBenchError
+    from eval.rating.bradley_terry import RatingError
+    from eval.rating.columns import VerdictError
+    from eval.suite import SuiteError
+
+    return (
+        RunError,
+        ContestantError,
+        SuiteError,
+        MtBenchError,
+        ArenaHardError,
+        SourceError,
+        ReplayError,
+        PromptFileError,
+        RatingError,
+        VerdictError,
+        CacheError,
+        ItemsError,
+        OSError,
+    )

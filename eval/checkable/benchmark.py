@@ -56,14 +56,7 @@ class Checkable:
                 found = grade(check, reply)
         except SandboxUnavailable as error:
             return Marks(None, str(error))
-        verdict = {
-            "question_id": question.id,
-            "model": contestant.name,
-            "turn": 1,
-            "score": 1 + 9 * found.score,
-            "category": question.category,
-        }
-        return Marks(found.score, found.reason, verdicts=(verdict,))
+        return Marks(found.score, found.reason)
 
     def _graders(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()

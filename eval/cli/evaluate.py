@@ -2,9 +2,14 @@
 
 import typer
 
+from eval.cli.compare import compare
+from eval.cli.judge import judge
+from eval.cli.list import list_
 from eval.cli.personas import personas
 from eval.cli.rate import rate
+from eval.cli.resume import resume
 from eval.cli.run import run
+from eval.cli.show import show
 
 app = typer.Typer(
     name="eval",
@@ -16,3 +21,8 @@ app = typer.Typer(
 app.command("personas")(personas)
 app.command("rate")(rate)
 app.command("run")(run)
+app.command("judge")(judge)
+app.command("list")(list_)
+app.command("show")(show)
+app.command("compare")(compare)
+app.command("resume")(resume)

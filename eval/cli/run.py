@@ -1,15 +1,11 @@
-"""`coterie eval run`. Thin: reads options, calls `eval.engine`, prints."""
+"""`coterie eval run`. Thin: reads options, calls `eval.catalogue` and `eval.engine`, prints."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from eval.catalogue import Keys, RunRequest
-    from eval.engine.items import Item
-    from eval.engine.manifest import Run
+from eval.cli.performing import ApiKey, ApiUrl, Cache, Concurrency, Keys, Runs, Seed, perform, request_of
 
 Against = Annotated[
     str,
@@ -19,36 +15,85 @@ Against = Annotated[
         show_default=False,
     ),
 ]
-ApiUrl = Annotated[
-    str, typer.Option(help="The running service, where bare names are asked.", envvar="COTERIE_API_URL")
+JudgeNames = Annotated[
+    str,
+    typer.Option(help="Who judges, named as in --against; several make a panel.", show_default=False),
 ]
-ApiKey = Annotated[
+JudgePrompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Judge prompts of upstream's: MT-Bench's judge_prompts.jsonl or an Arena-Hard config (YAML).",
+        show_default="our own wording",
+        metavar="FILE",
+    ),
+]
+JudgeTokens = Annotated[int, typer.Option(min=1, help="Tokens of a judgment at most.")]
+JudgeExplains = Annotated[
+    bool, typer.Option(help="Let judges explain before the verdict: better verdicts, more tokens.")
+]
+JudgeStructured = Annotated[
+    bool, typer.Option(help="Hold judges to a JSON schema where their servers can; else read their text.")
+]
+Data = Annotated[
     str | None,
-    typer.Option(envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False),
+    typer.Option(
+        help="A folder with the question set, or `own` for our small one.",
+        show_default="fetched from its upstream",
+        metavar="DIR",
+    ),
 ]
-Runs = Annotated[Path, typer.Option(help="The folder of runs.", metavar="DIR")]
+Answers = Annotated[
+    Path | None,
+    typer.Option(help="Answers to judge instead of asking: JSONL, Parquet or a folder.", metavar="FILE"),
+]
+Baseline = Annotated[
+    str | None, typer.Option(help="Whom answers are compared with.", show_default="the protocol's")
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="N questions, from the categories in turn.", show_default="all")
+]
+Category = Annotated[
+    list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
+]
+Mode = Annotated[str, typer.Option(help="MT-Bench: `single` grades answers, `pairwise` compares them.")]
+Turns = Annotated[int, typer.Option(min=1, max=2, help="MT-Bench: 1 asks the first turns alone.")]
 
 
 def run(
     benchmark: Annotated[
         str,
-        typer.Argument(help="checkable, or a JSONL file of checkable prompts.", metavar="BENCHMARK"),
+        typer.Argument(
+            help="checkable, mt-bench, arena-hard, arena-hard-v2, or a JSONL file of checkable prompts.",
+            metavar="BENCHMARK",
+        ),
     ],
-    against: Against,
-    api: ApiUrl = "http://127.0.0.1:8000/v1",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="N questions, from the categories in turn.", show_default="all")
+    against: Against = "",
+    judge: JudgeNames = "",
+    data: Data = None,
+    limit: Limit = None,
+    category: Category = None,
+    turns: Turns = 2,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of an answer at most.", show_default="the protocol's"),
     ] = None,
-    category: Annotated[
-        list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=1024, help="Requests in flight to each server at most.")
-    ] = 8,
-    seed: Annotated[int, typer.Option(help="Sent with every request; a negative one is not sent.")] = 0,
-    cache: Annotated[
+    thinking_tokens: Annotated[
+        int,
+        typer.Option(min=0, max=32_768, help="Tokens an answer may have beyond that, for thinking experts."),
+    ] = 0,
+    mode: Mode = "single",
+    baseline: Baseline = None,
+    answers: Answers = None,
+    judge_prompts: JudgePrompts = None,
+    judge_max_tokens: JudgeTokens = 1024,
+    judge_temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
+    judge_explains: JudgeExplains = True,
+    judge_structured: JudgeStructured = True,
+    verdicts: Annotated[
         Path | None,
-        typer.Option(help="The file of answers.", show_default="var/eval/cache/answers.sqlite"),
+        typer.Option(
+            help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
+        ),
     ] = None,
     allow_network_code: Annotated[
         bool,
@@ -57,118 +102,51 @@ def run(
             help="Run code from answers even where the kernel cannot keep it off the network.",
         ),
     ] = False,
-    thinking_tokens: Annotated[
-        int,
-        typer.Option(min=0, max=32_768, help="Tokens a reply may have beyond what its question allows."),
-    ] = 0,
+    api: ApiUrl = "http://127.0.0.1:8000/v1",
     api_key: ApiKey = None,
+    key: Keys = None,
+    concurrency: Concurrency = 8,
+    seed: Seed = 0,
+    cache: Cache = None,
     runs: Runs = Path("var/eval/runs"),
 ) -> None:
     """Run a benchmark against the service, single experts or any OpenAI-compatible server.
 
     Answers and judgments are kept in a cache: stopped at any moment, `coterie eval resume` goes on, and
-    nothing is asked or paid for twice. The run's folder has its manifest, items, verdicts and logs.
+    nothing is asked or paid for twice. The run's folder has its manifest, items, verdicts, report and
+    Inspect's logs (`inspect view --log-dir RUN/logs`).
 
     Examples:
 
       coterie eval run checkable --against coterie,qwen-coder
 
-      coterie eval run mine.jsonl --against coterie,gpt=https://host/v1#gpt-large
+      coterie eval run mt-bench --against coterie,qwen-coder --judge gpt=https://host/v1#gpt-large
+
+      coterie eval run arena-hard --data own --against coterie --judge qwen-coder
     """
-    from pydantic import ValidationError
-
-    from eval.catalogue import Keys, RunRequest
-
-    try:
-        request = RunRequest(
-            benchmark=benchmark,
-            against=against,
-            api=api,
-            limit=limit,
-            category=tuple(category or ()),
-            concurrency=concurrency,
-            seed=None if seed < 0 else seed,
-            cache=cache,
-            allow_network_code=allow_network_code,
-            thinking_tokens=thinking_tokens,
-        )
-    except ValidationError as error:
-        from eval.cli.terminal import fail
-
-        fail("; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()))
-    perform(request, Keys(api=api_key), runs)
-
-
-def perform(request: "RunRequest", keys: "Keys", runs: Path, folder: Path | None = None) -> None:
-    """Run `request`, in `folder` when it goes on; exits with 1 on an error or an incomplete run, 130 on
-    Ctrl-C."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from eval.catalogue import options_of, prepare
-    from eval.cli.terminal import console, fail, say
-    from eval.engine.cache import CacheError
-    from eval.engine.contestants import ContestantError
-    from eval.engine.items import ItemsError
-    from eval.engine.manifest import CACHE, RunError, new_run_id
-    from eval.engine.run import RunOptions, run_benchmark
-    from eval.suite import SuiteError
-
-    try:
-        prepared = prepare(request, keys)
-        folder = folder or runs / new_run_id(prepared.benchmark.name)
-        options = RunOptions(
-            concurrency=request.concurrency,
-            seed=request.seed,
-            cache=request.cache or CACHE,
-            command=tuple(sys.argv[1:]),
-            options=options_of(request),
-        )
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=console(),
-        ) as progress:
-            total = len(prepared.benchmark.questions)
-            bars = {
-                each.name: progress.add_task(each.name, total=total, note="") for each in prepared.contestants
-            }
-            failed = dict.fromkeys(bars, 0)
-            seen: set[tuple[str, str]] = set()
-
-            def done(item: "Item") -> None:
-                failed[item.contestant] += item.error is not None
-                note = f"[red]{failed[item.contestant]} failed[/]" if failed[item.contestant] else ""
-                new = (item.contestant, item.question) not in seen
-                seen.add((item.contestant, item.question))
-                progress.update(bars[item.contestant], advance=int(new), note=note)
-
-            finished = run_benchmark(
-                prepared.benchmark,
-                prepared.contestants,
-                folder,
-                options=options,
-                replayed=prepared.replayed,
-                progress=done,
-            )
-    except (RunError, ContestantError, SuiteError, CacheError, ItemsError, OSError) as error:
-        fail(error)
-    except KeyboardInterrupt:
-        name = folder.name if folder else "last"
-        say(f"\nStopped. What was answered is kept; go on with: coterie eval resume {name}")
-        raise typer.Exit(130) from None
-    _show(finished.run)
-    if not finished.complete:
-        say(
-            "[yellow]Not every question was answered and marked.[/] "
-            f"Go on with: coterie eval resume {folder.name}"
-        )
-        raise typer.Exit(1)
-
-
-def _show(run: "Run") -> None:
-    from eval.cli.terminal import console
-
-    console(stderr=False).print(str(run.folder), highlight=False)
+    request = request_of(
+        benchmark=benchmark,
+        against=against,
+        judge=judge,
+        data=data,
+        limit=limit,
+        category=tuple(category or ()),
+        turns=turns,
+        max_tokens=max_tokens,
+        thinking_tokens=thinking_tokens,
+        mode=mode,
+        baseline=baseline,
+        answers=answers,
+        judge_prompts=judge_prompts,
+        judge_max_tokens=judge_max_tokens,
+        judge_temperature=judge_temperature,
+        judge_explains=judge_explains,
+        judge_structured=judge_structured,
+        verdicts=verdicts,
+        allow_network_code=allow_network_code,
+        api=api,
+        concurrency=concurrency,
+        seed=None if seed < 0 else seed,
+        cache=cache,
+    )
+    perform(request, api_key=api_key, keys=key or [], runs=runs)

@@ -5,15 +5,17 @@ Knows nothing of benchmarks, judges or Inspect.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from eval.answers import answer_key
 from eval.api import Api, AskError, Retry
 from eval.engine.cache import Cache, Reply
 from eval.engine.contestants import Contestant
+
+T = TypeVar("T")
 
 GIVE_UP_AFTER = 5
 """So many failures in a row by the server's own fault, and a contestant is asked nothing more in this run."""
@@ -158,3 +160,16 @@ class Asker:
             self._servers[place] = server
             await api.__aenter__()
         return server
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all of `work`, done at once; the first that fails stops the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as failed:
+        error: Exception = failed
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+    return [task.result() for task in tasks]

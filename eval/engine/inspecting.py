@@ -176,23 +176,30 @@ async def _attempt(
     act: Callable[[], Awaitable[T]],
 ) -> T | None:
     """The result of `act`; None when it was refused for good. What may pass is raised, for Inspect to
-    retry."""
-    try:
-        return await act()
-    except AskError as error:
+    retry; whatever it is, an item says so."""
+
+    def failed(code: str, message: str) -> None:
         work.done(
             Item(
                 question=question.id,
                 category=question.category,
                 contestant=contestant.name,
-                reason=error.message,
+                reason=message,
                 turns=tuple(_turn(each) for each in turns),
-                error=error.code,
+                error=code,
             )
         )
+
+    try:
+        return await act()
+    except AskError as error:
+        failed(error.code, error.message)
         if error.unavailable:
             raise
         return None
+    except Exception as error:
+        failed("internal", type(error).__name__)
+        raise
 
 
 def _item(contestant: Contestant, question: Question, turns: Sequence[Turn], marks: Marks) -> Item:

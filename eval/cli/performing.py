@@ -1,0 +1,159 @@
+"""Performing a run for the commands that start one or go on with one: progress, errors, what is printed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eval.cli.terminal import console, fail, plain, say
+
+if TYPE_CHECKING:
+    from eval.catalogue import RunRequest
+    from eval.engine.items import Item
+    from eval.engine.run import Finished
+
+ApiUrl = Annotated[
+    str, typer.Option(help="The running service, where bare names are asked.", envvar="COTERIE_API_URL")
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False),
+]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key", help="NAME=VARIABLE: the environment variable that holds the key of a contestant or judge."
+    ),
+]
+Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight to each server at most.")]
+Seed = Annotated[int, typer.Option(help="Sent with every request; a negative one is not sent.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="The file of answers.", show_default="var/eval/cache/answers.sqlite")
+]
+Runs = Annotated[Path, typer.Option(help="The folder of runs.", metavar="DIR")]
+
+
+def request_of(**options: Any) -> "RunRequest":
+    """The options as a request; exits with what is wrong with them."""
+    from pydantic import ValidationError
+
+    from eval.catalogue import RunRequest
+
+    try:
+        return RunRequest(**options)
+    except ValidationError as error:
+        fail(
+            "; ".join(
+                f"--{'.'.join(map(str, each['loc'])).replace('_', '-')}: {each['msg']}"
+                for each in error.errors()
+            )
+        )
+
+
+def perform(
+    request: "RunRequest",
+    *,
+    api_key: str | None,
+    keys: Sequence[str],
+    runs: Path,
+    folder: Path | None = None,
+) -> None:
+    """Run `request`, in `folder` when it goes on; writes results and report, prints the table.
+
+    Exits with 1 on an error or an incomplete run, with 130 on Ctrl-C.
+    """
+    from eval.catalogue import Keys as KeyRing
+    from eval.catalogue import prepare, problems
+    from eval.engine.manifest import new_run_id
+
+    try:
+        prepared = prepare(request, KeyRing(api_key, _keys(keys)))
+        folder = folder or runs / new_run_id(prepared.benchmark.name)
+        finished = _run(request, prepared, folder)
+        from eval.reports.results import results_of, summary
+        from eval.reports.write import write_report
+
+        results = results_of(finished.run, verdicts=request.verdicts)
+        report = write_report(finished.run, results)
+    except problems() as error:
+        fail(error)
+    except KeyboardInterrupt:
+        name = folder.name if folder else "last"
+        say(f"\nStopped. What was answered is kept; go on with: coterie eval resume {name}")
+        raise typer.Exit(130) from None
+    out = console(stderr=False)
+    out.print(summary(results))
+    for note in results["notes"]:
+        out.print(f"note: {plain(note)}", highlight=False)
+    out.print(f"{plain(str(report))}", highlight=False, soft_wrap=True)
+    if not finished.complete:
+        say(
+            "[yellow]Not every question was answered and marked.[/] "
+            f"Go on with: coterie eval resume {plain(folder.name)}"
+        )
+        raise typer.Exit(1)
+
+
+def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from eval.catalogue import options_of
+    from eval.engine.manifest import CACHE
+    from eval.engine.run import RunOptions, run_benchmark
+
+    options = RunOptions(
+        concurrency=request.concurrency,
+        seed=request.seed,
+        cache=request.cache or CACHE,
+        command=tuple(sys.argv[1:]),
+        options=options_of(request),
+    )
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console(),
+    ) as progress:
+        total = len(prepared.benchmark.questions)
+        bars = {
+            each.name: progress.add_task(each.name, total=total, note="") for each in prepared.contestants
+        }
+        seen: set[tuple[str, str]] = set()
+        failed: set[tuple[str, str]] = set()
+
+        def done(item: "Item") -> None:
+            place = (item.contestant, item.question)
+            new = place not in seen
+            seen.add(place)
+            (failed.add if item.error else failed.discard)(place)
+            count = sum(name == item.contestant for name, _ in failed)
+            note = f"[red]{count} failed[/]" if count else ""
+            progress.update(bars[item.contestant], advance=int(new), note=note)
+
+        return run_benchmark(
+            prepared.benchmark,
+            prepared.contestants,
+            folder,
+            options=options,
+            replayed=prepared.replayed,
+            progress=done,
+        )
+
+
+def _keys(given: Sequence[str]) -> dict[str, str]:
+    import os
+
+    found = {}
+    for each in given:
+        name, _, variable = each.partition("=")
+        value = os.environ.get(variable) if name and variable else None
+        if not value:
+            raise typer.BadParameter(
+                f"{each!r} is not NAME=VARIABLE with a variable that is set", param_hint="--key"
+            )
+        found[name] = value
+    return found

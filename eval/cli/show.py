@@ -1,0 +1,49 @@
+"""`coterie eval show`. Thin: makes a run's results and report anew, prints."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.cli.performing import Runs
+
+
+def show(
+    run: Annotated[
+        str, typer.Argument(help="A run's id, the beginning of one, its folder, or `last`.")
+    ] = "last",
+    runs: Runs = Path("var/eval/runs"),
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
+        ),
+    ] = None,
+    json_out: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Show what a run found, and write its report again.
+
+    Works on a run that is going on or was stopped, too: on what it has so far. Nobody is asked.
+    """
+    from eval.catalogue import problems
+    from eval.cli.terminal import console, fail, plain
+    from eval.engine.manifest import find_run
+    from eval.reports.results import results_of, summary
+    from eval.reports.write import write_report
+
+    try:
+        found = find_run(run, runs)
+        given = found.manifest.options.get("verdicts")
+        results = results_of(found, verdicts=verdicts or (Path(given) if given else None))
+        report = write_report(found, results)
+    except problems() as error:
+        fail(error)
+    if json_out:
+        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        return
+    out = console(stderr=False)
+    out.print(summary(results))
+    for note in results["notes"]:
+        out.print(f"note: {plain(note)}", highlight=False)
+    out.print(plain(str(report)), highlight=False, soft_wrap=True)

@@ -1,0 +1,136 @@
+"""Answers from files, so that judging needs no generating: JSONL, Parquet, or a folder of them.
+
+Reads the benchmarks' own forms and a flat one, `question_id, model, answer`. Knows nothing of judges.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.engine.benchmark import REPLAYED
+from eval.engine.contestants import Contestant
+
+
+class ReplayError(Exception):
+    """A file of answers cannot be used; the message says which row and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Answers of models by (model, question id): one text a turn. `digest` is of the files' bytes."""
+
+    answers: Mapping[tuple[str, str], tuple[str, ...]]
+    digest: str
+
+    def of(self, model: str, question_id: str) -> tuple[str, ...] | None:
+        """The answers to the turns of a question, None when the model has none."""
+        return self.answers.get((model, question_id))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that have answers, in the order in which they first occur."""
+        return tuple(dict.fromkeys(model for model, _ in self.answers))
+
+    def contestant(self, model: str) -> Contestant:
+        """The model as a contestant that is never asked."""
+        return Contestant(model, REPLAYED + self.digest[:16], model, identity={"answers": self.digest})
+
+
+def merged(*sources: Replayed | None) -> Replayed:
+    """Several sources as one; the first that has an answer counts."""
+    there = [each for each in sources if each is not None]
+    answers: dict[tuple[str, str], tuple[str, ...]] = {}
+    for each in reversed(there):
+        answers.update(each.answers)
+    digest = hashlib.sha256("".join(each.digest for each in there).encode()).hexdigest()
+    return there[0] if len(there) == 1 else Replayed(answers, digest)
+
+
+def read_answers(path: Path) -> Replayed:
+    """Read a JSONL or Parquet file of answers, or all of them in a folder.
+
+    Raises:
+        ReplayError: nothing to read, or a row that is no answer, or a second one to the same question.
+    """
+    files = (
+        sorted(each for each in path.iterdir() if each.suffix in {".jsonl", ".parquet"})
+        if path.is_dir()
+        else [path]
+    )
+    if not files:
+        raise ReplayError(f"{path}: the folder holds no .jsonl or .parquet file of answers")
+    digest = hashlib.sha256()
+    answers: dict[tuple[str, str], tuple[str, ...]] = {}
+    for file in files:
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ReplayError(f"{file}: {error.strerror}") from error
+        digest.update(content)
+        for number, row in _rows(file, content):
+            model, question, turns = _answer(row, f"{file}:{number}")
+            if answers.setdefault((model, question), turns) != turns:
+                raise ReplayError(f"{file}:{number}: {model} answers {question} a second time")
+    if not answers:
+        raise ReplayError(f"{path}: holds no answers")
+    return Replayed(answers, digest.hexdigest())
+
+
+def _rows(file: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    if file.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+        except pyarrow.ArrowException as error:
+            raise ReplayError(f"{file}: is no Parquet file") from error
+        yield from enumerate(table.to_pylist(), start=1)
+        return
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ReplayError(f"{file}:{number}: is not JSON") from error
+        if not isinstance(row, dict):
+            raise ReplayError(f"{file}:{number}: must be an object")
+        yield number, row
+
+
+def _answer(row: Mapping[str, Any], place: str) -> tuple[str, str, tuple[str, ...]]:
+    question = row.get("question_id", row.get("uid"))
+    model = row.get("model", row.get("model_id"))
+    turns = _turns(row)
+    if question is None or not isinstance(model, str) or turns is None:
+        raise ReplayError(
+            f"{place}: needs question_id (or uid), model (or model_id) and answer, turns, choices or messages"
+        )
+    return model, str(question), turns
+
+
+def _turns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The texts of a row: flat, or as FastChat, arena-hard-auto v0.1 or v2.0 write them."""
+    try:
+        if "answer" in row:
+            said = [row["answer"]]
+        elif "turns" in row:
+            said = list(row["turns"])
+        elif "choices" in row:
+            said = list(row["choices"][0]["turns"])
+        else:
+            said = [each["content"] for each in row["messages"] if each["role"] == "assistant"]
+    except (KeyError, IndexError, TypeError):
+        return None
+    texts = [_text(each) for each in said]
+    return None if not texts or None in texts else tuple(text for text in texts if text is not None)
+
+
+def _text(said: Any) -> str | None:
+    if isinstance(said, Mapping):
+        said = said.get("content", said.get("answer"))
+    return said if isinstance(said, str) else None

@@ -1,0 +1,76 @@
+"""Question sets that are not ours to ship: fetched once from their upstream, checked, and kept.
+
+A file whose bytes are not the ones that were pinned is refused. Knows nothing of their contents.
+"""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT_S = 60.0
+LARGEST = 64 * 1024**2
+"""Bytes of a file at most."""
+
+
+class SourceError(Exception):
+    """A file cannot be fetched or is not the one that was pinned; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of an upstream at one commit: `path` under our folder, where it is, its SHA-256."""
+
+    path: str
+    url: str
+    sha256: str
+
+
+def fetch(name: str, sources: Sequence[Source], cache: Path | None = None) -> Path:
+    """The folder with all `sources`, fetching those that are not there yet.
+
+    Raises:
+        SourceError: no connection, or other bytes than the pinned ones.
+    """
+    folder = (cache or default_cache()) / "benchmarks" / name
+    for source in sources:
+        target = folder / source.path
+        if target.is_file() and _sha256(target.read_bytes()) == source.sha256:
+            continue
+        content = _get(name, source)
+        if _sha256(content) != source.sha256:
+            raise SourceError(
+                f"{source.url} is not the file that was pinned (SHA-256 {_sha256(content)}, "
+                f"expected {source.sha256}); get it elsewhere and name its folder with --data"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(target.name + ".tmp")
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    return folder
+
+
+def default_cache() -> Path:
+    """`COTERIE_CACHE`, or `~/.cache/coterie`."""
+    return Path(os.environ.get("COTERIE_CACHE") or Path.home() / ".cache" / "coterie")
+
+
+def _get(name: str, source: Source) -> bytes:
+    try:
+        with urllib.request.urlopen(source.url, timeout=TIMEOUT_S) as response:
+            content = response.read(LARGEST + 1)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise SourceError(
+            f"cannot fetch {source.url} ({error}). The questions of {name} are not ours to ship: give a "
+            "folder that has them with --data, or `--data own` for our small set"
+        ) from error
+    if len(content) > LARGEST:
+        raise SourceError(f"{source.url} is larger than {LARGEST} bytes")
+    return bytes(content)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Judges: models that grade one answer or compare two, the prompts they are given, checks on them."""

@@ -1,0 +1,75 @@
+"""Two games about one question: the baseline's answer stands first in one, the model's in the other.
+
+A pair with a game that has no readable verdict is no verdict. Knows nothing of benchmarks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.engine.asking import Asker, together
+from eval.judging.judge import Judge, Judgment
+from eval.judging.prompts import Kind
+from eval.rating.style import style_of
+from eval.rating.verdicts import Counts, outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Games:
+    """The two judgments of one judge, in the order of the games."""
+
+    first: Judgment
+    second: Judgment
+
+    @property
+    def readable(self) -> bool:
+        """Whether both have a verdict."""
+        return self.first.label is not None and self.second.label is not None
+
+    def outcomes(self, decisive_weight: float) -> tuple[Counts, Counts]:
+        """Each game for the model. Raises ValueError when one cannot be read."""
+        return (
+            outcome(self.first.label or "", model_is_a=False, decisive_weight=decisive_weight),
+            outcome(self.second.label or "", model_is_a=True, decisive_weight=decisive_weight),
+        )
+
+
+async def play(
+    judge: Judge,
+    asker: Asker,
+    kind: Kind,
+    question: Mapping[str, str],
+    model: Sequence[str],
+    baseline: Sequence[str],
+    *,
+    category: str = "",
+    turn: int = 1,
+) -> Games:
+    """Have `judge` compare the answers of `model` and `baseline` (a text a turn) in both positions.
+
+    `question` are the other texts of the prompt: questions and references.
+
+    Raises:
+        AskError, PromptFileError: as `Judge.judge`.
+    """
+    first, second = await together(
+        judge.judge(asker, kind, {**question, **_sides(a, b)}, category=category, turn=turn, game=number)
+        for number, (a, b) in enumerate(((baseline, model), (model, baseline)), start=1)
+    )
+    return Games(first, second)
+
+
+def style_columns(model: str, baseline: str) -> dict[str, int]:
+    """The style of both answers, as columns of the verdict table."""
+    ours, theirs = style_of(model), style_of(baseline)
+    columns = {name: getattr(ours, name) for name in ("length", "headers", "lists", "bold")}
+    return columns | {
+        f"baseline_{name}": getattr(theirs, name) for name in ("length", "headers", "lists", "bold")
+    }
+
+
+def _sides(a: Sequence[str], b: Sequence[str]) -> dict[str, str]:
+    return {
+        f"answer_{side}_{number}": text
+        for side, texts in (("a", a), ("b", b))
+        for number, text in enumerate(texts, start=1)
+    }

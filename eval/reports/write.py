@@ -1,0 +1,26 @@
+"""Writing a run's report into its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eval.engine.items import read_items
+from eval.engine.manifest import ITEMS, Run
+from eval.reports.page import page
+
+REPORT = "report.html"
+
+
+def write_report(run: Run, results: Mapping[str, Any]) -> Path:
+    """Write `report.html` of `run` from its results (`eval.reports.results`) and items; returns its path.
+
+    Raises:
+        ItemsError: the items cannot be read.
+    """
+    names = {str(each["name"]) for each in run.manifest.contestants}
+    items = [each for each in read_items(run.folder / ITEMS) if each.contestant in names]
+    path = run.folder / REPORT
+    temporary = path.with_name(REPORT + ".tmp")
+    temporary.write_text(page(run.manifest, results, items), encoding="utf-8")
+    temporary.replace(path)
+    return path
