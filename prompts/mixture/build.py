@@ -17,20 +17,16 @@ import numpy as np
 from prompts.mixture.artefact import check_name, sealed
 from prompts.mixture.asking import Ask, Asking, PrefixCache, Progress
 from prompts.mixture.config import BuildConfig
+from prompts.mixture.demo_sets import demo_sets
 from prompts.mixture.demos import Demo, check_buildable, demos_digest, distinct
 from prompts.mixture.evidence import held_out_evidence
+from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import induce
+from prompts.mixture.layout import Prompt
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Region
 from prompts.mixture.plan import LEAST_DEMOS, Split, plan, split, spread
 from prompts.mixture.regions import Division, demo_clustering
-from prompts.mixture.search import (
-    Examiner,
-    Found,
-    answer_tokens,
-    best_instructions,
-    demo_sets,
-    region_based_joint_search,
-)
+from prompts.mixture.search import Found, best_instructions, region_based_joint_search
 
 Encode = Callable[[Sequence[str]], Matrix]
 """Texts → float32 (n, d), rows of unit length: `routers.encoder.Encoder.encode`."""
@@ -98,6 +94,18 @@ async def build(
             f"{base or 'the model'} answered {asking.made} questions with nothing at all: ask it by hand "
             "first, nothing can be chosen by empty answers"
         )
+    if config.refit:
+        # What was chosen is a kind of prompt; with the choice made, validation demos may be shown too.
+        found = [
+            replace(
+                each,
+                prompt=Prompt(
+                    each.prompt.instruction,
+                    demo_sets(region, used, known, division, embeddings, examiner)[each.demo_set],
+                ),
+            )
+            for region, each in enumerate(found)
+        ]
     regions = tuple(
         Region(centroid, float(radius), each.prompt.instruction, each.prompt.demos)
         for centroid, radius, each in zip(division.centroids, division.radii, found, strict=True)

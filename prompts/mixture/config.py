@@ -23,7 +23,7 @@ class BuildConfig(BaseModel):
     """Demos as turns of the conversation, which small instruct models copy best, or as a block of text."""
 
     validation_share: Share = 0.4
-    """Of the demos, those that prompts are chosen on; they are never shown in a prompt."""
+    """Of the demos, those that prompts are chosen on; no prompt that is compared shows them."""
     held_out_share: float = Field(0.15, ge=0, lt=1)
     """Of the demos, those that nothing is chosen on: the mixture's figures come from them."""
     held_out_most: int = Field(60, ge=0)
@@ -36,8 +36,9 @@ class BuildConfig(BaseModel):
     """What each region adds to the share of inertia that clustering minimises."""
     min_region_demos: int = Field(5, ge=1)
     """Smaller clusters join their nearest neighbour: nothing can be chosen on two demos."""
-    radius_quantile: float = Field(0.95, gt=0, le=1)
-    """Of the demos' distances from their region: beyond it a request is far. Not in the paper."""
+    radius_quantile: float = Field(1.0, gt=0, le=1)
+    """Of the demos' distances from their region: beyond it a request is far. Not in the paper. At 0.95 twice
+    as many requests of the demos' own kind were turned away, and no more strangers."""
 
     candidates: int = Field(20, ge=0, le=200)
     """Instructions to induce, over all regions."""
@@ -59,8 +60,14 @@ class BuildConfig(BaseModel):
     """Size of one more set, of demos from everywhere, that competes in every region. Not in the paper."""
     region_samples: int = Field(20, ge=1)
     """Validation demos of a region, at most, that its prompts are compared on."""
-    shrinkage: float = Field(8.0, ge=0)
-    """Samples that the mean over all regions counts for in a region's own: against the winner's curse."""
+    shrinkage: float | None = Field(None, ge=0)
+    """Samples that the mean over all regions counts for in a region's own, against the winner's curse; by
+    default estimated from how much regions differ. 0 trusts each region's samples alone, as the paper does."""
+    prior_samples: float = Field(8.0, ge=0)
+    """The same where too few samples say how much regions differ, and for the radii."""
+    refit: bool = True
+    """Once each region's kind of prompt is chosen, draw its demos again, from training and validation demos
+    together. Not in the paper, which shows all demos of a region."""
     token_weight: float = Field(0.02, ge=0)
     """Accuracy that a prompt must gain for each 1,000 tokens it adds to a request."""
 
