@@ -22,6 +22,8 @@ from app.storage.recorder import Recorder
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from tests.integration.app.postgres import Postgres
 
+HEAD = "0003"
+"""The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -156,14 +158,14 @@ async def test_the_migrations_make_the_tables_of_the_models(database: Database) 
 
 def test_the_alembic_command_finds_the_migrations() -> None:
     config = Config(toml_file=PROJECT / "pyproject.toml")
-    assert ScriptDirectory.from_config(config).get_current_head() == "0002"
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     database = Database(database_url)
-    assert await upgrade(database) == (None, "0002")
-    assert await upgrade(database) == ("0002", "0002")
-    assert await ensure(database) == ("0002", "0002")
+    assert await upgrade(database) == (None, HEAD)
+    assert await upgrade(database) == (HEAD, HEAD)
+    assert await ensure(database) == (HEAD, HEAD)
     await database.close()
 
 
@@ -178,7 +180,7 @@ async def test_a_database_of_a_newer_version_is_refused(database: Database) -> N
 
 async def test_sqlite_is_upgraded_at_start(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'new' / 'coterie.db'}")
-    assert await ensure(database) == (None, "0002")
+    assert await ensure(database) == (None, HEAD)
     await database.close()
 
 
@@ -188,7 +190,7 @@ async def test_postgresql_has_to_be_upgraded_by_command(postgres: Postgres) -> N
     with pytest.raises(OutdatedSchema, match="coterie db upgrade"):
         await ensure(database)
     await upgrade(database)
-    assert await ensure(database) == ("0002", "0002")
+    assert await ensure(database) == (HEAD, HEAD)
     await database.close()
 
 
