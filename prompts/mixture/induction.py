@@ -37,9 +37,12 @@ _EXAMPLE = re.compile(
 )
 _NO_INSTRUCTION = re.compile(r"\W*(?:input|example)s?\W*\d*\W*:", re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`", "*": "*"}
-_LETTERS = re.compile(r"[^\W\d_]")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+LEAST_WORDS = 3
+"""Of an instruction: what a small model says in one or two words is an answer or a heading."""
+_LETTERS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u4e00-\u9fff]")
 LEAST_LETTERS = 6
-"""Of an instruction: shorter ones are answers."""
+"""The same in scripts that put no blanks between words."""
 
 
 def induction_messages(demos: Sequence[Demo]) -> tuple[dict[str, str], ...]:
@@ -90,9 +93,14 @@ def induction_call(demos: Sequence[Demo], rng: np.random.Generator, number: int,
 def usable(text: str, demos: Sequence[Demo], config: BuildConfig) -> str | None:
     """The instruction in what the model wrote; None when there is none, or it gives demos away."""
     instruction = clean(text)
-    if len(instruction) > config.max_instruction_chars or len(_LETTERS.findall(instruction)) < LEAST_LETTERS:
+    if len(instruction) > config.max_instruction_chars or not _says_something(instruction):
         return None
     return None if leaks(instruction, demos) else instruction
+
+
+def _says_something(instruction: str) -> bool:
+    enough = len(_LETTERS.findall(instruction)) >= LEAST_LETTERS
+    return enough or len(_WORD.findall(instruction)) >= LEAST_WORDS
 
 
 def clean(text: str) -> str:
