@@ -13,11 +13,11 @@ import numpy as np
 from prompts.mixture.asking import Ask, Asking, Bill, Progress
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demos import Demo, check_buildable, distinct
+from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import fingerprint, induction_call, usable
 from prompts.mixture.layout import PLAIN, Layout, Prompt, lay_out
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Vector
 from prompts.mixture.plan import LEAST_DEMOS, split
-from prompts.mixture.search import Examiner, answer_tokens
 
 SCREENED = 0.5
 """Share of the calls that induce and screen instructions; the best go on and share the rest."""

@@ -22,7 +22,6 @@ from prompts.mixture.demos import Demo, check_buildable, demos_digest, distinct
 from prompts.mixture.evidence import held_out_evidence
 from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import induce
-from prompts.mixture.layout import Prompt
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Region
 from prompts.mixture.plan import LEAST_DEMOS, Split, plan, split, spread
 from prompts.mixture.regions import Division, demo_clustering
@@ -94,18 +93,11 @@ async def build(
             f"{base or 'the model'} answered {asking.made} questions with nothing at all: ask it by hand "
             "first, nothing can be chosen by empty answers"
         )
-    if config.refit:
-        # What was chosen is a kind of prompt; with the choice made, validation demos may be shown too.
-        found = [
-            replace(
-                each,
-                prompt=Prompt(
-                    each.prompt.instruction,
-                    demo_sets(region, used, known, division, embeddings, examiner)[each.demo_set],
-                ),
-            )
-            for region, each in enumerate(found)
-        ]
+    if config.refit and not examiner.refused:
+        redrawn = (
+            demo_sets(each, used, known, division, embeddings, examiner) for each in range(len(division))
+        )
+        found = [each.showing(own[each.demo_set]) for each, own in zip(found, redrawn, strict=True)]
     regions = tuple(
         Region(centroid, float(radius), each.prompt.instruction, each.prompt.demos)
         for centroid, radius, each in zip(division.centroids, division.radii, found, strict=True)

@@ -62,12 +62,13 @@ class BuildConfig(BaseModel):
     """Validation demos of a region, at most, that its prompts are compared on."""
     shrinkage: float | None = Field(None, ge=0)
     """Samples that the mean over all regions counts for in a region's own, against the winner's curse; by
-    default estimated from how much regions differ. 0 trusts each region's samples alone, as the paper does."""
+    default estimated from how much regions differ. 0 trusts each region's samples alone, as in the paper."""
     prior_samples: float = Field(8.0, ge=0)
     """The same where too few samples say how much regions differ, and for the radii."""
     refit: bool = True
     """Once each region's kind of prompt is chosen, draw its demos again, from training and validation demos
-    together. Not in the paper, which shows all demos of a region."""
+    together; not where the server refused a prompt as too long. Not in the paper, which shows all demos of
+    a region."""
     token_weight: float = Field(0.02, ge=0)
     """Accuracy that a prompt must gain for each 1,000 tokens it adds to a request."""
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from prompts.mixture.demos import Demo
+from prompts.mixture.examining import Examiner, Trial
 from prompts.mixture.layout import PLAIN
 from prompts.mixture.mixture import Matrix, Mixture
-from prompts.mixture.search import Examiner, Trial
 
 Z = 1.959963984540054
 """Of 95% intervals."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 Metric = Callable[[str, str], float]
 """(answer, expected) → 1.0 when they agree, else 0.0."""
-MetricName = Literal["exact", "contains", "choice", "numeric"]
+MetricName = Literal["exact", "verbatim", "contains", "choice", "numeric"]
 
 _LABEL = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|output|result)\s*(?:is\s*:?|:)\s*", re.IGNORECASE)
 _EDGES = " \t\r\n\"'`*“”‘’«».,;:!?"
@@ -38,6 +38,11 @@ def normalise(text: str) -> str:
 def exact(answer: str, expected: str) -> float:
     """Equal after normalisation."""
     return float(bool(answer.strip()) and normalise(answer) == normalise(expected))
+
+
+def verbatim(answer: str, expected: str) -> float:
+    """Equal but for blanks at the ends: where case, stops or lines are what the task is about."""
+    return float(answer.strip() == expected.strip() != "")
 
 
 def contains(answer: str, expected: str) -> float:
@@ -85,5 +90,5 @@ def last_number(text: str) -> Decimal | None:
 
 
 METRICS: Mapping[MetricName, Metric] = MappingProxyType(
-    {"exact": exact, "contains": contains, "choice": choice, "numeric": numeric}
+    {"exact": exact, "verbatim": verbatim, "contains": contains, "choice": choice, "numeric": numeric}
 )

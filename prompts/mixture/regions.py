@@ -69,7 +69,7 @@ def _k_means(points: NDArray[np.float64], k: int, seed: int) -> Indices:
         return np.zeros(len(points), dtype=np.intp)
     try:
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # comes with scikit-learn
     except ImportError as error:
         raise MixtureError("building a mixture needs scikit-learn: pip install 'coterie[fit]'") from error
     # A hundred points are no work for threads, which on a busy machine wait for one another.
@@ -116,7 +116,7 @@ def _radii(
     radii = []
     for label in range(len(centroids)):
         own = honest[labels == label]
-        weight = len(own) / (len(own) + config.shrinkage) if len(own) > 1 else 0.0
+        weight = len(own) / (len(own) + config.prior_samples) if len(own) > 1 else 0.0
         drawn = everywhere if weight < 1 else 0.0
         radii.append(weight * float(np.quantile(own, config.radius_quantile)) + (1 - weight) * drawn)
     return np.asarray(radii)

@@ -86,7 +86,7 @@ async def test_a_kept_answer_is_not_asked_for_again(tmp_path: Path) -> None:
     for _ in range(2):
         with AnswerCache(tmp_path / "deep" / "answers.sqlite") as cache:
             asking = Asking(CachedAsk(model, cache, "toy"), concurrency=2, max_calls=9)
-            (answer,) = await asking.all("x", [call("shout x")])
+            (answer,) = await asking.all("x", [call("mirror x")])
             assert answer is not None and answer.text == "x"
             assert len(cache) == 1
     assert len(model.seen) == 1

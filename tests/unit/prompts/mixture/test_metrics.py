@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts.mixture.metrics import METRICS, choice, contains, exact, last_number, letter, normalise, numeric
+from prompts.mixture.metrics import (
+    METRICS,
+    choice,
+    contains,
+    exact,
+    last_number,
+    letter,
+    normalise,
+    numeric,
+    verbatim,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +40,11 @@ def test_exact_forgives_case_blanks_quotes_and_lead_ins(answer: str, expected: s
 )
 def test_exact_forgives_nothing_else(answer: str, expected: str) -> None:
     assert exact(answer, expected) == 0.0
+
+
+def test_verbatim_forgives_blanks_at_the_ends_alone() -> None:
+    assert verbatim(" PARIS.\n", "PARIS.") == 1.0
+    assert verbatim("Paris", "PARIS") == verbatim("PARIS", "PARIS.") == verbatim("", "") == 0.0
 
 
 def test_contains_wants_whole_words() -> None:

@@ -67,7 +67,7 @@ def test_the_complement_of_the_only_region_is_everything() -> None:
 
 def test_radii_are_quantiles_of_distances_from_the_mean_of_the_others() -> None:
     points = bunches(30, 30, spread=0.05)
-    config = BuildConfig(shrinkage=0.0, radius_quantile=0.5)
+    config = BuildConfig(prior_samples=0.0, radius_quantile=0.5)
     division = demo_clustering(points, config)
     own = points[:30].astype(np.float64)
     left_out = [np.linalg.norm(own[each] - np.delete(own, each, axis=0).mean(axis=0)) for each in range(30)]

@@ -1,7 +1,7 @@
 """A toy task and a toy model for building mixtures: nothing to install, nothing random.
 
-The task has two kinds of input, told apart by their first word and by the encoder: `shout WORD` wants the
-word in capitals, `count WORD` its number of letters. The model does what it was told or shown, and
+The task has two kinds of input, told apart by their first word and by the encoder: `mirror WORD` wants the
+word backwards, `count WORD` its number of letters. The model does what it was told or shown, and
 repeats the input otherwise.
 """
 
@@ -15,7 +15,7 @@ from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Matrix
 
 DIMENSION = 8
-SHOUT = "Write the word in capital letters."
+MIRROR = "Write the word backwards."
 COUNT = "Give the number of letters in the word."
 
 
@@ -34,17 +34,17 @@ def toy_demos(count: int = 100) -> tuple[Demo, ...]:
     for number in range(count):
         text = f"{word(number)}{number}"
         if number % 2:
-            made.append(Demo(f"shout {text}", text.upper()))
+            made.append(Demo(f"mirror {text}", text[::-1]))
         else:
             made.append(Demo(f"count {text}", str(len(text))))
     return tuple(made)
 
 
 def encode(texts: Sequence[str]) -> Matrix:
-    """Shouts and counts lie apart; each text is somewhere of its own around its kind."""
+    """Mirrors and counts lie apart; each text is somewhere of its own around its kind."""
     rows = np.zeros((len(texts), DIMENSION), dtype=np.float32)
     for row, text in zip(rows, texts, strict=True):
-        row[0 if text.startswith("shout") else 1 if text.startswith("count") else 2] = 1
+        row[0 if text.startswith("mirror") else 1 if text.startswith("count") else 2] = 1
         for place, letter in enumerate(text.encode()):
             row[3 + place % (DIMENSION - 3)] += (letter % 7 - 3) / 40
         row /= np.linalg.norm(row)
@@ -56,7 +56,7 @@ class ToyModel:
     """Answers by rules. `written` is what it writes as instructions, in turns by seed; `words` the most
     words that its context holds; `seen` every question asked."""
 
-    written: Sequence[str] = (SHOUT, COUNT)
+    written: Sequence[str] = (MIRROR, COUNT)
     words: int | None = None
     answer: Callable[[Messages], str] | None = None
     fails_after: int | None = None
@@ -90,8 +90,8 @@ def follow(messages: Messages) -> str:
     kind, _, text = messages[-1]["content"].partition(" ")
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     shown = {each["content"].partition(" ")[0] for each in messages[:-1] if each["role"] == "user"}
-    if kind == "shout" and (SHOUT in system or kind in shown):
-        return text.upper()
+    if kind == "mirror" and (MIRROR in system or kind in shown):
+        return text[::-1]
     if kind == "count" and (COUNT in system or kind in shown):
         return str(len(text))
     return text

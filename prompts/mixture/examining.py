@@ -1,0 +1,79 @@
+"""Asking the model under a prompt and scoring what it answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prompts.mixture.asking import Asking, Call, Completion
+from prompts.mixture.config import BuildConfig
+from prompts.mixture.demos import Demo
+from prompts.mixture.layout import Prompt, lay_out
+from prompts.mixture.metrics import METRICS
+
+CHARS_PER_TOKEN = 4.0
+"""Of English prose: where a server counts no tokens."""
+CAUTIOUS_CHARS_PER_TOKEN = 2.5
+"""Of code and figures: for what has to fit a context."""
+TOKENS_PER_MESSAGE = 8
+LEAST_ANSWER_ROOM = 256
+"""Tokens of the context that a prompt leaves for the answer: who asks later may want more than a build."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One prompt on one demo: 0 or 1, and the prompt's tokens."""
+
+    score: float
+    tokens: float
+
+
+class Examiner:
+    """Asks the model under a prompt and scores its answers."""
+
+    def __init__(self, config: BuildConfig, asking: Asking, answer_tokens: int) -> None:
+        self.config = config
+        self.answer_tokens = answer_tokens
+        self._asking = asking
+        self._metric = METRICS[config.metric]
+        self.heard = False
+        """Whether the model ever answered anything."""
+        self.refused = False
+        """Whether a prompt ever did not fit the context."""
+
+    def call(self, prompt: Prompt, demo: Demo) -> Call:
+        """The question that `demo` is under `prompt`."""
+        messages = lay_out(prompt, [{"role": "user", "content": demo.input}], self.config.layout)
+        return Call(tuple(messages), self.answer_tokens, 0.0, self.config.seed)
+
+    async def trials(self, stage: str, asked: Sequence[tuple[Prompt, Demo]]) -> list[Trial | None]:
+        """One trial for each; None where the prompt did not fit the context."""
+        answers = await self._asking.all(stage, [self.call(prompt, demo) for prompt, demo in asked])
+        return [
+            self._trial(prompt, demo, answer) for (prompt, demo), answer in zip(asked, answers, strict=True)
+        ]
+
+    def fits(self, prompt: Prompt, longest_input: int) -> bool:
+        """Whether `prompt` and an input of `longest_input` characters should fit the model's context."""
+        if self.config.context_tokens is None:
+            return True
+        added = lay_out(prompt, [{"role": "user", "content": "x" * longest_input}], self.config.layout)
+        room = max(self.answer_tokens, LEAST_ANSWER_ROOM)
+        return _estimate(added, CAUTIOUS_CHARS_PER_TOKEN) + room <= self.config.context_tokens
+
+    def _trial(self, prompt: Prompt, demo: Demo, answer: Completion | None) -> Trial | None:
+        if answer is None:
+            self.refused = True
+            return None
+        self.heard = self.heard or bool(answer.text.strip())
+        tokens = float(answer.prompt_tokens or _estimate(self.call(prompt, demo).messages))
+        return Trial(self._metric(answer.text, demo.output), tokens)
+
+
+def _estimate(messages: Sequence[Mapping[str, str]], chars_per_token: float = CHARS_PER_TOKEN) -> int:
+    return sum(TOKENS_PER_MESSAGE + round(len(each["content"]) / chars_per_token) for each in messages)
+
+
+def answer_tokens(demos: Sequence[Demo], config: BuildConfig) -> int:
+    """Tokens that the longest output needs, generously: characters of rare words make many tokens."""
+    if config.answer_tokens is not None:
+        return config.answer_tokens
+    return 16 + round(max(len(demo.output) for demo in demos) / 2.5)

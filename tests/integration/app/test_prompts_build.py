@@ -1,0 +1,348 @@
+"""`coterie prompts build` against fake experts: what it writes, what it says, and how it goes on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from typer.testing import CliRunner
+
+from app.cli.prompts_build import prefix_cache_of
+from app.cli.root import build as build_command
+from app.settings import PROJECT
+from experts.fake import Behaviour, Chooser, RunningFake, create_fake_expert, run_fake_expert, serve_in_thread
+from prompts.mixture.artefact import load_mixture
+from prompts.mixture.asking import PrefixCache
+from routers.encoder import EncoderMissing, load_encoder
+
+CAPITAL = "Name the capital of the country."
+SUM = "Add up the numbers."
+CAPITALS = {
+    "France": "Paris",
+    "Japan": "Tokyo",
+    "Egypt": "Cairo",
+    "Peru": "Lima",
+    "Norway": "Oslo",
+    "Kenya": "Nairobi",
+    "Chile": "Santiago",
+    "Ghana": "Accra",
+    "Spain": "Madrid",
+    "Cuba": "Havana",
+    "Nepal": "Kathmandu",
+    "Oman": "Muscat",
+    "Qatar": "Doha",
+    "Greece": "Athens",
+    "Poland": "Warsaw",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def needs_encoder() -> None:
+    """The command loads the encoder as shipped; `make test` exports it first."""
+    try:
+        load_encoder()
+    except EncoderMissing as error:
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def demos(tmp_path: Path) -> Path:
+    """Forty-five demos of two kinds: capitals and sums."""
+    rows = [{"input": f"Country: {country}", "output": city} for country, city in CAPITALS.items()]
+    rows += [{"input": f"{n} + {n * 3}", "output": str(n * 4)} for n in range(11, 41)]
+    return written(tmp_path / "demos.jsonl", rows)
+
+
+def written(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def clever(body: Mapping[str, Any]) -> Behaviour:
+    """An expert that does what its system message says, and writes such messages when asked."""
+    said = body["messages"][-1]["content"]
+    front = body["messages"][0]["content"] if body["messages"][0]["role"] == "system" else ""
+    if said.startswith("Somebody was given"):
+        return Behaviour(reply=CAPITAL if body["seed"] % 2 else SUM)
+    if said.startswith("Country: ") and CAPITAL in front:
+        return Behaviour(reply=CAPITALS[said.removeprefix("Country: ")])
+    if "+" in said and SUM in front:
+        return Behaviour(reply=str(sum(int(part) for part in said.split("+"))))
+    return Behaviour(reply="I do not know")
+
+
+@pytest.fixture
+def fake() -> Iterator[RunningFake]:
+    with run_fake_expert(clever) as running:
+        yield running
+
+
+def registry(tmp_path: Path, endpoint: str, **fields: Any) -> Path:
+    entry = {"name": "llm", "model": "fake", "endpoint": endpoint, "params_b": 1, "context_length": 4096}
+    path = tmp_path / "experts.yaml"
+    path.write_text(yaml.safe_dump({"experts": [entry | fields]}))
+    return path
+
+
+def arguments(tmp_path: Path, demos: Path, endpoint: str, *more: str, **fields: Any) -> list[str]:
+    return [
+        *("prompts", "build", str(demos), "--expert", "llm", "--out", str(tmp_path / "capitals")),
+        *(
+            "--registry",
+            str(registry(tmp_path, endpoint, **fields)),
+            "--cache",
+            str(tmp_path / "kept.sqlite"),
+        ),
+        *more,
+    ]
+
+
+def run(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Exit code, standard output and error of the command, in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(build_command(), list(words), catch_exceptions=False)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_build_writes_a_mixture_and_says_what_it_measured(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 0, err
+    mixture = load_mixture(tmp_path / "capitals")
+    encoder = load_encoder()
+    assert (mixture.name, mixture.base) == ("capitals", "llm")
+    assert (mixture.encoder, mixture.encoder_revision) == (encoder.name, encoder.revision)
+    assert {region.instruction for region in mixture.regions} == {CAPITAL, SUM}
+    assert f"capitals ({mixture.digest}) is in {tmp_path / 'capitals'}" in out
+    assert f"{fake.log.started} calls and 0 from the cache" in out
+    assert "prefix cache" not in out
+    assert fake.log.started <= 1500
+    asked = encoder.encode(["Country: Italy"])[0]
+    said = mixture.messages(mixture.choose(asked), [{"role": "user", "content": "Country: Italy"}])
+    assert said[0] == {"role": "system", "content": CAPITAL}
+
+
+def test_a_second_build_is_answered_from_the_cache(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = arguments(tmp_path, demos, fake.endpoint)
+    run(words, monkeypatch)
+    first, asked = load_mixture(tmp_path / "capitals").digest, fake.log.started
+    code, out, _ = run(words, monkeypatch)
+    assert (code, fake.log.started) == (0, asked)
+    assert f"0 calls and {asked} from the cache" in out
+    assert load_mixture(tmp_path / "capitals").digest == first
+
+
+def test_the_expert_can_be_asked_through_an_api(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = fake.endpoint.removesuffix("/v1")
+    code, _, err = run(arguments(tmp_path, demos, "http://127.0.0.1:1/v1", "--api", api), monkeypatch)
+    assert code == 0, err
+    assert fake.log.last["model"] == "llm"
+
+
+def test_the_prefix_caches_hit_rate_is_on_the_bill(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    def metrics(request: Request) -> PlainTextResponse:
+        nonlocal read
+        read += 1
+        labels = '{engine="0",model_name="fake"}'
+        return PlainTextResponse(
+            "# TYPE vllm:prefix_cache_queries counter\n"
+            f"vllm:prefix_cache_queries_total{labels} {1000.0 * read}\n"
+            "# TYPE vllm:prefix_cache_hits counter\n"
+            f"vllm:prefix_cache_hits_total{labels} {600.0 * read}\n"
+        )
+
+    server = Starlette(routes=[Route("/metrics", metrics), Mount("/", create_fake_expert(clever))])
+    with serve_in_thread(server) as port:
+        words = arguments(tmp_path, demos, f"http://127.0.0.1:{port}/v1")
+        code, out, err = run(words, monkeypatch)
+    assert code == 0, err
+    assert "60% of prompt tokens came from the prefix cache" in out
+    assert load_mixture(tmp_path / "capitals").manifest["bill"]["prefix_cache"] == {
+        "queries": 1000,
+        "hits": 600,
+    }
+
+
+def test_other_metrics_have_no_hit_rate() -> None:
+    assert prefix_cache_of("", "m") is None
+    assert prefix_cache_of("vllm:prefix_cache_hits_total 3.0\n", "m") is None
+    assert prefix_cache_of("<html>busy</html>", "m") is None
+    two = "".join(
+        f'vllm:prefix_cache_{name}_total{{model_name="{model}"}} {value}\n'
+        for name, value in (("queries", 10), ("hits", 4))
+        for model in ("m", "other")
+    )
+    assert prefix_cache_of(two, "m") == PrefixCache(10, 4)
+
+
+def test_hyperparameters_come_from_a_file_with_options_over_them(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("candidates: 3\nseed: 1\nmetric: numeric\n")
+    words = arguments(tmp_path, demos, fake.endpoint, "--config", str(config), "--seed", "7")
+    code, _, err = run(words, monkeypatch)
+    assert code == 0, err
+    said = load_mixture(tmp_path / "capitals").manifest["config"]
+    assert (said["candidates"], said["seed"], said["metric"]) == (3, 7, "numeric")
+    assert (said["concurrency"], said["context_tokens"]) == (64, 4096)
+
+
+def nothing_was_written(tmp_path: Path) -> bool:
+    return not any(path.name.startswith((".mixture", "capitals")) for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"input": "x"}, r"demos\.jsonl:46: output: must be text"),
+        ({"input": "Country: France", "output": "Lyon"}, r"demos\.jsonl:46: has the input of .*:1 "),
+    ],
+)
+def test_bad_demos_are_named_by_line_and_cost_nothing(
+    tmp_path: Path,
+    demos: Path,
+    fake: RunningFake,
+    monkeypatch: pytest.MonkeyPatch,
+    row: Mapping[str, str],
+    complaint: str,
+) -> None:
+    demos.write_text(demos.read_text() + json.dumps(row) + "\n")
+    code, _, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 1
+    assert re.search(complaint, err)
+    assert fake.log.started == 0
+    assert nothing_was_written(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "complaint"),
+    [
+        (Behaviour(reply=""), "with nothing at all"),
+        (Behaviour(status=400, error={"message": "no"}), "rejected the request"),
+        (lambda body: Behaviour(status=500) if "+" in repr(body) else Behaviour(reply="x"), "failed"),
+    ],
+    ids=["silent", "refusing", "failing"],
+)
+def test_an_expert_that_gives_no_answers_leaves_nothing_behind(
+    tmp_path: Path,
+    demos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: Behaviour | Chooser,
+    complaint: str,
+) -> None:
+    with run_fake_expert(behaviour) as fake:
+        code, _, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 1
+    assert complaint in err
+    assert nothing_was_written(tmp_path)
+
+
+def test_a_moment_of_trouble_is_waited_out(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = set()
+
+    def shaky(body: Mapping[str, Any]) -> Behaviour:
+        question = repr(body["messages"])
+        if question.__hash__() % 50 == 0 and question not in failed:
+            failed.add(question)
+            return Behaviour(status=503)
+        return clever(body)
+
+    with run_fake_expert(shaky) as fake:
+        code, _, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 0, err
+
+
+def test_a_small_context_is_told_by_the_server_and_costs_demos_alone(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_fake_expert(lambda body: Behaviour(reply="42"), context_length=80) as fake:
+        code, _, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 0, err
+    assert (tmp_path / "capitals").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--expert", "lm"], "did you mean llm"),
+        (["--metric", "likelihood"], "the configuration is wrong: metric"),
+        (["--name", "a b"], "cannot name a mixture"),
+        (["--name", "llm"], "the name of its expert"),
+        (["--config", "missing.yaml"], "cannot be read"),
+        (["--out", "."], "holds no mixture"),
+        (["--max-calls", "3"], "the smallest build"),
+        (["--api", "ftp://x"], "http://"),
+    ],
+)
+def test_a_wrong_option_says_what_to_do(
+    tmp_path: Path,
+    demos: Path,
+    fake: RunningFake,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    complaint: str,
+) -> None:
+    code, _, err = run(arguments(tmp_path, demos, fake.endpoint, *more), monkeypatch)
+    assert code == 1
+    assert complaint in err
+    assert fake.log.started == 0
+
+
+def test_a_prompt_expert_is_no_base(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = arguments(tmp_path, demos, fake.endpoint)
+    entries = yaml.safe_load((tmp_path / "experts.yaml").read_text())
+    entries["experts"].append({"name": "friend", "base": "llm", "system_prompt": "Be kind."})
+    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(entries))
+    code, _, err = run([*words, "--expert", "friend"], monkeypatch)
+    assert code == 1
+    assert "--expert llm" in err
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_asks_only_the_rest(tmp_path: Path, demos: Path) -> None:
+    def slow(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(reply=clever(body).reply, delay_s=0.05)
+
+    with run_fake_expert(slow) as fake:
+        words = [sys.executable, "-m", "app.cli", *arguments(tmp_path, demos, fake.endpoint)]
+        words += ["--concurrency", "4"]
+        begun = subprocess.Popen(
+            words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while fake.log.finished < 60:
+            assert begun.poll() is None, begun.communicate()
+        begun.send_signal(signal.SIGINT)
+        _, err = begun.communicate(timeout=60)
+        assert begun.returncode == 130
+        assert "the same command goes on" in err
+        assert nothing_was_written(tmp_path)
+        done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    bill = load_mixture(tmp_path / "capitals").manifest["bill"]
+    assert bill["cached"] >= 56  # at most four were in flight
