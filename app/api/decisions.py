@@ -1,7 +1,7 @@
 """/v1/decisions and /v1/feedback: what was decided, and what people thought of it."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request
@@ -31,6 +31,7 @@ router = APIRouter()
 READ_YOUR_WRITES_S = 2.0
 """How long a read waits for rows that are still in the writer's queue."""
 
+Form = Literal["svg", "mermaid"]
 Text = Annotated[str | None, Query(max_length=256)]
 
 
@@ -98,6 +99,42 @@ async def decision(request: Request, decision_id: str) -> Response:
             raise _no_decision()
         feedback, shadows = await _notes(session, [decision_id])
     return JsonResponse(stored_document(found, feedback[decision_id], shadows[decision_id]))
+
+
+@router.get("/v1/decisions/{decision_id}/graph")
+async def graph(request: Request, decision_id: str, form: Form = "svg") -> Response:
+    """The strategy's graph with the path that the request took: an SVG picture, or Mermaid text with
+    `?form=mermaid`. 404 for a decision that one expert answered."""
+    services: Services = request.app.state.services
+    trace = await _trace(services, decision_id)
+    if trace is None:
+        raise ApiError(
+            404, "no_graph", "One expert answered this request; there is no graph.", param="decision_id"
+        )
+    from app.strategies.picture import mermaid, svg
+
+    if form == "mermaid":
+        return Response(mermaid(trace), media_type="text/plain; charset=utf-8")
+    return Response(
+        svg(trace),
+        media_type="image/svg+xml",
+        headers={"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"},
+    )
+
+
+async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:
+    """Raises ApiError (404) when there is no such decision."""
+    record = services.in_flight.get(decision_id)
+    if record is not None:
+        return None if record.trace is None else record.trace.document()
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    row = services.recorder.waiting_decision(decision_id)
+    if row is None:
+        async with services.database.session() as session:
+            row = await decision_by_id(session, decision_id)
+    if row is None:
+        raise _no_decision()
+    return row.trace
 
 
 @router.post("/v1/feedback", status_code=201, openapi_extra=body_schema(FeedbackBody))

@@ -185,8 +185,11 @@ async def _second_look(state: _State, run: Run) -> _State:
         )
     if "verifier" in asked:
         signals["verifier"] = await verify(run, said, run.options.verifier or strong)
-    for name in asked:
-        run.trace.values[name] = None if signals[name] is None else round(signals[name] or 0.0, 4)
+    for name in sorted(asked):
+        value = signals[name]
+        run.trace.values[name] = None if value is None else round(value, 4)
+        if value is None:
+            run.degrade(f"Nothing came of the {name} that was asked for.")
     sure = model.confidence(signals)
     said.step.confidence = sure
     accepted = sure is not None and sure >= model.threshold

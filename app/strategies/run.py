@@ -1,7 +1,7 @@
 """One request on its way through a strategy's graph: what the steps see and what they can do."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.strategies.calls import Calls, Live, Messages, Said
@@ -46,8 +46,12 @@ class Run:
     output: Output
     trace: Trace
     cascades: Sequence[CascadeModel]
-    replies: list[Said]
+    replies: list[Said] = field(default_factory=list)
     """Whole answers that could be the request's: the last resort when something fails."""
+    live: list[Live] = field(default_factory=list)
+    """Answers that one step began and another goes on with."""
+    critique: str = ""
+    """What was found wrong with the latest reply."""
 
     @property
     def messages(self) -> Messages:

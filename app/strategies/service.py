@@ -136,7 +136,6 @@ class Strategies:
                 output=Output(stream=record.stream, logprobs=bool(document.get("logprobs"))),
                 trace=trace,
                 cascades=self.cascades,
-                replies=[],
             )
             if down:
                 run.degrade(f"{', '.join(down)} could not be asked: down.")

@@ -39,7 +39,9 @@ _NOTHING = re.compile(
     re.IGNORECASE,
 )
 
-_CHOSEN = re.compile(r"\W*(?:(?:the )?(?:best )?answer\W+(?:is\W+)?(?:number\W+)?)?(\d{1,2})\b", re.IGNORECASE)
+_CHOSEN = re.compile(
+    r"\W*(?:(?:the )?(?:best )?answer\W+(?:is\W+)?(?:number\W+)?)?(\d{1,2})\b", re.IGNORECASE
+)
 
 
 def conversation_text(messages: Messages) -> str:
