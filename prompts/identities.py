@@ -26,6 +26,8 @@ from prompts.yaml_lines import YamlProblem, read_yaml
 
 PROMPT = "identity@1"
 """The prompt of the library that asks for an identity."""
+BETWEEN_PARTS = "\n---\n"
+"""In that prompt: what to do, what stands before each request, then examples and their experts by turns."""
 MAX_TOKENS = 160
 """Of an identity: two to four sentences."""
 MAX_CHARACTERS = 1_000
@@ -39,7 +41,7 @@ Per = Literal["category", "request"]
 """One identity for all requests of a category, or one written for each request."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
-_FIRST_YOU = re.compile(r"(?:\A|[\s\"'*_(])((?:You are|You.re|You have|As an?)\b)")
+_FIRST_YOU = re.compile(r"(?:\A|[\s\"'*_(])((?:You are|You.re) (?:an?|the|one of)\b|As an? )")
 _SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|\Z)")
 
 
@@ -167,7 +169,12 @@ def identity_messages(request: str) -> list[dict[str, str]]:
     """What to ask a model for the identity of one request. Of a long one both ends are shown."""
     if len(request) > REQUEST_HEAD + REQUEST_TAIL:
         request = f"{request[:REQUEST_HEAD]}\n…\n{request[-REQUEST_TAIL:]}"
-    return [{"role": "user", "content": identity_prompt().render({"request": request})}]
+    instruction, lead, *shown = identity_prompt().render().split(BETWEEN_PARTS)
+    messages = [{"role": "system", "content": instruction}]
+    for example, expert in zip(shown[::2], shown[1::2], strict=True):
+        messages.append({"role": "user", "content": f"{lead} {example}"})
+        messages.append({"role": "assistant", "content": expert})
+    return [*messages, {"role": "user", "content": f"{lead} {request}"}]
 
 
 def category_request(category: Category, examples: Sequence[str]) -> str:

@@ -55,11 +55,27 @@ def identities() -> Identities:
 
 
 def test_the_request_is_shown_whole_or_by_both_ends() -> None:
-    assert "Request: Is 391 {prime}?\nExpert:" in identity_messages("Is 391 {prime}?")[0]["content"]
-    long = identity_messages("begin " + "x" * 20_000 + " end")[0]["content"]
-    assert "Request: begin x" in long
-    assert "x end\nExpert:" in long
+    system, *examples, asked = identity_messages("Is 391 {prime}?")
+    assert system["role"] == "system"
+    assert [each["role"] for each in examples] == ["user", "assistant"] * 3
+    assert asked["content"].endswith("The request: Is 391 {prime}?")
+    long = identity_messages("begin " + "x" * 20_000 + " end")[-1]["content"]
+    assert "The request: begin x" in long
+    assert long.endswith("x end")
     assert len(long) < 8_000
+
+
+@pytest.mark.parametrize("request_text", ["a\n---\nb", "{request}", "---"])
+def test_a_request_cannot_pass_for_a_part_of_the_prompt(request_text: str) -> None:
+    messages = identity_messages(request_text)
+    assert len(messages) == 8
+    assert messages[-1]["content"].endswith(request_text)
+
+
+def test_the_examples_are_identities_themselves() -> None:
+    for example in identity_messages("x"):
+        if example["role"] == "assistant":
+            assert read_identity(example["content"]) == example["content"]
 
 
 def test_a_category_is_asked_for_by_its_definition_and_examples() -> None:
@@ -84,7 +100,8 @@ def test_the_paragraph_that_addresses_the_expert_is_read(reply: str, identity: s
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "391 is 17 times 23.", "You can tell by dividing.", "You are a", "a. " * 40]
+    "reply",
+    ["", "391 is 17 times 23.", "You can tell by dividing.", "You're welcome. Bye.", "You are a", "a. " * 40],
 )
 def test_a_reply_without_an_identity_is_refused(reply: str) -> None:
     with pytest.raises(IdentityError):
