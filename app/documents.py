@@ -1,8 +1,10 @@
 """Decisions and experts as JSON documents: the same everywhere a client can see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from app.prompting import NOTHING_USED, PromptUse
 from app.storage.models import DecisionRow, FeedbackRow, ShadowRow
 from experts.health import ExpertHealth
 from experts.registry import Expert
@@ -14,9 +16,13 @@ if TYPE_CHECKING:
 
 
 def decision_document(
-    decision: Decision, chosen: "Chosen | None" = None, trace: "Trace | None" = None
+    decision: Decision,
+    chosen: "Chosen | None" = None,
+    trace: "Trace | None" = None,
+    used: PromptUse = NOTHING_USED,
 ) -> dict[str, Any]:
-    """The `routing` of an answer; `trace` is there when several experts were asked."""
+    """The `routing` of an answer; `trace` is there when several experts were asked, `used` says what was
+    put in front of the request for the one that answers."""
     return {
         "id": decision.id,
         "composition": decision.composition,
@@ -45,6 +51,7 @@ def decision_document(
         "strategy_source": "default" if chosen is None else chosen.source,
         "strategy_detail": "" if chosen is None else chosen.detail,
         "trace": None if trace is None else trace.document(),
+        **used.document(),
         "reason": decision.reason.value,
         "detail": decision.detail,
         "spilled_from": decision.spilled_from,
@@ -73,6 +80,9 @@ def stored_document(
         "strategy_source": row.strategy_source,
         "strategy_detail": row.strategy_detail,
         "trace": row.trace,
+        "prompt": row.prompt,
+        "mixture": row.mixture,
+        "identity": row.identity,
         "reason": row.reason,
         "detail": row.detail,
         "spilled_from": row.spilled_from,
@@ -131,8 +141,11 @@ def feedback_document(row: FeedbackRow) -> dict[str, Any]:
     }
 
 
-def expert_document(expert: Expert, health: ExpertHealth | None) -> dict[str, Any]:
-    """An expert as /v1/experts shows it; `health` None when nobody looked."""
+def expert_document(
+    expert: Expert, health: ExpertHealth | None, facts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """An expert as /v1/experts shows it; `health` None when nobody looked, `facts` of its mixture and
+    identities (`Prompting.facts`) None when nobody read them."""
     return {
         "name": expert.name,
         "params_b": expert.params_b,
@@ -142,6 +155,10 @@ def expert_document(expert: Expert, health: ExpertHealth | None) -> dict[str, An
         "price": {"input": expert.price.input, "output": expert.price.output},
         "description": expert.description,
         "base": expert.base,
+        "prompt": None if expert.prompt is None else asdict(expert.prompt),
+        "mixture": expert.mixture and {"name": expert.mixture.name, "digest": None},
+        "identity": expert.identity and {"per": expert.identity.per, "digest": None, "categories": []},
+        **(facts or {}),
         "health": {
             "state": health.state if health else "unknown",
             "detail": health.detail if health else "Nobody looked.",

@@ -107,9 +107,9 @@ class Reading:
     category: str | None = None
     used: dict[str, PromptUse] = field(default_factory=dict)
 
-    def document(self, expert: str) -> dict[str, Any]:
-        """The fields of a decision document for `expert`; all null before it was asked."""
-        return self.used.get(expert, NOTHING_USED).document()
+    def use_of(self, expert: str) -> PromptUse:
+        """What was put in front for `expert`: nothing before it was asked."""
+        return self.used.get(expert, NOTHING_USED)
 
 
 @dataclass(frozen=True, slots=True)

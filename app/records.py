@@ -65,7 +65,8 @@ class AnswerRecord:
     @property
     def document(self) -> dict[str, Any]:
         """The `routing` of the answer, as it is known now."""
-        return decision_document(self.decision, self.chosen, self.trace)
+        used = self.reading.use_of(self.decision.expert)
+        return decision_document(self.decision, self.chosen, self.trace, used)
 
     def give_up_strategy(self, why: str) -> None:
         """One expert answers after all; `why` ends a sentence."""

@@ -59,11 +59,18 @@ class ExpertFacts(BaseModel):
     price: Price = Price()
     description: str = ""
     base: str | None = None
+    prompt: dict[str, Any] | None = None
+    mixture: dict[str, Any] | None = None
+    described: dict[str, Any] | None = Field(default=None, alias="identity")
+    """Its expert identities."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What changes when another model or prompt stands behind the name. Prices do not matter."""
-        return self.model_dump(mode="json", exclude={"price"})
+        prompts = ("prompt", "mixture", "described")
+        known = self.model_dump(mode="json", exclude={"price", *prompts})
+        # Left out where there is none, so that answers kept before there were any are still found.
+        return known | {name: value for name in prompts if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ async def experts(request: Request) -> Response:
     """Every expert of the registry, and whether it is up."""
     services: Services = request.app.state.services
     data = [
-        expert_document(expert, services.health.status(expert.name))
+        expert_document(expert, services.health.status(expert.name), services.prompting.facts(expert))
         for expert in services.registry.experts.values()
     ]
     return JsonResponse({"object": "list", "data": data})

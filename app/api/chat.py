@@ -68,10 +68,13 @@ async def route(request: Request) -> Response:
     """The decision for a chat, without an answer. It is not stored: nobody was answered."""
     services: Services = request.app.state.services
     body, _ = await read_body(request, ChatBody)
-    decision, chosen, _ = await _decide(services, request, body)
+    decision, chosen, reading = await _decide(services, request, body)
     if not chosen.single:
         services.strategies.options_for(chosen)
-    return JsonResponse(decision_document(decision, chosen), headers=decision_headers(decision))
+    expert = services.registry.get(decision.expert)
+    await services.prompting.preview(expert, reading)
+    document = decision_document(decision, chosen, used=reading.use_of(expert.name))
+    return JsonResponse(document, headers=decision_headers(decision))
 
 
 async def _decide(

@@ -77,6 +77,11 @@ class DecisionRow(Base, kw_only=True):
     strategy_detail: Mapped[str] = mapped_column(Text, default="", server_default="")
     trace: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """What a strategy of several experts did (`app/strategies/trace.py`); None for one expert."""
+    prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """The library's prompt that `expert` answered under: name, version, hash."""
+    mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """The region of its mixture that the request fell into (`app/prompting.py`)."""
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
 
     status: Mapped[str] = mapped_column(String(16))
     http_status: Mapped[int] = mapped_column(Integer)
