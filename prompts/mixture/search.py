@@ -161,9 +161,11 @@ class _Table:
         here = self._regions == region
         estimates = self._estimates(here)
         extra = self._extra_tokens(here)
-        values = np.round(estimates - self._config.token_weight * extra / 1000, 9)
+        values: Scores = np.round(estimates - self._config.token_weight * extra / 1000, 9)
         possible = [row for row in range(len(values)) if row == self._plain or self._fits(row, here)]
-        chosen = min(possible, key=lambda row: (-values[row], row != self._plain, round(extra[row], 6), row))
+        chosen = min(
+            possible, key=lambda row: (-values[row], row != self._plain, round(float(extra[row]), 6), row)
+        )
         candidate = self._candidates[chosen]
         return Found(
             Prompt(candidate.instruction, sets[candidate.demo_set]),
@@ -186,7 +188,7 @@ class _Table:
 
     def _estimates(self, here: NDArray[np.bool_]) -> Scores:
         """Each candidate's mean in a region, drawn to its mean everywhere."""
-        everywhere = self._scores.mean(axis=1)
+        everywhere: Scores = self._scores.mean(axis=1)
         weight = int(here.sum()) + self.strength
         if not weight:
             return everywhere
@@ -199,8 +201,8 @@ class _Table:
         columns = here if here.any() else np.ones_like(here)
         added = self._tokens[:, columns] - self._tokens[self._plain, columns]
         known = np.isfinite(added)
-        sums: Scores = np.where(known, added, 0.0).sum(axis=1)
-        return sums / np.maximum(known.sum(axis=1), 1)
+        mean: Scores = np.where(known, added, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        return mean
 
     def _fits(self, row: int, here: NDArray[np.bool_]) -> bool:
         """Whether the candidate fitted wherever the plain request did."""

@@ -166,7 +166,10 @@ async def test_few_demos_build_few_regions(count: int) -> None:
 async def test_demos_of_one_kind_build_one_region_and_keep_its_instruction() -> None:
     demos = [Demo(f"mirror a{n:02d}", f"a{n:02d}"[::-1]) for n in range(40)]
     mixture = await build(
-        demos, BuildConfig(demo_counts=(), shared_demos=0), ToyModel(), lambda texts: np.ones((len(texts), 2))
+        demos,
+        BuildConfig(demo_counts=(), shared_demos=0),
+        ToyModel(),
+        lambda texts: np.ones((len(texts), 2), dtype=np.float32),
     )
     assert [region.instruction for region in mixture.regions] == [MIRROR]
     assert "one region" in " ".join(mixture.manifest["notes"])

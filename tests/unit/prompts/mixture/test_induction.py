@@ -40,7 +40,9 @@ def test_an_instruction_with_a_colon_of_its_own_stays_whole() -> None:
     )
 
 
-@pytest.mark.parametrize("written", ["", "   ", "\n\n", "42", "?!", '""', "Input: a\nOutput: b", "Yes."])
+@pytest.mark.parametrize(
+    "written", ["", "   ", "\n\n", "42", "?!", '""', "Input: a\nOutput: b", "Yes.", "Word Reversal"]
+)
 def test_what_is_no_instruction_is_dropped(written: str) -> None:
     assert usable(written, DEMOS, BuildConfig()) is None
 
