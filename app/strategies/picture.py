@@ -14,7 +14,7 @@ Edge = tuple[str, str, str]
 
 LABELS = {START: "request", END: "answer"}
 CHARACTER, LINE, PADDING = 7.0, 16, 12
-COLUMN_GAP, ROW_GAP = 64, 26
+COLUMN_GAP, ROW_GAP, LANE = 72, 26, 18
 TAKEN, IDLE, FAILED, TEXT, FAINT = "#6d4aff", "#c5c8d4", "#c0392b", "#23252f", "#8a8f9f"
 
 
@@ -45,11 +45,19 @@ def svg(trace: Mapping[str, Any]) -> str:
     nodes, edges, path = _graph(trace)
     visited = _visited(path)
     lines = {name: _lines(name, trace) for name in nodes}
-    boxes = _layout(nodes, edges, lines)
+    column = _columns(nodes, edges)
+    # Edges past a column go over everything, each in a lane of its own.
+    over = sorted(
+        (edge for edge in edges if column[edge[1]] - column[edge[0]] > 1),
+        key=lambda edge: column[edge[1]] - column[edge[0]],
+    )
+    top = PADDING + (len(over) * LANE + 8 if over else 0)
+    boxes = _layout(nodes, column, lines, top)
     width = max(x + w for x, _, w, _ in boxes.values()) + PADDING
     lowest = max(y + h for _, y, _, h in boxes.values())
-    back = [edge for edge in edges if boxes[edge[1]][0] <= boxes[edge[0]][0]]
+    back = any(boxes[target][0] <= boxes[source][0] for source, target, _ in edges)
     height = lowest + PADDING + (30 if back else 0)
+    lanes = {edge: top - 8 - (index + 1) * LANE + 10 for index, edge in enumerate(over)}
     title = escape(f"{trace.get('strategy', 'strategy')}: the path taken")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
@@ -61,7 +69,7 @@ def svg(trace: Mapping[str, Any]) -> str:
         "</defs>",
     ]
     for edge in sorted(edges, key=lambda each: (each[0], each[1]) in path):
-        parts.append(_edge(edge, boxes, (edge[0], edge[1]) in path, lowest))
+        parts.append(_edge(edge, boxes, (edge[0], edge[1]) in path, lowest, lanes.get(edge)))
     failed = {step["node"] for step in trace.get("steps", []) if step.get("status") == "failed"}
     for name in nodes:
         colour = FAILED if name in failed else TAKEN if name in visited else IDLE
@@ -102,10 +110,9 @@ def _lines(name: str, trace: Mapping[str, Any]) -> list[str]:
 
 
 def _layout(
-    nodes: Sequence[str], edges: Sequence[Edge], lines: Mapping[str, Sequence[str]]
+    nodes: Sequence[str], column: Mapping[str, int], lines: Mapping[str, Sequence[str]], top: float
 ) -> dict[str, tuple[float, float, float, float]]:
-    """Boxes as (x, y, width, height): a column for each distance from the start, edges back ignored."""
-    column = _columns(nodes, edges)
+    """Boxes as (x, y, width, height), none higher than `top`."""
     by_column: dict[int, list[str]] = {}
     for name in nodes:
         by_column.setdefault(column[name], []).append(name)
@@ -123,7 +130,7 @@ def _layout(
     boxes: dict[str, tuple[float, float, float, float]] = {}
     x = float(PADDING)
     for index in sorted(by_column):
-        y = PADDING + (tallest - heights[index]) / 2
+        y = top + (tallest - heights[index]) / 2
         for name in by_column[index]:
             boxes[name] = (x, y, *sizes[name])
             y += sizes[name][1] + ROW_GAP
@@ -150,20 +157,31 @@ def _columns(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
 
 
 def _edge(
-    edge: Edge, boxes: Mapping[str, tuple[float, float, float, float]], taken: bool, lowest: float
+    edge: Edge,
+    boxes: Mapping[str, tuple[float, float, float, float]],
+    taken: bool,
+    lowest: float,
+    lane: float | None,
 ) -> str:
     source, target, label = edge
     x1, y1, w1, h1 = boxes[source]
     x2, y2, w2, h2 = boxes[target]
     kind, colour = ("taken", TAKEN) if taken else ("idle", IDLE)
-    if x2 > x1:
+    if lane is not None:
+        left, right = x1 + w1 - 16, x2 + 14
+        curve = (
+            f"M{left:.0f},{y1:.0f} V{lane + 8:.0f} Q{left:.0f},{lane:.0f} {left + 8:.0f},{lane:.0f} "
+            f"H{right - 8:.0f} Q{right:.0f},{lane:.0f} {right:.0f},{lane + 8:.0f} V{y2 - 7:.0f}"
+        )
+        middle = (left + 16, lane - 3)
+    elif x2 > x1:
         start, end = (x1 + w1, y1 + h1 / 2), (x2 - 7, y2 + h2 / 2)
         bend = max(24.0, (end[0] - start[0]) / 2)
         curve = (
             f"M{start[0]:.0f},{start[1]:.0f} C{start[0] + bend:.0f},{start[1]:.0f} "
             f"{end[0] - bend:.0f},{end[1]:.0f} {end[0]:.0f},{end[1]:.0f}"
         )
-        middle = (start[0] + 8, start[1] + (end[1] - start[1]) * 0.12 - 5)
+        middle = (start[0] + 10, (start[1] + end[1]) / 2 + (-5 if end[1] <= start[1] else 12))
     else:
         start, end = (x1 + w1 / 2, y1 + h1), (x2 + w2 / 2, y2 + h2 + 7)
         low = lowest + 26
