@@ -107,6 +107,10 @@ class Reading:
     category: str | None = None
     used: dict[str, PromptUse] = field(default_factory=dict)
 
+    def again(self) -> "Reading":
+        """The same request, for whoever asks about it anew."""
+        return Reading(self.turns, self.embedding, self.category)
+
     def use_of(self, expert: str) -> PromptUse:
         """What was put in front for `expert`: nothing before it was asked."""
         return self.used.get(expert, NOTHING_USED)

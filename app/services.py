@@ -164,11 +164,6 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
-        with explained(settings):
-            shadow = Shadow(settings, registry, client, health, database, recorder, metrics)
-        await shadow.start()
-        stack.push_async_callback(shadow.stop)
-        metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
         desk = RoutingDesk(
             router,
             registry,
@@ -180,6 +175,11 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         )
         stack.callback(desk.close)
         prompting = Prompting(client, desk.embed, prompt_files)
+        with explained(settings):
+            shadow = Shadow(settings, registry, prompting, health, database, recorder, metrics)
+        await shadow.start()
+        stack.push_async_callback(shadow.stop)
+        metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
         with explained(settings):
             strategies = Strategies(
                 catalogue,

@@ -18,13 +18,13 @@ from uuid import uuid4
 
 import structlog
 
+from app.prompting import Prompting, Reading
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.models import ShadowRow
 from app.storage.queries import shadow_spending
 from app.storage.recorder import Recorder
 from app.telemetry.metrics import Metrics
-from experts.client import ExpertClient
 from experts.errors import ExpertError
 from experts.expert import Expert
 from experts.health import HealthMonitor
@@ -72,6 +72,7 @@ class _Task:
     decision_id: str
     expert: Expert
     body: Mapping[str, Any]
+    reading: Reading
     shadow_id: str = field(default_factory=lambda: f"{SHADOW_PREFIX}{uuid4().hex}")
 
 
@@ -82,7 +83,7 @@ class Shadow:
         self,
         settings: Settings,
         registry: Registry,
-        client: ExpertClient,
+        prompting: Prompting,
         health: HealthMonitor,
         database: Database,
         recorder: Recorder,
@@ -93,7 +94,7 @@ class Shadow:
         """Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
         self._settings = settings
         self._registry = registry
-        self._client = client
+        self._prompting = prompting
         self._health = health
         self._database = database
         self._recorder = recorder
@@ -140,7 +141,7 @@ class Shadow:
         while not self._queue.empty():
             await self._drop(self._queue.get_nowait(), "service_stopped")
 
-    async def offer(self, decision: Decision, body: Mapping[str, Any]) -> None:
+    async def offer(self, decision: Decision, body: Mapping[str, Any], reading: Reading) -> None:
         """Queue shadow answers to a request that `decision.expert` has answered, if it is in the sample.
         Never waits for an expert."""
         if not self._workers or not self._sampled(decision.id):
@@ -149,7 +150,7 @@ class Shadow:
         if not (asked.get("max_tokens") or asked.get("max_completion_tokens")):
             asked["max_tokens"] = self._settings.shadow_max_tokens
         for expert in self._others(decision):
-            task = _Task(decision.id, expert, asked)
+            task = _Task(decision.id, expert, asked, reading.again())
             try:
                 self._queue.put_nowait(task)
             except asyncio.QueueFull:
@@ -196,7 +197,9 @@ class Shadow:
         status, code, usage, text = "ok", None, None, None
         counted: tuple[int, int] | None = (0, 0)
         try:
-            reply = await self._client.complete(expert, task.body, request_id=task.shadow_id)
+            reply = await self._prompting.complete(
+                expert, task.body, task.reading, request_id=task.shadow_id
+            )
             usage = reply.body.get("usage")
             counted = _counted(usage) or reserved
             text = _text(reply.body)

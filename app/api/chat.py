@@ -181,7 +181,7 @@ class Answer(_Watched):
         self._body = body
 
     async def _answered(self) -> None:
-        await self._services.shadow.offer(self._record.decision, self._body)
+        await self._services.shadow.offer(self._record.decision, self._body, self._record.reading)
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = await self._services.answering.complete(self._record, self._body)
