@@ -1,0 +1,1 @@
+"""Evidence for mixtures of prompts on tasks with checkable answers."""

@@ -1,0 +1,54 @@
+"""What a run is made of: sizes, seeds and the build configuration, all of it in the record of each result."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from prompts.mixture.config import BuildConfig
+
+Preset = Literal["reduced", "paper"]
+
+REDUCED: dict[str, Any] = {
+    "candidates": 6,
+    "scoring_samples": 8,
+    "kept_instructions": 2,
+    "validation_share": 0.3,
+    "demo_counts": (8,),
+    "shared_demos": 8,
+    "max_calls": 400,
+}
+"""A fifth of the paper's calls: what two shared cores can do for every task and seed in hours."""
+
+PRESETS: dict[Preset, dict[str, Any]] = {"reduced": REDUCED, "paper": {}}
+"""What each preset says otherwise than the builder's defaults, which are the paper's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much each task is asked."""
+
+    train: int = 80
+    test: int = 50
+    shots: int = 8
+    """Demos of the few-shot baselines; as many as a region may show."""
+    concurrency: int = 24
+    preset: Preset = "reduced"
+
+    def config(self, *, seed: int, metric: str, max_tokens: int, context_tokens: int | None) -> BuildConfig:
+        """The build's configuration. Nothing is held out: the test items are apart already."""
+        return BuildConfig.model_validate(
+            {
+                **PRESETS[self.preset],
+                "held_out_share": 0.0,
+                "seed": seed,
+                "metric": metric,
+                "answer_tokens": max_tokens,
+                "context_tokens": context_tokens,
+                "concurrency": self.concurrency,
+            }
+        )
+
+    def record(self) -> dict[str, Any]:
+        """All that decides results."""
+        return {name: value for name, value in asdict(self).items() if name != "concurrency"} | {
+            "config": PRESETS[self.preset]
+        }
