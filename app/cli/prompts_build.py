@@ -26,6 +26,8 @@ TRIES = 3
 """Of a call whose expert is busy, slow or down for a moment."""
 PAUSE_S = 0.5
 """Before the second try; twice as long before each further one."""
+MOST_IN_FLIGHT = 64
+"""Calls in flight unless told otherwise, however many the expert takes."""
 METRICS_S = 5.0
 """How long to wait for the server's metrics, which only the bill wants."""
 SHOWN_CHARS = 60
@@ -44,7 +46,7 @@ def build(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="How answers are scored: exact, contains, choice or numeric.", show_default="exact"
+            help="How answers are scored: exact, verbatim, contains, choice or numeric.", show_default="exact"
         ),
     ] = None,
     layout: Annotated[
@@ -57,7 +59,10 @@ def build(
         int | None, typer.Option(min=1, help="Calls never to exceed.", show_default="1500")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Calls in flight.", show_default="what the expert takes")
+        int | None,
+        typer.Option(
+            min=1, help="Calls in flight, at most what the expert takes.", show_default="as many, up to 64"
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -176,17 +181,19 @@ def _config(path: Path | None, given: Mapping[str, Any], expert: "Expert") -> "B
             fail(f"{path}: cannot be read: {error}")
         if not isinstance(said, dict):
             fail(f"{path}: must be a mapping of hyperparameters")
-    expected: dict[str, Any] = {"concurrency": min(expert.max_in_flight, 64)}
+    expected: dict[str, Any] = {"concurrency": min(expert.max_in_flight, MOST_IN_FLIGHT)}
     if expert.context_length < 2**31:
         expected["context_tokens"] = expert.context_length
     try:
-        return BuildConfig.model_validate({**expected, **said, **given})
+        wanted = BuildConfig.model_validate({**expected, **said, **given})
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, each['loc'])) or 'config'}: {each['msg']}"
             for each in error.errors(include_url=False)
         )
         fail(f"the configuration is wrong: {'; '.join(problems)}")
+    # More would only wait in our own queue.
+    return wanted.model_copy(update={"concurrency": min(wanted.concurrency, expert.max_in_flight)})
 
 
 class ExpertAsk:
@@ -233,6 +240,8 @@ def identity(expert: "Expert") -> str:
         "name": expert.name,
         "provider": expert.provider,
         "model": expert.model,
+        # Two servers may call different models by one name.
+        "endpoint": expert.endpoint,
         "sampling": dict(expert.sampling),
         "system_prompt": expert.system_prompt,
     }
@@ -372,9 +381,9 @@ def _show(mixture: "Mixture", out: Path) -> None:
     console = Console()
     console.print(table)
     overall, bill = said["held_out"]["all"], said["bill"]
+    measured = f"{_accuracy(overall['mixture'])} correct, {_accuracy(overall['plain'])} with the plain prompt"
     lines = [
-        f"On {overall['demos']} held-out demos: {_accuracy(overall['mixture'])} correct, "
-        f"{_accuracy(overall['plain'])} with the plain prompt",
+        f"On {overall['demos']} held-out demos: {measured}" if overall["demos"] else "No demos were held out",
         *said["notes"],
         f"{bill['calls']} calls and {bill['cached']} from the cache, {bill['prompt_tokens']:,} prompt and "
         f"{bill['completion_tokens']:,} answer tokens, {bill['seconds']:.0f} s",

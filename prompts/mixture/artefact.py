@@ -82,9 +82,7 @@ def save_mixture(mixture: Mixture, folder: Path) -> str:
             made.mkdir()
             (made / ARRAYS).write_bytes(arrays)
             (made / MANIFEST).write_bytes(text)
-            if folder.exists():
-                folder.rename(Path(scratch) / "replaced")
-            made.rename(folder)
+            _put(made, folder, Path(scratch) / "replaced")
     except OSError as error:
         raise MixtureError(f"{error.filename or folder}: {error.strerror}: nothing was written") from error
     return digest
@@ -121,6 +119,19 @@ def load_mixture(folder: Path) -> Mixture:
     except Exception as error:
         # safetensors raises an Exception of its own; a manifest can be wrong in any way.
         raise MixtureError(f"{folder} holds no readable mixture: {error!r}: build it again") from error
+
+
+def _put(made: Path, folder: Path, aside: Path) -> None:
+    """Move `made` to `folder`; what was there goes `aside`, and comes back when that fails."""
+    taken = folder.exists()
+    if taken:
+        folder.rename(aside)
+    try:
+        made.rename(folder)
+    except OSError:
+        if taken:
+            aside.rename(folder)
+        raise
 
 
 def _mixture(manifest: Mapping[str, Any], content: bytes) -> Mixture:

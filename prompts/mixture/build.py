@@ -23,7 +23,7 @@ from prompts.mixture.evidence import held_out_evidence
 from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import induce
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Region
-from prompts.mixture.plan import LEAST_DEMOS, Split, plan, split, spread
+from prompts.mixture.plan import LEAST_DEMOS, Plan, Split, plan, split, spread
 from prompts.mixture.regions import Division, demo_clustering
 from prompts.mixture.search import Found, best_instructions, region_based_joint_search
 
@@ -114,7 +114,7 @@ async def build(
         "instructions": {"induced": list(induced), "kept": list(kept)},
         "clustering": {str(k): round(value, 6) for k, value in clustered.criterion.items()},
         "demos": _demos_record(demos, used, parts),
-        "notes": _notes(induced, found, config),
+        "notes": _notes(induced, found, sizes, config),
         "bill": asdict(bill) | {"prefix_cache_hit_rate": _rate(bill.prefix_cache)},
         "answer_tokens": examiner.answer_tokens,
         "config": config.model_dump(mode="json"),
@@ -162,9 +162,14 @@ def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: Split) -> 
     }
 
 
-def _notes(induced: Sequence[str], found: Sequence[Found], config: BuildConfig) -> list[str]:
+def _notes(induced: Sequence[str], found: Sequence[Found], sizes: Plan, config: BuildConfig) -> list[str]:
     """What fell back, in words."""
     notes = []
+    if sizes.reduced:
+        notes.append(
+            f"max_calls left {sizes.candidates} candidates, {sizes.scoring_samples} samples to score them on "
+            f"and at most {sizes.region_samples} a region to choose on"
+        )
     if config.candidates and not induced:
         notes.append("the model wrote no usable instruction: only demos were compared")
     if len(found) == 1:

@@ -10,6 +10,8 @@ from prompts.mixture.layout import Prompt
 from prompts.mixture.mixture import Matrix
 from prompts.mixture.regions import Division, Indices
 
+MOST_COMPARED = 1000
+"""Demos, spread evenly, that representatives are sought among: likeness is a matrix of their square."""
 NO_DEMOS = "none"
 """The set that is empty."""
 
@@ -20,6 +22,8 @@ def representative(indices: Indices, embeddings: Matrix, demos: Sequence[Demo], 
     larger `count`, so that longer prompts begin like shorter ones."""
     if not len(indices):
         return []
+    if len(indices) > MOST_COMPARED:
+        indices = indices[np.linspace(0, len(indices) - 1, MOST_COMPARED).astype(np.intp)]
     vectors = np.asarray(embeddings[indices], dtype=np.float64)
     likeness = np.clip(vectors @ vectors.T, 0.0, None)
     covered = np.zeros(len(indices))

@@ -33,7 +33,7 @@ def read_demos(path: Path) -> tuple[Demo, ...]:
         DemoError: no such file, a line that is no demo, or two lines that contradict each other.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DemoError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

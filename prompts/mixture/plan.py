@@ -47,6 +47,8 @@ class Plan:
     validation: tuple[int, ...]
     """Validation demos of each region."""
     held_out: int
+    reduced: bool = False
+    """Whether `max_calls` made anything smaller."""
 
     @property
     def most_calls(self) -> int:
@@ -77,7 +79,7 @@ def plan(validation: Sequence[int], held_out: int, config: BuildConfig) -> Plan:
     )
     now = replace(now, region_samples=min(now.region_samples, max(validation, default=1)))
     while now.most_calls > config.max_calls:
-        now = _smaller(now, config)
+        now = replace(_smaller(now, config), reduced=True)
     return now
 
 

@@ -77,8 +77,9 @@ async def test_a_hundred_demos_take_at_most_1500_calls(written: Sequence[str]) -
 @pytest.mark.parametrize("most", [200, 400, 800])
 async def test_the_cap_on_calls_is_kept(most: int) -> None:
     model = ToyModel(written=MANY)
-    await built(ask=model, max_calls=most)
+    mixture = await built(ask=model, max_calls=most)
     assert len(model.seen) <= most
+    assert "max_calls left" in mixture.manifest["notes"][0]
 
 
 def shown(mixture: Mixture) -> set[str]:

@@ -37,6 +37,12 @@ def test_repeats_count_once_whatever_blanks_surround_them(tmp_path: Path) -> Non
     assert read_demos(file) == (Demo("a", "1"),)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "demos.jsonl"
+    file.write_text('{"input": "a", "output": "x"}', encoding="utf-8-sig")
+    assert read_demos(file) == (Demo("a", "x"),)
+
+
 def test_a_line_separator_inside_a_text_is_part_of_it(tmp_path: Path) -> None:
     file = tmp_path / "demos.jsonl"
     file.write_text('{"input": "one\u2028two", "output": "x"}\n', encoding="utf-8")
