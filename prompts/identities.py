@@ -31,6 +31,8 @@ BETWEEN_PARTS = "\n---\n"
 MAX_TOKENS = 160
 """Of an identity: two to four sentences."""
 MAX_CHARACTERS = 1_000
+MAX_SENTENCES = 4
+"""Models that run on repeat themselves."""
 REQUEST_HEAD, REQUEST_TAIL = 4_000, 1_500
 """Characters of a long request that are shown: where people put what they want."""
 EXAMPLES = 4
@@ -184,8 +186,8 @@ def category_request(category: Category, examples: Sequence[str]) -> str:
 
 
 def read_identity(reply: str) -> str:
-    """The identity in a model's reply: its first paragraph that addresses an expert, whole sentences, at
-    most MAX_CHARACTERS.
+    """The identity in a model's reply: its first paragraph that addresses an expert, at most
+    MAX_SENTENCES whole sentences and MAX_CHARACTERS.
 
     Raises:
         IdentityError: there is none; the model did something else, such as answering.
@@ -200,7 +202,7 @@ def read_identity(reply: str) -> str:
         said = paragraph[found.start(1) :][:MAX_CHARACTERS]
         ends = [match.end() for match in _SENTENCE_END.finditer(said)]
         if ends:
-            return said[: ends[-1]]
+            return said[: ends[:MAX_SENTENCES][-1]]
     raise IdentityError("the model wrote no description of an expert, in the second person")
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from prompts.identities import (
-    MAX_CHARACTERS,
     Comparison,
     Identities,
     Identity,
@@ -110,8 +109,9 @@ def test_a_reply_without_an_identity_is_refused(reply: str) -> None:
 
 def test_a_long_identity_ends_with_a_sentence() -> None:
     identity = read_identity("You are a judge. " + "You weigh both sides carefully. " * 100)
-    assert len(identity) <= MAX_CHARACTERS
-    assert identity.endswith("carefully.")
+    assert identity == "You are a judge." + " You weigh both sides carefully." * 3
+    endless = read_identity("You are a judge. You " + "weigh " * 1_000)
+    assert endless == "You are a judge."
 
 
 def test_a_file_round_trips(identities: Identities, tmp_path: Path) -> None:
