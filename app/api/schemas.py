@@ -81,6 +81,12 @@ class RoutingOptions(_Closed):
     previous_decision: Name | None = None
     """The decision of the conversation's last answer; instead of, or beside, `conversation`."""
 
+    @whole(mode="after")
+    def _options_are_of_a_strategy(self) -> "RoutingOptions":
+        if self.options and self.strategy is None:
+            raise PydanticCustomError("routing", "options need the strategy that they are for beside them")
+        return self
+
 
 class ChatBody(_Open):
     """The fields of a chat completion request that routing reads."""
@@ -105,8 +111,6 @@ class ChatBody(_Open):
     def _somebody_asks(self) -> "ChatBody":
         if self.routing.expert is not None and self.routing.category is not None:
             raise PydanticCustomError("routing", "routing pins an expert or a category, not both")
-        if self.routing.options and self.routing.strategy is None:
-            raise PydanticCustomError("routing", "routing.options need a routing.strategy that they are for")
         return self
 
 

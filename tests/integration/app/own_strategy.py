@@ -1,0 +1,91 @@
+"""A strategy in one file, as docs/strategies.md shows it: two experts answer, the shorter answer wins."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from app.strategies.run import Run
+from app.strategies.strategy import Strategy, StrategyOptions, add_step
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+
+class ShorterOptions(StrategyOptions):
+    least_words: int = 1
+
+
+class State(TypedDict, total=False):
+    asked: list[str]
+
+
+class Shorter(Strategy):
+    name = "shorter"
+    options = ShorterOptions
+
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        from langgraph.graph import END, START, StateGraph
+
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, context_schema=Run)
+        add_step(graph, "ask", ask_two)
+        add_step(graph, "choose", choose)
+        graph.add_edge(START, "ask")
+        graph.add_edge("ask", "choose")
+        graph.add_edge("choose", END)
+        return graph
+
+
+async def ask_two(state: State, run: Run) -> State:
+    names = [candidate.expert for candidate in run.candidates[:2]]
+    await asyncio.gather(*(run.ask(name, "answer") for name in names))
+    return {"asked": names}
+
+
+async def choose(state: State, run: Run) -> None:
+    long_enough = [said for said in run.replies if len(said.text.split()) >= run.options.least_words]
+    if long_enough:
+        shortest = min(long_enough, key=lambda said: len(said.text))
+        run.note(f"{shortest.expert} was briefest of {len(run.replies)}.")
+        await run.answer(shortest)
+
+
+class Broken(Shorter):
+    name = "broken"
+
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        from langgraph.graph import END, START, StateGraph
+
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, context_schema=Run)
+        add_step(graph, "ask", ask_two)
+        add_step(graph, "crash", crash)
+        graph.add_edge(START, "ask")
+        graph.add_edge("ask", "crash")
+        graph.add_edge("crash", END)
+        return graph
+
+
+async def crash(state: State, run: Run) -> None:
+    raise KeyError("a mistake in a user's strategy")
+
+
+class Greedy(Shorter):
+    """Asks for ever."""
+
+    name = "greedy"
+
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        from langgraph.graph import START, StateGraph
+
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, context_schema=Run)
+        add_step(graph, "more", more)
+        graph.add_edge(START, "more")
+        graph.add_edge("more", "more")
+        return graph
+
+
+async def more(state: State, run: Run) -> None:
+    await run.ask(run.candidates[0].expert, "more")
+
+
+shorter = Shorter()
+broken = Broken()
+greedy = Greedy()

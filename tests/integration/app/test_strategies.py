@@ -1,0 +1,428 @@
+"""Strategies through the service: several fake experts, one answer, and a trace of how it came about."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experts.fake import Behaviour, Chooser
+from tests.integration.app.strategy_world import (
+    ask,
+    calls_of,
+    judging,
+    routing_of,
+    says,
+    serving,
+    text_of,
+)
+from tests.integration.app.world import CODE, TALK, Api, events_of
+
+STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+
+CHOICE = "Which is a prime?\nA) 4\nB) 7\nC) 9\nAnswer with the letter."
+
+
+# Cascade
+
+
+@STREAMS
+async def test_a_cascade_keeps_a_confident_cheap_answer(tmp_path: Path, stream: bool) -> None:
+    async with serving(tmp_path, {"backup": says("cheap", confidence=0.9)}) as api:
+        response = await ask(api, "cascade", stream=stream)
+        assert text_of(response) == "cheap"
+        routing = routing_of(response)
+        assert (routing["expert"], routing["strategy"], routing["strategy_source"]) == (
+            "backup",
+            "cascade",
+            "request",
+        )
+        assert calls_of(routing) == [("backup", "weak answer", "ok")]
+        assert routing["trace"]["steps"][0]["confidence"] == pytest.approx(0.9)
+        assert api.fakes["coder"].log.started == 0
+
+
+@STREAMS
+async def test_a_cascade_asks_the_strong_expert_when_the_cheap_one_is_unsure(
+    tmp_path: Path, stream: bool
+) -> None:
+    ways = {"backup": says("cheap", confidence=0.3), "coder": says("strong")}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "cascade", stream=stream)
+        assert text_of(response) == "strong"
+        routing = routing_of(response)
+        assert routing["expert"] == "coder"
+        assert [step["expert"] for step in routing["trace"]["steps"]] == ["backup", "coder"]
+        assert ["weak", "strong"] in routing["trace"]["graph"]["path"]
+        assert response.headers["x-coterie-expert"] == "coder"
+
+
+async def test_a_sure_answer_streams_before_it_is_finished(tmp_path: Path) -> None:
+    long = says("word " * 60 + "end", confidence=0.95, token_delay_s=0.01)
+    async with serving(tmp_path, {"backup": long}) as api:
+        options = {"threshold": 0.5, "window": 4}
+        body = {
+            "model": "coterie",
+            "messages": [{"role": "user", "content": CODE}],
+            "stream": True,
+            "routing": {"strategy": "cascade", "options": options},
+        }
+        async with api.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            lines = response.aiter_lines()
+            first = await anext(lines)
+            assert "routing" in first
+            assert api.fakes["backup"].log.in_flight == 1
+            rest = [line async for line in lines]
+        assert any("end" in line for line in rest)
+        assert api.fakes["coder"].log.started == 0
+
+
+async def test_an_unsure_answer_is_stopped_as_soon_as_that_is_certain(tmp_path: Path) -> None:
+    ways = {
+        "backup": says("word " * 200, confidence=0.2, token_delay_s=0.01),
+        "coder": says("strong"),
+    }
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "cascade", options={"window": 16})
+        assert text_of(response) == "strong"
+        await api.fakes["backup"].log.until(lambda log: log.cancelled == 1)
+        weak = routing_of(response)["trace"]["steps"][0]
+        assert (weak["status"], weak["estimated"]) == ("cancelled", True)
+        assert weak["completion_tokens"] < 30
+
+
+async def test_what_a_user_has_seen_is_never_taken_back(tmp_path: Path) -> None:
+    ways = {"backup": says("one two three four five six", confidence=0.95, die_after=5)}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "cascade", stream=True, options={"threshold": 0.5, "window": 2})
+        events = events_of(response.text)
+        assert "one two" in text_of(response)
+        assert events[-1]["error"]["code"] == "expert_bad_reply"
+        assert "[DONE]" not in events
+        assert api.fakes["coder"].log.started == 0
+
+
+async def test_a_cascade_without_log_probabilities_asks_the_strong_expert(tmp_path: Path) -> None:
+    def mute(body: Mapping[str, Any]) -> Behaviour:
+        # A server that has no log-probabilities ignores the wish for them.
+        assert isinstance(body, dict)
+        body.pop("logprobs", None)
+        return says("cheap")
+
+    async with serving(tmp_path, {"backup": mute, "coder": says("strong")}) as api:
+        response = await ask(api, "cascade")
+        assert text_of(response) == "strong"
+        assert "no log-probabilities" in routing_of(response)["trace"]["notes"][0]
+
+
+async def test_short_samples_that_disagree_cost_the_cheap_answer_its_place(tmp_path: Path) -> None:
+    def fickle(body: Mapping[str, Any]) -> Behaviour:
+        return says("B" if "seed" not in body else "C", confidence=0.95)
+
+    async with serving(tmp_path, {"backup": fickle, "coder": says("strong")}) as api:
+        response = await ask(api, "cascade", CHOICE, options={"samples": 2}, routing={"category": "coding"})
+        routing = routing_of(response)
+        assert text_of(response) == "strong"
+        assert routing["trace"]["values"]["agreement"] == 0
+        assert [purpose for _, purpose, _ in calls_of(routing)].count("sample") == 2
+
+
+# Panel
+
+
+@STREAMS
+async def test_a_panel_votes_on_a_closed_question(tmp_path: Path, stream: bool) -> None:
+    ways = {"coder": says("The answer is C."), "backup": says("B"), "talker": says("I think B) 7")}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(
+            api, "panel", CHOICE, stream=stream, options={"top_p": 1}, routing={"category": "smalltalk"}
+        )
+        routing = routing_of(response)
+        assert text_of(response) in {"B", "I think B) 7"}
+        assert routing["trace"]["values"]["agree"] == 2
+        assert routing["trace"]["values"]["combine"] == "vote"
+        assert routing["trace"]["values"]["kind"] == "choice"
+        assert {expert for expert, _, _ in calls_of(routing)} == {"coder", "backup", "talker"}
+
+
+async def test_a_judge_chooses_among_open_answers(tmp_path: Path) -> None:
+    ways: dict[str, Behaviour | Chooser] = {
+        "coder": says("first try"),
+        "backup": judging("the good one", says("second try")),
+        "talker": says("the good one"),
+    }
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "panel")
+        assert text_of(response) == "the good one"
+        routing = routing_of(response)
+        assert routing["expert"] == "talker"
+        assert calls_of(routing)[-1] == ("backup", "judge", "ok")
+
+
+@STREAMS
+async def test_an_aggregator_makes_one_answer_of_many(tmp_path: Path, stream: bool) -> None:
+    def aggregating(body: Mapping[str, Any]) -> Behaviour:
+        system = str(body["messages"][0]["content"])
+        return says("all together" if "from coder" in system and "from talker" in system else "from backup")
+
+    ways: dict[str, Behaviour | Chooser] = {
+        "coder": says("from coder"),
+        "backup": aggregating,
+        "talker": says("from talker"),
+    }
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "panel", stream=stream, options={"combine": "aggregate"})
+        assert text_of(response) == "all together"
+
+
+async def test_experts_join_until_one_of_them_is_probably_right(api: Api) -> None:
+    easy = routing_of(await ask(api, "panel", options={"top_p": 0.7, "min_members": 1}))
+    assert easy["trace"]["values"]["members"] == ["coder"]
+    hard = routing_of(await ask(api, "panel", options={"top_p": 0.85, "min_members": 1}))
+    assert len(hard["trace"]["values"]["members"]) == 2
+    seated = routing_of(
+        await ask(
+            api, "panel", options={"top_p": 0.7, "min_members": 1, "generalist": True, "max_members": 3}
+        )
+    )
+    assert "backup" in seated["trace"]["values"]["members"]
+
+
+async def test_a_failed_member_is_visible_and_the_others_answer(tmp_path: Path) -> None:
+    ways = {"coder": Behaviour(status=500), "backup": says("still here"), "talker": says("still here")}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "panel")
+        routing = routing_of(response)
+        assert text_of(response) == "still here"
+        assert ("coder", "answer", "failed") in calls_of(routing)
+        assert any("coder failed" in sentence for sentence in routing["trace"]["degraded"])
+
+
+async def test_when_every_member_fails_the_error_is_theirs(tmp_path: Path) -> None:
+    ways = {name: Behaviour(status=500) for name in ("coder", "backup", "talker")}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "panel")
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "expert_unavailable"
+        stored = await api.decision(response.headers["x-coterie-decision"])
+        assert (stored["status"], stored["strategy"]) == ("error", "panel")
+        assert {step["status"] for step in stored["trace"]["steps"]} == {"failed"}
+
+
+# Chain
+
+
+def critic(review: str) -> Chooser:
+    """An expert that reviews drafts with `review`."""
+
+    def choose(body: Mapping[str, Any]) -> Behaviour:
+        return says(review if "<draft>" in str(body["messages"][-1]["content"]) else "not asked for this")
+
+    return choose
+
+
+def drafter(body: Mapping[str, Any]) -> Behaviour:
+    return says("better" if "<review>" in str(body["messages"][0]["content"]) else "draft")
+
+
+@STREAMS
+async def test_a_chain_stops_when_the_critique_finds_nothing(tmp_path: Path, stream: bool) -> None:
+    async with serving(tmp_path, {"coder": drafter, "backup": critic("None.")}) as api:
+        response = await ask(api, "chain", stream=stream, options={"rounds": 3})
+        assert text_of(response) == "draft"
+        assert [purpose for _, purpose, _ in calls_of(routing_of(response))] == ["draft", "critique"]
+
+
+@STREAMS
+async def test_a_chain_revises_what_the_critique_finds(tmp_path: Path, stream: bool) -> None:
+    async with serving(tmp_path, {"coder": drafter, "backup": critic("It misses the edge case.")}) as api:
+        response = await ask(api, "chain", stream=stream)
+        assert text_of(response) == "better"
+        purposes = [purpose for _, purpose, _ in calls_of(routing_of(response))]
+        assert purposes == ["draft", "critique", "revise"]
+        assert "It misses the edge case." in str(api.fakes["coder"].log.last["messages"][0]["content"])
+
+
+async def test_a_draft_stands_when_the_critic_is_gone(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"coder": says("draft"), "backup": Behaviour(status=500)}) as api:
+        response = await ask(api, "chain", options={"critic": "backup"})
+        assert text_of(response) == "draft"
+        assert any("draft stands" in each for each in routing_of(response)["trace"]["degraded"])
+
+
+# Self-selection
+
+
+@STREAMS
+async def test_the_surest_expert_goes_on_and_the_others_are_stopped(tmp_path: Path, stream: bool) -> None:
+    slow = {"token_delay_s": 0.01}
+    ways = {
+        "coder": says("unsure " * 100, confidence=0.4, **slow),
+        "backup": says("sure " * 30 + "end", confidence=0.9, **slow),
+        "talker": says("guessing " * 100, confidence=0.2, **slow),
+    }
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "self_select", stream=stream, options={"tokens": 4})
+        routing = routing_of(response)
+        assert text_of(response).endswith("end")
+        assert routing["expert"] == "backup"
+        for name in ("coder", "talker"):
+            await api.fakes[name].log.until(lambda log: log.cancelled == 1)
+        assert {expert: status for expert, _, status in calls_of(routing)} == {
+            "coder": "cancelled",
+            "backup": "ok",
+            "talker": "cancelled",
+        }
+
+
+async def test_several_that_go_on_vote(tmp_path: Path) -> None:
+    ways = {
+        "coder": says("A", confidence=0.9),
+        "backup": says("B", confidence=0.8),
+        "talker": says("B", confidence=0.8),
+    }
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "self_select", CHOICE, options={"keep": 3}, routing={"category": "coding"})
+        assert text_of(response) == "B"
+
+
+# What every strategy keeps to
+
+
+@pytest.mark.parametrize("strategy", ["cascade", "panel", "chain", "self_select"])
+async def test_the_openai_client_reads_the_stream_of_every_strategy(api: Api, strategy: str) -> None:
+    async with api.openai() as client:
+        stream = await client.chat.completions.create(
+            model="coterie",
+            messages=[{"role": "user", "content": CODE}],
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"routing": {"strategy": strategy}},
+        )
+        chunks = [chunk async for chunk in stream]
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert text.endswith(f"heard: {CODE}")
+    assert [c.finish_reason for chunk in chunks for c in chunk.choices if c.finish_reason] == ["stop"]
+    last = chunks[-1]
+    assert last.usage is not None
+    assert last.model_extra is not None
+    steps = last.model_extra["routing"]["trace"]["steps"]
+    assert last.usage.completion_tokens == sum(step["completion_tokens"] for step in steps)
+    assert all(choice.logprobs is None for chunk in chunks for choice in chunk.choices)
+
+
+async def test_usage_sums_over_the_calls(api: Api) -> None:
+    response = await ask(api, "panel")
+    usage = response.json()["usage"]
+    assert usage["completion_tokens"] == sum(call["completion_tokens"] for call in usage["calls"])
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert len(usage["calls"]) == sum(fake.log.started for fake in api.fakes.values())
+    metrics = (await api.http.get("/metrics")).text
+    assert 'coterie_strategy_calls_total{expert="talker",status="ok",strategy="panel"} 1.0' in metrics
+
+
+async def test_the_clients_own_fields_reach_the_members_and_not_the_judge(api: Api) -> None:
+    await ask(api, "panel", temperature=0.3, my_field=1, max_tokens=50)
+    bodies = [body for fake in api.fakes.values() for body in fake.log.bodies]
+    members = [body for body in bodies if body.get("my_field")]
+    judges = [body for body in bodies if not body.get("my_field")]
+    assert len(members) == 3
+    assert {body["temperature"] for body in members} == {0.3}
+    assert all(body["max_tokens"] <= 50 for body in members)
+    assert [body["temperature"] for body in judges] == [0]
+    assert not any("routing" in body for body in bodies)
+
+
+TOOL = {"type": "function", "function": {"name": "forecast", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"tools": [TOOL]}, "does not take tools"),
+        ({"n": 2}, "one choice"),
+        ({"model": "coder"}, "the client named coder"),
+        ({"options": {"max_calls": 1}}, "a single call"),
+        ({"routing": {"exclude": ["talker", "backup"]}}, "2 experts, and 1 can answer"),
+        ({"options": {"members": ["talker"]}, "routing": {"exclude": ["talker"]}}, "talker cannot"),
+    ],
+)
+async def test_what_a_strategy_cannot_do_one_expert_does_visibly(
+    api: Api, fields: dict[str, Any], why: str
+) -> None:
+    response = await ask(api, "panel", **fields)
+    routing = routing_of(response)
+    assert (routing["strategy"], routing["trace"]) == ("single", None)
+    assert "The client asked for panel. One expert answers" in routing["strategy_detail"]
+    assert why in routing["strategy_detail"]
+    assert response.headers["x-coterie-strategy"] == "single"
+
+
+async def test_experts_known_to_be_down_are_left_out_visibly(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"coder": says("x"), "backup": says("y"), "talker": says("z")}) as api:
+        registry = api.services.registry
+        assert registry.get("talker")
+        await ask(api, "panel")
+        from experts.errors import ExpertUnavailable
+
+        api.services.health.report_failure("talker", ExpertUnavailable("talker", "gone"))
+        routing = routing_of(await ask(api, "panel"))
+        assert "talker" not in routing["trace"]["values"]["members"]
+        assert "talker could not be asked: down." in routing["trace"]["degraded"]
+
+
+async def test_an_unknown_strategy_is_refused_with_the_names_there_are(api: Api) -> None:
+    for path in ("/v1/chat/completions", "/v1/route"):
+        body = {
+            "model": "coterie",
+            "messages": [{"role": "user", "content": TALK}],
+            "routing": {"strategy": "panl"},
+        }
+        error = (await api.http.post(path, json=body)).json()["error"]
+        assert error["param"] == "routing.strategy"
+        for name in ("single", "cascade", "panel", "chain", "self_select"):
+            assert name in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("routing", "param"),
+    [
+        ({"strategy": "panel", "options": {"top_q": 1}}, "routing.options.top_q"),
+        ({"strategy": "panel", "options": {"top_p": 2}}, "routing.options.top_p"),
+        ({"strategy": "cascade", "options": {"samples": "many"}}, "routing.options.samples"),
+        ({"strategy": "single", "options": {"top_p": 1}}, "routing.options"),
+        ({"options": {"top_p": 0.5}}, "routing"),
+    ],
+)
+async def test_wrong_options_are_named(api: Api, routing: dict[str, Any], param: str) -> None:
+    for path in ("/v1/chat/completions", "/v1/route"):
+        body = {"model": "coterie", "messages": [{"role": "user", "content": TALK}], "routing": routing}
+        response = await api.http.post(path, json=body)
+        assert response.status_code == 400
+        assert response.json()["error"]["param"] == param
+
+
+async def test_a_decision_keeps_its_trace_and_draws_it(api: Api) -> None:
+    response = await ask(api, "chain")
+    decision_id = response.headers["x-coterie-decision"]
+    stored = await api.decision(decision_id)
+    assert stored["trace"]["steps"] == response.json()["routing"]["trace"]["steps"]
+    assert stored["trace"]["totals"]["calls"] == 3
+    assert stored["usage"]["completion_tokens"] == response.json()["usage"]["completion_tokens"]
+    picture = await api.http.get(f"/v1/decisions/{decision_id}/graph")
+    assert picture.headers["content-type"] == "image/svg+xml"
+    assert "critique" in picture.text
+    text = await api.http.get(f"/v1/decisions/{decision_id}/graph", params={"form": "mermaid"})
+    assert text.text.startswith("flowchart LR")
+    single = await api.chat(CODE)
+    none = await api.http.get(f"/v1/decisions/{single.headers['x-coterie-decision']}/graph")
+    assert (none.status_code, none.json()["error"]["code"]) == (404, "no_graph")
+    missing = await api.http.get("/v1/decisions/dec_nothing/graph")
+    assert missing.json()["error"]["code"] == "decision_not_found"
+
+
+async def test_one_expert_pays_nothing_and_says_so(api: Api) -> None:
+    routing = (await api.chat(CODE)).json()["routing"]
+    assert (routing["strategy"], routing["strategy_source"], routing["trace"]) == ("single", "default", None)
+    asked = (await ask(api, "single")).json()["routing"]
+    assert (asked["strategy"], asked["strategy_source"]) == ("single", "request")

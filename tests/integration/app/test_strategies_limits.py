@@ -1,0 +1,204 @@
+"""What holds whatever a strategy does: limits, who may choose it, mistakes in it, many at once."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.services import StartError, open_services
+from experts.fake import Behaviour
+from tests.integration.app.strategy_world import ask, calls_of, routing_of, says, serving, text_of
+from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World
+
+OWN = "tests.integration.app.own_strategy:"
+
+
+async def test_calls_are_bounded(api: Api) -> None:
+    routing = routing_of(await ask(api, "panel", options={"max_calls": 2, "members": ["coder", "backup"]}))
+    assert sum(fake.log.started for fake in api.fakes.values()) == 2
+    assert routing["trace"]["totals"]["calls"] == 2
+    assert ("backup", "judge", "refused") in calls_of(routing)
+    assert any("named no answer" in each for each in routing["trace"]["degraded"])
+
+
+async def test_the_operators_limits_hold_and_a_client_can_only_lower_them(tmp_path: Path) -> None:
+    async with serving(tmp_path, strategies=f"{OWN}greedy", strategy_max_calls=5) as api:
+        routing = routing_of(await ask(api, "greedy", options={"max_calls": 50}))
+        assert routing["trace"]["totals"]["calls"] == 5
+        assert sum(fake.log.started for fake in api.fakes.values()) == 5
+        assert routing["trace"]["limits"]["calls"] == 5
+
+
+async def test_tokens_are_bounded_over_all_calls(tmp_path: Path) -> None:
+    ways = {name: says("word " * 500) for name in ("coder", "backup", "talker")}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "panel", options={"max_tokens": 400, "combine": "aggregate"})
+        assert response.json()["usage"]["total_tokens"] <= 400
+        asked = [body["max_tokens"] for fake in api.fakes.values() for body in fake.log.bodies]
+        assert sum(asked) < 400
+
+
+async def test_too_few_tokens_for_a_strategy_leave_what_they_pay_for(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        response = await ask(api, "chain", options={"max_tokens": 60})
+        assert response.status_code in {200, 503}
+        assert sum(fake.log.started for fake in api.fakes.values()) <= 1
+
+
+async def test_time_is_bounded(tmp_path: Path) -> None:
+    ways = {"coder": says("quick"), "backup": Behaviour(delay_s=10), "talker": Behaviour(delay_s=10)}
+    async with serving(tmp_path, ways) as api:
+        started = asyncio.get_running_loop().time()
+        response = await ask(api, "panel", options={"max_seconds": 0.5})
+        assert asyncio.get_running_loop().time() - started < 3
+        assert text_of(response) == "quick"
+        assert routing_of(response)["trace"]["degraded"]
+        for name in ("backup", "talker"):
+            await api.fakes[name].log.until(lambda log: log.in_flight == 0)
+
+
+async def test_without_any_answer_in_time_the_error_says_so(tmp_path: Path) -> None:
+    ways = {name: Behaviour(delay_s=10) for name in ("coder", "backup", "talker")}
+    async with serving(tmp_path, ways) as api:
+        for stream in (False, True):
+            response = await ask(api, "panel", stream=stream, options={"max_seconds": 0.3})
+            assert response.status_code == 504
+            assert response.json()["error"]["code"] == "strategy_limit"
+
+
+async def test_money_is_bounded_by_the_registrys_prices(tmp_path: Path) -> None:
+    ways = {name: says("word " * 1000) for name in ("coder", "backup", "talker")}
+    prices = {"price": {"input": 0, "output": 1000}}
+    async with serving(tmp_path, ways, expert_fields=prices, strategy_max_cost=0.1) as api:
+        routing = routing_of(await ask(api, "chain"))
+        assert 0 < routing["trace"]["totals"]["cost"] <= 0.1
+        assert routing["trace"]["limits"]["cost"] == 0.1
+
+
+async def test_a_client_that_leaves_stops_every_expert(tmp_path: Path) -> None:
+    ways = {name: says("word " * 500, token_delay_s=0.02) for name in ("coder", "backup", "talker")}
+    async with serving(tmp_path, ways) as api:
+        for strategy in ("panel", "self_select", "cascade"):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.4):
+                    await ask(api, strategy, stream=True, options={"max_seconds": 30})
+        for fake in api.fakes.values():
+            await fake.log.until(lambda log: log.in_flight == 0 and log.finished == 0)
+        page = (await api.http.get("/v1/decisions")).json()["data"]
+        assert {(each["status"], each["error_code"]) for each in page} == {
+            ("cancelled", "client_closed_request")
+        }
+
+
+# Who chooses
+
+
+def with_policy(folder: Path, **changes: Any) -> None:
+    manifest = folder / "composition" / "composition.json"
+    document = json.loads(manifest.read_text())
+    document["policy"] |= changes
+    manifest.write_text(json.dumps(document))
+
+
+async def test_the_request_goes_before_the_composition_before_the_operator(
+    tmp_path: Path, world: World
+) -> None:
+    with_policy(tmp_path, strategies={"coding": "chain"})
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules:\n  - {name: short, keywords: weather, strategy: self_select}\n"
+        "  - {name: never, keywords: python, strategy: cascade}\n"
+    )
+    async with world.serve(strategy="panel", rules=rules) as api:
+        said = {
+            (r["strategy"], r["strategy_source"])
+            for r in [
+                routing_of(await api.chat(CODE)),
+                routing_of(await api.chat(TALK)),
+                routing_of(await api.chat("hello there")),
+                routing_of(await ask(api, "single")),
+            ]
+        }
+        assert said == {
+            ("chain", "category"),
+            ("self_select", "rule"),
+            ("panel", "setting"),
+            ("single", "request"),
+        }
+        route = await api.http.post(
+            "/v1/route", json={"model": "coterie", "messages": [{"role": "user", "content": CODE}]}
+        )
+        assert (route.json()["strategy"], route.json()["strategy_source"]) == ("chain", "category")
+        assert "coding" in route.json()["strategy_detail"]
+
+
+async def test_the_operators_options_hold_where_the_request_says_nothing(tmp_path: Path) -> None:
+    options = {"panel": {"combine": "aggregate", "max_members": 2}}
+    async with serving(tmp_path, strategy_options=options) as api:
+        routing = routing_of(await ask(api, "panel", options={"max_members": 3}))
+        assert routing["trace"]["values"]["combine"] == "aggregate"
+        assert len(routing["trace"]["values"]["members"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"strategy": "panl"}, "COTERIE_STRATEGY: there is no strategy 'panl'"),
+        ({"strategies": "no.such.module:x"}, "no.such.module:x: cannot be imported"),
+        ({"strategies": f"{OWN}nothing"}, "has no 'nothing'"),
+        ({"strategies": "app.strategies.panel:strategy"}, "already"),
+        ({"strategy_options": {"panel": {"top_q": 1}}}, "panel.top_q"),
+        ({"strategy_options": {"panl": {}}}, "no strategy 'panl'"),
+        ({"cascades": Path("nowhere.json")}, "nowhere.json"),
+    ],
+)
+async def test_a_wrong_setting_stops_the_start_with_a_sentence(
+    world: World, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(StartError, match=re.escape(said)):
+        async with open_services(world.settings(**settings), encoder=WordEncoder()):
+            pass
+
+
+# A user's own
+
+
+async def test_a_strategy_of_ones_own_answers_by_its_name(tmp_path: Path) -> None:
+    ways = {"coder": says("a rather long answer"), "backup": says("short"), "talker": says("s")}
+    async with serving(tmp_path, ways, strategies=f"{OWN}shorter") as api:
+        for stream in (False, True):
+            response = await ask(api, "shorter", stream=stream)
+            assert text_of(response) == "short"
+            routing = routing_of(response)
+            assert routing["trace"]["notes"] == ["backup was briefest of 2."]
+            assert ["ask", "choose"] in routing["trace"]["graph"]["path"]
+        none = routing_of(await ask(api, "shorter", options={"least_words": 100}))
+        assert "the strategy came to no end" in none["trace"]["degraded"][0]
+
+
+async def test_a_mistake_in_a_strategy_costs_no_answer(tmp_path: Path) -> None:
+    ways = {"coder": says("good"), "backup": says("fair")}
+    async with serving(tmp_path, ways, strategies=f"{OWN}broken") as api:
+        response = await ask(api, "broken")
+        assert text_of(response) == "good"
+        degraded = routing_of(response)["trace"]["degraded"]
+        assert degraded[0] == "The strategy failed with KeyError."
+        assert "a mistake" not in json.dumps(routing_of(response))
+
+
+# Many at once
+
+
+async def test_200_panels_at_once_all_answer(tmp_path: Path) -> None:
+    ways = {name: Behaviour(delay_s=0.01) for name in ("coder", "backup", "talker")}
+    fields = {"max_in_flight": 256, "max_queued": 4096, "timeouts": {"first_byte_s": 60, "total_s": 60}}
+    async with serving(tmp_path, ways, expert_fields=fields) as api:
+        api.http.timeout = 120
+        responses = await asyncio.gather(*(ask(api, "panel", stream=n % 2 == 0) for n in range(200)))
+        assert [response.status_code for response in responses] == [200] * 200
+        assert all(text_of(response).endswith(CODE) for response in responses)
+        assert len({routing_of(response)["id"] for response in responses}) == 200
+        assert all(fake.log.in_flight == 0 for fake in api.fakes.values())
