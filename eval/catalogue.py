@@ -15,6 +15,7 @@ from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
 from eval.engine.contestants import DEFAULT_API, Contestant, identify, parse_contestants
 from eval.engine.manifest import RunError
 from eval.engine.replay import Replayed, merged, read_answers
+from eval.engine.screening import screened
 from eval.judging.judge import Judge, JudgeOptions
 
 OWN = "own"
@@ -51,6 +52,9 @@ class RunRequest(BaseModel):
     concurrency: int = Field(default=8, ge=1, le=1024)
     seed: int | None = 0
     cache: Path | None = None
+    composition: Path | None = None
+    """The folder of the composition that routes, to leave out what it was fitted on; None looks for it."""
+    allow_seen: bool = False
     allow_network_code: bool = False
     thinking_tokens: int = Field(default=0, ge=0, le=32_768)
 
@@ -89,7 +93,14 @@ def prepare(request: RunRequest, keys: Keys | None = None) -> Prepared:
             )
         build = _checkable
     desk = _Desk(request, keys or Keys(), read_answers(request.answers) if request.answers else None)
-    return asyncio.run(build(desk))
+    prepared = asyncio.run(build(desk))
+    benchmark = screened(
+        prepared.benchmark,
+        prepared.contestants,
+        folder=request.composition,
+        allow_seen=request.allow_seen,
+    )
+    return replace(prepared, benchmark=benchmark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +219,18 @@ async def _mt_bench(desk: _Desk) -> Prepared:
     return Prepared(benchmark, await desk.contestants(desk.answers, but), desk.answers)
 
 
+async def _mt_bench_exact(desk: _Desk) -> Prepared:
+    from eval.mt_bench.exact import MtBenchExact
+    from eval.mt_bench.questions import OWN as OURS
+    from eval.mt_bench.questions import load_questions
+
+    request = desk.request
+    max_tokens = (request.max_tokens or 1024) + request.thinking_tokens
+    data = load_questions(desk.folder(OURS), turns=1, max_tokens=max_tokens)
+    benchmark = MtBenchExact(data, limit=request.limit)
+    return Prepared(benchmark, await desk.contestants(desk.answers), desk.answers)
+
+
 async def _arena_hard(desk: _Desk) -> Prepared:
     from eval.arena_hard.benchmark import ArenaHard
     from eval.arena_hard.questions import OWN as OURS
@@ -250,6 +273,7 @@ async def _arena_hard(desk: _Desk) -> Prepared:
 BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, Prepared]]] = {
     "checkable": _checkable,
     "mt-bench": _mt_bench,
+    "mt-bench-exact": _mt_bench_exact,
     "arena-hard": _arena_hard,
     "arena-hard-v2": _arena_hard,
 }

@@ -122,8 +122,11 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
         bars = {
             each.name: progress.add_task(each.name, total=total, note="") for each in prepared.contestants
         }
-        seen: set[tuple[str, str]] = set()
+        seen = _there(folder)
         failed: set[tuple[str, str]] = set()
+        for name, _ in seen:
+            if name in bars:
+                progress.advance(bars[name])
 
         def done(item: "Item") -> None:
             place = (item.contestant, item.question)
@@ -142,6 +145,15 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
             replayed=prepared.replayed,
             progress=done,
         )
+
+
+def _there(folder: Path) -> set[tuple[str, str]]:
+    """What a run that goes on has already, by contestant and question."""
+    from eval.engine.items import read_items
+    from eval.engine.manifest import ITEMS
+
+    path = folder / ITEMS
+    return {(item.contestant, item.question) for item in read_items(path)} if path.is_file() else set()
 
 
 def _keys(given: Sequence[str]) -> dict[str, str]:

@@ -63,7 +63,8 @@ def run(
     benchmark: Annotated[
         str,
         typer.Argument(
-            help="checkable, mt-bench, arena-hard, arena-hard-v2, or a JSONL file of checkable prompts.",
+            help="checkable, mt-bench, mt-bench-exact, arena-hard, arena-hard-v2, or a JSONL file of "
+            "checkable prompts.",
             metavar="BENCHMARK",
         ),
     ],
@@ -95,6 +96,17 @@ def run(
             help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
         ),
     ] = None,
+    composition: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the composition that routes, to leave out what it was fitted on.",
+            show_default="found by its digest",
+            metavar="DIR",
+        ),
+    ] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Report on prompts that the composition was fitted on, too.")
+    ] = False,
     allow_network_code: Annotated[
         bool,
         typer.Option(
@@ -143,6 +155,8 @@ def run(
         judge_explains=judge_explains,
         judge_structured=judge_structured,
         verdicts=verdicts,
+        composition=composition,
+        allow_seen=allow_seen,
         allow_network_code=allow_network_code,
         api=api,
         concurrency=concurrency,

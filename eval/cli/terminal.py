@@ -7,12 +7,16 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+WIDTH = 160
+
 
 def console(*, stderr: bool = True) -> "Console":
-    """A console on standard error, or for results on standard output."""
+    """A console on standard error, or for results on standard output: there, in a file or a pipe, lines are
+    `WIDTH` wide, since nobody's window sets the width."""
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    found = Console(stderr=stderr)
+    return found if stderr or found.is_terminal else Console(width=WIDTH)
 
 
 def say(text: str) -> None:

@@ -107,8 +107,9 @@ async def converse(
     *,
     seed: int | None = None,
     replayed: ReplayedAnswers | None = None,
+    system: str | None = None,
 ) -> tuple[Turn, ...]:
-    """Ask every turn of `question`, each with what was said before it.
+    """Ask every turn of `question`, each with what was said before it, under the prompt `system`.
 
     Raises:
         AskError: a turn was not answered (`no_answer` when a replayed contestant has none).
@@ -124,7 +125,7 @@ async def converse(
     sampling: dict[str, Any] = {"temperature": question.temperature, "max_tokens": question.max_tokens}
     if seed is not None:
         sampling["seed"] = seed
-    messages: list[dict[str, str]] = []
+    messages = [] if system is None else [{"role": "system", "content": system}]
     turns: list[Turn] = []
     for prompt in question.turns:
         messages.append({"role": "user", "content": prompt})

@@ -34,7 +34,8 @@ td.text { text-align: left; } figure { margin: 1rem 0; } figure svg { max-width:
 details { border-bottom: 1px solid var(--line); padding: .25rem 0; } summary { cursor: pointer; }
 details details { margin-left: 1rem; } .turn { margin: .5rem 0 .8rem 1rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f2ea; padding: .6rem .8rem;
-  margin: .3rem 0; border-radius: 4px; font: 13px/1.45 ui-monospace, monospace; max-height: 28rem; overflow-y: auto; }
+  margin: .3rem 0; border-radius: 4px; font: 13px/1.45 ui-monospace, monospace;
+  max-height: 28rem; overflow-y: auto; }
 .who { font-size: .82rem; color: var(--soft); } .notes li { margin: .2rem 0; }
 @media print { details { break-inside: avoid; } }
 """
@@ -132,6 +133,7 @@ def _scores(results: Mapping[str, Any]) -> str:
         if pairwise
         else "Mean score of a question, 0 to 1."
     )
+    header, rows = _without_empty(header, rows)
     return (
         f"<h2>Scores</h2><p class='soft'>{what} Intervals are bootstrapped over questions.</p>"
         + _table(header, rows)
@@ -204,7 +206,7 @@ def _ratings(results: Mapping[str, Any]) -> str:
     for each in ratings["models"]:
         row = [
             escape(each["model"]),
-            _link(_number(each["score"], 2), each["model"]),
+            _link(_number(each["score"], 2), each["model"].partition(" [")[0]),
             _limits(each["low"], each["high"], 2),
             f"{each['rank']} ({each['rank_low']}–{each['rank_high']})",
             str(each["n"]),
@@ -269,6 +271,7 @@ def _judges(manifest: Manifest, results: Mapping[str, Any]) -> str:
         drawn[name] = {check: value for check, value in shown.items() if value is not None}
     header = ["", "judgments", "unread", "retried", "same in both positions", "first / second favoured",
               "length", "self-preference"]  # fmt: skip
+    header, rows = _without_empty(header, rows)
     parts = [
         "<h2>Judges</h2>",
         _table(header, rows),
@@ -442,6 +445,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{each}</th>" for each in header)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _without_empty(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """The table without columns that are empty in every row."""
+    kept = [place for place in range(len(header)) if any(row[place] for row in rows)]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def _figure(figure: Any, caption: str) -> str:

@@ -15,8 +15,11 @@ MOST_IN_RADAR = 6
 
 def svg(figure: "Figure") -> str:
     """The picture as an `<svg>` element, the same for the same numbers."""
+    import matplotlib
+
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "coterie"}):
+        figure.savefig(out, format="svg", metadata={"Date": None}, facecolor="none")
     text = out.getvalue()
     return text[text.index("<svg") :]
 

@@ -231,6 +231,7 @@ def _notes(manifest: Manifest, items: Sequence[Item]) -> list[str]:
             notes.append(
                 f"{manifest.questions} questions instead of {whole}: not comparable with published scores"
             )
+    notes += _screening(protocol.get("screening") or {})
     unparsed = sum(each.unparsed for each in items)
     if unparsed:
         total = sum(len(each.judgments) for each in items)
@@ -241,4 +242,18 @@ def _notes(manifest: Manifest, items: Sequence[Item]) -> list[str]:
     cut = sum(turn.finish_reason == "length" for each in items for turn in each.turns)
     if cut:
         notes.append(f"{cut} answers were cut off at the limit of tokens")
+    return notes
+
+
+def _screening(screening: Mapping[str, Any]) -> list[str]:
+    """What the guard found, by composition."""
+    notes = []
+    for digest, found in screening.items():
+        if isinstance(found, str):
+            notes.append(f"composition {digest}: {found}")
+        elif found["allow_seen"] and found["seen"] + found["near_duplicates"]:
+            count = found["seen"] + found["near_duplicates"]
+            notes.append(f"REPORTED ON {count} prompts composition {digest} was fitted on (--allow-seen)")
+        elif found["refused"]:
+            notes.append(f"{found['refused']} questions left out: composition {digest} was fitted on them")
     return notes
