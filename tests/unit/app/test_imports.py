@@ -23,3 +23,9 @@ def test_building_the_command_imports_nothing_heavy() -> None:
 def test_the_service_needs_neither_torch_nor_litellm_to_be_imported() -> None:
     loaded = modules_after("import app.server")
     assert loaded.isdisjoint({"torch", "litellm", "onnxruntime", "streamlit", "sklearn"})
+
+
+def test_langgraph_is_loaded_by_the_first_request_that_asks_for_a_strategy() -> None:
+    build = "from app.strategies.catalogue import Catalogue; c = Catalogue()"
+    assert "langgraph" not in modules_after(f"import app.server; {build}; c.strategy('panel')")
+    assert "langgraph" in modules_after(f"{build}; c.compiled('panel')")

@@ -1,0 +1,72 @@
+"""Votes on closed questions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.strategies.votes import Kind, closed_answer, kind_of_question, likeness, vote
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Pick one.\nA) red\nB) blue", "choice"),
+        ("Options: (A) red (B) blue", "choice"),
+        ("Is 7 prime? Answer yes or no.", "yes_no"),
+        ("How many legs has a spider?", "number"),
+        ("What is 12 * 7?", "number"),
+        ("Reply with one word: the capital of France.", "words"),
+        ("Write a poem about autumn.", None),
+        ("Explain plan A. Then stop.", None),
+    ],
+)
+def test_what_kind_of_answer_a_question_wants(text: str, kind: str | None) -> None:
+    assert kind_of_question([{"role": "user", "content": text}]) == kind
+
+
+def test_the_last_user_turn_is_the_question() -> None:
+    turns = [
+        {"role": "user", "content": "What is 2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "Tell me a story."},
+    ]
+    assert kind_of_question(turns) is None
+    assert kind_of_question([]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("choice", "The answer is B.", "B"),
+        ("number", "It costs 1,200.0 in all", "1200"),
+        ("yes_no", "Yes, it is.", "**True**"),
+        ("words", "Paris.", "paris"),
+    ],
+)
+def test_equal_answers_have_one_form(kind: Kind, one: str, other: str) -> None:
+    assert closed_answer(kind, one) == closed_answer(kind, other) is not None
+
+
+def test_what_is_no_answer_counts_for_nothing() -> None:
+    assert closed_answer("words", "This is far too long to be one of those brief answers.") is None
+    assert closed_answer("yes_no", "It depends.") is None
+    assert vote([None, None], [1, 1]) is None
+
+
+def test_the_heavier_side_wins_and_its_first_voice_stands_for_it() -> None:
+    result = vote(["A", "B", "B", None], [1.0, 0.6, 0.6, 5.0])
+    assert result is not None
+    assert (result.winner, round(result.share, 3)) == (1, 0.545)
+
+
+def test_of_equal_sides_the_first_wins() -> None:
+    result = vote(["A", "B"], [1.0, 1.0])
+    assert result is not None
+    assert result.winner == 0
+
+
+@given(st.text(), st.text())
+def test_likeness_is_a_symmetric_share(one: str, other: str) -> None:
+    assert likeness(one, other) == likeness(other, one)
+    assert 0 <= likeness(one, other) <= 1
+    assert likeness(one, one) == 1
