@@ -7,6 +7,7 @@ import streamlit as st
 from ui import figures
 from ui.documents import CategoryProbability, Decision, readable
 from ui.markdown import plain
+from ui.prompt_view import show_prompt
 
 REASONS: dict[str, tuple[str, str]] = {
     "matched": ("green", "The category is clear, and this expert has the best value in it."),
@@ -54,6 +55,7 @@ def show_decision(decision: Decision, titles: Mapping[str, str]) -> None:
         _show_categories(decision, titles)
     with right:
         _show_novelty(decision)
+    show_prompt(decision)
     st.caption(
         f"Decision `{decision.id}` · strategy {plain(decision.strategy)} · "
         f"composition `{decision.composition[:12]}`"

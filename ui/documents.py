@@ -43,6 +43,37 @@ class Feedback(Document):
     created_at: datetime | None = None
 
 
+class Prompt(Document):
+    """A prompt of the library."""
+
+    name: str
+    version: int = 0
+    hash: str = ""
+
+
+class Mixture(Document):
+    """Where in a mixture of prompts a request fell."""
+
+    name: str
+    digest: str = ""
+    region: int | None = None
+    distance: float | None = None
+    fallback: bool = False
+    dropped: str | None = None
+
+
+class Identity(Document):
+    """An expert identity, or why there was none, and what writing it cost."""
+
+    per: str = "category"
+    category: str | None = None
+    skipped: str | None = None
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ms: float = 0.0
+
+
 class Decision(Document):
     """Which expert answered, and why. The same document everywhere in the API."""
 
@@ -59,6 +90,9 @@ class Decision(Document):
     strategy: str = "single"
     detail: str = ""
     spilled_from: str | None = None
+    prompt: Prompt | None = None
+    mixture: Mixture | None = None
+    identity: Identity | None = None
 
 
 class DecisionRecord(Decision):

@@ -1,0 +1,55 @@
+"""What stood before a request, in words."""
+
+from typing import Any
+
+import pytest
+
+from ui.documents import Decision
+from ui.prompt_view import prompt_lines
+
+MIXTURE = {"name": "dates", "digest": "0123456789abcdef", "region": 2, "distance": 0.4142}
+IDENTITY = {"per": "category", "category": "law"}
+
+
+def lines(**fields: Any) -> list[str]:
+    return prompt_lines(Decision(id="d", expert="e", reason="matched", **fields))
+
+
+def test_nothing_is_said_of_a_request_that_went_out_as_it_came() -> None:
+    assert lines() == []
+    assert lines(prompt=None, mixture=None, identity=None) == []
+
+
+def test_each_thing_put_in_front_has_its_line() -> None:
+    prompt = {"name": "law", "version": 3, "hash": "abc"}
+    assert lines(prompt=prompt, mixture=MIXTURE, identity=IDENTITY) == [
+        "Prompt **law** version 3 (`abc`)",
+        "Mixture **dates**: region 2 at distance 0.41 (`0123456789ab`)",
+        "Identity: that of law",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"region": None, "fallback": True}, "no region at distance 0.41, too far from all: its fallback"),
+        ({"dropped": "demos"}, "its examples did not fit the context"),
+        ({"dropped": "prompt"}, "its prompt did not fit the context"),
+    ],
+)
+def test_a_mixtures_fallbacks_are_said(change: dict[str, Any], said: str) -> None:
+    (line,) = lines(mixture={**MIXTURE, **change})
+    assert said in line
+
+
+def test_an_identity_says_why_there_is_none_and_what_it_cost() -> None:
+    (line,) = lines(identity={**IDENTITY, "skipped": "not_kept"})
+    assert line == "Identity: none, as identities did not win in this category"
+    cost = {"per": "request", "calls": 1, "prompt_tokens": 1200, "completion_tokens": 60, "ms": 2500}
+    (line,) = lines(identity={**IDENTITY, **cost})
+    assert line == "Identity: written for this request, at the cost of a call (1,260 tokens, 2.5 s)"
+
+
+def test_a_reason_that_a_newer_api_gives_is_shown_as_it_is() -> None:
+    (line,) = lines(identity={**IDENTITY, "skipped": "full_moon"})
+    assert "full" in line

@@ -1,0 +1,63 @@
+"""What was put in front of a request: a prompt of the library, a mixture's region, an expert's identity."""
+
+import streamlit as st
+
+from ui.documents import Decision, Identity, Mixture
+from ui.markdown import plain
+
+DROPPED = {
+    "demos": "its examples did not fit the context and were left out",
+    "prompt": "its prompt did not fit the context and was left out",
+}
+SKIPPED = {
+    "no_category": "none, as the request was not classified",
+    "not_kept": "none, as identities did not win in this category",
+    "not_written": "none, as the model wrote none",
+    "too_long": "left out, as it did not fit the context",
+}
+
+
+def prompt_lines(decision: Decision) -> list[str]:
+    """One line of Markdown for each thing put in front; none for a request that went out as it came."""
+    lines = []
+    if decision.prompt is not None:
+        prompt = decision.prompt
+        lines.append(f"Prompt **{plain(prompt.name)}** version {prompt.version} (`{plain(prompt.hash)}`)")
+    if decision.mixture is not None:
+        lines.append(_mixture(decision.mixture))
+    if decision.identity is not None:
+        lines.append(_identity(decision.identity))
+    return lines
+
+
+def show_prompt(decision: Decision) -> None:
+    """Those lines, if there are any."""
+    lines = prompt_lines(decision)
+    if lines:
+        st.markdown("**Put in front**")
+        st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _mixture(mixture: Mixture) -> str:
+    where = f"region {mixture.region}" if mixture.region is not None else "no region"
+    distance = "" if mixture.distance is None else f" at distance {mixture.distance:.2f}"
+    far = ", too far from all: its fallback" if mixture.fallback else ""
+    dropped = DROPPED.get(mixture.dropped or "")
+    return (
+        f"Mixture **{plain(mixture.name)}**: {where}{distance}{far}{'; ' + dropped if dropped else ''} "
+        f"(`{plain(mixture.digest)[:12]}`)"
+    )
+
+
+def _identity(identity: Identity) -> str:
+    if identity.skipped is not None:
+        what = SKIPPED.get(identity.skipped, plain(identity.skipped))
+    elif identity.per == "request":
+        what = "written for this request"
+    else:
+        what = f"that of {plain(identity.category or 'its category')}"
+    cost = ""
+    if identity.calls:
+        tokens = identity.prompt_tokens + identity.completion_tokens
+        cost = f", at the cost of a call ({tokens:,} tokens, {identity.ms / 1000:.1f} s)"
+    return f"Identity: {what}{cost}"
