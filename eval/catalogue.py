@@ -49,6 +49,8 @@ class RunRequest(BaseModel):
     judge_structured: bool = True
     verdicts: Path | None = None
     """Verdicts of people or of a stronger judge, to compare the judges with."""
+    same: dict[str, str] = Field(default_factory=dict)
+    """What `verdicts` calls a contestant, where it has another name for it."""
     concurrency: int = Field(default=8, ge=1, le=1024)
     seed: int | None = 0
     cache: Path | None = None

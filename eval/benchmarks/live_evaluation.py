@@ -67,6 +67,7 @@ def requests(given: argparse.Namespace, experts: Sequence[str]) -> dict[str, Run
             judge_explains=given.judge_explains,
             limit=given.arena_limit,
             verdicts=next(iter(sorted(given.arena.glob("battles*.parquet"))), None),
+            same=dict(each.split("=", 1) for each in given.arena_same),
             **common,
         )
     return {name: request for name, request in found.items() if name in given.only}
@@ -105,7 +106,7 @@ def run_part(name: str, request: RunRequest, out: Path) -> Part:
             replayed=prepared.replayed,
             progress=done,
         )
-    results = results_of(finished.run, verdicts=request.verdicts)
+    results = results_of(finished.run, verdicts=request.verdicts, same=request.same)
     return Part(name, results, write_report(finished.run, results))
 
 
@@ -259,7 +260,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--arena", type=Path, help="Arena-Hard's folder with answers*.parquet and battles*.parquet"
     )
-    parser.add_argument("--arena-models", default="gemma-2-9b-it,llama-3-8b-instruct")
+    parser.add_argument("--arena-models", default="gemma-2-27b-it,llama-3.1-8b-instruct")
+    parser.add_argument(
+        "--arena-same",
+        nargs="*",
+        default=["llama-3.1-8b-instruct=llama3_1_8b"],
+        metavar="NAME=OTHER",
+        help="what battles*.parquet calls a model",
+    )
     parser.add_argument("--arena-limit", type=int, default=40)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--cache", type=Path)

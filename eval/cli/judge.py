@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.performing import ApiKey, ApiUrl, Cache, Concurrency, Keys, Runs, Seed, perform, request_of
+from eval.cli.performing import (
+    ApiKey,
+    ApiUrl,
+    Cache,
+    Concurrency,
+    Keys,
+    Runs,
+    Seed,
+    pairs,
+    perform,
+    request_of,
+)
 from eval.cli.run import (
     Baseline,
     Category,
@@ -16,6 +27,7 @@ from eval.cli.run import (
     JudgeTokens,
     Limit,
     Mode,
+    Same,
 )
 
 
@@ -52,6 +64,7 @@ def judge(
             help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
         ),
     ] = None,
+    same: Same = None,
     api: ApiUrl = "http://127.0.0.1:8000/v1",
     api_key: ApiKey = None,
     key: Keys = None,
@@ -83,6 +96,7 @@ def judge(
         judge_explains=judge_explains,
         judge_structured=judge_structured,
         verdicts=verdicts,
+        same=pairs(same or [], "--same"),
         api=api,
         concurrency=concurrency,
         seed=None if seed < 0 else seed,

@@ -75,7 +75,7 @@ def perform(
         from eval.reports.results import results_of, summary
         from eval.reports.write import write_report
 
-        results = results_of(finished.run, verdicts=request.verdicts)
+        results = results_of(finished.run, verdicts=request.verdicts, same=request.same)
         report = write_report(finished.run, results)
     except problems() as error:
         fail(error)
@@ -156,16 +156,23 @@ def _there(folder: Path) -> set[tuple[str, str]]:
     return {(item.contestant, item.question) for item in read_items(path)} if path.is_file() else set()
 
 
+def pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """`NAME=VALUE` of an option that may be repeated."""
+    found = {}
+    for each in given:
+        name, _, value = each.partition("=")
+        if not name or not value:
+            raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint=option)
+        found[name] = value
+    return found
+
+
 def _keys(given: Sequence[str]) -> dict[str, str]:
     import os
 
     found = {}
-    for each in given:
-        name, _, variable = each.partition("=")
-        value = os.environ.get(variable) if name and variable else None
-        if not value:
-            raise typer.BadParameter(
-                f"{each!r} is not NAME=VARIABLE with a variable that is set", param_hint="--key"
-            )
-        found[name] = value
+    for name, variable in pairs(given, "--key").items():
+        found[name] = os.environ.get(variable, "")
+        if not found[name]:
+            raise typer.BadParameter(f"the variable {variable} is not set", param_hint="--key")
     return found

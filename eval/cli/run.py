@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.performing import ApiKey, ApiUrl, Cache, Concurrency, Keys, Runs, Seed, perform, request_of
+from eval.cli.performing import (
+    ApiKey,
+    ApiUrl,
+    Cache,
+    Concurrency,
+    Keys,
+    Runs,
+    Seed,
+    pairs,
+    perform,
+    request_of,
+)
 
 Against = Annotated[
     str,
@@ -58,6 +69,11 @@ Category = Annotated[
 Mode = Annotated[str, typer.Option(help="MT-Bench: `single` grades answers, `pairwise` compares them.")]
 Turns = Annotated[int, typer.Option(min=1, max=2, help="MT-Bench: 1 asks the first turns alone.")]
 
+Same = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=OTHER: what the file of --verdicts calls a model; may be repeated."),
+]
+
 
 def run(
     benchmark: Annotated[
@@ -96,6 +112,7 @@ def run(
             help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
         ),
     ] = None,
+    same: Same = None,
     composition: Annotated[
         Path | None,
         typer.Option(
@@ -155,6 +172,7 @@ def run(
         judge_explains=judge_explains,
         judge_structured=judge_structured,
         verdicts=verdicts,
+        same=pairs(same or [], "--same"),
         composition=composition,
         allow_seen=allow_seen,
         allow_network_code=allow_network_code,

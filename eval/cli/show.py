@@ -35,7 +35,11 @@ def show(
     try:
         found = find_run(run, runs)
         given = found.manifest.options.get("verdicts")
-        results = results_of(found, verdicts=verdicts or (Path(given) if given else None))
+        results = results_of(
+            found,
+            verdicts=verdicts or (Path(given) if given else None),
+            same=found.manifest.options.get("same"),
+        )
         report = write_report(found, results)
     except problems() as error:
         fail(error)

@@ -68,8 +68,9 @@ def check_judges(
                 [contestant for contestant, behind in models.items() if behind == model],
             ),
             "agreement": {
-                who: agreement(views[name], those, pairwise=pairwise)
+                who: found
                 for who, those in (trusted or {}).items()
+                if (found := agreement(views[name], those, pairwise=pairwise))["n"]
             },
         }
     return {"judges": judges, "panel": panel(views, pairwise=pairwise) if len(views) > 1 else None}
@@ -183,8 +184,16 @@ def panel(views: Mapping[str, Sequence[View]], *, pairwise: bool) -> dict[str, A
     }
 
 
-def read_trusted(path: Path, *, pairwise: bool, baselines: Sequence[str] = ()) -> dict[str, list[View]]:
+def read_trusted(
+    path: Path,
+    *,
+    pairwise: bool,
+    baselines: Sequence[str] = (),
+    same: Mapping[str, str] | None = None,
+) -> dict[str, list[View]]:
     """Views from a verdict table (`eval.rating.table`), by its judges; of pairs those against `baselines`.
+
+    `same` says what the table calls a contestant, where it has another name for it.
 
     Raises:
         eval.rating.columns.VerdictError: the table cannot be used, or holds the other kind of verdicts.
@@ -197,6 +206,7 @@ def read_trusted(path: Path, *, pairwise: bool, baselines: Sequence[str] = ()) -
         kinds = ("pairs", "graded answers") if pairwise else ("graded answers", "pairs")
         raise VerdictError(f"{path}: judges of {kinds[0]} cannot be compared with verdicts on {kinds[1]}")
     names = table.judge.names
+    called = {theirs: ours for ours, theirs in (same or {}).items()}
     sums: dict[str, dict[tuple[str, str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in range(len(table)):
         judge = names[table.judge.codes[row]] if table.judge.codes[row] >= 0 else path.stem
@@ -204,10 +214,12 @@ def read_trusted(path: Path, *, pairwise: bool, baselines: Sequence[str] = ()) -
         if isinstance(table, PairwiseTable):
             if baselines and table.players[table.baseline[row]] not in baselines:
                 continue
-            place = (table.players[table.model[row]], question, 1)
+            player = table.players[table.model[row]]
+            place = (called.get(player, player), question, 1)
             sums[judge][place].append(float(table.win[row] - table.loss[row]))
         else:
-            place = (table.model.names[table.model.codes[row]], question, int(table.turn[row]))
+            model = table.model.names[table.model.codes[row]]
+            place = (called.get(model, model), question, int(table.turn[row]))
             sums[judge][place].append(float(table.score[row]))
     return {
         judge: [

@@ -16,15 +16,20 @@ from eval.reports.hindsight import hindsight
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from eval.judging.checks import View
+
 ROUNDS = 1000
 CONFIDENCE = 0.95
 
 
-def results_of(run: Run, *, verdicts: Path | None = None) -> dict[str, Any]:
+def results_of(
+    run: Run, *, verdicts: Path | None = None, same: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """All numbers of `run`, which are also written to its `results.json`.
 
     Scores are in 0..1 here whatever the benchmark; `ratings` has them in the benchmark's own unit.
-    `verdicts` are trusted ones, to check the judges against.
+    `verdicts` are trusted ones, to check the judges against; `same` what they call a contestant where that
+    is another name.
 
     Raises:
         ItemsError, VerdictError, RatingError: a file cannot be used.
@@ -49,7 +54,15 @@ def results_of(run: Run, *, verdicts: Path | None = None) -> dict[str, Any]:
     ratings = run.folder / VERDICTS
     results["ratings"] = _ratings(ratings, results["notes"]) if ratings.is_file() else None
     judges = manifest.protocol.get("judges") or []
-    results["judges"] = _judges(manifest, items, judges, verdicts) if judges and items else None
+    results["judges"] = None
+    if judges and items:
+        trusted = _trusted(manifest, verdicts, same) if verdicts else None
+        results["judges"] = _judges(manifest, items, judges, trusted)
+        if trusted and not any(each["agreement"] for each in results["judges"]["judges"].values()):
+            results["notes"].append(
+                f"{verdicts} has no verdict on an answer that was judged here: it names other models "
+                "(--same NAME=NAME_THERE), questions or baselines"
+            )
     write_json(results, run.folder / RESULTS)
     return results
 
@@ -195,18 +208,26 @@ def _ratings(path: Path, notes: list[str]) -> dict[str, Any] | None:
         return None
 
 
-def _judges(
-    manifest: Manifest, items: Sequence[Item], judges: Sequence[Mapping[str, Any]], verdicts: Path | None
-) -> dict[str, Any]:
-    from eval.judging.checks import check_judges, read_trusted
+def _trusted(manifest: Manifest, verdicts: Path, same: Mapping[str, str] | None) -> "dict[str, list[View]]":
+    from eval.judging.checks import read_trusted
 
-    pairwise = manifest.protocol.get("mode") == "pairwise"
     baselines = manifest.protocol.get("baselines") or [manifest.protocol.get("baseline")]
-    trusted = (
-        read_trusted(verdicts, pairwise=pairwise, baselines=[each["name"] for each in baselines if each])
-        if verdicts
-        else None
+    return read_trusted(
+        verdicts,
+        pairwise=manifest.protocol.get("mode") == "pairwise",
+        baselines=[each["name"] for each in baselines if each],
+        same=same,
     )
+
+
+def _judges(
+    manifest: Manifest,
+    items: Sequence[Item],
+    judges: Sequence[Mapping[str, Any]],
+    trusted: "dict[str, list[View]] | None",
+) -> dict[str, Any]:
+    from eval.judging.checks import check_judges
+
     return check_judges(
         items,
         models={each["name"]: each["model"] for each in manifest.contestants},
