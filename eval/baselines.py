@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from routers.composition import Composition
 from routers.evidence import Evidence
 from routers.request import Matrix
 
@@ -38,14 +37,15 @@ def kmeans_choices(evidence: Evidence, embeddings: Matrix) -> Choices:
     return _by_clusters(evidence.embeddings, evidence.scores, embeddings, count)
 
 
-def category_choices(evidence: Evidence, composition: Composition, truth: Sequence[str]) -> Choices:
+def category_choices(evidence: Evidence, categories: Sequence[str], truth: Sequence[str]) -> Choices:
     """The perfect category map: each prompt's true category, and the expert best for it when fitted.
 
-    A category that was not fitted takes the best single expert.
+    `categories` are those that the evidence's labels index. A category that was not fitted takes the best
+    single expert.
     """
     fallback = best_single(evidence)
     expert_of = {}
-    for index, category in enumerate(composition.categories):
+    for index, category in enumerate(categories):
         rows = evidence.scores[evidence.labels == index]
         if len(rows):
             expert_of[category] = int(np.nanmean(rows, axis=0).argmax())

@@ -188,7 +188,7 @@ def _baselines(
         "best_single": _scores(table, single),
         "knn": _scores(table, knn_choices(evidence, embeddings)),
         "kmeans": _scores(table, kmeans_choices(evidence, embeddings)),
-        "category_oracle": _scores(table, category_choices(evidence, composition, table.categories)),
+        "category_oracle": _scores(table, category_choices(evidence, composition.categories, table.categories)),
         "oracle": table.scores.max(axis=1).astype(np.float64),
     }
 

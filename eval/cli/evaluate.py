@@ -9,6 +9,7 @@ from eval.cli.personas import personas
 from eval.cli.rate import rate
 from eval.cli.resume import resume
 from eval.cli.run import run
+from eval.cli.sweep import sweep
 from eval.cli.show import show
 
 app = typer.Typer(
@@ -26,3 +27,4 @@ app.command("list")(list_)
 app.command("show")(show)
 app.command("compare")(compare)
 app.command("resume")(resume)
+app.command("sweep")(sweep)

@@ -1,0 +1,1 @@
+"""Sweeps: many configurations of routing on the same prompts, resumable, kept in a database."""
