@@ -1,0 +1,125 @@
+"""What the seam costs a routed request, and what it does with bodies of every kind."""
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.prompt_files import PromptFiles
+from app.prompting import NOTHING_USED, Prompting, Reading
+from experts.client import ExpertClient
+from experts.fake import run_fake_expert
+from experts.registry import Expert
+from prompts.mixture.demos import Demo
+from prompts.mixture.mixture import Mixture, Region
+from routers.request import Turn, Vector
+
+REGIONS, DIMENSION, DEMOS = 10, 384, 8
+CHOICE_MS = 0.2
+"""What choosing the region may add to a routed request."""
+
+
+def mixture() -> Mixture:
+    rows = np.random.default_rng(0).normal(size=(REGIONS, DIMENSION))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    demos = tuple(Demo(f"input {number} " * 10, f"output {number}") for number in range(DEMOS))
+    regions = tuple(Region(row.astype(np.float32), 1.0, "Answer shortly.", demos) for row in rows)
+    return Mixture("m", "small", "e", "1", regions)
+
+
+async def never(turns: object) -> Vector:
+    raise AssertionError("the embedding was there")
+
+
+def expert(endpoint: str, **facts: Any) -> Expert:
+    return Expert(
+        **{"name": "m", "endpoint": endpoint, "model": "x", "params_b": 1, "context_length": 4096, **facts}
+    )
+
+
+def test_choosing_a_region_adds_next_to_nothing() -> None:
+    made = mixture()
+    embeddings = np.stack([region.centroid for region in made.regions])
+    passed = []
+    for turn in range(300):
+        started = time.perf_counter()
+        choice = made.choose(embeddings[turn % REGIONS])
+        passed.append((time.perf_counter() - started) * 1000)
+        assert choice.region == turn % REGIONS
+    assert statistics.median(passed) <= CHOICE_MS
+
+
+async def test_the_routers_own_embedding_is_used_and_the_body_is_left_alone() -> None:
+    made = mixture()
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "n": 1,
+    }
+    before = repr(body)
+    with run_fake_expert(name="small") as fake:
+        async with ExpertClient() as client:
+            prompting = Prompting(client, never, PromptFiles({"m": made}))
+            reading = Reading((), made.regions[3].centroid)
+            await prompting.complete(expert(fake.endpoint), body, reading)
+        sent = fake.log.last
+    assert repr(body) == before
+    assert sent["tools"] == body["tools"]
+    assert sent["messages"][-1] == body["messages"][0]
+    assert len(sent["messages"]) == 1 + 2 * DEMOS + 1
+    used = reading.use_of("m").mixture
+    assert used is not None
+    assert (used.region, used.dropped) == (3, None)
+    assert reading.again().use_of("m") is NOTHING_USED
+
+
+async def test_what_routing_did_not_read_is_embedded_once() -> None:
+    made = mixture()
+    read: list[object] = []
+
+    async def embed(turns: object) -> Vector:
+        read.append(turns)
+        return made.regions[5].centroid
+
+    turns = (Turn("user", "Hi"),)
+    with run_fake_expert(name="small") as fake:
+        async with ExpertClient() as client:
+            prompting = Prompting(client, embed, PromptFiles({"m": made}))
+            reading = Reading(turns)
+            for _ in range(2):
+                async with prompting.stream(
+                    expert(fake.endpoint), {"messages": [{"role": "user", "content": "Hi"}]}, reading
+                ) as stream:
+                    async for _ in stream:
+                        pass
+    assert read == [turns]
+    used = reading.use_of("m").mixture
+    assert used is not None
+    assert used.region == 5
+
+
+@pytest.mark.parametrize(
+    ("context_length", "sampling", "dropped"),
+    [
+        (4096, {}, None),
+        (1200, {}, None),
+        (600, {}, "demos"),
+        (270, {}, "prompt"),
+        (1200, {"max_tokens": 900}, "demos"),
+    ],
+)
+async def test_what_does_not_fit_is_left_out_by_a_cautious_estimate(
+    context_length: int, sampling: dict[str, Any], dropped: str | None
+) -> None:
+    made = mixture()
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    with run_fake_expert(name="small") as fake:
+        async with ExpertClient() as client:
+            reading = Reading((), made.regions[0].centroid)
+            asked = expert(fake.endpoint, context_length=context_length, sampling=sampling)
+            await Prompting(client, never, PromptFiles({"m": made})).complete(asked, body, reading)
+    used = reading.use_of("m").mixture
+    assert used is not None
+    assert used.dropped == dropped
