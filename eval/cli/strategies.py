@@ -1,6 +1,15 @@
-"""`coterie strategies`: the group."""
+"""`coterie strategies`: the group. Thin: reads options, calls `eval.strategies`, prints."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from eval.strategies.replay import Report
 
 app = typer.Typer(
     name="strategies",
@@ -8,3 +17,174 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+WIDTH = 140
+
+
+@app.callback()
+def group() -> None:
+    """Compare ways of asking several experts, on outcome tables."""
+
+
+@app.command("replay")
+def replay(
+    table: Annotated[
+        Path, typer.Argument(help="The folder of an outcome table with answers.parquet.", metavar="TABLE")
+    ],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw score against active parameters here.", metavar="FILE")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts that the table is cut into.")] = 5,
+    parts: Annotated[
+        int | None,
+        typer.Option(min=1, help="Parts to judge on, each by a fit on all others.", show_default="all"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Makes folds and draws repeatable.")] = 0,
+    within: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--within-b",
+            help="Average active parameters to report at, in billions; may be repeated.",
+            show_default="multiples of the best expert's",
+        ),
+    ] = None,
+    budget_b: Annotated[
+        float | None, typer.Option(help="Billions of parameters that no prompt may take more of, all calls.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Experts on a panel, at most.")] = 7,
+    rounds: Annotated[int, typer.Option(min=10, help="Rounds of the bootstrap over prompts.")] = 2000,
+    correction: Annotated[
+        bool,
+        typer.Option("--correction/--no-correction", help="As of `coterie fit`; takes minutes a part."),
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Cores for the fits, 0 for all.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where embeddings and long steps are kept.", show_default="~/.cache/coterie"),
+    ] = None,
+) -> None:
+    """Replay cascades, votes and panels on an outcome table, beside the router and all baselines.
+
+    No expert is asked: the table holds what each one answered and scored. Everything is fitted on some
+    folds and reported on another. An interrupted replay goes on from the fits that are done.
+
+    Example:
+
+      coterie strategies replay outcomes/mine --json strategies.json --picture strategies.png
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from eval.strategies.answers import StrategyError, read_answered
+    from eval.strategies.replay import ReplaySettings
+    from eval.strategies.replay import replay as run
+    from routers.embeddings import encode_cached
+    from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
+    from routers.fitting import FitError
+    from routers.outcomes import OutcomeError
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    kept = cache or default_encoder_folder().parent.parent
+    try:
+        settings = ReplaySettings(
+            folds=folds,
+            parts=parts,
+            seed=seed,
+            rounds=rounds,
+            budgets_b=tuple(within or ()),
+            budget_b=budget_b,
+            most=most,
+            correction=correction,
+            jobs=jobs,
+        )
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("reading the table", total=None)
+
+            def step(what: str) -> None:
+                progress.update(task, description=what)
+
+            data = read_answered(table)
+            encoder = load_encoder()
+            embeddings = encode_cached(
+                encoder,
+                data.table.prompts,
+                kept / "embeddings",
+                lambda done, total: step(f"reading prompts: {done} of {total}"),
+            )
+            report = run(data, embeddings, encoder, settings, cache=kept / "fits", step=step)
+        if json_file:
+            _write(json_file, json.dumps(report.document(), indent=2, ensure_ascii=False) + "\n")
+        if picture:
+            from eval.strategies.pictures import draw_strategies
+
+            draw_strategies(report, picture)
+    except KeyboardInterrupt as error:
+        Console(stderr=True).print("stopped; the same command goes on from the fits that are done")
+        raise typer.Exit(130) from error
+    except (EncoderMissing, FitError, OutcomeError, StrategyError, ValueError, OSError) as error:
+        from rich.markup import escape
+
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from error
+    for each in _tables(report):
+        console.print(each)
+    if report.left_out:
+        console.print(f"{report.left_out} prompts left out: not scored for every expert", highlight=False)
+
+
+def _tables(report: "Report") -> list["Table"]:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    baselines = Table(
+        "baseline",
+        "score",
+        "active, B",
+        box=SIMPLE_HEAD,
+        title=f"{report.n} prompts in {report.parts} of {report.folds} folds, each fitted on the others",
+        title_justify="left",
+    )
+    for name, (score, active) in report.baselines.items():
+        baselines.add_row(name, f"{score:.4f}", f"{active:.2f}")
+    strategies = Table(
+        "strategy",
+        "within, B",
+        "score",
+        "95 %",
+        "active, B",
+        "calls",
+        "minus single",
+        "minus best single",
+        box=SIMPLE_HEAD,
+    )
+    best = {(name, active) for name, active, _ in report.pareto}
+    for each in report.points:
+        gains = [
+            f"{each.gains[rival][0]:+.4f} ({each.gains[rival][1]:+.4f} to {each.gains[rival][2]:+.4f})"
+            for rival in ("single", "best_single")
+        ]
+        star = " *" if (each.name, each.active_params_b) in best else ""
+        strategies.add_row(
+            escape(each.name) + star,
+            "as fitted" if each.within_b is None else f"{each.within_b:g}",
+            f"{each.score:.4f}",
+            f"{each.low:.4f} to {each.high:.4f}",
+            f"{each.active_params_b:.2f}",
+            f"{each.calls:.2f}",
+            *gains,
+        )
+    strategies.caption = "* nothing here, and no mix of two, scores more at its cost"
+    return [baselines, strategies]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -84,7 +84,10 @@ def cascade_trials(fold: Fold, *, budget_b: float | None = None) -> list[Trial]:
 def candidates(fit: Answered) -> Iterator[Cascade]:
     """All cascades of the best experts, by score alone and by score a billion."""
     means = fit.scores.mean(axis=0)
-    ranked = [np.argsort(-means, kind="stable"), np.argsort(-means / np.maximum(fit.sizes, 1e-9), kind="stable")]
+    ranked = [
+        np.argsort(-means, kind="stable"),
+        np.argsort(-means / np.maximum(fit.sizes, 1e-9), kind="stable"),
+    ]
     pool = list(dict.fromkeys(int(each) for pair in zip(*ranked, strict=True) for each in pair))[:POOL]
     for expert in pool:
         yield Cascade((expert,), agree=1)

@@ -15,6 +15,7 @@ from eval.strategies.answers import Answered, Floats, Ints, StrategyError
 from eval.strategies.voting import Ballots
 from routers.batch import choose
 from routers.composition import Composition, costs
+from routers.encoder import Encoder
 from routers.estimate import estimate_table
 from routers.evidence import Evidence
 from routers.features import with_text_parts
@@ -62,7 +63,7 @@ class Fold:
 def folds_of(
     data: Answered,
     embeddings: Matrix,
-    encoder: object,
+    encoder: Encoder,
     *,
     folds: int,
     parts: int,
@@ -94,7 +95,7 @@ def _fold(
     others: Ints,
     features: Matrix,
     dimension: int,
-    encoder: object,
+    encoder: Encoder,
     options: FitOptions,
     stages: Stages,
 ) -> Fold:
@@ -102,7 +103,12 @@ def _fold(
     labelled = Labelled(seen.table.prompts, seen.table.categories, features[others])
     try:
         fitted = fit(
-            labelled, seen.table, encoder, options, scored=np.arange(len(others)), stages=stages  # type: ignore[arg-type]
+            labelled,
+            seen.table,
+            encoder,
+            options,
+            scored=np.arange(len(others)),
+            stages=stages,
         )
     except FitError as error:
         raise StrategyError(f"a fold cannot be fitted: {error}") from error
@@ -146,5 +152,5 @@ def _baselines(
         "best_single": np.full(len(truth), best_single(scores), dtype=np.int64),
         "knn": knn_choices(scores, embeddings),
         "kmeans": kmeans_choices(scores, embeddings),
-        "category_oracle": category_choices(scores, composition, truth),
+        "category_oracle": category_choices(scores, composition.categories, truth),
     }

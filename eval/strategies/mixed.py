@@ -43,7 +43,7 @@ def mixed_trials(fold: Fold, families: Sequence[tuple[str, Sequence[Trial]]]) ->
 
 
 def means_by_category(values: Floats, category: Ints, categories: int) -> Floats:
-    """Means of `values` (prompts,) by category, (categories,), those of few prompts drawn to the overall one."""
+    """Means of `values` (prompts,) by category, (categories,), drawn to the overall one by PRIOR prompts."""
     size = np.bincount(category, minlength=categories)
     mean = np.bincount(category, weights=values, minlength=categories) / np.maximum(size, 1)
     share = size / (size + PRIOR)

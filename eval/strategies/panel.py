@@ -64,14 +64,16 @@ def panels(fold: Fold, *, budget_b: float | None = None, most: int = MOST) -> li
     """
     fit, held_out = fold.fit, fold.held_out
     sizes = fit.data.sizes
+    most = min(most, len(sizes))
     found = []
     for name, first, first_held_out in _starts(fold):
-        if budget_b is not None and sizes[np.unique(np.concatenate([first, first_held_out]))].max() > budget_b:
+        if (
+            budget_b is not None
+            and sizes[np.unique(np.concatenate([first, first_held_out]))].max() > budget_b
+        ):
             continue
         joining = greedy_order(fit, first, most)
-        orders = [
-            _rows(part_first, joining, sizes, budget_b) for part_first in (first, first_held_out)
-        ]
+        orders = [_rows(part_first, joining, sizes, budget_b, most) for part_first in (first, first_held_out)]
         stages, further = [], []
         for step in range(1, orders[0].shape[1] + 1):
             masks = [_asked(order[:, :step], len(sizes)) for order in orders]
@@ -106,7 +108,9 @@ def panel_trials(fold: Fold, found: Sequence[Panel]) -> list[Trial]:
         for criterion in ("vote", "one"):
             for level in LEVELS.tolist():
                 stops = [
-                    _first_true([_chance(stage, criterion) >= level for stage in stages[:-1]], len(stages[0].score))
+                    _first_true(
+                        [_chance(stage, criterion) >= level for stage in stages[:-1]], len(stages[0].score)
+                    )
                     for stages in (panel.fitted, panel.held_out)
                 ]
                 trials.append(
@@ -134,7 +138,8 @@ def stopping_trials(fold: Fold, found: Sequence[Panel]) -> list[Trial]:
             rules = learn_stopping(fold.fit, panel.fitted, price)
             stops = [
                 _first_true(
-                    [_stops(rule, part, stage) for rule, stage in zip(rules, stages[:-1], strict=True)], len(part)
+                    [_stops(rule, part, stage) for rule, stage in zip(rules, stages[:-1], strict=True)],
+                    len(part),
                 )
                 for part, stages in ((fold.fit, panel.fitted), (fold.held_out, panel.held_out))
             ]
@@ -157,7 +162,7 @@ def greedy_order(part: Part, first: Ints, most: int) -> tuple[int, ...]:
     order: list[int] = []
     asked = _asked(first[:, None], experts)
     rows = np.arange(len(part))
-    while len(order) < min(most, experts) - 1:
+    while len(order) < most and not asked.all():
         model = fit_votes(part.ballots.of(asked), part.data.option_scores, by_category=False)
         options = part.data.option_scores.shape[1]
         chances = model.probabilities(part.ballots.of(asked), options)
@@ -192,7 +197,7 @@ def learn_stopping(part: Part, stages: Sequence[Stage], price: float) -> list[Fl
         features = _features(part, stage)
         gain = value - cost - stage.score
         gram = features.T @ features + RIDGE * np.eye(features.shape[1])
-        rule: Floats = np.linalg.solve(gram, features.T @ gain)
+        rule = np.asarray(np.linalg.solve(gram, features.T @ gain), dtype=np.float64)
         rules.append(rule)
         value = np.where(features @ rule > 0, value - cost, stage.score)
     return rules[::-1]
@@ -208,9 +213,7 @@ def _starts(fold: Fold) -> list[tuple[str, Ints, Ints]]:
     for expert in sorted(range(len(sizes)), key=lambda each: (sizes[each], -means[each])):
         if means[expert] > best:
             best = means[expert]
-            starts.append(
-                (names[expert], np.full(len(fit), expert), np.full(len(held_out), expert))
-            )
+            starts.append((names[expert], np.full(len(fit), expert), np.full(len(held_out), expert)))
     # Dominated by a larger and better one only in part: the last few are what is worth its size.
     starts = starts[-3:]
     starts.append(("the routed expert", fit.routed, held_out.routed))
@@ -222,14 +225,14 @@ def _starts(fold: Fold) -> list[tuple[str, Ints, Ints]]:
     return starts
 
 
-def _rows(first: Ints, joining: Sequence[int], sizes: Floats, budget_b: float | None) -> Order:
+def _rows(first: Ints, joining: Sequence[int], sizes: Floats, budget_b: float | None, most: int) -> Order:
     """The order of each prompt: its first expert, then the others without it, within the budget."""
-    order = np.full((len(first), len(joining) + 1), -1, dtype=np.int64)
+    order = np.full((len(first), most), -1, dtype=np.int64)
     order[:, 0] = first
     spent = sizes[first].copy()
     place = np.ones(len(first), dtype=np.int64)
     for expert in joining:
-        joins = first != expert
+        joins = (first != expert) & (place < most)
         if budget_b is not None:
             joins &= spent + sizes[expert] <= budget_b * (1 + 1e-9)
         rows = np.flatnonzero(joins)

@@ -35,10 +35,18 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
         points = sorted(
             (p.active_params_b, p.score) for p in report.points if p.name == name and p.within_b is not None
         )
-        axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=name, zorder=3) if points else None
+        axes.plot(
+            *zip(*points, strict=True), color=colour, marker="o", markersize=4, label=name, zorder=3
+        ) if points else None
     composed = next(p for p in report.points if p.within_b is None)
     axes.scatter(
-        [composed.active_params_b], [composed.score], color="black", marker="D", s=46, zorder=5, label="composition"
+        [composed.active_params_b],
+        [composed.score],
+        color="black",
+        marker="D",
+        s=46,
+        zorder=5,
+        label="composition",
     )
     best = sorted(report.singles.items(), key=lambda each: -each[1][0])
     axes.scatter(
@@ -51,7 +59,9 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
         label="one expert",
     )
     for name, (score, active) in best[:3]:
-        axes.annotate(name, (active, score), xytext=(6, -4), textcoords="offset points", fontsize=7, color=EXPERT)
+        axes.annotate(
+            name, (active, score), xytext=(6, -4), textcoords="offset points", fontsize=7, color=EXPERT
+        )
     for name, style in (("category_oracle", ":"), ("best_single", "--")):
         axes.axhline(report.baselines[name][0], color=LINE, linewidth=1, linestyle=style, zorder=0)
         axes.annotate(

@@ -8,7 +8,7 @@ with intervals from a bootstrap over prompts; differences are paired.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,16 @@ FAMILIES = ("single", "majority", "vote", "cascade", "panel", "stopping", "mixed
 MULTIPLES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 """Budgets that are reported, as multiples of the size of the best single expert."""
 CONFIDENCE = 0.95
+
+Key = tuple[str, float | None]
+"""A strategy and the average budget that it serves."""
+
+
+class Chosen(NamedTuple):
+    """The trial chosen on one part, and the names of that part's categories."""
+
+    trial: Trial
+    categories: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,7 @@ def replay(
     """
     parts = settings.parts or settings.folds
     budgets = _budgets(data, settings)
-    chosen: dict[tuple[str, float | None], list[tuple[Trial, Fold]]] = {}
+    chosen: dict[Key, list[Chosen]] = {}
     rows: list[Ints] = []
     baselines: list[dict[str, Outcome]] = []
     options = FitOptions(seed=settings.seed, correction=settings.correction, jobs=settings.jobs)
@@ -167,16 +177,16 @@ def replay(
         baselines.append(
             {name: choice_outcome(fold.held_out, choice) for name, choice in fold.baselines.items()}
         )
-        for name, trials in _families(fold, settings, lambda what, at=number: step(f"part {at} of {parts}: {what}")):
+        for name, trials in _families(fold, settings, f"part {number} of {parts}", step):
             for budget in budgets:
                 if (best := best_within(trials, budget)) is not None:
-                    chosen.setdefault((name, budget), []).append((best, fold))
+                    chosen.setdefault((name, budget), []).append(Chosen(best, fold.categories))
         composition = Trial(
             {"decision": "of the composition as fitted"},
             choice_outcome(fold.fit, fold.fit.routed),
             choice_outcome(fold.held_out, fold.held_out.routed),
         )
-        chosen.setdefault(("single", None), []).append((composition, fold))
+        chosen.setdefault(("single", None), []).append(Chosen(composition, fold.categories))
     step("intervals")
     judged = data.take(np.concatenate(rows))
     return _report(data, judged, settings, parts, _distinct(chosen, parts), baselines)
@@ -191,15 +201,13 @@ def _budgets(data: Answered, settings: ReplaySettings) -> tuple[float, ...]:
     return tuple(round(best * each, 6) for each in MULTIPLES)
 
 
-def _families(
-    fold: Fold, settings: ReplaySettings, step: Step
-) -> list[tuple[str, list[Trial]]]:
+def _families(fold: Fold, settings: ReplaySettings, where: str, step: Step) -> list[tuple[str, list[Trial]]]:
     cap = settings.budget_b
-    step("fitting panels")
+    step(f"{where}: fitting panels")
     found = panels(fold, budget_b=cap, most=settings.most)
-    step("trying cascades")
+    step(f"{where}: trying cascades")
     cascades = cascade_trials(fold, budget_b=cap)
-    step("trying panels")
+    step(f"{where}: trying panels")
     stopping = stopping_trials(fold, found)
     return [
         ("single", single_trials(fold, budget_b=cap)),
@@ -212,17 +220,15 @@ def _families(
     ]
 
 
-def _distinct(
-    chosen: Mapping[tuple[str, float | None], list[tuple[Trial, Fold]]], parts: int
-) -> dict[tuple[str, float | None], list[tuple[Trial, Fold]]]:
+def _distinct(chosen: Mapping[Key, list[Chosen]], parts: int) -> dict[Key, list[Chosen]]:
     """Without budgets that some part has nothing for, and those that change nothing."""
-    found: dict[tuple[str, float | None], list[tuple[Trial, Fold]]] = {}
+    found: dict[Key, list[Chosen]] = {}
     seen = set()
-    for key, trials in sorted(chosen.items(), key=lambda each: (FAMILIES.index(each[0][0]), each[0][1] or 0)):
-        identity = key[0], tuple(id(trial) for trial, _ in trials)
-        if len(trials) == parts and identity not in seen:
+    for key, each in sorted(chosen.items(), key=lambda one: (FAMILIES.index(one[0][0]), one[0][1] or 0)):
+        identity = key[0], tuple(id(part.trial) for part in each)
+        if len(each) == parts and identity not in seen:
             seen.add(identity)
-            found[key] = trials
+            found[key] = each
     return found
 
 
@@ -231,12 +237,10 @@ def _report(
     judged: Answered,
     settings: ReplaySettings,
     parts: int,
-    chosen: Mapping[tuple[str, float | None], Sequence[tuple[Trial, Fold]]],
+    chosen: Mapping[Key, Sequence[Chosen]],
     baselines: Sequence[Mapping[str, Outcome]],
 ) -> Report:
-    outcomes = {
-        key: Outcome.joined([trial.held_out for trial, _ in trials]) for key, trials in chosen.items()
-    }
+    outcomes = {key: Outcome.joined([each.trial.held_out for each in found]) for key, found in chosen.items()}
     rivals = {name: Outcome.joined([part[name] for part in baselines]) for name in baselines[0]}
     against = {"single": outcomes["single", None].score, "best_single": rivals["best_single"].score}
     columns = np.column_stack([each.score for each in outcomes.values()])
@@ -264,7 +268,7 @@ def _report(
                 price=float(outcome.price.mean()),
                 calls=float(outcome.calls.mean()),
                 gains=gains,
-                settings=tuple(trial.document(fold.categories) for trial, fold in chosen[name, budget]),
+                settings=tuple(each.trial.document(each.categories) for each in chosen[name, budget]),
             )
         )
     singles = {
@@ -294,7 +298,10 @@ def _report(
 def _resampled(columns: Floats, settings: ReplaySettings) -> Floats:
     """Means of each column in each round, (rounds, columns)."""
     return np.concatenate(
-        [drawn @ columns / len(columns) for drawn in multiplicities(len(columns), settings.rounds, settings.seed)]
+        [
+            drawn @ columns / len(columns)
+            for drawn in multiplicities(len(columns), settings.rounds, settings.seed)
+        ]
     )
 
 

@@ -63,9 +63,7 @@ def best_within(trials: Sequence[Trial], budget_b: float) -> Trial | None:
     """The trial that scored best where it was fitted, of those that took at most `budget_b` there on
     average; the cheaper of equals. None when all took more."""
     able = [each for each in trials if each.fitted.active.mean() <= budget_b * (1 + 1e-9)]
-    return max(
-        able, key=lambda each: (each.fitted.score.mean(), -each.fitted.active.mean()), default=None
-    )
+    return max(able, key=lambda each: (each.fitted.score.mean(), -each.fitted.active.mean()), default=None)
 
 
 def chosen_scores(data: Answered, choice: Ints, asked: Booleans) -> Floats:

@@ -101,7 +101,11 @@ def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = Tr
     def model(x: Floats) -> VoteModel:
         weights, deviations, trust, none, none_by_category = np.split(x, ends[:-1])
         return VoteModel(
-            weights, deviations.reshape(categories, experts), float(trust[0]), float(none[0]), none_by_category
+            weights,
+            deviations.reshape(categories, experts),
+            float(trust[0]),
+            float(none[0]),
+            none_by_category,
         )
 
     free = np.ones(ends[-1])
@@ -156,9 +160,9 @@ class _Flat:
         weight = (model.weights + self.posterior @ model.by_category)[self.row, self.expert]
         weight += model.trust * self.trust
         rows, columns = self.present.shape
-        found = np.bincount(
-            self.row * columns + self.option, weights=weight, minlength=rows * columns
-        ).reshape(rows, columns)
+        places = self.row * columns + self.option
+        found = np.asarray(np.bincount(places, weights=weight, minlength=rows * columns), dtype=np.float64)
+        found = found.reshape(rows, columns)
         found[:, -1] = model.none + self.posterior @ model.none_by_category
         return found
 

@@ -1,0 +1,56 @@
+"""A small world in which strategies have something to find.
+
+Four experts answer letters on two topics. `cheap` and `small` are right two times in three and err apart;
+`big` is better and dear; `echo` repeats what `small` says.
+"""
+
+import numpy as np
+
+from eval.strategies.answers import Answered, answered
+from eval.strategies.folds import Fold, Part
+from eval.strategies.voting import Ballots
+from routers.outcomes import OutcomeTable
+from tests.unit.routers.world import card
+
+CARDS = (card("cheap", 2.0), card("small", 3.0), card("echo", 3.0), card("big", 20.0))
+CHANCES = {"cheap": (0.75, 0.55), "small": (0.55, 0.75), "big": (0.85, 0.85)}
+LETTERS = "ABCDEFGH"
+TOPICS = {"coding": "function loop compile bug", "law": "contract court tenant clause"}
+
+
+def table(prompts: int = 400, seed: int = 0) -> Answered:
+    """`prompts` prompts, half of each topic, the right letter of each drawn anew."""
+    random = np.random.default_rng(seed)
+    topics = [name for name in TOPICS for _ in range(prompts // 2)]
+    right = random.integers(len(LETTERS), size=len(topics))
+    letters: dict[str, list[str]] = {}
+    for name, chances in CHANCES.items():
+        chance = np.asarray([chances[list(TOPICS).index(topic)] for topic in topics])
+        wrong = (right + random.integers(1, len(LETTERS), size=len(topics))) % len(LETTERS)
+        letters[name] = [
+            LETTERS[each] for each in np.where(random.random(len(topics)) < chance, right, wrong)
+        ]
+    letters["echo"] = list(letters["small"])
+    names = [each.name for each in CARDS]
+    scores = np.stack([[LETTERS.index(each) for each in letters[name]] == right for name in names], axis=1)
+    words = [
+        " ".join(random.choice(TOPICS[topic].split(), 6)) + f" {topic}{seed}n{place}"
+        for place, topic in enumerate(topics)
+    ]
+    uids = tuple(f"{seed}-{place}" for place in range(len(topics)))
+    made = OutcomeTable(uids, tuple(topics), tuple(words), CARDS, scores.astype(np.float32))
+    return answered(made, {"uid": list(uids), **letters})
+
+
+def part(data: Answered) -> Part:
+    """The prompts with a router that knows their topics."""
+    topic = np.asarray([list(TOPICS).index(each) for each in data.table.categories])
+    means = np.stack([data.scores[topic == each].mean(axis=0) for each in range(len(TOPICS))])
+    expected = means[topic]
+    ballots = Ballots(data.votes, np.eye(len(TOPICS))[topic], np.log(expected / (1 - expected)))
+    return Part(data, ballots, topic, expected, expected.argmax(axis=1))
+
+
+def fold(prompts: int = 600) -> Fold:
+    held_out = part(table(prompts, seed=2))
+    return Fold(part(table(prompts, seed=1)), held_out, tuple(TOPICS), np.arange(len(held_out)), {})
