@@ -11,6 +11,7 @@ from app.api.errors import ApiError
 from app.intake import Names
 from app.rules import load_rules
 from app.settings import Settings
+from app.strategies.catalogue import Catalogue
 from app.strategies.choice import DEFAULT, Chosen, choose_strategy
 from app.strategies.strategy import SINGLE
 from experts.registry import Expert, Registry
@@ -134,7 +135,13 @@ def load_router(settings: Settings, registry: Registry, encoder: "Encoder | None
     policy = composition.policy
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
-        rules = load_rules(settings.rules, composition.expert_names, composition.categories, labels)
+        rules = load_rules(
+            settings.rules,
+            composition.expert_names,
+            composition.categories,
+            labels,
+            Catalogue(settings.own_strategies).names,
+        )
         policy = replace(policy, rules=rules)
     if encoder is None:
         encoder = load_encoder(

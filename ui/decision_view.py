@@ -8,6 +8,7 @@ from ui import figures
 from ui.documents import CategoryProbability, Decision, readable
 from ui.markdown import plain
 from ui.prompt_view import show_prompt
+from ui.strategy_view import show_trace
 
 REASONS: dict[str, tuple[str, str]] = {
     "matched": ("green", "The category is clear, and this expert has the best value in it."),
@@ -33,6 +34,8 @@ def headline(decision: Decision, titles: Mapping[str, str], facts: tuple[str, ..
     elif decision.classification == "unclassified":
         parts.append(":gray-badge[No clear category]")
     parts.append(f":{colour}-badge[{plain(decision.reason)}]")
+    if decision.trace is not None:
+        parts.append(f":blue-badge[{plain(decision.strategy)}]")
     if facts:
         parts.append(f":small[:gray[{' · '.join(facts)}]]")
     return " ".join(parts)
@@ -44,6 +47,10 @@ def show_decision(decision: Decision, titles: Mapping[str, str]) -> None:
     st.markdown(plain(decision.detail) if decision.detail else meaning)
     if decision.spilled_from:
         st.markdown(f":red[{plain(decision.spilled_from)} was chosen first and was unavailable.]")
+    if decision.strategy_detail:
+        st.markdown(f"Strategy {plain(decision.strategy)}: {plain(decision.strategy_detail)}")
+    if decision.trace is not None:
+        show_trace(decision.trace)
     if decision.ranking:
         st.html(figures.ranking(decision.ranking, decision.expert))
         st.caption(

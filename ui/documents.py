@@ -36,6 +36,41 @@ class RankedExpert(Document):
         return self.utility + self.correction - self.value
 
 
+class TraceStep(Document):
+    """One call that a strategy made. Times in milliseconds, `cost` in US dollars."""
+
+    node: str
+    expert: str
+    purpose: str = ""
+    status: str = ""
+    started_ms: float | None = None
+    ms: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    confidence: float | None = None
+    cost: float = 0.0
+    detail: str = ""
+
+
+class TraceGraph(Document):
+    """A strategy's graph: edges as (from, to, label), the path that was taken as (from, to)."""
+
+    nodes: tuple[str, ...] = ()
+    edges: tuple[tuple[str, str, str], ...] = ()
+    path: tuple[tuple[str, str], ...] = ()
+
+
+class StrategyTrace(Document):
+    """What a strategy of several experts did for one request."""
+
+    strategy: str = ""
+    steps: tuple[TraceStep, ...] = ()
+    notes: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+    totals: dict[str, Any] = Field(default_factory=dict)
+    graph: TraceGraph = TraceGraph()
+
+
 class Feedback(Document):
     rating: int | None = None
     score: float | None = None
@@ -88,6 +123,9 @@ class Decision(Document):
     ood_score: float | None = None
     ranking: tuple[RankedExpert, ...] = ()
     strategy: str = "single"
+    strategy_source: str = "default"
+    strategy_detail: str = ""
+    trace: StrategyTrace | None = None
     detail: str = ""
     spilled_from: str | None = None
     prompt: Prompt | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import Pin, Url
+from app.cli.options import Pin, Strategy, StrategyOption, Url, strategy_fields
 from app.cli.terminal import fail, read_settings
 
 
@@ -16,6 +16,8 @@ def ask(
     model: Pin = "coterie",
     system: Annotated[str | None, typer.Option(help="A system message before the question.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens to answer with.")] = None,
+    strategy: Strategy = None,
+    option: StrategyOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The answer alone.")] = False,
 ) -> None:
     """Ask the running API and watch the answer come; then see who gave it, and why.
@@ -27,6 +29,8 @@ def ask(
     - `coterie ask "Why is the sky blue?"`
 
     - `coterie ask -m qwen-coder "Sort a list in Go"` asks one expert
+
+    - `coterie ask -s panel -o top_p=0.95 "Is 91 prime? Yes or no."` asks several, and shows each step
 
     - `git diff | coterie ask --system "Write a commit message." -`
     """
@@ -41,6 +45,8 @@ def ask(
     }
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
+    if routed := strategy_fields(strategy, option):
+        body["routing"] = routed
     settings = read_settings()
     try:
         routing = asyncio.run(ask_and_print(url or f"http://{settings.host}:{settings.port}", body))
@@ -50,9 +56,11 @@ def ask(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not quiet:
-        from app.cli.views import summary
+        from app.cli.views import strategy_lines, summary
 
         sys.stderr.write(f"\n{summary(routing)}\n")
+        for line in strategy_lines(routing):
+            sys.stderr.write(f"{line}\n")
 
 
 async def ask_and_print(url: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Options that several commands have."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,3 +37,37 @@ Pin = Annotated[
     ),
 ]
 """The request's `model`."""
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        "-s",
+        help="How many experts answer: single, cascade, panel, chain, self_select, or one of your own.",
+        show_default="what the composition or the operator says",
+    ),
+]
+StrategyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", help="An option of the strategy as NAME=VALUE (docs/strategies.md); repeatable."
+    ),
+]
+
+
+def strategy_fields(strategy: str | None, options: list[str] | None) -> dict[str, Any]:
+    """The `routing` fields of `--strategy` and `--option`. Values are JSON where they are, text else.
+    Raises typer.BadParameter."""
+    if strategy is None:
+        if options:
+            raise typer.BadParameter("--option needs the --strategy that it is for")
+        return {}
+    given: dict[str, Any] = {}
+    for option in options or ():
+        name, separator, value = option.partition("=")
+        if not separator or not name.strip():
+            raise typer.BadParameter(f"--option {option!r}: write NAME=VALUE")
+        try:
+            given[name.strip()] = json.loads(value)
+        except ValueError:
+            given[name.strip()] = value
+    return {"strategy": strategy, **({"options": given} if given else {})}

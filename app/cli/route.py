@@ -3,12 +3,22 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
-from app.cli.options import CompositionFolder, ExpertsFile, Pin, Profile, Url
+from app.cli.options import (
+    CompositionFolder,
+    ExpertsFile,
+    Pin,
+    Profile,
+    Strategy,
+    StrategyOption,
+    Url,
+    strategy_fields,
+)
 from app.cli.terminal import fail, read_settings
 
 if TYPE_CHECKING:
@@ -24,6 +34,8 @@ def route(
     url: Url = None,
     model: Pin = "coterie",
     exclude: Annotated[list[str] | None, typer.Option(help="An expert that may not answer.")] = None,
+    strategy: Strategy = None,
+    option: StrategyOption = None,
     profile: Profile = None,
     experts: ExpertsFile = None,
     composition: CompositionFolder = None,
@@ -40,8 +52,11 @@ def route(
 
     question = sys.stdin.read() if text == "-" else text
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
+    routed = strategy_fields(strategy, option)
     if exclude:
-        body["routing"] = {"exclude": exclude}
+        routed["exclude"] = exclude
+    if routed:
+        body["routing"] = routed
     settings = read_settings(profile=profile, experts=experts, composition=composition)
     if local:
         document = _decide_here(settings, body)
@@ -77,6 +92,8 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
     from app.intake import Caller, Names, routing_request
     from app.routing import load_router
     from app.services import StartError, explained
+    from app.strategies.catalogue import Catalogue
+    from app.strategies.choice import choose_strategy
     from experts.registry import load_registry
     from routers.decide import RoutingError
 
@@ -84,11 +101,16 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
         with explained(settings):
             registry = load_registry(settings.experts)
             router = load_router(settings, registry)
-        names = Names(registry.names, router.composition.expert_names, router.composition.categories)
+            catalogue = Catalogue(settings.own_strategies)
+        composition = router.composition
+        names = Names(registry.names, composition.expert_names, composition.categories, catalogue.names)
         request = routing_request(
             ChatBody.model_validate(body), names, Caller(None, {}), request_id=f"dec_{uuid4().hex}"
         )
-        return decision_document(router.route(request))
+        decision = router.route(request)
+        policy = router.policy or composition.policy
+        chosen = choose_strategy(request, decision, policy, operator=settings.strategy)
+        return decision_document(replace(decision, strategy=chosen.name), chosen)
     except StartError as error:
         fail(str(error))
     except (ApiError, RoutingError) as error:

@@ -16,6 +16,25 @@ def summary(routing: Mapping[str, Any]) -> str:
     return f"— {routing.get('expert')}{about} · {routing.get('reason')}: {routing.get('detail')}"
 
 
+def strategy_lines(routing: Mapping[str, Any]) -> list[str]:
+    """Who said how many experts answer, and what each of them did; nothing where one answered as usual."""
+    lines = []
+    if routing.get("strategy_detail"):
+        lines.append(f"  {routing['strategy']}: {routing['strategy_detail']}")
+    trace = routing.get("trace")
+    if not isinstance(trace, Mapping):
+        return lines
+    for step in trace.get("steps", []):
+        sure = "" if step.get("confidence") is None else f" · confidence {step['confidence']:.2f}"
+        took = "" if step.get("ms") is None else f" · {step['ms']:.0f} ms"
+        tokens = f"{step['prompt_tokens']}+{step['completion_tokens']} tokens"
+        state = "" if step["status"] == "ok" else f" · {step['status']}"
+        lines.append(f"  {step['node']}: {step['expert']} · {step['purpose']} · {tokens}{took}{sure}{state}")
+    lines += [f"  {sentence}" for sentence in trace.get("notes", [])]
+    lines += [f"  ! {sentence}" for sentence in trace.get("degraded", [])]
+    return lines
+
+
 def decision_table(routing: Mapping[str, Any]) -> "RenderableType":
     """A decision as a table of the ranked experts under a headline."""
     from rich.console import Group
@@ -40,7 +59,10 @@ def decision_table(routing: Mapping[str, Any]) -> "RenderableType":
             choice["excluded"] or "",
             style="dim" if choice["excluded"] else "",
         )
-    return Group(Text(_headline(routing)), Text(routing["detail"]), Text(_likely(routing)), Text(""), table)
+    strategy = [Text(line.strip()) for line in strategy_lines(routing)]
+    return Group(
+        Text(_headline(routing)), Text(routing["detail"]), *strategy, Text(_likely(routing)), Text(""), table
+    )
 
 
 def expert_table(experts: Sequence[Mapping[str, Any]], *, wide: bool) -> "RenderableType":

@@ -53,9 +53,8 @@ def test_the_fit_finds_the_signal_that_tells_and_beats_chance_on_new_rows() -> N
 
 def test_more_of_a_good_signal_never_lowers_the_confidence() -> None:
     table = outcomes()
-    backwards = Outcomes(
-        {"mean": -2 - table.signals["mean"]}, table.weak, table.strong, table.weak, table.strong
-    )
+    backwards = {"mean": -2 - table.signals["mean"]}
+    table = Outcomes(backwards, table.weak, table.strong, table.weak_cost, table.strong_cost)
     model = fit_cascade("small", "large", table, 100, cost_unit="B")
     assert model.weights["mean"] == 0
 
