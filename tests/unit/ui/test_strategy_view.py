@@ -36,21 +36,12 @@ def test_a_decision_without_a_trace_is_that_of_an_older_api() -> None:
     assert (decision.trace, decision.strategy_source) == (None, "default")
 
 
-def page(trace: dict[str, Any]) -> None:
+def page(trace: dict[str, object]) -> None:
     from ui.decision_view import show_decision
     from ui.documents import Decision
 
-    show_decision(
-        Decision(
-            id="d",
-            expert="large",
-            reason="matched",
-            strategy="cascade",
-            strategy_detail="Asked.",
-            trace=trace,
-        ),
-        {},
-    )
+    document = {"id": "d", "expert": "large", "reason": "matched", "strategy": "cascade", "trace": trace}
+    show_decision(Decision.model_validate({**document, "strategy_detail": "Asked."}), {})
 
 
 def test_the_decision_shows_its_steps_and_what_went_wrong() -> None:
