@@ -17,7 +17,7 @@ def rate(
         Path | None, typer.Option("--json", help="Write the ratings here.", metavar="FILE")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The model that scores 50. Default: the one with most verdicts.")
+        str | None, typer.Option(help="The model that scores 50.", show_default="the commonest baseline")
     ] = None,
     rounds: Annotated[int, typer.Option(min=10, help="Rounds of the bootstrap over questions.")] = 1000,
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,

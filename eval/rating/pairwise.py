@@ -73,7 +73,7 @@ def rate_pairwise(table: PairwiseTable, settings: RatingSettings) -> dict[str, A
     if coefficients:
         document["style"] = coefficients
     if table.category.names:
-        document["categories"] = _by_category(table, anchor_name, judge_of, settings)
+        document["categories"] = _by_category(table, judge_of, settings)
     document["comparisons"] = _neighbours(table, anchor_name, entries, settings)
     document["settings"] = {**settings.document(), "baseline": anchor_name}
     document["ignored_columns"] = list(table.ignored)
@@ -318,14 +318,13 @@ def _styled(
     )
 
 
-def _by_category(
-    table: PairwiseTable, baseline: str, judge_of: dict[str, str], settings: RatingSettings
-) -> dict[str, Any]:
-    """Ratings within each category; one whose verdicts never meet the baseline takes its own commonest."""
+def _by_category(table: PairwiseTable, judge_of: dict[str, str], settings: RatingSettings) -> dict[str, Any]:
+    """Ratings within each category, against the baseline that was asked for, or else the category's own
+    commonest: Arena-Hard 2.0 has one for each."""
     found = {}
     for number, name in sorted(enumerate(table.category.names), key=lambda each: each[1]):
         part = subset(table, np.flatnonzero(table.category.codes == number))
-        anchor = baseline if baseline in part.players else _baseline(part, None)
+        anchor = _baseline(part, settings.baseline if settings.baseline in part.players else None)
         try:
             entries, coefficients, _ = _rate(part, anchor, judge_of, settings)
         except RatingError as error:

@@ -31,6 +31,8 @@ STYLES: Mapping[str, tuple[str, ...]] = {
 model's may begin with `model_`."""
 
 LOWEST, HIGHEST = 1.0, 10.0
+SHOWN = 12
+"""Column names in an error, at most."""
 UNPARSED = -1.0
 """What FastChat writes as the score of a judgment in which it found none."""
 
@@ -258,7 +260,10 @@ def _missing(columns: Columns) -> str:
     }
     # The form that the file is closer to; what both have in common says nothing.
     kind = min(lacking, key=lambda each: len(lacking[each]))
+    shown = ", ".join(columns.names[:SHOWN]) or "none"
+    if len(columns.names) > SHOWN:
+        shown += f" and {len(columns.names) - SHOWN} more"
     return (
         f"{columns.source}: no column {', '.join(lacking[kind])}. A verdict table has {', '.join(PAIRWISE)} "
-        f"(pairwise) or {', '.join(GRADED)} (graded); this one has {', '.join(columns.names) or 'none'}"
+        f"(pairwise) or {', '.join(GRADED)} (graded); this one has {shown}"
     )

@@ -19,6 +19,7 @@ EXPERT, LINE = "#3d3a36", "#b9b2a6"
 def draw_strategies(report: Report, path: Path, title: str = "") -> None:
     """Each strategy's curve, the experts alone, the baselines, and the hull of all of them."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     figure = Figure(figsize=(9.6, 6.0), layout="constrained")
     axes = figure.subplots()
@@ -35,9 +36,9 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
         points = sorted(
             (p.active_params_b, p.score) for p in report.points if p.name == name and p.within_b is not None
         )
-        axes.plot(
-            *zip(*points, strict=True), color=colour, marker="o", markersize=4, label=name, zorder=3
-        ) if points else None
+        if points:
+            costs, scores = zip(*points, strict=True)
+            axes.plot(costs, scores, color=colour, marker="o", markersize=4, label=name, zorder=3)
     composed = next(p for p in report.points if p.within_b is None)
     axes.scatter(
         [composed.active_params_b],
@@ -76,6 +77,9 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
         )
     lowest = min(each.score for each in report.points)
     axes.set_ylim(bottom=lowest - 0.35 * (max(each.score for each in report.points) - lowest))
+    # Half of everything happens between one small expert and two.
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("average active parameters of all experts that ran, billions")
     axes.set_ylabel("mean score")
     axes.set_title(title or f"{report.n} prompts, fitted on other folds", fontsize=11)

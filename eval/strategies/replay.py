@@ -168,7 +168,7 @@ def replay(
             folds=settings.folds,
             parts=parts,
             options=options,
-            stages=Stages(cache),
+            stages=Stages(cache, lambda what, done, total: step(f"fitting: {what}")),
             step=step,
         ),
         start=1,

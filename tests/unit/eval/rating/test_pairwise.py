@@ -138,6 +138,24 @@ def test_categories_are_rated_on_their_own_questions() -> None:
     assert found["math"]["n_questions"] == 1
 
 
+def test_a_category_has_its_own_baseline_unless_one_was_asked_for() -> None:
+    rows = [
+        ("q1", "ours", "base", 3, 0, 1),
+        ("q2", "base", "other", 1, 0, 3),
+        ("q2", "ours", "other", 1, 0, 1),
+    ]
+    table = pairwise(
+        [*rows, ("q3", "ours", "base", 1, 0, 1)], category=["hard", "creative", "creative", "hard"]
+    )
+
+    own = rate_pairwise(table, FAST)["categories"]
+    asked = rate_pairwise(table, RatingSettings(rounds=20, baseline="base"))["categories"]
+
+    assert (own["hard"]["baseline"], own["creative"]["baseline"]) == ("base", "other")
+    assert by_name(own["creative"])["base"]["score"] == pytest.approx(25)
+    assert asked["creative"]["baseline"] == "base"
+
+
 def test_neighbours_are_compared_on_the_questions_that_both_answered() -> None:
     rows = [(f"q{each}", "ours", "base", 2, 0, 0) for each in range(12)]
     rows += [(f"q{each}", "theirs", "base", 0, 0, 2) for each in range(4, 16)]
