@@ -6,7 +6,7 @@ the `Reading` of the request, which afterwards says what was put in front.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -125,12 +125,19 @@ class _Prompted:
 class Prompting:
     """Asks experts, each behind the prompt that is theirs for this request."""
 
-    def __init__(self, client: ExpertClient, embed: Embed, files: PromptFiles) -> None:
-        """`embed` embeds what routing did not have to read."""
+    def __init__(
+        self, client: ExpertClient, embed: Embed, files: PromptFiles, experts: Iterable[Expert] = ()
+    ) -> None:
+        """`embed` embeds what routing did not have to read; `files` are those that `experts` name."""
         self._client = client
         self._embed = embed
         self._mixtures = files.mixtures
         self._identities = files.identities
+        self._kept = {
+            expert.name: files.identities[expert.name].kept(expert.identity.per)
+            for expert in experts
+            if expert.identity is not None
+        }
 
     async def complete(
         self,
@@ -201,7 +208,11 @@ class Prompting:
             "mixture": None if mixture is None else {"name": mixture.name, "digest": mixture.digest},
             "identity": None
             if identities is None
-            else {"per": per, "digest": identities.subject(per), "categories": sorted(identities.kept(per))},
+            else {
+                "per": per,
+                "digest": identities.subject(per),
+                "categories": sorted(self._kept[expert.name]),
+            },
         }
 
     async def _prompted(
@@ -248,7 +259,7 @@ class Prompting:
         text = None
         if reading.category is None:
             use = replace(use, skipped="no_category")
-        elif reading.category not in identities.kept(per):
+        elif reading.category not in self._kept[expert.name]:
             use = replace(use, skipped="not_kept")
         elif per == "category":
             identity = identities.of(reading.category)
@@ -275,8 +286,10 @@ class Prompting:
             "max_tokens": MAX_TOKENS,
             "temperature": 0,
         }
+        text, usage = None, None
         try:
             reply = await self._client.complete(expert, asked, request_id=request_id)
+            usage = reply.body.get("usage")
             text = read_identity(str(reply.body["choices"][0]["message"].get("content") or ""))
         except (ExpertUnavailable, ExpertBusy, ExpertTimeout):
             raise
@@ -284,7 +297,6 @@ class Prompting:
             log.warning("no_identity_written", expert=expert.name, error=type(error).__name__)
             text, reply = None, None
         ms = round((time.perf_counter() - started) * 1000, 3)
-        usage = reply.body.get("usage") if reply is not None else None
         prompt_tokens, completion_tokens = (_count(usage, kind) for kind in ("prompt", "completion"))
         use = replace(use, calls=1, ms=ms, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         return (use if text else replace(use, skipped="not_written")), text

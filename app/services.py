@@ -174,7 +174,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             strategy=settings.strategy,
         )
         stack.callback(desk.close)
-        prompting = Prompting(client, desk.embed, prompt_files)
+        prompting = Prompting(client, desk.embed, prompt_files, registry.experts.values())
         with explained(settings):
             shadow = Shadow(settings, registry, prompting, health, database, recorder, metrics)
         await shadow.start()
@@ -209,7 +209,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             metrics=metrics,
             registry=registry,
             desk=desk,
-            reloader=Reloader(desk, settings, registry, metrics),
+            reloader=Reloader(desk, settings, registry, metrics, strategies),
             health=health,
             prompting=prompting,
             answering=Answering(registry, prompting, health, metrics, spill_tries=settings.spill_tries),

@@ -26,7 +26,7 @@ from app.strategies.choice import Chosen
 from app.strategies.service import StrategyRun
 from experts.client import ReplyStream
 from experts.errors import ExpertError
-from routers.decision import Decision
+from routers.decision import Classification, Decision
 
 router = APIRouter()
 log = structlog.get_logger(__name__)
@@ -94,7 +94,8 @@ async def _decide(
     )
     known = await services.desk.route(routed)
     decision = known.decision
-    reading = Reading(routed.turns, known.embedding, decision.category)
+    sure = decision.classification is not Classification.UNCLASSIFIED
+    reading = Reading(routed.turns, known.embedding, decision.category if sure else None)
     chosen = services.desk.strategy_for(routed, decision, options.options)
     if decision.strategy != chosen.name:
         decision = replace(decision, strategy=chosen.name)

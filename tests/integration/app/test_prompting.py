@@ -263,6 +263,9 @@ async def test_an_identity_stands_before_requests_of_kept_categories_only(expert
         assert (used["per"], used["category"], used["hash"]) == ("category", "coding", identity.hash)
         assert (used["calls"], used["skipped"]) == (0, None)
         assert (await api.decision(routing["id"]))["identity"] == used
+        unsure = await api.chat(UNCLEAR, routing={"exclude": ["talker", "backup"]})
+        assert unsure.json()["routing"]["classification"] == "unclassified"
+        assert unsure.json()["routing"]["identity"]["skipped"] == "no_category"
         named = (await api.chat(CODE, model="expert")).json()["routing"]["identity"]
         assert named["skipped"] == "no_category"
         assert sent(api) == users(CODE)
@@ -302,6 +305,7 @@ async def test_a_model_that_writes_no_identity_answers_without(experts: Experts)
         response = await api.chat(CODE)
         used = response.json()["routing"]["identity"]
         assert (used["skipped"], used["calls"], used["hash"]) == ("not_written", 1, None)
+        assert used["completion_tokens"] > 0
         assert sent(api) == users(CODE)
 
 
