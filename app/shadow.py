@@ -197,9 +197,7 @@ class Shadow:
         status, code, usage, text = "ok", None, None, None
         counted: tuple[int, int] | None = (0, 0)
         try:
-            reply = await self._prompting.complete(
-                expert, task.body, task.reading, request_id=task.shadow_id
-            )
+            reply = await self._prompting.complete(expert, task.body, task.reading, request_id=task.shadow_id)
             usage = reply.body.get("usage")
             counted = _counted(usage) or reserved
             text = _text(reply.body)
