@@ -1,4 +1,5 @@
-"""Another composition for a running service: loaded beside the old one, then swapped whole.
+"""Another composition for a running service: loaded beside the old one, then swapped whole. Its fitted
+cascades come with it.
 
 Requests that are being decided keep the router they began with. The registry of experts and the
 encoder stay those of the start.
@@ -12,6 +13,7 @@ import structlog
 from app.routing import RoutingDesk, load_router
 from app.rules import RulesError
 from app.settings import Settings
+from app.strategies.service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
 from experts.registry import Registry
 
@@ -34,15 +36,24 @@ class Reloaded:
 class Reloader:
     """Reloads `desk` from the folder and the rules that `settings` name, one reload at a time."""
 
-    def __init__(self, desk: RoutingDesk, settings: Settings, registry: Registry, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        desk: RoutingDesk,
+        settings: Settings,
+        registry: Registry,
+        metrics: Metrics,
+        strategies: Strategies,
+    ) -> None:
         self._desk = desk
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
+        self._strategies = strategies
         self._turn = asyncio.Lock()
 
     async def reload(self) -> Reloaded:
         """Load, verify and swap. Raises ReloadError, after which nothing has changed."""
+        from routers.cascade import CascadeError
         from routers.composition import CompositionError
 
         async with self._turn:
@@ -50,11 +61,15 @@ class Reloader:
             try:
                 # The digests are verified, arrays read and names checked before anything is swapped.
                 new = await asyncio.to_thread(load_router, self._settings, self._registry, old.encoder)
-            except (CompositionError, RulesError) as error:
+                cascades = await asyncio.to_thread(
+                    read_cascades, self._settings.cascades, self._settings.composition
+                )
+            except (CompositionError, RulesError, CascadeError) as error:
                 self._metrics.reloads.labels("refused").inc()
                 log.warning("reload_refused", composition=old.composition.digest, error=str(error))
                 raise ReloadError(str(error)) from error
             self._desk.router = new
+            self._strategies.cascades = cascades
         policy = new.policy or new.composition.policy
         done = Reloaded(old.composition.digest, new.composition.digest, len(policy.rules))
         self._metrics.reloads.labels("done").inc()

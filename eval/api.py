@@ -100,6 +100,8 @@ class Completion:
     latency_s: float
     routing: Mapping[str, Any] | None = None
     """The routing decision, where the server is Coterie."""
+    logprobs: Any = None
+    """OpenAI's log-probabilities of the tokens, when they were asked for."""
 
 
 def routes(model: str) -> bool:
@@ -168,6 +170,24 @@ class Api:
         if found is not None and not isinstance(found.get("digest"), str):
             raise ApiError(f"{self.base}/composition does not name the composition's digest")
         return found
+
+    async def decisions(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """What /v1/decisions tells, newest first; at most `limit` of them.
+
+        Raises:
+            ApiError: no answer, or a server that keeps no decisions.
+        """
+        found: list[dict[str, Any]] = []
+        after = ""
+        while limit is None or len(found) < limit:
+            page = await self._page(f"decisions?limit=200{after}")
+            if page is None or not isinstance(page.get("data"), list):
+                raise ApiError(f"{self.base} keeps no decisions: is it Coterie?")
+            found += page["data"]
+            if not page.get("next_cursor"):
+                break
+            after = f"&after={page['next_cursor']}"
+        return found[:limit]
 
     async def complete(
         self, expert: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]
@@ -260,6 +280,7 @@ def _completion(expert: str, headers: Mapping[str, str], content: bytes, latency
         completion_tokens=_count(counts.get("completion_tokens")),
         latency_s=latency_s,
         routing=routing,
+        logprobs=choice.get("logprobs"),
     )
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Floats = npt.NDArray[np.float64]
 
+Signal = Literal["mean", "tail", "dispersion", "agreement", "verifier"]
 SIGNS: Mapping[str, float] = {"mean": 1, "tail": 1, "dispersion": -1, "agreement": 1, "verifier": 1}
 """The signals a model may use; whether more of one may speak for an answer (1) or against it (-1)."""
 
@@ -48,7 +49,7 @@ class CascadeModel(BaseModel):
     weak: str
     strong: str
     threshold: Annotated[float, Field(ge=0, le=1.000001)] = UNFITTED_THRESHOLD
-    weights: dict[Literal["mean", "tail", "dispersion", "agreement", "verifier"], float] = {}
+    weights: dict[Signal, float] = {}
     bias: float = 0.0
     window: Annotated[int, Field(ge=1, le=100_000)] = WINDOW
     fitted_on: Annotated[int, Field(ge=0)] = 0

@@ -16,7 +16,7 @@ from app.strategies.strategy import Strategy, StrategyOptions, add_step
 from app.strategies.verdicts import agreement, verify
 from experts.confidence import Signals, bounds_of, signals_of
 from experts.errors import ExpertError
-from routers.cascade import CascadeModel
+from routers.cascade import CascadeModel, Signal
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
@@ -33,6 +33,10 @@ class CascadeOptions(StrategyOptions):
     """Accept at this confidence or above, 0..1."""
     window: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Tokens of the weak answer that are read for its confidence."""
+    weights: dict[Signal, float] | None = None
+    """A confidence model of the request's own, with `bias`: weights of `mean`, `tail`, `dispersion`,
+    `agreement` and `verifier`."""
+    bias: float = 0.0
     samples: Annotated[int, Field(ge=0, le=5)] = 0
     """Short samples of the weak expert that its answer is compared with."""
     sample_tokens: Annotated[int, Field(ge=1, le=1024)] = 48
@@ -102,6 +106,10 @@ def model_for(run: Run, weak: str, strong: str) -> CascadeModel:
     options: CascadeOptions = run.options
     fitted = next((each for each in run.cascades if (each.weak, each.strong) == (weak, strong)), None)
     model = fitted or CascadeModel(weak=weak, strong=strong)
+    if options.weights is not None:
+        model = CascadeModel(
+            weak=weak, strong=strong, weights=options.weights, bias=options.bias, threshold=model.threshold
+        )
     said = {"threshold": options.threshold, "window": options.window}
     return model.model_copy(update={name: value for name, value in said.items() if value is not None})
 

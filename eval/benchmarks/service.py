@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measures = [_import_time()]
     with (
         tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch,
-        _running(given.profile, Path(scratch)) as bench,
+        running(given.profile, Path(scratch)) as bench,
     ):
         measures += asyncio.run(_measure(bench, given.requests, given.concurrency))
     print_measures(measures)
@@ -99,17 +99,17 @@ async def _measure(bench: Bench, requests: int, concurrency: int) -> list[Measur
         Measure("added by the API, p50", added, "ms", 8),
         Measure("added to the first byte of a stream, p50", added_stream, "ms", 8),
         Measure(f"rate with {concurrency} in flight", rate, "requests/s"),
-        Measure("API process, peak resident", _peak_mb(bench.pid), "MB", 700),
+        Measure("API process, peak resident", peak_mb(bench.pid), "MB", 700),
     ]
 
 
 async def _latencies(session: "ClientSession", bench: Bench, requests: int) -> Latencies:
     """Each kind in turn, so that whatever else the machine does meets all alike."""
     kinds: dict[str, Callable[[], Awaitable[float]]] = {
-        "expert": lambda: _whole(session, bench.expert, "fake"),
-        "api": lambda: _whole(session, bench.api, "coterie"),
-        "expert, first byte": lambda: _first_byte(session, bench.expert, "fake"),
-        "api, first byte": lambda: _first_byte(session, bench.api, "coterie"),
+        "expert": lambda: ask_whole(session, bench.expert, "fake"),
+        "api": lambda: ask_whole(session, bench.api, "coterie"),
+        "expert, first byte": lambda: ask_first_byte(session, bench.expert, "fake"),
+        "api, first byte": lambda: ask_first_byte(session, bench.api, "coterie"),
     }
     found: dict[str, list[float]] = {name: [] for name in kinds}
     for number in range(WARM_UP + requests):
@@ -120,7 +120,7 @@ async def _latencies(session: "ClientSession", bench: Bench, requests: int) -> L
     return found
 
 
-async def _whole(session: "ClientSession", base: str, model: str) -> float:
+async def ask_whole(session: "ClientSession", base: str, model: str) -> float:
     """Milliseconds until a whole answer is there."""
     started = time.perf_counter()
     async with session.post(f"{base}/chat/completions", json=_body(model, stream=False)) as response:
@@ -129,7 +129,7 @@ async def _whole(session: "ClientSession", base: str, model: str) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-async def _first_byte(session: "ClientSession", base: str, model: str) -> float:
+async def ask_first_byte(session: "ClientSession", base: str, model: str) -> float:
     """Milliseconds until the first byte of a stream is there; the rest is read too."""
     started = time.perf_counter()
     async with session.post(f"{base}/chat/completions", json=_body(model, stream=True)) as response:
@@ -146,7 +146,7 @@ async def _rate(session: "ClientSession", bench: Bench, requests: int, concurren
 
     async def ask() -> None:
         for _ in left:
-            await _whole(session, bench.api, "coterie")
+            await ask_whole(session, bench.api, "coterie")
 
     started = time.perf_counter()
     await asyncio.gather(*(ask() for _ in range(concurrency)))
@@ -163,7 +163,7 @@ def _body(model: str, *, stream: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _running(profile: str, scratch: Path) -> Iterator[Bench]:
+def running(profile: str, scratch: Path) -> Iterator[Bench]:
     expert_port, api_port = _free_port(), _free_port()
     expert = f"http://127.0.0.1:{expert_port}/v1"
     environment = {
@@ -205,6 +205,7 @@ def _registry(profile: str, endpoint: str, path: Path) -> Path:
             "params_b": card["params_b"],
             "context_length": card["context_length"] or 4096,
             "max_in_flight": 256,
+            "max_queued": 4096,
         }
         for card in manifest["experts"]
     ]
@@ -242,7 +243,7 @@ def _free_port() -> int:
     return port
 
 
-def _peak_mb(pid: int) -> float:
+def peak_mb(pid: int) -> float:
     """The most memory the process has had resident (Linux)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
