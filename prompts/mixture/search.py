@@ -161,7 +161,9 @@ class _Table:
         here = self._regions == region
         estimates = self._estimates(here)
         extra = self._extra_tokens(here)
-        values: Scores = np.round(estimates - self._config.token_weight * extra / 1000, 9)
+        # Tokens saved are no gain: a prompt has to answer better than none.
+        price = self._config.token_weight * np.maximum(extra, 0.0) / 1000
+        values: Scores = np.round(estimates - price, 9)
         possible = [row for row in range(len(values)) if row == self._plain or self._fits(row, here)]
         chosen = min(
             possible, key=lambda row: (-values[row], row != self._plain, round(float(extra[row]), 6), row)

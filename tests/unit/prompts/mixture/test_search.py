@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from prompts.mixture.asking import Asking, Messages
+from prompts.mixture.asking import Asking, Completion, Messages
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demo_sets import demo_sets, representative
 from prompts.mixture.demos import Demo
 from prompts.mixture.examining import Examiner, answer_tokens
-from prompts.mixture.layout import PLAIN, Prompt
+from prompts.mixture.layout import PLAIN, Prompt, lay_out
 from prompts.mixture.mixture import MixtureError
 from prompts.mixture.regions import Division
 from prompts.mixture.search import Found, best_instructions, region_based_joint_search, strength
@@ -154,6 +154,35 @@ async def test_a_prompt_that_does_not_fit_is_out() -> None:
     assert found[0].prompt == Prompt("", (MIRRORS[-1],))
 
 
+async def test_a_prompt_is_out_even_if_it_failed_to_fit_once_and_is_best_otherwise() -> None:
+    samples = [*MIRRORS[:9], Demo("mirror a b c", "c b a")]
+    sets = [{"none": (), "region:1": (MIRRORS[-1],)}]
+    found, _ = await search(ToyModel(words=6), [samples], instructions=("",), sets=sets)
+    assert found[0].prompt.plain
+
+
+async def test_a_prompt_that_gains_nothing_is_not_taken_for_being_shorter() -> None:
+    """Some chat templates put a long text of their own where there is no system message."""
+
+    class Chatty(ToyModel):
+        async def __call__(
+            self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
+        ) -> Completion:
+            said = await super().__call__(messages, max_tokens=max_tokens, temperature=temperature, seed=seed)
+            added = 0 if messages[0]["role"] == "system" else 5000
+            return Completion(said.text, said.prompt_tokens + added, said.completion_tokens)
+
+    found, _ = await search(Chatty(), [MIRRORS[:6]], instructions=("Say it.", ""))
+    assert found[0].prompt.plain
+
+
+async def test_prompts_are_compared_in_the_layout_that_requests_will_have() -> None:
+    config = BuildConfig(layout="block")
+    call = examiner(ToyModel(), config).call(Prompt(MIRROR, (MIRRORS[0],)), MIRRORS[1])
+    asked = [{"role": "user", "content": MIRRORS[1].input}]
+    assert list(call.messages) == lay_out(Prompt(MIRROR, (MIRRORS[0],)), asked, "block")
+
+
 async def test_a_context_that_holds_no_input_is_an_error() -> None:
     with pytest.raises(MixtureError, match="context is too small"):
         await search(ToyModel(words=1), [MIRRORS[:4]])
@@ -182,7 +211,9 @@ async def test_the_best_candidates_are_kept_with_the_empty_one() -> None:
 
 
 async def test_of_equally_good_candidates_the_shorter_is_kept() -> None:
-    kept = await best_instructions(["Say nothing at all.", "Be brief."], MIRRORS[:4], 1, examiner(ToyModel()))
+    kept = await best_instructions(
+        ["Absolutely say nothing.", "Be brief."], MIRRORS[:4], 1, examiner(ToyModel())
+    )
     assert kept == ("Be brief.", "")
 
 
