@@ -51,6 +51,7 @@ class Asker:
         self._servers: dict[tuple[str, str | None], _Server] = {}
         self._in_flight: dict[str, asyncio.Future[Asked]] = {}
         self._failures: Counter[str] = Counter()
+        self._last_failure: dict[str, str] = {}
         self.asked: Counter[str] = Counter()
         """Answers that were asked for, by the contestant's name."""
         self.cached: Counter[str] = Counter()
@@ -118,13 +119,15 @@ class Asker:
             if self._failures[contestant.name] >= GIVE_UP_AFTER:
                 raise AskError(
                     "not_asked",
-                    f"not asked: {contestant.name} failed {GIVE_UP_AFTER} times in a row",
+                    f"not asked: {contestant.name} failed {GIVE_UP_AFTER} times in a row, "
+                    f"the last time with {self._last_failure.get(contestant.name)}",
                     unavailable=True,
                 )
             try:
                 found = await server.api.complete(contestant.model, messages, body)
             except AskError as error:
                 self._failures[contestant.name] += error.unavailable
+                self._last_failure[contestant.name] = error.code
                 raise
         self._failures[contestant.name] = 0
         decided_by = (found.routing or {}).get("composition")

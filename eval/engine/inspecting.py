@@ -12,6 +12,7 @@ import importlib
 import io
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def run_set(
         # It says on standard output where its logs are; our commands say it themselves.
         with (
             contextlib.redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(),
+            _leftovers_collected(),
             _provider_not_sought(),
             _rare_collection(),
         ):
@@ -115,6 +116,18 @@ def _provider_not_sought() -> Iterator[None]:
         yield
     finally:
         sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def _leftovers_collected() -> Iterator[None]:
+    """Inspect leaves streams within the process unclosed; they are collected here, not in somebody else's
+    work, and without anyio's warning about them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Unclosed <MemoryObject", ResourceWarning)
+        try:
+            yield
+        finally:
+            gc.collect()
 
 
 @contextlib.contextmanager
@@ -241,7 +254,9 @@ async def _attempt(
             raise
         return None
     except Exception as error:
-        failed("internal", type(error).__name__)
+        # The place rather than the message, which may hold a prompt. Inspect's log has it all.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        failed("internal", f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}")
         raise
 
 
