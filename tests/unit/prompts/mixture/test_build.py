@@ -155,6 +155,13 @@ async def test_a_small_context_gets_fewer_demos() -> None:
     assert 0 < max(sizes) <= 24 - len(["mirror", "word"])
 
 
+async def test_demos_are_not_drawn_again_where_the_server_refused_a_prompt() -> None:
+    refused = [await built(ask=ToyModel(words=24), refit=refit) for refit in (True, False)]
+    taken = [await built(refit=refit) for refit in (True, False)]
+    assert refused[0].digest == refused[1].digest
+    assert taken[0].digest != taken[1].digest
+
+
 async def test_a_context_too_small_for_any_input_is_an_error() -> None:
     with pytest.raises(MixtureError, match="context is too small"):
         await built(ask=ToyModel(words=1))
