@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from prompts.identities import identity_prompt, load_identities
 from prompts.seeds import load_categories
-from prompts.templates import Library
+from prompts.templates import LIBRARY, Library
 
 PUBLISHED = Path(__file__).with_name("library_hashes.json")
 """Versions that have been published, with their hashes: a better text is a new version."""
@@ -26,3 +27,13 @@ def test_every_category_has_a_prompt_of_its_name_that_needs_no_values() -> None:
 def test_a_published_version_does_not_change() -> None:
     hashes = {each.reference: each.hash for each in Library().all()}
     assert hashes == json.loads(PUBLISHED.read_text())
+
+
+def test_shipped_identities_are_of_today_and_measured() -> None:
+    files = sorted((LIBRARY / "identities").glob("*.yaml"))
+    assert files
+    for file in files:
+        identities = load_identities(file)
+        assert identities.prompt_hash == identity_prompt().hash
+        assert {each.category for each in identities.identities} == {each.name for each in load_categories()}
+        assert identities.measurement("category") is not None
