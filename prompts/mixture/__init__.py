@@ -3,9 +3,14 @@
     demos      the examples, read and checked
     config     every hyperparameter of a build
     asking     how the model is asked: bounded, billed; `calls` keeps the answers on disk
+    metrics    how an answer is scored against a demo's output
     regions    demo clustering and the regions' radii
+    plan       the split of the demos, and what a build will ask
     induction  instruction candidates that the model itself writes
+    examining  asking under a prompt and scoring the answer
+    demo_sets  which demos a prompt may show
     search     region-based joint search
+    evidence   what the result measures on held-out demos
     build      the whole of it
     mixture    what comes out: choosing a region, laying out its prompt
     artefact   the folder that it is saved to

@@ -64,7 +64,9 @@ async def build(
     known = np.sort(np.concatenate([parts.train, parts.validation]))
     clustered = await asyncio.to_thread(demo_clustering, embeddings[known], config)
     division = _over_all(clustered, known, len(used))
-    validation = [np.intersect1d(parts.validation, division.members(each)) for each in range(len(division))]
+    # Shuffled: where not all are asked, those that are shall not be the first of a sorted file.
+    shuffled = np.random.default_rng(config.seed).permutation(parts.validation)
+    validation = [shuffled[division.labels[shuffled] == each] for each in range(len(division))]
     sizes = plan([len(each) for each in validation], len(parts.held_out), config)
 
     asking = Asking(ask, concurrency=config.concurrency, max_calls=config.max_calls, progress=progress)

@@ -104,6 +104,15 @@ async def test_validation_demos_are_shown_once_the_choice_is_made_unless_told_no
     assert shown(redrawn) & asked
 
 
+async def test_samples_are_not_the_first_of_a_sorted_file() -> None:
+    model, config = ToyModel(), BuildConfig(region_samples=4, max_regions=1, held_out_share=0)
+    demos = sorted(toy_demos(), key=lambda demo: demo.input)  # counts, then mirrors
+    await build(demos, config, model, encode)
+    compared = [messages for messages, _, temperature, _ in model.seen if temperature == 0]
+    asked = {messages[-1]["content"].split()[0] for messages in compared if len(messages) > 4}
+    assert asked == {"count", "mirror"}
+
+
 async def test_held_out_demos_are_never_shown() -> None:
     model = ToyModel()
     mixture = await built(ask=model, held_out_share=0.3)
