@@ -89,16 +89,17 @@ def _chosen(summary: Summary) -> list[str]:
 
 def _costs(summary: Summary) -> list[str]:
     lines = [
-        "| method | calls to prepare | tokens to prepare | seconds | prompt tokens a request | answer tokens "
-        "| s a request | prefix cache hits |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | calls to prepare | tokens to prepare | seconds | prompt tokens a request | in the prefix "
+        "cache | computed | answer tokens | s a request |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in summary.costs:
         lines.append(
             f"| {each.method} | {each.calls:.0f} | {each.learning_tokens:,.0f} "
             f"| {_or_dash(each.learning_seconds)} "
-            f"| {each.prompt_tokens:.0f} | {each.completion_tokens:.1f} | {_or_dash(each.seconds, '.2f')} "
-            f"| {_or_dash(each.hit_rate, '.0%')} |"
+            f"| {each.prompt_tokens:.0f} | {_or_dash(each.hit_rate, '.0%')} "
+            f"| {_or_dash(None if each.hit_rate is None else each.computed_tokens)} "
+            f"| {each.completion_tokens:.1f} | {_or_dash(each.seconds, '.2f')} |"
         )
     return lines
 
@@ -190,24 +191,22 @@ def _gains(axes: "Axes", summary: Summary) -> None:
 
 
 def _prices(axes: "Axes", summary: Summary) -> None:
+    """Where the prefix cache's hits are known, only what it did not hold counts."""
     for each in summary.costs:
-        axes.scatter(
-            [each.prompt_tokens],
-            [summary.mean[each.method].value],
-            color=COLOURS[each.method],
-            s=46,
-            marker="D" if each.method == MIXTURE else "o",
-        )
+        spot = (each.computed_tokens, summary.mean[each.method].value)
+        colour, mixture = COLOURS[each.method], each.method == MIXTURE
+        axes.scatter([spot[0]], [spot[1]], color=colour, s=46, marker="D" if mixture else "o")
+        below = each.method == "zero-shot"
         axes.annotate(
             each.method,
-            (each.prompt_tokens, summary.mean[each.method].value),
-            xytext=(0, 7),
+            spot,
+            xytext=(0, -14 if below else 7),
             textcoords="offset points",
             ha="center",
             fontsize=8,
-            color=COLOURS[each.method],
+            color=colour,
         )
     axes.margins(x=0.22, y=0.25)
-    axes.set_xlabel("prompt tokens a request", fontsize=9)
+    axes.set_xlabel("prompt tokens a request that the server had to compute", fontsize=9)
     axes.set_ylabel("mean accuracy", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

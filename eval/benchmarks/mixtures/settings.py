@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from prompts.mixture.config import BuildConfig
 
-Preset = Literal["reduced", "paper"]
+Preset = Literal["small", "reduced", "paper"]
 
 REDUCED: dict[str, Any] = {
     "candidates": 6,
@@ -18,7 +18,10 @@ REDUCED: dict[str, Any] = {
 }
 """A fifth of the paper's calls: what two shared cores can do for every task and seed in hours."""
 
-PRESETS: dict[Preset, dict[str, Any]] = {"reduced": REDUCED, "paper": {}}
+SMALL = REDUCED | {"candidates": 3, "scoring_samples": 5, "kept_instructions": 1, "max_calls": 200}
+"""A model ten times slower on the same cores."""
+
+PRESETS: dict[Preset, dict[str, Any]] = {"small": SMALL, "reduced": REDUCED, "paper": {}}
 """What each preset says otherwise than the builder's defaults, which are the paper's."""
 
 

@@ -92,12 +92,18 @@ def test_costs_are_means_over_runs() -> None:
     assert (mixture.calls, mixture.learning_tokens, mixture.learning_seconds) == (200, 5500, 40.0)
     assert (mixture.prompt_tokens, mixture.completion_tokens, mixture.seconds) == (50, 3, 0.5)
     assert mixture.hit_rate == 0.8
+    assert mixture.computed_tokens == pytest.approx(10)
     assert costs["zero-shot"].calls == 0
 
 
 def test_seconds_and_hits_come_from_live_answers_alone() -> None:
     cached = [
-        each | {"live": 0, "prefix_cache": None, "bill": each["bill"] and each["bill"] | {"cached": 1}}
+        each
+        | {
+            "live": 0,
+            "prefix_cache": None,
+            "bill": each["bill"] and each["bill"] | {"calls": 100, "cached": 100},
+        }
         for each in results()
     ]
     found = summarise(cached, ORDER)
