@@ -69,7 +69,7 @@ def _k_means(points: NDArray[np.float64], k: int, seed: int) -> Indices:
         return np.zeros(len(points), dtype=np.intp)
     try:
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # comes with scikit-learn
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MixtureError("building a mixture needs scikit-learn: pip install 'coterie[fit]'") from error
     # A hundred points are no work for threads, which on a busy machine wait for one another.
