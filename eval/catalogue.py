@@ -4,6 +4,7 @@ A request is plain data: the command line makes one, the manifest keeps it, `res
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from eval.engine.replay import Replayed, merged, read_answers
 from eval.engine.screening import screened
 from eval.judging.judge import Judge, JudgeOptions
 
+HELD_OUT = Path(__file__).resolve().parent / "questions" / "held_out"
+"""Checkable prompts that no shipped composition was fitted on."""
 OWN = "own"
 """What `data` says for the small question sets of our own."""
 
@@ -177,8 +180,8 @@ async def _checkable(desk: _Desk) -> Prepared:
     from eval.suite import SuiteError, load_suite
 
     request = desk.request
-    path = Path(request.data) if request.data and request.data != OWN else SHIPPED
-    suite = load_suite(path if request.benchmark in BENCHMARKS else Path(request.benchmark))
+    path = {"checkable": SHIPPED, "held-out": HELD_OUT}.get(request.benchmark, Path(request.benchmark))
+    suite = load_suite(path)
     unknown = [name for name in request.category if name not in suite.categories]
     if unknown:
         raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
@@ -186,6 +189,7 @@ async def _checkable(desk: _Desk) -> Prepared:
         suite = replace(suite, items=tuple(i for i in suite.items if i.category in request.category))
     benchmark = Checkable(
         suite.with_room(request.thinking_tokens),
+        name=re.sub(r"[^\w.-]", "-", path.stem) if request.benchmark not in BENCHMARKS else request.benchmark,
         allow_network_code=request.allow_network_code,
         limit=request.limit,
     )
@@ -274,6 +278,7 @@ async def _arena_hard(desk: _Desk) -> Prepared:
 
 BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, Prepared]]] = {
     "checkable": _checkable,
+    "held-out": _checkable,
     "mt-bench": _mt_bench,
     "mt-bench-exact": _mt_bench_exact,
     "arena-hard": _arena_hard,

@@ -25,7 +25,6 @@ from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
 from eval.reports.write import write_report
 
-HELD_OUT = Path(__file__).resolve().parents[1] / "questions" / "held_out"
 OUT = Path("var/eval/live")
 PARTS = ("held-out", "exact", "mt-bench", "judges")
 
@@ -44,7 +43,7 @@ def requests(given: argparse.Namespace, experts: Sequence[str]) -> dict[str, Run
     common: dict[str, Any] = {"api": given.api, "concurrency": given.concurrency, "cache": given.cache}
     everybody = ",".join(["coterie", *experts])
     live = {**common, "against": everybody, "limit": given.limit}
-    found = {"held-out": RunRequest(benchmark=str(HELD_OUT), **live)}
+    found = {"held-out": RunRequest(benchmark="held-out", **live)}
     if given.data:
         mt_bench = {**live, "data": str(given.data), "turns": given.turns, "max_tokens": given.max_tokens}
         found["exact"] = RunRequest(benchmark="mt-bench-exact", **mt_bench)

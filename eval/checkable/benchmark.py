@@ -21,9 +21,15 @@ GRADERS = 2
 class Checkable:
     """A suite as the engine runs it: temperature 0, one turn, the check's score."""
 
-    name = "checkable"
-
-    def __init__(self, suite: Suite, *, allow_network_code: bool = False, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        *,
+        name: str = "checkable",
+        allow_network_code: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        self.name = name
         self._checks = {item.id: item.check for item in suite.items}
         self._digest = suite.digest
         self._allow_network_code = allow_network_code

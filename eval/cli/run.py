@@ -79,8 +79,8 @@ def run(
     benchmark: Annotated[
         str,
         typer.Argument(
-            help="checkable, mt-bench, mt-bench-exact, arena-hard, arena-hard-v2, or a JSONL file of "
-            "checkable prompts.",
+            help="held-out, checkable, mt-bench, mt-bench-exact, arena-hard, arena-hard-v2, or a JSONL "
+            "file of checkable prompts.",
             metavar="BENCHMARK",
         ),
     ],
