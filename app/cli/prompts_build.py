@@ -216,12 +216,15 @@ class ExpertAsk:
         )
         from prompts.mixture.asking import PromptTooLong
 
-        body = {
+        body: dict[str, object] = {
             "messages": [dict(message) for message in messages],
             "max_tokens": max_tokens,
             "temperature": temperature,
-            "seed": seed,
         }
+        if temperature > 0:
+            # Greedy answers need none, and vLLM 0.32's CPU engine dies of a seeded request whose prompt it
+            # reads in chunks, as it does under load ("CPU Generator does not use offset").
+            body["seed"] = seed
         for attempt in range(TRIES):
             try:
                 return _completion((await self._client.complete(self._expert, body)).body)
