@@ -22,6 +22,7 @@ from app.prompting import Reading
 from app.records import AnswerRecord
 from app.services import Services
 from app.sse import DONE, ends_stream, event_bytes, with_routing
+from app.strategies.catalogue import StrategyError
 from app.strategies.choice import Chosen
 from app.strategies.service import StrategyRun
 from experts.client import ReplyStream
@@ -70,7 +71,8 @@ async def route(request: Request) -> Response:
     body, _ = await read_body(request, ChatBody)
     decision, chosen, reading = await _decide(services, request, body)
     if not chosen.single:
-        services.strategies.options_for(chosen)
+        with suppress(StrategyError):
+            services.strategies.options_for(chosen)
     expert = services.registry.get(decision.expert)
     await services.prompting.preview(expert, reading)
     document = decision_document(decision, chosen, used=reading.use_of(expert.name))

@@ -33,6 +33,7 @@ from experts.errors import ExpertError
 from experts.health import HealthMonitor
 from experts.registry import Expert, Registry
 from experts.replies import ReplyStream
+from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -274,6 +275,8 @@ class Calls:
         step.cost = price_of(booking.expert, step.prompt_tokens, step.completion_tokens)
         step.seconds = self.trace.now_s - step.started_s
         self.account.settle(booking, step.prompt_tokens, step.completion_tokens)
+        if booking.before is not None:
+            self._settle_identity(booking.before, step)
         step.status = status
         if error is not None:
             self._note_failure(step, error)
@@ -282,6 +285,20 @@ class Calls:
         self._metrics.strategy_calls.labels(self.trace.strategy, step.expert, step.status).inc()
         span.set_attributes(known(self._attributes(step)))
         span.end()
+
+    def _settle_identity(self, booking: Booking, step: Step) -> None:
+        """A step of its own for the call that wrote the expert's identity, if it was made."""
+        use = self._record.reading.used.get(step.expert)
+        identity = use.identity if use is not None else None
+        if identity is None or not identity.calls:
+            self.account.give_back(booking)
+            return
+        written = Step(step.node, step.expert, "identity", step.started_s, "ok", identity.ms / 1000)
+        written.prompt_tokens, written.completion_tokens = identity.prompt_tokens, identity.completion_tokens
+        written.cost = price_of(booking.expert, written.prompt_tokens, written.completion_tokens)
+        written.active_params_b = step.active_params_b
+        self.trace.steps.insert(self.trace.steps.index(step), written)
+        self.account.settle(booking, written.prompt_tokens, written.completion_tokens)
 
     def _note_failure(self, step: Step, error: BaseException) -> None:
         if isinstance(error, ExpertError):
@@ -322,7 +339,18 @@ class Calls:
         step = self.trace.begin(node, expert.name, purpose, expert.active_params_b)
         try:
             prompt_tokens = prompt_tokens_of(expert, body["messages"])
-            booking = self.account.book(expert, prompt_tokens, wanted, token_share)
+            before = None
+            if not plain and expert.identity is not None and expert.identity.per == "request":
+                before = self.account.book(expert, prompt_tokens, IDENTITY_TOKENS, token_share)
+                if token_share is not None:
+                    token_share -= before.tokens
+            try:
+                booking = self.account.book(expert, prompt_tokens, wanted, token_share)
+            except LimitReached:
+                if before is not None:
+                    self.account.give_back(before)
+                raise
+            booking.before = before
         except LimitReached as error:
             step.status, step.detail = "refused", _sentence(error)
             raise

@@ -49,11 +49,13 @@ class Limits:
 
 @dataclass(slots=True)
 class Booking:
-    """What one call has set aside: tokens of its prompt (an estimate) and its answer (a bound)."""
+    """What one call has set aside: tokens of its prompt (an estimate) and its answer (a bound).
+    `before`: a call that has to be made before it, to write the expert's identity for the request."""
 
     expert: Expert
     prompt_tokens: int
     answer_tokens: int
+    before: "Booking | None" = None
 
     @property
     def tokens(self) -> int:
@@ -121,6 +123,11 @@ class Account:
         self.tokens += prompt_tokens + answer_tokens - booking.tokens
         self.cost += price_of(booking.expert, prompt_tokens, answer_tokens)
         self.cost -= price_of(booking.expert, booking.prompt_tokens, booking.answer_tokens)
+
+    def give_back(self, booking: Booking) -> None:
+        """The call was not made after all."""
+        self.settle(booking, 0, 0)
+        self.calls -= 1
 
 
 def price_of(expert: Expert, prompt_tokens: int, answer_tokens: int) -> float:

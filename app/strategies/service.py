@@ -83,7 +83,8 @@ class Strategies:
             raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: {name}.{where}: {first['msg']}") from error
 
     def options_for(self, chosen: Chosen) -> StrategyOptions:
-        """The options of a request. Raises ApiError (400) for those that the strategy does not have."""
+        """The options of a request. Raises ApiError (400) for those that the strategy does not have, and
+        StrategyError when it cannot be loaded."""
         strategy = self.catalogue.strategy(chosen.name)
         given = {**self._options.get(chosen.name, {}), **(chosen.options or {})}
         try:
@@ -102,8 +103,8 @@ class Strategies:
         chosen = record.chosen
         if chosen.single:
             return None
-        options = self.options_for(chosen)
         try:
+            options = self.options_for(chosen)
             compiled = self.catalogue.compiled(chosen.name)
         except StrategyError as error:
             log.error("strategy_unusable", strategy=chosen.name, error=str(error))
@@ -231,6 +232,8 @@ class StrategyRun:
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({work})
+            if work.done() and not work.cancelled():
+                work.exception()  # so that nobody complains that nobody looked
 
     def closing(self) -> Chunk:
         """The chunk that goes after the last one: the whole trace, and the usage."""

@@ -1,37 +1,17 @@
-"""A strategy in one file, as docs/strategies.md shows it: two experts answer, the shorter answer wins."""
+"""Strategies that a user got wrong."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.strategies.run import Run
-from app.strategies.strategy import Strategy, StrategyOptions, add_step
+from app.strategies.strategy import Strategy, add_step
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
 
-class ShorterOptions(StrategyOptions):
-    least_words: int = 1
-
-
 class State(TypedDict, total=False):
     asked: list[str]
-
-
-class Shorter(Strategy):
-    name = "shorter"
-    options = ShorterOptions
-
-    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
-        from langgraph.graph import END, START, StateGraph
-
-        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, context_schema=Run)
-        add_step(graph, "ask", ask_two)
-        add_step(graph, "choose", choose)
-        graph.add_edge(START, "ask")
-        graph.add_edge("ask", "choose")
-        graph.add_edge("choose", END)
-        return graph
 
 
 async def ask_two(state: State, run: Run) -> State:
@@ -40,15 +20,7 @@ async def ask_two(state: State, run: Run) -> State:
     return {"asked": names}
 
 
-async def choose(state: State, run: Run) -> None:
-    long_enough = [said for said in run.replies if len(said.text.split()) >= run.options.least_words]
-    if long_enough:
-        shortest = min(long_enough, key=lambda said: len(said.text))
-        run.note(f"{shortest.expert} was briefest of {len(run.replies)}.")
-        await run.answer(shortest)
-
-
-class Broken(Shorter):
+class Broken(Strategy):
     name = "broken"
 
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
@@ -67,7 +39,7 @@ async def crash(state: State, run: Run) -> None:
     raise KeyError("a mistake in a user's strategy")
 
 
-class Greedy(Shorter):
+class Greedy(Strategy):
     """Asks for ever."""
 
     name = "greedy"
@@ -86,6 +58,5 @@ async def more(state: State, run: Run) -> None:
     await run.ask(run.candidates[0].expert, "more")
 
 
-shorter = Shorter()
 broken = Broken()
 greedy = Greedy()

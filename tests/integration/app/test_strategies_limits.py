@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.services import StartError, open_services
+from app.settings import PROJECT
 from experts.fake import Behaviour
 from tests.integration.app.strategy_world import ask, calls_of, routing_of, says, serving, text_of
 from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World
@@ -166,9 +167,14 @@ async def test_a_wrong_setting_stops_the_start_with_a_sentence(
 # A user's own
 
 
-async def test_a_strategy_of_ones_own_answers_by_its_name(tmp_path: Path) -> None:
+async def test_the_pages_own_strategy_answers_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (PROJECT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    (tmp_path / "my_strategy.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
     ways = {"coder": says("a rather long answer"), "backup": says("short"), "talker": says("s")}
-    async with serving(tmp_path, ways, strategies=f"{OWN}shorter") as api:
+    async with serving(tmp_path, ways, strategies="my_strategy:strategy") as api:
         for stream in (False, True):
             response = await ask(api, "shorter", stream=stream)
             assert text_of(response) == "short"

@@ -154,3 +154,23 @@ def test_whatever_the_file_holds_it_is_read_or_refused_by_line(
         rules(folder, yaml.safe_dump({"rules": document}, allow_unicode=True))
     except RulesError as error:
         assert "rules.yaml:" in str(error)
+
+
+def test_a_rule_may_name_a_strategy_alone_or_beside_an_expert(tmp_path: Path) -> None:
+    first, second = rules(
+        tmp_path,
+        "rules:\n  - {name: a, keywords: hard, strategy: panel}\n"
+        "  - {name: b, keywords: hard, expert: large, strategy: chain}",
+    )
+    assert (first.strategy, first.chooses) == ("panel", False)
+    assert (second.strategy, second.chooses) == ("chain", True)
+    # Who answers is the second's to say: the first leaves it open.
+    policy = Policy(generalist="large", rules=(first, second))
+    decision = decide(asked("a hard one"), composition(), policy)
+    assert (decision.expert, decision.reason) == ("large", Reason.RULE)
+
+
+def test_an_unknown_strategy_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("rules:\n  - name: a\n    keywords: x\n    strategy: panl\n")
+    with pytest.raises(RulesError, match=r"rules.yaml:4: strategy: there is no strategy 'panl'"):
+        load_rules(tmp_path / "rules.yaml", EXPERTS, CATEGORIES, LABELS, ("single", "panel"))
