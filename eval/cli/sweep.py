@@ -27,8 +27,7 @@ def sweep(
     database: Annotated[
         str | None,
         typer.Option(
-            help="Where runs are kept: an SQLite file or a PostgreSQL URL.",
-            envvar="COTERIE_SWEEPS_DATABASE",
+            help="Where runs are kept: an SQLite file or a PostgreSQL URL (password in PGPASSWORD).",
             show_default="var/eval/sweeps.db",
         ),
     ] = None,

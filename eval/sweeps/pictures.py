@@ -57,7 +57,7 @@ def draw_pareto(report: Report, path: Path) -> None:
         axes.scatter(across, up, color=colour, marker=marker, s=34, zorder=3, label=label)
     axes.margins(x=0.12, y=0.1)
     for place, members in listed.items():
-        _write(axes, place, ", ".join(str(number) for number, _ in members[:3]), ROUTED, below=True)
+        _write(axes, place, ", ".join(str(number) for number, _ in members[:3]), ROUTED, above=True)
     _write_names(axes, [row for row in drawn if row.kind != "configuration"])
     names = [_line(members) for members in list(listed.values())[:LISTED]]
     axes.set_xlabel("\n".join(["average active parameters, billions", "", *names]), fontsize=8)
@@ -67,7 +67,7 @@ def draw_pareto(report: Report, path: Path) -> None:
     axes.set_title(f"{report.run}: {count} configurations, {n} prompts", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     if drawn:
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -107,15 +107,15 @@ def _write_names(axes: "Axes", rows: Sequence[Row]) -> None:
         _write(axes, _point(group[0]), ", ".join(row.name for row in group), colour)
 
 
-def _write(axes: "Axes", place: Point, text: str, colour: str, *, below: bool = False) -> None:
+def _write(axes: "Axes", place: Point, text: str, colour: str, *, above: bool = False) -> None:
     left, right = axes.get_xlim()
     far = place[0] > left + 0.6 * (right - left)
     note = axes.annotate(
         text,
         place,
-        xytext=(-7 if far else 7, -11 if below else 5),
+        xytext=(-5, 5) if above else (-7 if far else 7, -11),
         textcoords="offset points",
-        ha="right" if far else "left",
+        ha="right" if far or above else "left",
         fontsize=7,
         color=colour,
     )

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from eval.guard import Fitted, GuardError, fitted_on, fitted_prompts, merged, screen, screen_for
+from prompts.seeds import load_seeds
 from routers.composition import save_composition
 from routers.evidence import Evidence, prompt_digest
 from routers.fingerprints import fingerprints_of, write_fingerprints
+from routers.outcomes import read_outcomes
 from tests.unit.routers.world import BagOfWords, card, composition
 
+ROOT = Path(__file__).resolve().parents[3]
 FITTED = (
     "A train leaves Ghent at nine in the morning and travels at eighty kilometres an hour; when does it "
     "arrive in Lille, seventy kilometres away?",
@@ -107,3 +110,14 @@ def test_what_any_of_several_compositions_has_seen_is_refused_for_all() -> None:
 def test_nothing_to_screen_is_no_error() -> None:
     assert screen([], fitted_prompts(FITTED)).refused.tolist() == []
     assert screen([OTHER], fitted_prompts([])).refused.tolist() == [False]
+
+
+@pytest.mark.parametrize("profile", ["cpu", "tiny", "gpu"])
+def test_the_shipped_compositions_say_what_they_were_fitted_on(profile: str) -> None:
+    seeds = [seed.prompt for seed in load_seeds("fit")]
+    scored = list(read_outcomes(ROOT / "eval" / "outcomes" / "cpu").prompts) if profile != "gpu" else []
+    held_out = [seed.prompt for seed in load_seeds("test")]
+    found = screen_for(ROOT / "routers" / "compositions" / profile, [*seeds, *scored, *held_out])
+    fitted = len(seeds) + len(scored)
+    assert found.refused[:fitted].all()
+    assert found.refused[fitted:].mean() < 0.01

@@ -1,0 +1,79 @@
+"""From live traffic back to routing: the commands read decisions, feedback and shadows over the API."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from eval.cli.evaluate import app
+from routers.outcomes import read_outcomes
+from tests.integration.app.world import CODE, TALK, Api, World
+
+REQUESTS = 30
+
+
+async def live_through(api: Api) -> None:
+    """Requests that are explored, shadowed and rated: coder is right about code, talker about talk."""
+    for number in range(REQUESTS):
+        text, right = ((CODE, "coder"), (TALK, "talker"))[number % 2]
+        decision = (await api.chat(text)).json()["routing"]["id"]
+        found = await api.decision(decision)
+        for _ in range(500):
+            if len(found["shadows"]) == 2:
+                break
+            await asyncio.sleep(0.02)
+            found = await api.decision(decision)
+        rated = [(decision, found["expert"]), *((each["id"], each["expert"]) for each in found["shadows"])]
+        for identity, expert in rated:
+            body = {"decision_id": identity, "score": 1.0 if expert == right else 0.25}
+            assert (await api.http.post("/v1/feedback", json=body)).status_code == 201
+
+
+async def test_traffic_becomes_estimates_and_an_outcome_table(world: World, tmp_path: Path) -> None:
+    async with world.serve(explore=0.5, shadow_rate=1, store_prompts=True) as api:
+        await live_through(api)
+        figures, out = tmp_path / "offpolicy.json", tmp_path / "lived"
+        estimated = await asyncio.to_thread(
+            CliRunner().invoke,
+            app,
+            ["offpolicy", "--api", api.url, "--weight=0.1", "--json", str(figures)],
+        )
+        exported = await asyncio.to_thread(
+            CliRunner().invoke, app, ["export", str(out), "--live", "--api", api.url]
+        )
+    assert estimated.exit_code == 0, estimated.output
+    report = json.loads(figures.read_text())
+    assert (report["logged"], report["usable"]) == (REQUESTS, REQUESTS)
+    policies = {each["policy"]: each for each in report["policies"]}
+    assert set(policies) == {
+        "as it was decided",
+        "active weight 0.1",
+        "always backup",
+        "always coder",
+        "always talker",
+    }
+    assert policies["as it was decided"]["snips"]["value"] == 1.0
+    assert 0.25 < report["naive"]["value"] < 1.0
+    assert any("too little overlap" in warning for warning in policies["always backup"]["warnings"])
+
+    assert exported.exit_code == 0, exported.output
+    table = read_outcomes(out)
+    assert dict(zip(table.prompts, table.categories, strict=True)) == {CODE: "coding", TALK: "smalltalk"}
+    sizes = {card.name: card.params_b for card in table.experts}
+    assert sizes == {"coder": 7.0, "talker": 1.0, "backup": 3.0}
+    best = {
+        prompt: table.expert_names[int(row.argmax())]
+        for prompt, row in zip(table.prompts, table.scores, strict=True)
+    }
+    assert best == {CODE: "coder", TALK: "talker"}
+
+
+async def test_a_log_without_exploration_says_what_to_turn_on(api: Api) -> None:
+    await api.chat(CODE)
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["offpolicy", "--api", api.url])
+    assert done.exit_code == 1
+    assert "COTERIE_EXPLORE" in done.output
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["export", "x", "--live", "--api", api.url])
+    assert done.exit_code == 1
+    assert "not rated" in done.output
