@@ -11,6 +11,7 @@ import gc
 import importlib
 import io
 import logging
+import re
 import sys
 import traceback
 import warnings
@@ -60,7 +61,7 @@ def run_set(
     """
     from inspect_ai import eval_set
 
-    tasks = [_task(work, each) for each in contestants]
+    tasks = [_task(work, each, place) for place, each in enumerate(contestants, start=1)]
     quiet = logging.getLogger("inspect_ai")
     level = quiet.level
     try:
@@ -144,7 +145,7 @@ def _rare_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _task(work: Work, contestant: Contestant) -> "Task":
+def _task(work: Work, contestant: Contestant, place: int) -> "Task":
     from inspect_ai import Task
     from inspect_ai.dataset import MemoryDataset, Sample
 
@@ -155,7 +156,8 @@ def _task(work: Work, contestant: Contestant) -> "Task":
     ]
     said: dict[str, tuple[Turn, ...]] = {}
     return Task(
-        name=f"{work.benchmark.name}_{contestant.name}",
+        # Inspect finds a task's log again by this name, which is part of the log's own.
+        name=f"{work.benchmark.name}_{place}_{re.sub(r'[^0-9A-Za-z.-]', '-', contestant.name)}",
         dataset=MemoryDataset(samples, name=work.benchmark.name),
         solver=_solver(work, contestant, questions, said),
         scorer=_scorer(work, contestant, questions, said),

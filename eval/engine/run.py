@@ -53,7 +53,8 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run and its items. `complete` says whether every contestant answered every question."""
+    """A run and its items. `complete` says whether nothing is left that could be tried again; what was
+    refused for good has an item with an `error`."""
 
     run: Run
     items: tuple[Item, ...]

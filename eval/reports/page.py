@@ -4,19 +4,14 @@ Every number links to the items that it counts. Knows nothing of files.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from eval.engine.items import Item
 from eval.engine.manifest import Manifest
 from eval.reports import pictures
-
-TEXT_BUDGET = 12_000_000
-"""Characters of answers and judgments on a page; beyond it long ones are cut, and the page says so."""
-SHORT = 600
+from eval.reports.items import items_section, link
 
 STYLE = """
 :root { color-scheme: light; --ink: #23201d; --soft: #6d665e; --line: #e3ddd2; --link: #1f5fa8; }
@@ -63,7 +58,7 @@ def page(manifest: Manifest, results: Mapping[str, Any], items: Sequence[Item]) 
         _ratings(results),
         _judges(manifest, results),
         _manifest(manifest),
-        _items(items),
+        items_section(items),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -94,16 +89,16 @@ def _scores(results: Mapping[str, Any]) -> str:
     for each in results["contestants"]:
         name = each["name"]
         experts = ", ".join(
-            _link(f"{expert} {count}", name, expert=expert) for expert, count in each["experts"].items()
+            link(f"{expert} {count}", name, expert=expert) for expert, count in each["experts"].items()
         )
         rows.append(
             [
                 escape(name),
-                _link(_number(each["score"]), name),
+                link(_number(each["score"]), name),
                 _limits(each["low"], each["high"]),
-                _link(str(each["n"]), name),
-                _link(str(each["missing"]), name, part="missing") if each["missing"] else "0",
-                _link(str(each["unparsed"]), name, part="unread") if each["unparsed"] else "0",
+                link(str(each["n"]), name),
+                link(str(each["missing"]), name, part="missing") if each["missing"] else "0",
+                link(str(each["unparsed"]), name, part="unread") if each["unparsed"] else "0",
                 _number(each["active_params_b"], 2),
                 _number(each["answer_tokens"], 0),
                 experts,
@@ -155,7 +150,7 @@ def _categories(manifest: Manifest, results: Mapping[str, Any]) -> str:
         for each in there:
             cell = each["categories"].get(category)
             row.append(
-                _link(_number(cell["score"] * factor, 2 if graded else 3), each["name"], part=category)
+                link(_number(cell["score"] * factor, 2 if graded else 3), each["name"], part=category)
                 + f' <span class="soft">({cell["n"]})</span>'
                 if cell
                 else ""
@@ -206,7 +201,7 @@ def _ratings(results: Mapping[str, Any]) -> str:
     for each in ratings["models"]:
         row = [
             escape(each["model"]),
-            _link(_number(each["score"], 2), each["model"].partition(" [")[0]),
+            link(_number(each["score"], 2), each["model"].partition(" [")[0]),
             _limits(each["low"], each["high"], 2),
             f"{each['rank']} ({each['rank_low']}–{each['rank_high']})",
             str(each["n"]),
@@ -249,7 +244,7 @@ def _judges(manifest: Manifest, results: Mapping[str, Any]) -> str:
             [
                 escape(name),
                 str(each["judgments"]),
-                _link(str(each["unparsed"]), f"unread by {name}") if each["unparsed"] else "0",
+                link(str(each["unparsed"]), f"unread by {name}") if each["unparsed"] else "0",
                 str(each["retried"]),
                 _number(positions.get("same"), 2),
                 f"{_number(positions.get('first'), 2)} / {_number(positions.get('second'), 2)}"
@@ -322,115 +317,6 @@ def _manifest(manifest: Manifest) -> str:
         + '<details id="manifest"><summary>Everything that makes this run repeatable</summary>'
         + f"<pre>{text}</pre></details>"
     )
-
-
-def _items(items: Sequence[Item]) -> str:
-    total = sum(len(t.answer) for each in items for t in each.turns) + sum(
-        len(str(j.get("text", ""))) for each in items for j in each.judgments
-    )
-    limit = None if total <= TEXT_BUDGET else max(SHORT, TEXT_BUDGET * 1000 // max(1, total))
-    parts = ["<h2>Items</h2>"]
-    if limit is not None:
-        parts.append(
-            f'<p class="soft">Texts are cut at {limit} characters here; items.jsonl has them whole.</p>'
-        )
-    parts.append(_lists(items))
-    grouped: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
-    for item in items:
-        grouped[item.contestant][item.category].append(item)
-    for contestant, categories in grouped.items():
-        inner = "".join(
-            f'<details id="{_anchor(contestant, category)}">'
-            f"<summary>{escape(category)} ({len(those)})</summary>"
-            + "".join(_item(each, limit) for each in those)
-            + "</details>"
-            for category, those in categories.items()
-        )
-        count = sum(map(len, categories.values()))
-        parts.append(
-            f'<details id="{_anchor(contestant)}"><summary><b>{escape(contestant)}</b> ({count})</summary>'
-            f"{inner}</details>"
-        )
-    return "".join(parts)
-
-
-def _lists(items: Sequence[Item]) -> str:
-    """Lists of links for numbers that count items across categories."""
-    lists: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        if item.score is None:
-            lists[_anchor(item.contestant, "missing")].append(item)
-        if item.unparsed:
-            lists[_anchor(item.contestant, "unread")].append(item)
-            for judge in dict.fromkeys(
-                j["judge"] for j in item.judgments if "rating" not in j and "label" not in j
-            ):
-                lists[_anchor(f"unread by {judge}")].append(item)
-        for expert in dict.fromkeys(item.experts):
-            lists[_anchor(item.contestant, f"by {expert}")].append(item)
-    return "".join(
-        f'<details id="{anchor}"><summary class="soft">{escape(_unquoted(anchor))} ({len(those)})</summary>'
-        + ", ".join(
-            f'<a href="#{_anchor(i.contestant, i.category, i.question)}">{escape(i.question)}</a>'
-            for i in those
-        )
-        + "</details>"
-        for anchor, those in lists.items()
-    )
-
-
-def _item(item: Item, limit: int | None) -> str:
-    mark = "no score" if item.score is None else f"{item.score:.3g}"
-    why = f" · {escape(item.error or '')} {escape(item.reason)}" if item.error or item.reason else ""
-    turns = []
-    for turn in item.turns:
-        routing = turn.routing or {}
-        by = (
-            f"answered by {routing['expert']} ({routing.get('reason')}, {routing.get('category')})"
-            if routing
-            else ""
-        )
-        facts = [by, f"{turn.completion_tokens} tokens" if turn.completion_tokens is not None else "",
-                 f"{turn.latency_s:.2f} s" if turn.latency_s else "",
-                 "cut off" if turn.finish_reason == "length" else ""]  # fmt: skip
-        turns.append(
-            f'<div class="turn"><pre>{_cut(turn.prompt, limit)}</pre><pre>{_cut(turn.answer, limit)}</pre>'
-            f'<span class="who">{escape(" · ".join(fact for fact in facts if fact))}</span></div>'
-        )
-    judgments = []
-    for each in item.judgments:
-        verdict = each.get("rating", each.get("label", "no readable verdict"))
-        about = f"{each['judge']}, turn {each['turn']}"
-        about += f", game {each['game']}" if "label" in each or each["scale"] != "rating" else ""
-        judgments.append(
-            f'<div class="turn"><span class="who">{escape(about)}: <b>{escape(str(verdict))}</b></span>'
-            f"<pre>{_cut(str(each.get('text', '')), limit)}</pre></div>"
-        )
-    return (
-        f'<details id="{_anchor(item.contestant, item.category, item.question)}"><summary>'
-        f"{escape(item.question)}: <b>{mark}</b>{why}</summary>{''.join(turns)}{''.join(judgments)}</details>"
-    )
-
-
-def _cut(text: str, limit: int | None) -> str:
-    return escape(text if limit is None or len(text) <= limit else text[:limit] + " …")
-
-
-def _anchor(*parts: str) -> str:
-    return quote("/".join(parts), safe="/")
-
-
-def _unquoted(anchor: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(anchor).replace("/", ", ")
-
-
-def _link(text: str, contestant: str, part: str | None = None, *, expert: str | None = None) -> str:
-    if expert is not None:
-        part = f"by {expert}"
-    anchor = _anchor(contestant, part) if part is not None else _anchor(contestant)
-    return f'<a href="#{anchor}">{escape(text)}</a>' if text else ""
 
 
 def _number(value: float | None, digits: int = 3) -> str:
