@@ -5,6 +5,7 @@ Extremely randomised trees (Geurts et al. 2006) with several outputs, then hiera
 parent's prompts. One grown forest serves every λ, so validation chooses the strength at no cost.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from routers.fitting.splits import Index
 from routers.forest import Forest
 from routers.request import Matrix
 
-TREES = 100
+TREES = 60
 SMALLEST_LEAF = 10
 SHARE_OF_COLUMNS = 0.3
 """Columns that each split may choose from."""
@@ -79,6 +80,22 @@ def grow(inputs: Matrix, targets: Matrix, *, trees: int, seed: int, cores: int) 
             np.asarray(roots, dtype=np.int32),
         ),
         np.concatenate(samples).astype(np.float64),
+    )
+
+
+def joined(forests: Sequence[GrownForest]) -> GrownForest:
+    """One forest of all their trees, which predicts the mean of their predictions weighted by trees."""
+    offsets = np.cumsum([0, *(len(each.samples) for each in forests[:-1])]).astype(np.int32)
+    parts = [each.forest for each in forests]
+    return GrownForest(
+        Forest(
+            np.concatenate([part.feature for part in parts]),
+            np.concatenate([part.threshold for part in parts]),
+            np.concatenate([part.children + offset for part, offset in zip(parts, offsets, strict=True)]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.roots + offset for part, offset in zip(parts, offsets, strict=True)]),
+        ),
+        np.concatenate([each.samples for each in forests]),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
 from routers.fitting import trees
-from routers.fitting.trees import grow
+from routers.fitting.trees import grow, joined
 from routers.forest import Forest
 
 
@@ -55,5 +55,26 @@ def test_a_damaged_forest_is_refused() -> None:
         Forest.load({**arrays, "children": arrays["children"] + 10_000})
     with pytest.raises(ValueError, match="loop"):
         Forest.load({**arrays, "children": np.zeros_like(arrays["children"])})
+    with pytest.raises(ValueError, match="run into each other"):
+        Forest.load({**arrays, "roots": np.zeros(2, dtype=np.int32)})
+    with pytest.raises(ValueError, match="before the first"):
+        Forest.load({**arrays, "feature": arrays["feature"] - 10})
     with pytest.raises(KeyError):
         Forest.load({"feature": arrays["feature"]})
+
+
+def test_rows_that_are_too_short_are_refused() -> None:
+    inputs, targets = data(60)
+    forest = grow(inputs, targets, trees=2, seed=0, cores=1).forest
+    with pytest.raises(ValueError, match="columns"):
+        forest.predict(inputs[:, : forest.columns - 1])
+
+
+def test_joined_forests_predict_their_mean() -> None:
+    inputs, targets = data(100)
+    parts = [grow(inputs, targets, trees=4, seed=seed, cores=1) for seed in (0, 1)]
+    mean = np.mean([part.forest.predict(inputs) for part in parts], axis=0)
+    assert joined(parts).forest.predict(inputs) == pytest.approx(mean, abs=1e-5)
+    assert joined(parts).shrunk(20.0).predict(inputs) == pytest.approx(
+        np.mean([part.shrunk(20.0).predict(inputs) for part in parts], axis=0), abs=1e-5
+    )
