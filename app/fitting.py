@@ -58,6 +58,8 @@ def fit_from_files(
     `cache` keeps embeddings and results of long steps, so that an interrupted or repeated fit goes on
     from them. Raises OutcomeError, FitError, BudgetTooSmall, CompositionError.
     """
+    from threadpoolctl import threadpool_limits
+
     table = _table(source)
     seeds = _seeds(source, table)
     embeddings = cache / "embeddings" if cache else None
@@ -75,14 +77,15 @@ def fit_from_files(
     step("categories", 0, 1)
     of_seeds, of_table = _categories(source, seeds, table, features, encoder.dimension, options.seed)
     table = replace(table, categories=tuple(of_table))
-    fitted = fit(
-        Labelled(prompts, (*of_seeds, *of_table), features),
-        table,
-        encoder,
-        options,
-        scored=np.arange(len(seeds), len(prompts)),
-        stages=Stages(cache / "fits" if cache else None, step),
-    )
+    with threadpool_limits(options.cores):
+        fitted = fit(
+            Labelled(prompts, (*of_seeds, *of_table), features),
+            table,
+            encoder,
+            options,
+            scored=np.arange(len(seeds), len(prompts)),
+            stages=Stages(cache / "fits" if cache else None, step),
+        )
     fitted = _with_source(fitted, source, seeds)
     save_composition(fitted.composition, out, fitted.evidence if keep_evidence else None)
     vectors_too = features[:, : encoder.dimension] if keep_evidence else None

@@ -53,6 +53,9 @@ def fit(
             "--correction/--no-correction", help="Let the request correct its category where that helps."
         ),
     ] = True,
+    correct_by: Annotated[
+        str, typer.Option(help="What may correct it: forest, kernel, or both with a comma between.")
+    ] = "forest,kernel",
     sure_accuracy: Annotated[
         float | None,
         typer.Option(
@@ -122,6 +125,7 @@ def fit(
             target_price=target_price,
             resident_budget_b=resident_budget_b,
             correction=correction,
+            correct_by=tuple(each.strip() for each in correct_by.split(",") if each.strip()),
             seed=seed,
         )
     except FitError as error:

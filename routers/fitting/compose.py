@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from routers.calibration import expected_calibration_error, risk_coverage
 from routers.composition import Composition, ExpertCard, costs
+from routers.correction import contrasts
 from routers.encoder import Encoder
 from routers.evidence import Evidence, prompt_digest
 from routers.fitting.corrections import CorrectionFit, fit_correction, held_out_utilities
@@ -22,7 +23,7 @@ from routers.mapping import solve_map
 from routers.novelty import Novelty, fit_prototypes, fit_quantiles
 from routers.outcomes import OutcomeTable
 from routers.policy import Policy
-from routers.request import Matrix, Vector
+from routers.request import Vector
 from routers.utilities import Utilities, estimate_utilities, prior_utilities
 
 
@@ -80,7 +81,7 @@ def fit(
     correction, trial = None, None
     if scored is not None and len(table):
         correction = _correct(labelled, table, rows, scored, folds, stage1, encoder, options, stages)
-        trial = _trial(table, scored, stage1.held_out, correction.expected)
+        trial = _trial(table, scored, stage1.held_out, correction, utilities)
     policy = fit_policy(stage1.held_out, utilities, table.experts, options, trial)
     stages.step("classifier", 0, 1)
     composition = Composition(
@@ -192,6 +193,7 @@ def _correct(
         category,
         _sizes(table.experts),
         folds[scored],
+        parts=options.correct_by,
         seed=options.seed,
         cores=options.cores,
         stages=stages,
@@ -202,10 +204,16 @@ def _sizes(experts: Sequence[ExpertCard]) -> Vector:
     return np.asarray([card.active_params_b for card in experts], dtype=np.float32)
 
 
-def _trial(table: OutcomeTable, scored: Index, held_out: HeldOut, expected: Matrix) -> Trial:
+def _trial(
+    table: OutcomeTable, scored: Index, held_out: HeldOut, correction: CorrectionFit, utilities: Utilities
+) -> Trial:
     quantile = np.searchsorted(np.sort(held_out.novelty), held_out.novelty) / len(held_out.novelty)
+    step = contrasts(held_out.probabilities[scored] @ utilities.by_category - correction.category)
+    if correction.correction is not None:
+        step = step @ correction.correction.category
     return Trial(
-        expected,
+        correction.expected,
+        correction.expected + step,
         table.scores,
         held_out.confidence[scored],
         quantile[scored].astype(np.float32),
@@ -261,6 +269,7 @@ def _manifest(
             "target_price": options.target_price,
             "resident_budget_b": options.resident_budget_b,
             "correction": options.correction,
+            "correct_by": list(options.correct_by),
             "seed": options.seed,
         },
         "held_out": _stage1_metrics(stage1, policy),

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from routers.request import Matrix
 
+CORRECTORS = ("forest", "kernel")
+"""What may correct a category's utilities: `routers.forest`, `routers.kernel`."""
+
 
 class FitError(Exception):
     """The data cannot be fitted; the message says what is missing."""
@@ -27,9 +30,9 @@ class FitOptions:
     prompts; None takes the threshold under which held-out scores are best, and 0.9 where nothing was
     scored. `novel_quantile`: share of held-out prompts that may be nearer than the
     out-of-distribution limit. `correction`: whether the request may correct its category's utilities
-    when validation says it helps. `target_active_b` and `target_price` ask for the smallest weight
-    under which held-out decisions cost no more on average. `jobs`: cores, 0 for all. The rest as in
-    `routers.policy.Policy`.
+    when validation says it helps, and `correct_by` by which of CORRECTORS. `target_active_b` and
+    `target_price` ask for the smallest weight under which held-out decisions cost no more on average.
+    `jobs`: cores, 0 for all. The rest as in `routers.policy.Policy`.
     """
 
     classifier: str = "auto"
@@ -41,11 +44,14 @@ class FitOptions:
     target_price: float | None = None
     resident_budget_b: float | None = None
     correction: bool = True
+    correct_by: tuple[str, ...] = CORRECTORS
     switch_cost: float = 0.02
     seed: int = 0
     jobs: int = 0
 
     def __post_init__(self) -> None:
+        if unknown := sorted(set(self.correct_by) - set(CORRECTORS)):
+            raise FitError(f"nothing corrects by {', '.join(unknown)}: choose from {', '.join(CORRECTORS)}")
         if self.target_active_b is not None and self.target_price is not None:
             raise FitError("give a target for active parameters or for the price, not for both")
         if self.target_active_b is not None and self.active_weight:

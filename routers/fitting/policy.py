@@ -38,9 +38,13 @@ HALVINGS = 40
 @dataclass(frozen=True, slots=True)
 class Trial:
     """Held-out prompts with scores: `expected` and `scores` (prompts, experts; NaN where unscored),
-    `confidence` and `novelty` (a quantile, 0..1) (prompts,)."""
+    `confidence` and `novelty` (a quantile, 0..1) (prompts,). `settled` is `expected` by the utilities
+    of all prompts, which the composition has: between folds they differ, and where a whole category is
+    about to change sides, so does what is spent.
+    """
 
     expected: Matrix
+    settled: Matrix
     scores: Matrix
     confidence: Vector
     novelty: Vector
@@ -54,9 +58,17 @@ class Trial:
 
     def choices(self, experts: Sequence[ExpertCard], policy: Policy) -> Index:
         """The column of the expert that the policy takes, (prompts,)."""
-        best: Index = (self.expected - costs(experts, policy)).argmax(axis=1)
+        return self._choices(self.expected, experts, policy)
+
+    def _choices(self, expected: Matrix, experts: Sequence[ExpertCard], policy: Policy) -> Index:
+        best: Index = (expected - costs(experts, policy)).argmax(axis=1)
         fallback = [card.name for card in experts].index(policy.generalist)
         return np.where(self.unsure(policy), fallback, best)
+
+    def spent(self, each: Vector, experts: Sequence[ExpertCard], policy: Policy) -> float:
+        """Mean over prompts of `each` (experts,) of the chosen expert, by the estimate where it is larger."""
+        both = (self._choices(expected, experts, policy) for expected in (self.expected, self.settled))
+        return max(float(each[chosen].mean()) for chosen in both)
 
     def score(self, chosen: Index) -> float:
         """Mean score of these choices over the prompts where it is known."""
@@ -165,13 +177,13 @@ def _meeting(
     by_size = options.target_active_b is not None
     target = float((options.target_active_b if by_size else options.target_price) or 0.0)
     unit = "B active parameters" if by_size else "$ per million tokens"
-    each = np.asarray([card.active_params_b if by_size else card.price for card in experts])
+    each = np.asarray([card.active_params_b if by_size else card.price for card in experts], dtype=np.float32)
 
     def at(weight: float) -> tuple[Policy, float]:
         candidate = (
             weighing(weight, options.price_weight) if by_size else weighing(options.active_weight, weight)
         )
-        return candidate, float(each[trial.choices(experts, candidate)].mean())
+        return candidate, trial.spent(each, experts, candidate)
 
     free, spent = at(0.0)
     if spent <= target:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 2
+VERSION = 3
 """Of the fitting code: a change makes older results unusable."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -10,7 +10,7 @@ from routers.decide import decide
 from routers.estimate import estimate, estimate_table
 from routers.features import features_of
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
-from routers.fitting.corrections import by_direction, relevance
+from routers.fitting.corrections import blend_weights, relevance
 from routers.outcomes import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
 
@@ -136,11 +136,23 @@ def test_relevance_is_full_on_the_best_mixes_and_small_far_below() -> None:
     assert found[3] < 0.01
 
 
-def test_a_direction_without_signal_is_not_believed() -> None:
+def test_parts_are_believed_as_far_as_they_predict() -> None:
     random = np.random.default_rng(0)
-    truth = random.normal(size=(600, 1)) * [1.0, -1.0, 0.0]
-    noise = random.normal(size=(600, 1)) * [1.0, 1.0, -2.0]
-    targets = truth + random.normal(0, 0.5, (600, 3))
-    turned, matrix = by_direction(truth + noise, targets, np.arange(600) % 5)
-    assert ((turned - truth) ** 2).mean() < 0.05 * (noise**2).mean()
-    assert matrix.shape == (3, 3)
+    truth = random.normal(size=(600, 3))
+    parts = {"category": 2 * truth, "forest": random.normal(size=(600, 3))}
+    found = blend_weights(parts, truth, np.ones(3))
+    assert found["category"] == pytest.approx(0.5, abs=0.02)
+    assert found["forest"] == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("part", ["forest", "kernel"])
+def test_either_part_may_correct_alone(part: str) -> None:
+    made = fitted(correct_by=(part,)).composition
+    assert made.correction is not None
+    assert (made.correction.forest is not None) == (part == "forest")
+    assert (made.correction.kernel is not None) == (part == "kernel")
+
+
+def test_a_part_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(FitError, match="choose from forest, kernel"):
+        FitOptions(correct_by=("oracle",))
