@@ -5,7 +5,7 @@ composition was fitted on, and near copies of them, are left out and counted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class ReplayError(Exception):
     """A table on which this composition cannot be judged; the message says why."""
 
 
+LOOKALIKES = 0.05
+"""The share of near copies up to which they are taken for what every corpus of exams has, cases that
+share their story and differ in the question: they are judged on, counted, and the score without them is
+given too. A table with more was made from the fitting prompts, and they are left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A paired difference in mean score with its 95 % bootstrap interval."""
@@ -66,6 +72,10 @@ class Replay:
     """The composition minus each baseline, on the same prompts."""
     curve: CostCurve
     """Decisions by the estimates alone, over weights on active parameters; each expert alone beside it."""
+    alike: int
+    """Prompts among the `n` that resemble a fitting prompt almost word for word."""
+    score_without_alike: float | None
+    """The score without those; None when there are no others."""
     left_out_seen: int
     screening: Screening
     left_out_unscored: int
@@ -101,6 +111,7 @@ class Replay:
                 "unscored": self.left_out_unscored,
             },
             "guard": self.screening.document(),
+            "lookalikes": {"n": self.alike, "score_without": self.score_without_alike},
         }
 
 
@@ -118,7 +129,8 @@ def replay(
 ) -> Replay:
     """Score `composition` on `table`; baselines are fitted on `evidence`.
 
-    Prompts that were `fitted` on (by default: those of `evidence`) are left out unless `allow_seen`.
+    Prompts that were `fitted` on (by default: those of `evidence`) are left out unless `allow_seen`, and
+    so are near copies of them where they are more than `LOOKALIKES` of the table.
     Experts of the table that the composition lacks are ignored. Raises OutcomeError when the table
     lacks one of the composition's, ReplayError when no prompt is left.
     """
@@ -127,6 +139,9 @@ def replay(
     evidence = _narrow(evidence, composition)
     vectors = encode_cached(encoder, table.prompts, cache, progress)
     screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
+    alike = screening.near & ~screening.seen
+    if alike.sum() <= LOOKALIKES * (~screening.seen).sum():
+        screening = replace(screening, near=np.zeros_like(alike))
     unseen = ~screening.refused
     scored = ~np.isnan(table.scores).any(axis=1)
     rows = np.flatnonzero(unseen & scored)
@@ -162,6 +177,8 @@ def replay(
             "active_params_b": tuple(active[chosen].tolist()),
             **{name: tuple(scores.tolist()) for name, scores in baselines.items()},
         },
+        alike=int(alike[rows].sum()),
+        score_without_alike=float(routed[~alike[rows]].mean()) if not alike[rows].all() else None,
         left_out_seen=int((~unseen & screening.seen).sum()),
         screening=screening,
         left_out_unscored=int((unseen & ~scored).sum()),
@@ -188,7 +205,9 @@ def _baselines(
         "best_single": _scores(table, single),
         "knn": _scores(table, knn_choices(evidence, embeddings)),
         "kmeans": _scores(table, kmeans_choices(evidence, embeddings)),
-        "category_oracle": _scores(table, category_choices(evidence, composition.categories, table.categories)),
+        "category_oracle": _scores(
+            table, category_choices(evidence, composition.categories, table.categories)
+        ),
         "oracle": table.scores.max(axis=1).astype(np.float64),
     }
 

@@ -32,7 +32,8 @@ def replay(
     """Score a composition on an outcome table that it has not seen, beside all baselines.
 
     No expert is asked: the table holds what each one scored. Prompts that the composition was fitted
-    on, and near copies of them, are left out and counted.
+    on are left out and counted. A few near copies of such are judged on, and the score without them is
+    given too; where they are more than 5 % they are left out as well.
 
     Example:
 
@@ -76,6 +77,12 @@ def replay(
         console.print(
             f"{left} prompts left out: {found.left_out_seen} were fitted on, {found.left_out_near} are near "
             f"copies of such, {found.left_out_unscored} are not scored for every expert",
+            highlight=False,
+        )
+    if found.alike and not allow_seen and found.score_without_alike is not None:
+        console.print(
+            f"{found.alike} prompts resemble one that was fitted on almost word for word; without them the "
+            f"score is {found.score_without_alike:.4f}",
             highlight=False,
         )
     if allow_seen:

@@ -1,11 +1,13 @@
 """Replay judges on unseen prompts only, beside baselines that were chosen on the fitting data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from eval.baselines import best_single, kmeans_choices, knn_choices
+from eval.guard import fitted_prompts
 from eval.replay import Replay, ReplayError, paired_interval, replay
 from routers.classifiers import CentroidClassifier
 from routers.composition import Composition, ExpertCard
@@ -87,6 +89,28 @@ def test_prompts_that_were_fitted_on_are_left_out_and_counted() -> None:
 def test_a_table_of_fitting_prompts_alone_is_refused() -> None:
     with pytest.raises(ReplayError, match="80 were fitted on"):
         replayed(table(1))
+
+
+def near_copies(count: int, beside: OutcomeTable) -> OutcomeTable:
+    """`beside` with its first prompts replaced by long stories that are known but for their end."""
+    prompts = tuple(f"{long_story(row)} Now or then?" for row in range(count))
+    return replace(beside, prompts=prompts + beside.prompts[count:])
+
+
+def long_story(row: int) -> str:
+    random = np.random.default_rng(row)
+    return " ".join("".join(random.choice(list("abcdefghijk"), 6)) for _ in range(60))
+
+
+@pytest.mark.parametrize(("copies", "judged"), [(4, 80), (20, 60)])
+def test_a_few_lookalikes_are_judged_on_and_many_are_left_out(copies: int, judged: int) -> None:
+    composed, evidence = fitted(table(1))
+    known = fitted_prompts([long_story(row) for row in range(copies)])
+    found = replay(composed, evidence, near_copies(copies, table(2)), BagOfWords(), fitted=known)
+    assert found.n == judged
+    assert found.alike == (copies if judged == 80 else 0)
+    assert found.left_out_near == 80 - judged
+    assert found.document()["lookalikes"]["n"] == found.alike
 
 
 def test_prompts_without_all_scores_are_left_out() -> None:
