@@ -191,7 +191,8 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def draw(parts: Sequence[Part], path: Path) -> None:
-    """Score against average active parameters for each part that asked the experts, and the gap between."""
+    """Scores with intervals of everybody, a panel for each part that asked the experts; beside each name
+    its average active parameters."""
     from matplotlib.figure import Figure
 
     shown = [part for part in parts if part.name != "judges"]
@@ -202,38 +203,29 @@ def draw(parts: Sequence[Part], path: Path) -> None:
         "exact": "MT-Bench, checked",
         "mt-bench": "MT-Bench, judged",
     }
-    figure = Figure(figsize=(1.0 + 3.9 * len(shown), 3.9), layout="constrained")
+    figure = Figure(figsize=(1.0 + 4.0 * len(shown), 2.9), layout="constrained")
     for axes, part in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        for each in part.results["contestants"]:
-            if each["score"] is None or each["active_params_b"] is None:
-                continue
-            routed = each["name"] == "coterie"
-            low, high = each["low"], each["high"]
-            bars = None if low is None else [[each["score"] - low], [high - each["score"]]]
-            axes.errorbar(
-                each["active_params_b"],
-                each["score"],
-                yerr=bars,
-                fmt="D" if routed else "o",
-                color="#1f5fa8" if routed else "#c2571a",
-                markersize=8 if routed else 6,
-                capsize=3,
-            )
-            axes.annotate(
-                each["name"],
-                (each["active_params_b"], each["score"]),
-                xytext=(7, 5),
-                textcoords="offset points",
-                fontsize=8,
-            )
-        axes.set_title(f"{titles[part.name]} ({part.results['questions']})", fontsize=10)
-        axes.set_xlabel("average active parameters, billions", fontsize=9)
-        axes.set_xlim(0, None)
-        axes.margins(x=0.25)
-        axes.set_ylim(0, 1)
+        scored = [each for each in part.results["contestants"] if each["score"] is not None]
+        for place, each in enumerate(reversed(scored)):
+            colour = "#1f5fa8" if each["name"] == "coterie" else "#c2571a"
+            if each["low"] is not None:
+                axes.plot([each["low"], each["high"]], [place, place], color=colour, linewidth=1.6)
+            axes.plot(each["score"], place, "D" if each["name"] == "coterie" else "o", color=colour)
+        axes.set_yticks(range(len(scored)), [_label(each) for each in reversed(scored)], fontsize=8)
+        axes.set_ylim(-0.6, len(scored) - 0.4)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("mean score, 95 % interval", fontsize=8)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_title(f"{titles[part.name]} ({part.results['questions']} questions)", fontsize=9)
+        axes.grid(axis="x", color="#e3ddd2", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
+
+
+def _label(contestant: Mapping[str, Any]) -> str:
+    size = contestant["active_params_b"]
+    return contestant["name"] if size is None else f"{contestant['name']}\n{size:.2f} B active"
 
 
 async def _experts(base: str) -> list[str]:

@@ -18,6 +18,8 @@ def svg(figure: "Figure") -> str:
     import matplotlib
 
     out = io.StringIO()
+    for axes in figure.axes:
+        axes.patch.set_visible(False)
     with matplotlib.rc_context({"svg.hashsalt": "coterie"}):
         figure.savefig(out, format="svg", metadata={"Date": None}, facecolor="none")
     text = out.getvalue()
