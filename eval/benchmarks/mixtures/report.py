@@ -72,15 +72,16 @@ def _against(summary: Summary) -> list[str]:
 
 def _chosen(summary: Summary) -> list[str]:
     lines = [
-        "| task | regions | what test requests got | best rival | mixture minus it | tokens | its tokens |",
-        "|---|---|---|---|---|---|---|",
+        "| task | regions | what test requests got | the search expected | best rival | mixture minus it "
+        "| tokens | its tokens |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for each in summary.tasks:
         rival = max(RIVALS, key=lambda name: each.accuracy[name].value)
         gap = each.difference[rival]
         prompts = ", ".join(f"{kind} {share:.0%}" for kind, share in each.prompts.items())
         lines.append(
-            f"| {each.task} | {each.regions:.1f} | {prompts} | {rival} | "
+            f"| {each.task} | {each.regions:.1f} | {prompts} | {each.estimate:.2f} | {rival} | "
             f"{gap.value:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}) | "
             f"{each.tokens[MIXTURE]:.0f} | {each.tokens[rival]:.0f} |"
         )

@@ -61,6 +61,8 @@ class TaskSummary:
     """Share of test requests by what was put in front of them."""
     regions: float
     """Mean number."""
+    estimate: float
+    """Accuracy that the search expected, mean over test requests that were not far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,18 @@ def _task(name: str, by_seed: Mapping[int, Mapping[str, Any]], drawn: Mapping[st
         },
         prompts=_prompts(mixtures),
         regions=float(np.mean([len(each["facts"]["regions"]) for each in mixtures])),
+        estimate=_estimate(mixtures),
     )
+
+
+def _estimate(mixtures: Sequence[Mapping[str, Any]]) -> float:
+    expected = [
+        each["facts"]["regions"][region]["estimate"]
+        for each in mixtures
+        for region in each["regions"]
+        if region is not None
+    ]
+    return float(np.mean(expected)) if expected else float("nan")
 
 
 def _difference(drawn: Mapping[str, _Drawn], rival: str) -> _Drawn:
