@@ -196,6 +196,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 options=settings.strategy_options,
                 cascades=cascades,
             )
+            await strategies.prepare(desk.policy, settings.strategy)
         if settings.open_to_the_network:
             log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
         log.info(

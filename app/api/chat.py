@@ -59,7 +59,7 @@ async def chat_completions(request: Request) -> Response:
     forwarded = {name: value for name, value in document.items() if name != "routing"}
     run = None
     if not chosen.single:
-        run = services.strategies.start(record, body, forwarded, services.desk.policy.generalist)
+        run = await services.strategies.start(record, body, forwarded, services.desk.policy.generalist)
     services.begin(record)
     return Answer(services, record, forwarded) if run is None else StrategyAnswer(services, record, run)
 

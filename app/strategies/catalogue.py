@@ -3,6 +3,7 @@
 Names are known at once; modules are imported, and graphs compiled, when somebody asks for one.
 """
 
+import asyncio
 import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
@@ -32,6 +33,7 @@ class Catalogue:
         self._places = dict(OWN)
         self._loaded: dict[str, Strategy] = {}
         self._compiled: dict[str, Compiled] = {}
+        self._turn = asyncio.Lock()
         for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
             self._add(entry.name, entry.value)
         for place in own:
@@ -64,6 +66,13 @@ class Catalogue:
                 ) from error
             except Exception as error:
                 raise StrategyError(f"the graph of {name} does not compile: {error}") from error
+        return self._compiled[name]
+
+    async def ready(self, name: str) -> Compiled:
+        """As `compiled`; what takes a second, importing LangGraph above all, does not stop the event loop."""
+        if name not in self._compiled:
+            async with self._turn:
+                return await asyncio.to_thread(self.compiled, name)
         return self._compiled[name]
 
     def _add(self, name: str, place: str) -> None:

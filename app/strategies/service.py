@@ -34,6 +34,7 @@ from experts.health import HealthMonitor
 from experts.registry import Registry
 from routers.cascade import CascadeModel, load_cascades
 from routers.decision import Decision, Reason
+from routers.policy import Policy
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +83,13 @@ class Strategies:
             where = ".".join(str(step) for step in first["loc"])
             raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: {name}.{where}: {first['msg']}") from error
 
+    async def prepare(self, policy: Policy, operator: str) -> None:
+        """Load what requests will need that do not ask for it themselves. Raises StrategyError."""
+        named = {policy.strategy, operator, *policy.strategies.values()}
+        named |= {rule.strategy for rule in policy.rules if rule.strategy is not None}
+        for name in sorted(named & set(self.catalogue.names[1:])):
+            await self.catalogue.ready(name)
+
     def options_for(self, chosen: Chosen) -> StrategyOptions:
         """The options of a request. Raises ApiError (400) for those that the strategy does not have, and
         StrategyError when it cannot be loaded."""
@@ -95,7 +103,7 @@ class Strategies:
                 each["loc"] = ("routing", "options", *each["loc"])
             raise validation_error(details) from None
 
-    def start(
+    async def start(
         self, record: AnswerRecord, body: ChatBody, document: Mapping[str, Any], generalist: str
     ) -> "StrategyRun | None":
         """The run of the record's strategy; None when one expert answers, which the record then says.
@@ -104,8 +112,8 @@ class Strategies:
         if chosen.single:
             return None
         try:
+            compiled = await self.catalogue.ready(chosen.name)
             options = self.options_for(chosen)
-            compiled = self.catalogue.compiled(chosen.name)
         except StrategyError as error:
             log.error("strategy_unusable", strategy=chosen.name, error=str(error))
             self._give_up(record, "the strategy cannot be loaded")

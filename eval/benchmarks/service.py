@@ -206,6 +206,7 @@ def _registry(profile: str, endpoint: str, path: Path) -> Path:
             "context_length": card["context_length"] or 4096,
             "max_in_flight": 256,
             "max_queued": 4096,
+            "timeouts": {"connect_s": 60},
         }
         for card in manifest["experts"]
     ]

@@ -22,6 +22,8 @@ async def serving(folder: Path, ways: Ways | None = None, **settings: Any) -> As
         }
         world: World = small_world(folder, fakes)
         async with world.serve(**settings) as api:
+            # LangGraph takes a second to import, and many on a busy machine: no test's own time.
+            await api.services.strategies.catalogue.ready("panel")
             yield api
 
 
