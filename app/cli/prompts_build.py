@@ -14,18 +14,13 @@ from app.cli.terminal import fail, read_settings
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from experts.client import ExpertClient
     from experts.expert import Expert
-    from prompts.mixture.asking import Completion, Messages, PrefixCache
+    from prompts.mixture.asking import PrefixCache
     from prompts.mixture.config import BuildConfig
     from prompts.mixture.demos import Demo
     from prompts.mixture.mixture import Mixture
     from routers.encoder import Encoder
 
-TRIES = 3
-"""Of a call whose expert is busy, slow or down for a moment."""
-PAUSE_S = 0.5
-"""Before the second try; twice as long before each further one."""
 MOST_IN_FLIGHT = 64
 """Calls in flight unless told otherwise, however many the expert takes."""
 METRICS_S = 5.0
@@ -196,47 +191,6 @@ def _config(path: Path | None, given: Mapping[str, Any], expert: "Expert") -> "B
     return wanted.model_copy(update={"concurrency": min(wanted.concurrency, expert.max_in_flight)})
 
 
-class ExpertAsk:
-    """Asks one expert through the pooled client; moments of trouble are waited out."""
-
-    def __init__(self, client: "ExpertClient", expert: "Expert") -> None:
-        self._client = client
-        self._expert = expert
-
-    async def __call__(
-        self, messages: "Messages", *, max_tokens: int, temperature: float, seed: int
-    ) -> "Completion":
-        """Raises PromptTooLong, and `experts.errors` when trying again does not help."""
-        from experts.errors import (
-            ContextTooLong,
-            ExpertBadReply,
-            ExpertBusy,
-            ExpertTimeout,
-            ExpertUnavailable,
-        )
-        from prompts.mixture.asking import PromptTooLong
-
-        body: dict[str, object] = {
-            "messages": [dict(message) for message in messages],
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-        }
-        if temperature > 0:
-            # Greedy answers need none, and vLLM 0.32's CPU engine dies of a seeded request whose prompt it
-            # reads in chunks, as it does under load ("CPU Generator does not use offset").
-            body["seed"] = seed
-        for attempt in range(TRIES):
-            try:
-                return _completion((await self._client.complete(self._expert, body)).body)
-            except ContextTooLong as error:
-                raise PromptTooLong from error
-            except (ExpertUnavailable, ExpertBusy, ExpertTimeout, ExpertBadReply):
-                if attempt == TRIES - 1:
-                    raise
-                await asyncio.sleep(PAUSE_S * 2**attempt)
-        raise AssertionError("unreachable")
-
-
 def identity(expert: "Expert") -> str:
     """All that an expert's answers depend on, as far as the registry knows."""
     facts = {
@@ -259,6 +213,7 @@ async def _build(
     name: str,
     cache: Path,
 ) -> "Mixture":
+    from experts.asking import ExpertAsk
     from experts.client import ExpertClient
     from prompts.mixture.build import build as build_mixture
     from prompts.mixture.calls import AnswerCache, CachedAsk
@@ -346,19 +301,6 @@ def prefix_cache_of(metrics: str, model: str) -> "PrefixCache | None":
         return None
     queries, hits = (int(value) for value in counted.values())
     return PrefixCache(queries, hits)
-
-
-def _completion(body: Mapping[str, Any]) -> "Completion":
-    from prompts.mixture.asking import Completion
-
-    content = body["choices"][0]["message"].get("content")
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    tokens = [
-        value if isinstance(value, int) and value >= 0 else 0
-        for value in (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    ]
-    return Completion(content if isinstance(content, str) else "", tokens[0], tokens[1])
 
 
 def _show(mixture: "Mixture", out: Path) -> None:

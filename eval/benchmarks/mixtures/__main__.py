@@ -102,9 +102,10 @@ def _run(given: argparse.Namespace, tasks: Sequence[Task]) -> int:
 
 
 async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
-    from eval.benchmarks.mixtures.expert import PrefixCounts, ask_of, identity, serving
+    from eval.benchmarks.mixtures.expert import PrefixCounts, identity, serving
     from eval.benchmarks.mixtures.progress import shown
     from eval.benchmarks.mixtures.run import Line, Model, Results, run_job
+    from experts.asking import ExpertAsk
     from experts.client import ExpertClient
     from prompts.mixture.calls import AnswerCache, CachedAsk
     from routers.encoder import load_encoder
@@ -125,7 +126,7 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
 
             def connect() -> Line:
                 counts = PrefixCounts()
-                return Line(CachedAsk(ask_of(client, expert, counts), cache, known), counts.read)
+                return Line(CachedAsk(ExpertAsk(client, expert, tell=counts.add), cache, known), counts.read)
 
             model, results = Model(known, expert.context_length, connect), Results(folder)
             slots = asyncio.Semaphore(given.jobs)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from experts.client import ExpertClient
-from experts.errors import ContextTooLong, ExpertError
+from experts.errors import ExpertError
 from experts.expert import Expert
 from experts.registry import load_registry
-from prompts.mixture.asking import Ask, Completion, Messages, PrefixCache, PromptTooLong
+from prompts.mixture.asking import PrefixCache
 
 SERVER_ARGS = ("--block-size", "32", "--max-num-batched-tokens", "16384", "--enable-prompt-tokens-details")
 """Prefix caching keeps whole blocks, and prompts here are shorter than two of the CPU engine's own 128
@@ -49,34 +49,6 @@ class PrefixCounts:
     def read(self) -> PrefixCache | None:
         """The counts so far; None when the server does not tell them."""
         return PrefixCache(self._queries, self._hits) if self._told else None
-
-
-def ask_of(client: ExpertClient, expert: Expert, counts: PrefixCounts) -> Ask:
-    """`expert` as an `Ask`."""
-
-    async def ask(messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Completion:
-        body: dict[str, Any] = {
-            "messages": [dict(message) for message in messages],
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-        }
-        if temperature > 0:
-            # Greedy answers need none, and vLLM 0.32's CPU engine dies of a seeded request whose prompt
-            # it reads in chunks ("CPU Generator does not use offset").
-            body["seed"] = seed
-        try:
-            reply = await client.complete(expert, body)
-        except ContextTooLong as error:
-            raise PromptTooLong from error
-        usage = reply.body.get("usage") or {}
-        counts.add(usage)
-        return Completion(
-            text=str(reply.body["choices"][0]["message"].get("content") or ""),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-        )
-
-    return ask
 
 
 @contextlib.asynccontextmanager

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from eval.benchmarks.mixtures.__main__ import main
-from eval.benchmarks.mixtures.expert import PrefixCounts, answers, ask_of, greedy, identity, serving
+from eval.benchmarks.mixtures.expert import PrefixCounts, answers, greedy, identity, serving
 from eval.benchmarks.mixtures.methods import METHODS
 from eval.benchmarks.mixtures.run import Job, Line, Model, Results, jobs, run_job
 from eval.benchmarks.mixtures.settings import Sizes
 from eval.benchmarks.mixtures.tasks import TASKS
+from experts.asking import ExpertAsk
 from experts.client import ExpertClient
 from experts.errors import ExpertError
 from experts.expert import Expert
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from experts.registry import RegistryError, UnknownExpert
-from prompts.mixture.asking import PromptTooLong
 from prompts.mixture.calls import AnswerCache, CachedAsk
 from prompts.mixture.mixture import Matrix
 
@@ -62,7 +62,7 @@ async def run(fake: RunningFake, folder: Path, sizes: Sizes = SIZES, job: Job = 
     with AnswerCache(folder / "answers.sqlite") as cache:
         async with ExpertClient() as client:
             counts = PrefixCounts()
-            line = Line(CachedAsk(ask_of(client, expert, counts), cache, "toy"), counts.read)
+            line = Line(CachedAsk(ExpertAsk(client, expert, tell=counts.add), cache, "toy"), counts.read)
             model = Model(identity(expert), expert.context_length, lambda: line)
             return await run_job(job, sizes, model, encode, Results(folder), lambda *_: None)
 
@@ -158,24 +158,6 @@ def test_jobs_go_seed_by_seed() -> None:
         ("topics", 1),
         ("desk", 1),
     ]
-
-
-async def test_only_answers_that_are_drawn_carry_a_seed(fake: RunningFake) -> None:
-    async with ExpertClient() as client:
-        ask = ask_of(client, expert_at(fake.endpoint), PrefixCounts())
-        said = [{"role": "user", "content": "Hello"}]
-        await ask(said, max_tokens=4, temperature=0.0, seed=7)
-        assert "seed" not in fake.log.last
-        await ask(said, max_tokens=4, temperature=0.9, seed=7)
-        assert fake.log.last["seed"] == 7
-
-
-async def test_a_prompt_that_does_not_fit_is_told_as_that() -> None:
-    with run_fake_expert(models=["toy"], context_length=5) as small:
-        async with ExpertClient() as client:
-            ask = ask_of(client, expert_at(small.endpoint), PrefixCounts())
-            with pytest.raises(PromptTooLong):
-                await ask([{"role": "user", "content": "a " * 20}], max_tokens=4, temperature=0.0, seed=0)
 
 
 def test_prefix_hits_are_counted_only_where_the_server_tells_them() -> None:
