@@ -84,22 +84,34 @@ def _entropy(alternatives: Any) -> float | None:
 
 def signals_of(tokens: Sequence[Token]) -> Signals:
     """What the tokens alone tell; nothing of an answer without any."""
-    if not tokens:
-        return Signals()
-    values = sorted(token.logprob for token in tokens)
-    tail = values[: max(1, math.ceil(TAIL * len(values)))]
-    entropies = [token.entropy for token in tokens if token.entropy is not None]
-    return Signals(
-        mean=sum(values) / len(values),
-        tail=sum(tail) / len(tail),
-        dispersion=sum(entropies) / len(entropies) if len(entropies) == len(tokens) else None,
-    )
+    return _padded(tokens, len(tokens), CERTAIN)
 
 
 def bounds_of(tokens: Sequence[Token], window: int) -> tuple[Signals, Signals]:
     """The worst and the best signals that an answer which began like this can still have, when no more
     than its first `window` tokens are read."""
-    read = list(tokens[:window])
-    missing = window - len(read)
-    worst, best = [HOPELESS] * missing, [CERTAIN] * missing
-    return signals_of(read + worst), signals_of(read + best)
+    read = tokens[:window]
+    return _padded(read, window, HOPELESS), _padded(read, window, CERTAIN)
+
+
+def _padded(tokens: Sequence[Token], length: int, filling: Token) -> Signals:
+    """The signals of `tokens` and as many of `filling` as make `length`. Read for every token that
+    streams, so nothing is built that is only to be summed."""
+    if not length:
+        return Signals()
+    values = sorted(token.logprob for token in tokens)
+    missing = length - len(values)
+    count = max(1, math.ceil(TAIL * length))
+    # The filling is the lowest value there is, or the highest: it comes before all others or after them.
+    first = min(count, missing) if filling is HOPELESS else 0
+    own = values[: count - first]
+    last = count - first - len(own)
+    entropies = [token.entropy for token in tokens if token.entropy is not None]
+    dispersion = None
+    if len(entropies) == len(values):
+        dispersion = (sum(entropies) + missing * (filling.entropy or 0.0)) / length
+    return Signals(
+        mean=(sum(values) + missing * filling.logprob) / length,
+        tail=(sum(own) + (first + last) * filling.logprob) / count,
+        dispersion=dispersion,
+    )

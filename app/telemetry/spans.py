@@ -4,6 +4,7 @@ nowhere. Attributes hold names and numbers, never text of prompts or answers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ Value = str | int | float | bool
 NAME = "coterie.strategies"
 
 
+@cache
 def tracer() -> "Tracer":
+    """One for the process: it turns to the operator's provider as soon as there is one."""
     from opentelemetry import trace
 
     return trace.get_tracer(NAME)
