@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from eval.strategies.replay import Report
 
 COLOURS = {
@@ -23,9 +25,12 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
 
     figure = Figure(figsize=(9.6, 6.0), layout="constrained")
     axes = figure.subplots()
+    costs, scores = zip(*((active, score) for _, active, score in report.pareto), strict=True)
+    # What mixing two by chance costs is straight in billions, not in their logarithm.
+    between = np.geomspace(costs[0], costs[-1], 200)
     axes.plot(
-        [active for _, active, _ in report.pareto],
-        [score for _, _, score in report.pareto],
+        between,
+        np.interp(between, costs, scores),
         color=LINE,
         linewidth=5,
         alpha=0.6,
