@@ -208,6 +208,6 @@ def _prices(axes: "Axes", summary: Summary) -> None:
             color=colour,
         )
     axes.margins(x=0.22, y=0.25)
-    axes.set_xlabel("prompt tokens a request that the server had to compute", fontsize=9)
+    axes.set_xlabel("prompt tokens a request, beyond the prefix cache", fontsize=9)
     axes.set_ylabel("mean accuracy", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
