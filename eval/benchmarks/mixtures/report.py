@@ -197,13 +197,14 @@ def _prices(axes: "Axes", summary: Summary) -> None:
         spot = (each.computed_tokens, summary.mean[each.method].value)
         colour, mixture = COLOURS[each.method], each.method == MIXTURE
         axes.scatter([spot[0]], [spot[1]], color=colour, s=46, marker="D" if mixture else "o")
-        below = each.method == "zero-shot"
+        # Those of few tokens lie close together.
+        beside = each.method in {MIXTURE, "zero-shot"}
         axes.annotate(
             each.method,
             spot,
-            xytext=(0, -14 if below else 7),
+            xytext=(7, -3) if beside else (0, 7),
             textcoords="offset points",
-            ha="center",
+            ha="left" if beside else "center",
             fontsize=8,
             color=colour,
         )
