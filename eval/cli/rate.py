@@ -23,7 +23,9 @@ def rate(
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
     power: Annotated[float, typer.Option(help="Chance of seeing the minimum detectable difference.")] = 0.8,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse columns that are not used.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse columns that are not used, and rows that repeat others.")
+    ] = False,
     details: Annotated[
         bool, typer.Option("--details", help="Print categories, turns and comparisons as well.")
     ] = False,

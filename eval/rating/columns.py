@@ -99,27 +99,29 @@ class Columns:
                 f"column {name}, row {self.rows[row]}: {_shown(self.cells[name][row])} {why}{also}"
             )
 
-    def repeats(self, verdict: Sequence[str], key: Sequence[str]) -> int:
-        """How many rows have the `key` of an earlier one. Raises VerdictError when nothing but `verdict`
-        tells two rows apart: one of them was written by mistake."""
+    def repeats(self, verdict: Sequence[str], key: Sequence[str], *, strict: bool) -> tuple[int, int]:
+        """How many rows have the `key` of an earlier one, and how many of those nothing but `verdict`
+        tells apart. With `strict` the latter raise VerdictError: one may have been written by mistake."""
         key = [name for name in key if name in self.cells]
         further = [name for name in self.names if name not in {*key, *verdict}]
         seen: dict[tuple[str, ...], list[int]] = {}
         for row, values in enumerate(zip(*(self.cells[name] for name in key), strict=True)):
             seen.setdefault(tuple(map(str, values)), []).append(row)
-        repeated = 0
+        repeated = alike = 0
         for found in seen.values():
             repeated += len(found) - 1
             apart: dict[tuple[str, ...], int] = {}
             for row in found if len(found) > 1 else ():
                 identity = tuple(str(self.cells[name][row]) for name in further)
-                if identity in apart:
+                if identity in apart and not strict:
+                    alike += 1
+                elif identity in apart:
                     raise self.error(
                         f"row {self.rows[row]} repeats {', '.join(key)} of row {self.rows[apart[identity]]}: "
                         "remove one, add up their counts, or tell them apart by a column such as `game`"
                     )
                 apart[identity] = row
-        return repeated
+        return repeated, alike
 
     def _number(self, name: str, row: int, value: Any) -> float:
         try:

@@ -103,7 +103,8 @@ def code(values: Sequence[str | None]) -> Coded:
 def read_verdicts(path: Path, *, strict: bool = False) -> PairwiseTable | GradedTable:
     """The verdicts of a Parquet or CSV file.
 
-    With `strict` a column that is not used is an error instead of a note. Raises VerdictError naming
+    With `strict` a column that is not used, or a row that repeats another with nothing to tell them apart,
+    is an error instead of a note. Raises VerdictError naming
     the column and the row.
     """
     return check_verdicts(read_columns(path), strict=strict)
@@ -122,10 +123,10 @@ def check_verdicts(columns: Columns, *, strict: bool = False) -> PairwiseTable |
     ignored = columns.unknown(known, strict=strict)
     if not len(columns):
         raise columns.error("holds no verdicts")
-    return _pairwise(columns, ignored) if pairwise else _graded(columns, ignored)
+    return (_pairwise if pairwise else _graded)(columns, ignored, strict)
 
 
-def _pairwise(columns: Columns, ignored: tuple[str, ...]) -> PairwiseTable:
+def _pairwise(columns: Columns, ignored: tuple[str, ...], strict: bool) -> PairwiseTable:
     models = columns.texts("model")
     baselines = columns.texts("baseline")
     counts = [columns.numbers(name) for name in ("win", "tie", "loss")]
@@ -134,8 +135,8 @@ def _pairwise(columns: Columns, ignored: tuple[str, ...]) -> PairwiseTable:
     columns.refuse(
         "win", counts[0] + counts[1] + counts[2] == 0, "and `tie` and `loss` are 0: this row is no verdict"
     )
-    repeated = columns.repeats(("win", "tie", "loss"), ("question_id", "model", "baseline", "judge"))
-    notes = _notes(ignored, repeated)
+    key = ("question_id", "model", "baseline", "judge")
+    notes = _notes(ignored, *columns.repeats(("win", "tie", "loss"), key, strict=strict))
     themselves = [model == baseline for model, baseline in zip(models, baselines, strict=True)]
     if any(themselves):
         notes.append(f"{sum(themselves)} verdicts of a model against itself left out: they rate nothing")
@@ -165,7 +166,7 @@ def _built_pairwise(columns: Columns, ignored: tuple[str, ...], notes: tuple[str
     )
 
 
-def _graded(columns: Columns, ignored: tuple[str, ...]) -> GradedTable:
+def _graded(columns: Columns, ignored: tuple[str, ...], strict: bool) -> GradedTable:
     models = columns.texts("model")
     turns = columns.numbers("turn")
     columns.refuse("turn", ~((turns >= 1) & (turns == np.floor(turns))), "is no turn: they count from 1")
@@ -176,8 +177,8 @@ def _graded(columns: Columns, ignored: tuple[str, ...]) -> GradedTable:
         ~unparsed & ~((scores >= LOWEST) & (scores <= HIGHEST)),
         "is outside 1..10 (-1 or nothing stands for a judgment without a score)",
     )
-    repeated = columns.repeats(("score",), ("question_id", "model", "turn", "judge"))
-    notes = _notes(ignored, repeated)
+    key = ("question_id", "model", "turn", "judge")
+    notes = _notes(ignored, *columns.repeats(("score",), key, strict=strict))
     unscored: dict[str, int] = {}
     for row in np.flatnonzero(unparsed):
         unscored[models[row]] = unscored.get(models[row], 0) + 1
@@ -242,12 +243,17 @@ def _style_names() -> set[str]:
     return plain | {f"{side}_{name}" for side in ("model", "baseline") for name in plain}
 
 
-def _notes(ignored: Sequence[str], repeated: int) -> list[str]:
+def _notes(ignored: Sequence[str], repeated: int, alike: int) -> list[str]:
     notes = [f"columns not used: {', '.join(ignored)}"] if ignored else []
-    if repeated:
+    if repeated > alike:
         notes.append(
-            f"{repeated} rows judge a question of a model once more, told apart by other columns: "
+            f"{repeated - alike} rows judge a question of a model once more, told apart by other columns: "
             "all are counted"
+        )
+    if alike:
+        notes.append(
+            f"{alike} rows judge a question of a model once more, and no column tells them apart: all are "
+            "counted, as further judgments (--strict refuses them)"
         )
     return notes
 

@@ -136,11 +136,18 @@ def test_text_where_a_number_belongs_is_named(tmp_path: Path) -> None:
         read_verdicts(as_csv(cells, tmp_path))
 
 
-def test_two_rows_that_only_their_verdict_tells_apart_are_refused(tmp_path: Path) -> None:
+def test_rows_that_only_their_verdict_tells_apart_are_counted_with_a_note(tmp_path: Path) -> None:
+    table = read_verdicts(as_csv(PAIRWISE | {"model": ["ours", "ours", "ours"]}, tmp_path))
+
+    assert len(table) == 3
+    assert any("1 rows" in note and "no column tells them apart" in note for note in table.notes)
+
+
+def test_rows_that_only_their_verdict_tells_apart_are_refused_when_strict(tmp_path: Path) -> None:
     cells = PAIRWISE | {"model": ["ours", "ours", "ours"]}
 
     with pytest.raises(VerdictError, match=r"row 3 repeats .*row 1"):
-        read_verdicts(as_csv(cells, tmp_path))
+        read_verdicts(as_csv(cells, tmp_path), strict=True)
 
 
 def test_rows_that_another_column_tells_apart_are_judgments_of_their_own(tmp_path: Path) -> None:
