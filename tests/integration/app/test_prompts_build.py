@@ -343,7 +343,13 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_asks_only_the_rest(tmp_path: Path
         words = [sys.executable, "-m", "app.cli", *arguments(tmp_path, demos, fake.endpoint)]
         words += ["--concurrency", "4"]
         begun = subprocess.Popen(
-            words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            words,
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A test run in a shell's background inherits that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while fake.log.finished < 60:
             assert begun.poll() is None, begun.communicate()
