@@ -44,8 +44,14 @@ SETTINGS = (
     Setting("mmlu_pro_small"),
     Setting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
 )
-ABLATIONS: Mapping[str, tuple[str, ...]] = {"category map alone": ("--no-correction",)}
-LEARNING = (0.1, 0.2, 0.4, 0.7)
+MAP_ALONE = "category map alone"
+ABLATIONS: Mapping[str, tuple[str, ...]] = {
+    MAP_ALONE: ("--no-correction",),
+    "forest alone": ("--correct-by", "forest"),
+    "kernel alone": ("--correct-by", "kernel"),
+}
+"""What is left of the composition's correction by the request, and how it is fitted so."""
+LEARNING = (0.25, 0.5)
 """Shares of the fitting prompts that learning curves fit on, beside all of them."""
 CLOSEST = (1.0, 0.1, 0.02)
 """Shares of the most similar pairs of prompts whose common signal is reported."""
@@ -83,7 +89,9 @@ def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> 
     if not (folder / "test" / "experts.yaml").exists():
         write_split(table, folder, fold, folds)
     variants = {"quality": (), **ABLATIONS}
-    variants |= {f"{target:g} B": ("--target-active-b", f"{target:g}") for target in setting.targets_b}
+    for target in setting.targets_b:
+        asked = ("--target-active-b", f"{target:g}")
+        variants |= {f"{target:g} B": asked, f"{target:g} B {MAP_ALONE}": (*asked, *ABLATIONS[MAP_ALONE])}
     for name, further in variants.items():
         fit_and_judge(setting, folder, "fit", name, further)
 
@@ -99,7 +107,7 @@ def run_learning(setting: Setting, out: Path, fold: int) -> None:
                 zlib.crc32(f"part {prompt.strip()}".encode()) / 2**32 < share for prompt in table.prompts
             ]
             write_table(table.take(np.flatnonzero(drawn)), folder / "fit", folder / part)
-        for name, further in {"quality": (), **ABLATIONS}.items():
+        for name, further in {"quality": (), MAP_ALONE: ABLATIONS[MAP_ALONE]}.items():
             fit_and_judge(setting, folder, part, f"{name} on {share:g}", further)
 
 
@@ -174,18 +182,20 @@ def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
     """Score at each target of active parameters against the straight line between single experts."""
     table = read_outcomes(data / setting.table)
     lines = [
-        "| target | active | score | line between single experts | difference, 95 % interval |",
-        "|---|---|---|---|---|",
+        "| target | correction | active | score | line between single experts | difference, 95 % interval |",
+        "|---|---|---|---|---|---|",
     ]
     for target in setting.targets_b:
-        found = pooled(setting, data, out, f"{target:g} B")
-        active = float(found["active_params_b"].mean())
-        line = straight_line(table, found["row"].astype(int), active)
-        gap = paired_interval(found["score"], line)
-        lines.append(
-            f"| {target:g} B | {active:.1f} B | {found['score'].mean():.4f} | {line.mean():.4f} | "
-            f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
-        )
+        for ending, name in (("", "yes"), (f" {MAP_ALONE}", "no")):
+            found = pooled(setting, data, out, f"{target:g} B{ending}")
+            active = float(found["active_params_b"].mean())
+            line = straight_line(table, found["row"].astype(int), active)
+            gap = paired_interval(found["score"], line)
+            lines.append(
+                f"| {target:g} B | {name} | {active:.1f} B "
+                f"| {found['score'].mean():.4f} | {line.mean():.4f} "
+                f"| {gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
+            )
     return [*lines, ""]
 
 
@@ -230,7 +240,7 @@ def learning_table(settings: Sequence[Setting], data: Path, out: Path) -> list[s
     return [*lines, ""]
 
 
-LINES = ("composition", "category map alone", "knn", "best single")
+LINES = ("composition", MAP_ALONE, "knn", "best single")
 
 
 def _learning_curve(setting: Setting, data: Path, out: Path) -> dict[str, list[float]]:
@@ -240,10 +250,10 @@ def _learning_curve(setting: Setting, data: Path, out: Path) -> dict[str, list[f
         part = "fit" if share == 1 else f"fit-{share:g}"
         fitted = sorted((out / setting.table).glob(f"fold*/{part}"))
         ours = pooled(setting, data, out, f"quality{ending}")
-        alone = pooled(setting, data, out, f"category map alone{ending}")
+        alone = pooled(setting, data, out, f"{MAP_ALONE}{ending}")
         curve["prompts"].append(float(np.mean([len(read_outcomes(each)) for each in fitted])))
         curve["composition"].append(float(ours["score"].mean()))
-        curve["category map alone"].append(float(alone["score"].mean()))
+        curve[MAP_ALONE].append(float(alone["score"].mean()))
         curve["knn"].append(float(ours["knn"].mean()))
         curve["best single"].append(float(ours["best_single"].mean()))
     return curve
