@@ -112,12 +112,16 @@ class Answering:
         failures.experts |= self._same_server(expert)
         if not isinstance(error, SPILLING) or self._pinned(record) or failures.count > self._spill_tries:
             return False
-        try:
-            record.decision = spill(record.decision, failures.experts, error.code)
-        except NoExpertFits:
-            return False
-        self._count_spill(expert.name, record.decision.expert)
-        return True
+        down = {name for name in self._registry.names if not self._health.available(name)}
+        # What is known of health may be old: where everybody seems down, the next in the ranking is tried.
+        for out in (failures.experts | down, failures.experts):
+            try:
+                record.decision = spill(record.decision, out, error.code)
+            except NoExpertFits:
+                continue
+            self._count_spill(expert.name, record.decision.expert)
+            return True
+        return False
 
     def _same_server(self, expert: Expert) -> set[str]:
         """The experts behind the same endpoint: prompt experts go down with their base."""

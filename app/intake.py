@@ -109,7 +109,7 @@ def needs(body: ChatBody) -> frozenset[Capability]:
         found.add(Capability.TOOLS)
     if any(part["type"] in {"image_url", "input_image", "image"} for m in body.messages for part in m.parts):
         found.add(Capability.VISION)
-    if body.response_format and body.response_format.get("type") in {"json_schema", "json_object"}:
+    if body.response_format and body.response_format.get("type") in ("json_schema", "json_object"):
         found.add(Capability.JSON_SCHEMA)
     return frozenset(found)
 

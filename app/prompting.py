@@ -342,7 +342,8 @@ def _characters(messages: Sequence[Mapping[str, Any]]) -> int:
         if isinstance(content, str):
             total += len(content)
         elif isinstance(content, list):
-            total += sum(len(part.get("text") or "") for part in content if isinstance(part, Mapping))
+            texts = (part.get("text") for part in content if isinstance(part, Mapping))
+            total += sum(len(text) for text in texts if isinstance(text, str))
     return total
 
 

@@ -25,7 +25,7 @@ from app.storage.models import ShadowRow
 from app.storage.queries import shadow_spending
 from app.storage.recorder import Recorder
 from app.telemetry.metrics import Metrics
-from experts.errors import ExpertError
+from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.health import HealthMonitor
 from experts.registry import Registry
@@ -203,12 +203,17 @@ class Shadow:
             text = _text(reply.body)
         except ExpertError as error:
             status, code = "error", error.code
+            if isinstance(error, ExpertTimeout):
+                counted = reserved  # it was at work all the while
         except asyncio.CancelledError:
             # Its server may have worked already: what was reserved stays spent.
             counted = None
             raise
         finally:
             if counted is not None:
+                written = task.reading.use_of(expert.name).identity
+                if written is not None:  # a call of its own, before the answer's
+                    counted = (counted[0] + written.prompt_tokens, counted[1] + written.completion_tokens)
                 tokens, price = sum(counted), _price(expert, *counted)
                 self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
         self._metrics.shadows.labels(expert.name, status).inc()

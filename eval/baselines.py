@@ -48,7 +48,11 @@ def category_choices(evidence: Evidence, categories: Sequence[str], truth: Seque
     for index, category in enumerate(categories):
         rows = evidence.scores[evidence.labels == index]
         if len(rows):
-            expert_of[category] = int(np.nanmean(rows, axis=0).argmax())
+            # An expert that nobody scored there has no mean, and is not the best.
+            scored = ~np.isnan(rows).all(axis=0)
+            means = np.full(rows.shape[1], -np.inf)
+            means[scored] = np.nanmean(rows[:, scored], axis=0)
+            expert_of[category] = int(means.argmax())
     return np.asarray([expert_of.get(category, fallback) for category in truth], dtype=np.int64)
 
 

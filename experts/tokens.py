@@ -22,7 +22,8 @@ def estimate_prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
 
 def _message_tokens(message: Mapping[str, Any]) -> int:
     length = _length(message.get("content"))
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(function, Mapping):
             length += _length(function.get("name")) + _length(function.get("arguments"))

@@ -7,7 +7,7 @@ is stage 1, the value of each expert and the fallback, which vectorise.
 import numpy as np
 import numpy.typing as npt
 
-from routers.composition import Composition, costs
+from routers.composition import Composition, best_of, costs
 from routers.estimate import Estimate
 from routers.policy import Policy
 
@@ -18,12 +18,7 @@ Choices = npt.NDArray[np.int64]
 def choose(composition: Composition, policy: Policy, estimate: Estimate) -> Choices:
     """The expert that `decide` would choose for each row, as a column of the composition."""
     values = estimate.expected - costs(composition.experts, policy)
-    # Equal values go to the smaller expert, then by name, as in a decision's ranking.
-    order = sorted(
-        range(len(composition.experts)),
-        key=lambda i: (composition.experts[i].active_params_b, composition.experts[i].name),
-    )
-    best = np.asarray(order)[values[:, order].argmax(axis=1)]
+    best = best_of(values, composition.experts)
     generalist = composition.expert_names.index(policy.generalist)
     chosen: Choices = np.where(is_sure(policy, estimate), best, generalist)
     return chosen

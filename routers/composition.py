@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from routers import features
 from routers.classifiers import CLASSIFIERS, Classifier
@@ -97,7 +98,7 @@ class Composition:
         values = self.utilities - costs(self.experts, self.policy)
         return {
             category: self.experts[int(best)].name
-            for category, best in zip(self.categories, values.argmax(axis=1), strict=True)
+            for category, best in zip(self.categories, best_of(values, self.experts), strict=True)
         }
 
     def with_cards(self, cards: Sequence[ExpertCard]) -> "Composition":
@@ -122,6 +123,16 @@ def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
         [policy.active_weight * card.active_params_b + policy.price_weight * card.price for card in experts],
         dtype=np.float32,
     )
+
+
+def best_of(values: Matrix, experts: Sequence[ExpertCard]) -> npt.NDArray[np.int64]:
+    """The column of highest value in each row (rows, experts). Equal values go to the smaller expert, then
+    by name, as in a decision's ranking."""
+    order = np.asarray(
+        sorted(range(len(experts)), key=lambda i: (experts[i].active_params_b, experts[i].name))
+    )
+    best: npt.NDArray[np.int64] = order[values[:, order].argmax(axis=1)]
+    return best
 
 
 def save_composition(composition: Composition, folder: Path, evidence: Evidence | None = None) -> str:

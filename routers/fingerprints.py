@@ -11,11 +11,11 @@ its metadata says which composition it belongs to. Of each prompt, labelled or s
 """
 
 import hashlib
-import re
 import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from routers.request import Matrix
 
 FILE = "seen.safetensors"
-FORMAT = "1"
+FORMAT = "2"
 GRAM = 5
 HASHES = 128
 DIGEST_BYTES = 16
@@ -33,7 +33,7 @@ BLOCK = 64
 """Prompts compared with all others at once: a block of 64 with 5,000 others takes 40 MB."""
 
 Bytes = npt.NDArray[np.uint8]
-_WORDS = re.compile(r"\w+")
+_OPERATORS = "-*/%\\"
 
 
 class FingerprintError(Exception):
@@ -95,10 +95,17 @@ def fingerprints_of(prompts: Sequence[str], embeddings: Matrix | None = None) ->
 def normalised(text: str) -> str:
     """`text` without what people change by accident: case, blanks, punctuation, forms of one character.
 
-    A text without any word stays as it is, but for outer blanks.
+    What calculates stays, since 7 + 5 is not 7 - 5. A text of punctuation alone stays as it is, but for
+    outer blanks.
     """
-    words = _WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(words) or text.strip()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    kept = "".join(" " if _is_punctuation(character) else character for character in folded)
+    return " ".join(kept.split()) or text.strip()
+
+
+@lru_cache(maxsize=4096)
+def _is_punctuation(character: str) -> bool:
+    return character not in _OPERATORS and unicodedata.category(character).startswith("P")
 
 
 def text_digest(text: str) -> bytes:
@@ -153,7 +160,11 @@ def write_fingerprints(folder: Path, fingerprints: Fingerprints) -> None:
             "signatures": fingerprints.signatures,
             "vectors": fingerprints.vectors,
         },
-        metadata={"format": FORMAT, "composition": _manifest_digest(folder)},
+        metadata={
+            "format": FORMAT,
+            "composition": _manifest_digest(folder),
+            "content": _content_digest(fingerprints),
+        },
     )
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-", delete=False) as partial:
         partial.write(content)
@@ -178,11 +189,23 @@ def load_fingerprints(folder: Path) -> Fingerprints | None:
                 raise FingerprintError(f"{path} is of another version: fit the composition again")
             if metadata.get("composition") != _manifest_digest(folder):
                 raise FingerprintError(f"{path} belongs to another composition: fit this one again")
-            return Fingerprints(
+            found = Fingerprints(
                 file.get_tensor("digests"), file.get_tensor("signatures"), file.get_tensor("vectors")
             )
+            if metadata.get("content") != _content_digest(found):
+                raise FingerprintError(f"{path} is damaged: fit the composition again")
+            return found
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise FingerprintError(f"{path} holds no fingerprints: {error!r}") from error
+
+
+def _content_digest(fingerprints: Fingerprints) -> str:
+    arrays = (fingerprints.digests, fingerprints.signatures, fingerprints.vectors)
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(f"{array.dtype}{array.shape}".encode())
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
 
 
 def _manifest_digest(folder: Path) -> str:

@@ -357,8 +357,9 @@ class Calls:
         if wanted is not None or booking.answer_tokens < expert.context_length - booking.prompt_tokens:
             body[name] = booking.answer_tokens
         if logprobs:
+            wished = body.get("top_logprobs")
             body["logprobs"] = True
-            body["top_logprobs"] = max(ALTERNATIVES, int(body.get("top_logprobs") or 0))
+            body["top_logprobs"] = max(ALTERNATIVES, wished if isinstance(wished, int) else 0)
         return booking, step, body
 
     def _span(self, step: Step) -> "Span":

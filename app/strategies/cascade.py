@@ -81,7 +81,7 @@ def choose_pair(run: Run) -> tuple[Candidate, Candidate] | str:
     those with fewer active parameters, or a lower price.
     """
     options: CascadeOptions = run.options
-    for name in (options.weak, options.strong):
+    for name in (options.weak, options.strong, options.verifier):
         if name is not None and run.candidate(name) is None:
             return f"{name} cannot answer this request"
     strong = run.candidate(options.strong) or max(
@@ -171,12 +171,10 @@ async def _watch(
         if low is not None and low >= model.threshold:
             return "accepted", signals
         if high is None or high < model.threshold:
-            await live.close()
             return "refused", signals
         if live.done:
             return "open", signals
         if live.pieces and not live.tokens:
-            await live.close()
             return "refused", Signals()
         await live.read()
 

@@ -126,7 +126,13 @@ async def _settle(state: _State, run: Run) -> _State:
     run.replies.extend(said)
     if not said:
         return {}
-    surest = max(said, key=lambda each: signals_of(each.tokens).mean or FLOOR)
+    bias = run.options.bias
+
+    def confidence(each: Said) -> float:
+        mean = signals_of(each.tokens).mean
+        return float(FLOOR if mean is None else mean) + float(bias.get(each.expert, 0.0))
+
+    surest = max(said, key=confidence)
     kind = kind_of_question(run.messages)
     if kind is not None:
         result = vote([closed_answer(kind, each.text) for each in said], [1.0] * len(said))

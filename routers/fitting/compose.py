@@ -70,6 +70,8 @@ def fit(
     labels = np.asarray([index[name] for name in labelled.categories], dtype=np.int64)
     _check(labelled, table, labels, categories)
     folds = fold_of_each(labelled.prompts, labels, seed=options.seed)
+    if scored is not None and len(table):
+        _check_folds(table, folds[scored])
     stage1 = choose_classifier(
         labelled.features, labels, len(categories), folds, options.classifier, options.seed, stages
     )
@@ -128,6 +130,19 @@ def _check(labelled: Labelled, table: OutcomeTable, labels: Index, categories: S
             )
     if unknown:
         raise FitError(f"the outcome table has categories without labelled prompts: {', '.join(unknown)}")
+
+
+def _check_folds(table: OutcomeTable, folds: Index) -> None:
+    """Every expert needs scores on both sides of every fold, or nothing can be held out."""
+    known = ~np.isnan(table.scores)
+    few = [
+        name for column, name in enumerate(table.expert_names) if len(np.unique(folds[known[:, column]])) < 2
+    ]
+    if few:
+        raise FitError(
+            f"too few scores of {', '.join(few)} to hold some out: score more prompts with them, "
+            "or fit without them (`--only`)"
+        )
 
 
 def _within_budget(

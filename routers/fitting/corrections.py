@@ -291,4 +291,6 @@ def _held_out_kernel(
 
 def _explained(targets: Floats, predicted: Floats, weights: Floats) -> float:
     error = (weights * (targets - predicted) ** 2).sum()
-    return float(1 - error / (weights * targets**2).sum())
+    total = (weights * targets**2).sum()
+    # Experts that score alike everywhere leave nothing to explain.
+    return float(1 - error / total) if total > 0 else 0.0

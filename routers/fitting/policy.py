@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routers.calibration import threshold_for_accuracy
-from routers.composition import ExpertCard, costs
+from routers.composition import ExpertCard, best_of, costs
 from routers.fitting.options import FitError, FitOptions
 from routers.fitting.splits import Index
 from routers.fitting.stage1 import HeldOut
@@ -61,7 +61,7 @@ class Trial:
         return self._choices(self.expected, experts, policy)
 
     def _choices(self, expected: Matrix, experts: Sequence[ExpertCard], policy: Policy) -> Index:
-        best: Index = (expected - costs(experts, policy)).argmax(axis=1)
+        best = best_of(expected - costs(experts, policy), experts)
         fallback = [card.name for card in experts].index(policy.generalist)
         return np.where(self.unsure(policy), fallback, best)
 
@@ -138,7 +138,7 @@ def _cautious(
 ) -> Policy:
     """The largest threshold, with its best fallback, that costs next to nothing of the best value."""
     expert_costs = costs(experts, policy)
-    best_of = (trial.expected - expert_costs).argmax(axis=1)
+    best = best_of(trial.expected - expert_costs, experts)
     net = trial.scores - expert_costs
     rows = np.arange(len(net))
     levels = np.unique(np.quantile(trial.confidence, np.linspace(0, largest_unsure, 21)))
@@ -146,7 +146,7 @@ def _cautious(
     for threshold in [0.0, *levels.tolist()]:
         unsure = (trial.confidence < threshold) | (trial.novelty > policy.ood_threshold)
         fallback = int((_worth(trial.scores, unsure) - expert_costs).argmax())
-        value = float(np.nanmean(net[rows, np.where(unsure, fallback, best_of)]))
+        value = float(np.nanmean(net[rows, np.where(unsure, fallback, best)]))
         tried.append((value, threshold, fallback))
     most = max(value for value, _, _ in tried)
     _, threshold, fallback = [each for each in tried if each[0] >= most - CAUTION][-1]

@@ -3,10 +3,12 @@
 import hashlib
 import io
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -64,5 +66,5 @@ def _read(path: Path) -> Arrays | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
-    except (OSError, EOFError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
         return None
