@@ -275,7 +275,7 @@ class _Reply:
         text = "" if self.tool_calls else behaviour.reply
         if text is None:
             text = f"{name} heard: {_last_user_text(body)}"
-            if body.get("response_format", {}).get("type") in {"json_object", "json_schema"}:
+            if body.get("response_format", {}).get("type") in ("json_object", "json_schema"):
                 text = json.dumps({"answer": text})
         self.pieces = _pieces(text)
         self.finish_reason = behaviour.finish_reason

@@ -215,3 +215,17 @@ async def test_nothing_of_a_refused_prompt_is_logged(api: Api, capsys: pytest.Ca
     await api.http.post("/v1/chat/completions", content=json.dumps({"messages": SECRET}).encode())
     said = capsys.readouterr()
     assert SECRET not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"response_format": {"type": ["json_object"]}},
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": 5}]},
+        {"top_logprobs": "many", "routing": {"strategy": "cascade"}},
+    ],
+    ids=["response_format", "tool_calls", "top_logprobs"],
+)
+async def test_fields_of_an_odd_type_never_break_the_service(api: Api, extra: dict[str, Any]) -> None:
+    response = await api.chat("hello there", **extra)
+    assert response.status_code in {200, 400}, response.text

@@ -57,6 +57,28 @@ async def test_a_cascade_asks_the_strong_expert_when_the_cheap_one_is_unsure(
         assert response.headers["x-coterie-expert"] == "coder"
 
 
+@STREAMS
+async def test_a_refused_beginning_is_never_handed_out_as_an_answer(tmp_path: Path, stream: bool) -> None:
+    whole = " ".join(f"word{number}" for number in range(80))
+    ways = {
+        "backup": says(whole, confidence=0.2, token_delay_s=0.005),
+        "coder": Behaviour(status=500),
+        "talker": says("another whole answer"),
+    }
+    async with serving(tmp_path, ways) as api:
+        options = {"weak": "backup", "strong": "coder", "threshold": 0.9}
+        response = await ask(api, "cascade", stream=stream, options=options)
+        assert text_of(response) in {whole, "another whole answer"}
+        assert routing_of(response)["trace"]["degraded"]
+
+
+async def test_a_verifier_that_nobody_knows_is_said_so(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"coder": says("fine")}) as api:
+        routing = routing_of(await ask(api, "cascade", options={"verifier": "nobody"}))
+        assert routing["strategy"] == "single"
+        assert "nobody" in routing["strategy_detail"]
+
+
 async def test_a_sure_answer_streams_before_it_is_finished(tmp_path: Path) -> None:
     long = says("word " * 60 + "end", confidence=0.95, token_delay_s=0.01)
     async with serving(tmp_path, {"backup": long}) as api:

@@ -112,3 +112,17 @@ def test_two_sets_join_and_lose_embeddings_that_only_one_has() -> None:
     assert one.and_those(fingerprints_of(["c d"], np.eye(1, 4, dtype=np.float32))).vectors.shape == (2, 4)
     assert one.and_those(fingerprints_of(["c d"])).vectors.shape == (2, 0)
     assert one.and_those(fingerprints_of([])).vectors.shape == (1, 4)
+
+
+def test_sums_that_differ_in_their_operator_are_different_prompts() -> None:
+    assert len({text_digest(f"What is 12 {sign} 3?") for sign in "+-*/%"}) == 5
+
+
+def test_a_file_whose_content_was_changed_is_refused(tmp_path: Path) -> None:
+    folder = folder_with_composition(tmp_path / "c")
+    write_fingerprints(folder, fingerprints_of([PROMPT]))
+    content = bytearray((folder / FILE).read_bytes())
+    content[-1] ^= 0x5A
+    (folder / FILE).write_bytes(content)
+    with pytest.raises(FingerprintError, match="damaged"):
+        load_fingerprints(folder)

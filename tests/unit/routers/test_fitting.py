@@ -11,6 +11,7 @@ from routers.decide import decide
 from routers.decision import Reason
 from routers.features import features_of
 from routers.fitting import FitError, FitOptions, Labelled, fit_composition
+from routers.fitting import fit as fit_all
 from routers.mapping import BudgetTooSmall
 from routers.outcomes import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
@@ -138,6 +139,22 @@ def test_an_expert_that_nobody_scored_is_named() -> None:
     table.scores[:, 1] = np.nan
     with pytest.raises(FitError, match="no score of coder"):
         fit(table)
+
+
+def test_an_expert_with_scores_in_one_fold_alone_is_named() -> None:
+    table = outcomes(20)
+    table.scores[1:, 1] = np.nan
+    data = Labelled(table.prompts, table.categories, features_of(BagOfWords(), table.prompts))
+    with pytest.raises(FitError, match="too few scores of coder to hold some out"):
+        fit_all(table=table, labelled=data, encoder=BagOfWords(), options=FitOptions(), scored=np.arange(60))
+
+
+def test_experts_that_are_equal_everywhere_go_by_size() -> None:
+    table = outcomes(20)
+    table.scores[:] = 1.0
+    made = fit(table)
+    smallest = min(made.experts, key=lambda card: (card.active_params_b, card.name)).name
+    assert set(made.map.values()) == {smallest}
 
 
 def test_too_few_prompts_of_a_category_are_named() -> None:
