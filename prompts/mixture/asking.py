@@ -137,10 +137,18 @@ class Asking:
         done = 0
         self._tell(stage, done, len(new))
 
+        failed = False
+
         async def answer(key: tuple[object, ...], call: Call) -> None:
-            nonlocal done
+            nonlocal done, failed
             async with self._slots:
-                self._known[key] = await self._one(call)
+                if failed:  # the slot of a call that failed: nothing more is begun
+                    return
+                try:
+                    self._known[key] = await self._one(call)
+                except Exception:
+                    failed = True
+                    raise
             done += 1
             self._tell(stage, done, len(new))
 

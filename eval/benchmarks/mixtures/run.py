@@ -15,7 +15,7 @@ import numpy as np
 from eval.benchmarks.mixtures.methods import METHODS, MIXTURE, Prepared, Setting, regions_of
 from eval.benchmarks.mixtures.settings import Sizes
 from eval.benchmarks.mixtures.task import Split, Task, draw_split
-from prompts.mixture.asking import Ask, Call, Completion, PrefixCache, Progress, PromptTooLong
+from prompts.mixture.asking import Ask, Asking, Call, PrefixCache, Progress
 from prompts.mixture.build import Encode
 from prompts.mixture.demos import Demo
 from prompts.mixture.metrics import METRICS
@@ -142,22 +142,6 @@ async def _test(
 ) -> dict[str, Any]:
     """Ask the test items in their order, as requests come."""
     metric = METRICS[setting.config.metric]
-    slots = asyncio.Semaphore(setting.config.concurrency)
-    done = 0
-
-    async def one(call: Call) -> Completion | None:
-        nonlocal done
-        async with slots:
-            try:
-                found = await line.ask(
-                    call.messages, max_tokens=call.max_tokens, temperature=0.0, seed=call.seed
-                )
-            except PromptTooLong:
-                found = None
-        done += 1
-        progress(f"testing {name}", done, len(split.test))
-        return found
-
     calls = [
         Call(
             tuple(prepared.baseline.messages_for(example.input, np.asarray(row, dtype=np.float32))),
@@ -168,7 +152,8 @@ async def _test(
         for example, row in zip(split.test, embeddings, strict=True)
     ]
     before, started = line.prefix_cache(), time.monotonic()
-    answers = await asyncio.gather(*(one(call) for call in calls))
+    asking = Asking(line.ask, concurrency=setting.config.concurrency, max_calls=len(calls), progress=progress)
+    answers = await asking.all(f"testing {name}", calls)
     seconds, after = time.monotonic() - started, line.prefix_cache()
     told = [answer for answer in answers if answer is not None]
     live = sum(not answer.cached for answer in told)

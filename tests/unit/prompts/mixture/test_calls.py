@@ -67,6 +67,22 @@ async def test_the_first_failure_is_raised_as_it_is() -> None:
         await asking.all("x", [call(str(n)) for n in range(5)])
 
 
+async def test_after_a_failure_no_further_call_is_begun() -> None:
+    begun: list[str] = []
+
+    async def ask(messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Completion:
+        begun.append(messages[0]["content"])
+        if messages[0]["content"] == "fails":
+            raise ConnectionError("the model is gone")
+        await asyncio.sleep(60)
+        return Completion("", 1, 1)
+
+    asking = Asking(ask, concurrency=2, max_calls=9)
+    with pytest.raises(ConnectionError):
+        await asking.all("x", [call("hangs"), call("fails"), call("waits"), call("waits too")])
+    assert begun == ["hangs", "fails"]
+
+
 async def test_what_does_not_fit_has_no_answer() -> None:
     asking = Asking(ToyModel(words=2), concurrency=1, max_calls=9)
     short, long = await asking.all("x", [call("a b"), call("a b c")])
