@@ -1,19 +1,18 @@
 """`coterie eval compare`. Thin: reads items of runs, calls `eval.reports.comparison`, prints."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eval.cli.performing import Runs
+from eval.cli.options import RUNS, PrintJson, Runs
 
 
 def compare(
     first: Annotated[str, typer.Argument(help="RUN or RUN:CONTESTANT (the run's first contestant).")],
     others: Annotated[list[str], typer.Argument(help="What it is compared with, in the same form.")],
-    runs: Runs = Path("var/eval/runs"),
-    json_out: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Runs = RUNS,
+    json_out: PrintJson = False,
 ) -> None:
     """Compare contestants of the same or of different runs on the questions that both were marked on.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eval.cli.options import API, ApiKey, Newest
 from eval.cli.terminal import console, fail, plain
 
 if TYPE_CHECKING:
@@ -39,16 +40,9 @@ def export(
     ] = None,
     api: Annotated[
         str, typer.Option(help="The running service, for --live.", envvar="COTERIE_API_URL")
-    ] = "http://127.0.0.1:8000/v1",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="The newest so many decisions of the service.")
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False
-        ),
-    ] = None,
+    ] = API,
+    limit: Newest = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Make an outcome table of runs, live feedback and shadow answers, for `coterie fit`.
 

@@ -5,30 +5,29 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.performing import (
+from eval.cli.options import (
+    API,
+    RUNS,
     ApiKey,
     ApiUrl,
-    Cache,
-    Concurrency,
-    Keys,
-    Runs,
-    Seed,
-    pairs,
-    perform,
-    request_of,
-)
-from eval.cli.run import (
     Baseline,
+    Cache,
     Category,
+    Concurrency,
     Data,
     JudgeExplains,
     JudgePrompts,
     JudgeStructured,
     JudgeTokens,
+    Keys,
     Limit,
     Mode,
+    Runs,
     Same,
+    Seed,
+    Verdicts,
 )
+from eval.cli.performing import pairs, perform, request_of
 
 
 def judge(
@@ -58,20 +57,15 @@ def judge(
     judge_max_tokens: JudgeTokens = 1024,
     judge_explains: JudgeExplains = True,
     judge_structured: JudgeStructured = True,
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
-        ),
-    ] = None,
+    verdicts: Verdicts = None,
     same: Same = None,
-    api: ApiUrl = "http://127.0.0.1:8000/v1",
+    api: ApiUrl = API,
     api_key: ApiKey = None,
     key: Keys = None,
     concurrency: Concurrency = 8,
     seed: Seed = 0,
     cache: Cache = None,
-    runs: Runs = Path("var/eval/runs"),
+    runs: Runs = RUNS,
 ) -> None:
     """Judge answers that are already there: nobody but the judges is asked.
 

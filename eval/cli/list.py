@@ -1,17 +1,15 @@
 """`coterie eval list`. Thin: reads manifests, prints."""
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from eval.cli.performing import Runs
+from eval.cli.options import RUNS, PrintJson, Runs
 
 
 def list_(
-    runs: Runs = Path("var/eval/runs"),
-    json_out: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Runs = RUNS,
+    json_out: PrintJson = False,
 ) -> None:
     """List the runs there are, newest first."""
     from rich.box import SIMPLE_HEAD

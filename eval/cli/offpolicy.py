@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eval.cli.options import API, ApiKey, FiguresFile, Newest
 from eval.cli.terminal import console, fail, plain
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ def offpolicy(
     ] = None,
     api: Annotated[
         str, typer.Option(help="The running service, when no file is given.", envvar="COTERIE_API_URL")
-    ] = "http://127.0.0.1:8000/v1",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="The newest so many decisions of the service.")
-    ] = None,
+    ] = API,
+    limit: Newest = None,
     composition: Annotated[
         list[Path] | None,
         typer.Option(help="The folder of a composition to estimate; may be repeated.", metavar="DIR"),
@@ -39,15 +38,8 @@ def offpolicy(
         typer.Option(help="This expert for everything; may be repeated.", show_default="every expert"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False
-        ),
-    ] = None,
+    json_file: FiguresFile = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Estimate what another composition would have scored on live traffic.
 

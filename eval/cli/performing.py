@@ -3,36 +3,16 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eval.cli.terminal import console, fail, plain, say
+from eval.cli.terminal import bars, console, fail, plain, say
 
 if TYPE_CHECKING:
     from eval.catalogue import RunRequest
     from eval.engine.items import Item
     from eval.engine.run import Finished
-
-ApiUrl = Annotated[
-    str, typer.Option(help="The running service, where bare names are asked.", envvar="COTERIE_API_URL")
-]
-ApiKey = Annotated[
-    str | None,
-    typer.Option(envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False),
-]
-Keys = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--key", help="NAME=VARIABLE: the environment variable that holds the key of a contestant or judge."
-    ),
-]
-Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight to each server at most.")]
-Seed = Annotated[int, typer.Option(help="Sent with every request; a negative one is not sent.")]
-Cache = Annotated[
-    Path | None, typer.Option(help="The file of answers.", show_default="var/eval/cache/answers.sqlite")
-]
-Runs = Annotated[Path, typer.Option(help="The folder of runs.", metavar="DIR")]
 
 
 def request_of(**options: Any) -> "RunRequest":
@@ -97,8 +77,6 @@ def perform(
 
 
 def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from eval.catalogue import options_of
     from eval.engine.manifest import CACHE
     from eval.engine.run import RunOptions, run_benchmark
@@ -110,23 +88,16 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
         command=tuple(sys.argv[1:]),
         options=options_of(request),
     )
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console(),
-    ) as progress:
+    with bars() as progress:
         total = len(prepared.benchmark.questions)
-        bars = {
+        rows = {
             each.name: progress.add_task(each.name, total=total, note="") for each in prepared.contestants
         }
         seen = _there(folder)
         failed: set[tuple[str, str]] = set()
         for name, _ in seen:
-            if name in bars:
-                progress.advance(bars[name])
+            if name in rows:
+                progress.advance(rows[name])
 
         def done(item: "Item") -> None:
             place = (item.contestant, item.question)
@@ -135,7 +106,7 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
             (failed.add if item.error else failed.discard)(place)
             count = sum(name == item.contestant for name, _ in failed)
             note = f"[red]{count} failed[/]" if count else ""
-            progress.update(bars[item.contestant], advance=int(new), note=note)
+            progress.update(rows[item.contestant], advance=int(new), note=note)
 
         return run_benchmark(
             prepared.benchmark,

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from eval.cli.options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
+from eval.cli.terminal import bars, fail
+
 if TYPE_CHECKING:
     from eval.personas import Personas
     from eval.suite import Suite
@@ -20,17 +23,9 @@ def personas(
         Literal["category", "request"],
         typer.Option(help="The identities of the file, or one that the expert writes for each prompt."),
     ] = "category",
-    api: Annotated[
-        str,
-        typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API_URL"),
-    ] = "http://127.0.0.1:8000/v1",
-    suite: Annotated[
-        Path | None,
-        typer.Option(help="A JSONL file of checkable prompts, or a folder of them.", show_default="our own"),
-    ] = None,
-    category: Annotated[
-        list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
-    ] = None,
+    api: AnyServer = API,
+    suite: SuitePath = None,
+    category: Category = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the measured file here.", show_default="into the same file")
     ] = None,
@@ -42,19 +37,8 @@ def personas(
     ),
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 4,
-    allow_network_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-network-code",
-            help="Run code from answers even where the kernel cannot keep it off the network.",
-        ),
-    ] = False,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False
-        ),
-    ] = None,
+    allow_network_code: NetworkCode = False,
+    api_key: ApiKey = None,
 ) -> None:
     """Measure expert identities: with and without, on prompts whose answers a program checks.
 
@@ -89,8 +73,7 @@ def personas(
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_text(text, encoding="utf-8")
     except (IdentityError, SuiteError, StoreError, ApiError, OSError) as error:
-        said.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        fail(error)
     except KeyboardInterrupt:
         said.print(f"\nStopped. Answers so far are kept in {answers}; the same command goes on.")
         raise typer.Exit(130) from None
@@ -115,9 +98,6 @@ async def _run(
 ) -> "Personas":
     from collections.abc import Callable
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from eval.answers import AnswerStore
     from eval.api import Api
     from eval.personas import measure
@@ -127,14 +107,7 @@ async def _run(
         (expert,) = choose(await api.experts(), [identities.expert])
         with (
             AnswerStore(store_path) as store,
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            ) as progress,
+            bars() as progress,
         ):
 
             def step(what: str, prompts: int) -> Callable[[str, bool], None]:

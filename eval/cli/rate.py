@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eval.cli.terminal import console, fail, plain
+
 if TYPE_CHECKING:
     from rich.table import Table
-
-WIDTH = 160
 
 
 def rate(
@@ -40,8 +40,6 @@ def rate(
 
       coterie eval rate verdicts.parquet --json ratings.json
     """
-    from rich.console import Console
-
     from eval.rating.bradley_terry import RatingError
     from eval.rating.columns import VerdictError
     from eval.rating.rate import rate as run
@@ -49,10 +47,6 @@ def rate(
     from eval.rating.settings import RatingSettings
     from eval.rating.table import read_verdicts
 
-    console = Console()
-    if not console.is_terminal:
-        # Into a file or a pipe: nobody's window sets the width, and names shall stay whole.
-        console = Console(width=WIDTH)
     try:
         settings = RatingSettings(
             rounds=rounds, confidence=confidence, seed=seed, baseline=baseline, power=power
@@ -61,14 +55,14 @@ def rate(
         if json_file:
             write_ratings(found, json_file)
     except (VerdictError, RatingError, ValueError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {_plain(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
-    console.print(_models(found))
+        fail(error)
+    printer = console(stderr=False)
+    printer.print(_models(found))
     if details:
         for table in _details(found):
-            console.print(table)
+            printer.print(table)
     for note in found["notes"]:
-        console.print(f"note: {_plain(note)}", highlight=False)
+        printer.print(f"note: {plain(note)}", highlight=False)
 
 
 def _models(found: dict[str, Any]) -> "Table":
@@ -77,7 +71,7 @@ def _models(found: dict[str, Any]) -> "Table":
 
     pairwise = found["kind"] == "pairwise"
     percent = f"{100 * found['settings']['confidence']:g} % interval"
-    title = f"{found['n_verdicts']} verdicts on {found['n_questions']} questions; {_plain(found['score_is'])}"
+    title = f"{found['n_verdicts']} verdicts on {found['n_questions']} questions; {plain(found['score_is'])}"
     judged = len({each.get("judge") for each in found["models"]} - {None}) > 1
     styled = pairwise and "style" in found
     turns = sorted({turn for each in found["models"] for turn in each.get("turns", {})}, key=int)
@@ -87,8 +81,8 @@ def _models(found: dict[str, Any]) -> "Table":
     table = Table(*header, title=title, title_justify="left", box=SIMPLE_HEAD)
     table.columns[1].overflow = "fold"
     for each in found["models"]:
-        row = [_places(each), _plain(each["model"])]
-        row += [_plain(each.get("judge") or "")] if judged else []
+        row = [_places(each), plain(each["model"])]
+        row += [plain(each.get("judge") or "")] if judged else []
         row += [f"{each['score']:.2f}", _limits(each["low"], each["high"])]
         if pairwise:
             row.append(_score(each["win_rate"]))
@@ -112,10 +106,10 @@ def _details(found: dict[str, Any]) -> list["Table"]:
         for name, cell in model.get("categories", {}).items():
             parts.setdefault(name, {})[model["model"]] = cell
     if parts:
-        table = Table("category", *(_plain(each["model"]) for each in found["models"]), title="By category")
+        table = Table("category", *(plain(each["model"]) for each in found["models"]), title="By category")
         for name, cells in parts.items():
             scores = (cells.get(each["model"], {}).get("score") for each in found["models"])
-            table.add_row(_plain(name), *map(_score, scores))
+            table.add_row(plain(name), *map(_score, scores))
         tables.append(table)
     if found["comparisons"]:
         table = Table(
@@ -131,8 +125,8 @@ def _details(found: dict[str, Any]) -> list["Table"]:
         )
         for each in found["comparisons"]:
             table.add_row(
-                _plain(each["first"]),
-                _plain(each["second"]),
+                plain(each["first"]),
+                plain(each["second"]),
                 f"{each['difference']:+.2f}",
                 _limits(each["low"], each["high"]),
                 f"{each['p_permutation']:.4f}",
@@ -155,10 +149,3 @@ def _limits(low: float | None, high: float | None) -> str:
 
 def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _plain(text: str) -> str:
-    """`text` with nothing that rich would read as markup."""
-    from rich.markup import escape
-
-    return escape(text)

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eval.cli.options import FiguresFile
+from eval.cli.terminal import console, fail
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -15,9 +18,7 @@ if TYPE_CHECKING:
 def replay(
     composition: Annotated[Path, typer.Argument(help="The folder of the composition.", metavar="DIR")],
     table: Annotated[Path, typer.Argument(help="The folder of an outcome table it has not seen.")],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")
-    ] = None,
+    json_file: FiguresFile = None,
     items: Annotated[
         Path | None, typer.Option(help="Write the choice and scores of every prompt here.", metavar="PARQUET")
     ] = None,
@@ -39,7 +40,6 @@ def replay(
 
       coterie replay var/compositions/mine outcomes/held-out --json replay.json
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from eval.guard import GuardError, fitted_on
@@ -51,10 +51,9 @@ def replay(
     from routers.evidence import EvidenceError, load_evidence
     from routers.outcomes import OutcomeError, read_outcomes
 
-    console = Console()
     try:
         fitted = load_composition(composition)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with Progress(console=console(), transient=True) as progress:
             task = progress.add_task("reading prompts", total=None)
             found = run(
                 fitted,
@@ -69,24 +68,24 @@ def replay(
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except (CompositionError, EncoderMissing, EvidenceError, GuardError, OutcomeError, ReplayError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
-        raise typer.Exit(1) from error
-    console.print(_table(found))
+        fail(error)
+    printer = console(stderr=False)
+    printer.print(_table(found))
     left = found.left_out_seen + found.left_out_near + found.left_out_unscored
     if left:
-        console.print(
+        printer.print(
             f"{left} prompts left out: {found.left_out_seen} were fitted on, {found.left_out_near} are near "
             f"copies of such, {found.left_out_unscored} are not scored for every expert",
             highlight=False,
         )
     if found.alike and not allow_seen and found.score_without_alike is not None:
-        console.print(
+        printer.print(
             f"{found.alike} prompts resemble one that was fitted on almost word for word; without them the "
             f"score is {found.score_without_alike:.4f}",
             highlight=False,
         )
     if allow_seen:
-        console.print(f"[yellow]{found.screening.sentence()}[/]", highlight=False)
+        printer.print(f"[yellow]{found.screening.sentence()}[/]", highlight=False)
     if json_file:
         json_file.write_text(json.dumps(found.document(), indent=2) + "\n", encoding="utf-8")
     if items:

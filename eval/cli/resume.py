@@ -1,11 +1,11 @@
 """`coterie eval resume`. Thin: reads the manifest's request, runs it in the same folder."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eval.cli.performing import ApiKey, Keys, Runs, perform, request_of
+from eval.cli.options import RUNS, ApiKey, Keys, Runs
+from eval.cli.performing import perform, request_of
 
 
 def resume(
@@ -14,7 +14,7 @@ def resume(
     ] = "last",
     api_key: ApiKey = None,
     key: Keys = None,
-    runs: Runs = Path("var/eval/runs"),
+    runs: Runs = RUNS,
 ) -> None:
     """Go on with a run that was stopped, or ask again what failed.
 

@@ -5,18 +5,30 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.performing import (
+from eval.cli.options import (
+    API,
+    RUNS,
     ApiKey,
     ApiUrl,
+    Baseline,
     Cache,
+    Category,
     Concurrency,
+    Data,
+    JudgeExplains,
+    JudgePrompts,
+    JudgeStructured,
+    JudgeTokens,
     Keys,
+    Limit,
+    Mode,
+    NetworkCode,
     Runs,
+    Same,
     Seed,
-    pairs,
-    perform,
-    request_of,
+    Verdicts,
 )
+from eval.cli.performing import pairs, perform, request_of
 
 Against = Annotated[
     str,
@@ -30,49 +42,11 @@ JudgeNames = Annotated[
     str,
     typer.Option(help="Who judges, named as in --against; several make a panel.", show_default=False),
 ]
-JudgePrompts = Annotated[
-    Path | None,
-    typer.Option(
-        help="Judge prompts of upstream's: MT-Bench's judge_prompts.jsonl or an Arena-Hard config (YAML).",
-        show_default="our own wording",
-        metavar="FILE",
-    ),
-]
-JudgeTokens = Annotated[int, typer.Option(min=1, help="Tokens of a judgment at most.")]
-JudgeExplains = Annotated[
-    bool, typer.Option(help="Let judges explain before the verdict: better verdicts, more tokens.")
-]
-JudgeStructured = Annotated[
-    bool, typer.Option(help="Hold judges to a JSON schema where their servers can; else read their text.")
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        help="A folder with the question set, or `own` for our small one.",
-        show_default="fetched from its upstream",
-        metavar="DIR",
-    ),
-]
 Answers = Annotated[
     Path | None,
     typer.Option(help="Answers to judge instead of asking: JSONL, Parquet or a folder.", metavar="FILE"),
 ]
-Baseline = Annotated[
-    str | None, typer.Option(help="Whom answers are compared with.", show_default="the protocol's")
-]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="N questions, from the categories in turn.", show_default="all")
-]
-Category = Annotated[
-    list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
-]
-Mode = Annotated[str, typer.Option(help="MT-Bench: `single` grades answers, `pairwise` compares them.")]
 Turns = Annotated[int, typer.Option(min=1, max=2, help="MT-Bench: 1 asks the first turns alone.")]
-
-Same = Annotated[
-    list[str] | None,
-    typer.Option(help="NAME=OTHER: what the file of --verdicts calls a model; may be repeated."),
-]
 
 
 def run(
@@ -106,12 +80,7 @@ def run(
     judge_temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     judge_explains: JudgeExplains = True,
     judge_structured: JudgeStructured = True,
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
-        ),
-    ] = None,
+    verdicts: Verdicts = None,
     same: Same = None,
     composition: Annotated[
         Path | None,
@@ -124,20 +93,14 @@ def run(
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="Report on prompts that the composition was fitted on, too.")
     ] = False,
-    allow_network_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-network-code",
-            help="Run code from answers even where the kernel cannot keep it off the network.",
-        ),
-    ] = False,
-    api: ApiUrl = "http://127.0.0.1:8000/v1",
+    allow_network_code: NetworkCode = False,
+    api: ApiUrl = API,
     api_key: ApiKey = None,
     key: Keys = None,
     concurrency: Concurrency = 8,
     seed: Seed = 0,
     cache: Cache = None,
-    runs: Runs = Path("var/eval/runs"),
+    runs: Runs = RUNS,
 ) -> None:
     """Run a benchmark against the service, single experts or any OpenAI-compatible server.
 

@@ -8,32 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from eval.cli.options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
+from eval.cli.terminal import bars, console, fail, plain, say
 
+if TYPE_CHECKING:
     from eval.api import ExpertFacts
     from eval.scoring import Outcomes
     from eval.suite import Suite
 
 
 def score(
-    api: Annotated[
-        str,
-        typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API_URL"),
-    ] = "http://127.0.0.1:8000/v1",
-    suite: Annotated[
-        Path | None,
-        typer.Option(help="A JSONL file of checkable prompts, or a folder of them.", show_default="our own"),
-    ] = None,
+    api: AnyServer = API,
+    suite: SuitePath = None,
     out: Annotated[Path, typer.Option(help="The folder to write the outcome table to.")] = Path(
         "var/outcomes/checkable"
     ),
     expert: Annotated[
         list[str] | None, typer.Option(help="Score this expert; may be repeated.", show_default="all")
     ] = None,
-    category: Annotated[
-        list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
-    ] = None,
+    category: Category = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight for each expert.")] = 4,
     params_b: Annotated[
         list[str] | None,
@@ -50,19 +43,8 @@ def score(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask everything again; earlier answers go to answers.old.jsonl.")
     ] = False,
-    allow_network_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-network-code",
-            help="Run code from answers even where the kernel cannot keep it off the network.",
-        ),
-    ] = False,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False
-        ),
-    ] = None,
+    allow_network_code: NetworkCode = False,
+    api_key: ApiKey = None,
 ) -> None:
     """Score every expert on prompts whose answers a program can check.
 
@@ -87,7 +69,7 @@ def score(
         if fresh and out_store.exists():
             out_store.replace(out_store.with_name("answers.old.jsonl"))
         if not isolation() and not allow_network_code and _has_code(chosen):
-            _say(
+            say(
                 "[yellow]This machine cannot keep code off the network: prompts answered by code stay "
                 "without a score. --allow-network-code runs it all the same.[/]"
             )
@@ -105,10 +87,9 @@ def score(
             )
         )
     except (SuiteError, StoreError, ApiError, OSError) as error:
-        _say(f"[red]error:[/] {_plain(str(error))}")
-        raise typer.Exit(1) from error
+        fail(error)
     except KeyboardInterrupt:
-        _say(f"\nStopped. Answers so far are kept in {out_store}; the same command goes on.")
+        say(f"\nStopped. Answers so far are kept in {plain(str(out_store))}; the same command goes on.")
         raise typer.Exit(130) from None
     _finish(outcomes, out, api, time.monotonic() - started)
 
@@ -123,8 +104,6 @@ async def _run(
     concurrency: int,
     allow_network_code: bool,
 ) -> "Outcomes":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from eval.answers import AnswerStore
     from eval.api import Api
     from eval.scoring import choose, score_experts, unanswered
@@ -133,28 +112,21 @@ async def _run(
         experts = tuple(_sized(each, sizes) for each in choose(await api.experts(), names))
         with (
             AnswerStore(store_path) as store,
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-                console=_console(),
-            ) as progress,
+            bars() as progress,
         ):
             width = max(len(each.name) for each in experts)
-            bars = {}
+            rows = {}
             for each in experts:
                 left = len(unanswered(each, suite, store))
                 kept = f"({len(suite.items) - left} kept)" if left < len(suite.items) else ""
-                bars[each.name] = progress.add_task(each.name.ljust(width), total=left, note=kept)
-            failed = dict.fromkeys(bars, 0)
+                rows[each.name] = progress.add_task(each.name.ljust(width), total=left, note=kept)
+            failed = dict.fromkeys(rows, 0)
 
             def done(name: str, answered: bool) -> None:
                 failed[name] += not answered
                 if not answered:
-                    progress.update(bars[name], note=f"[red]{failed[name]} failed[/]")
-                progress.advance(bars[name])
+                    progress.update(rows[name], note=f"[red]{failed[name]} failed[/]")
+                progress.advance(rows[name])
 
             return await score_experts(
                 api,
@@ -195,13 +167,13 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
         if row[0] == ALL:
             table.add_section()
         table.add_row(*row)
-    console = _console(stderr=False)
-    console.print(table)
+    printer = console(stderr=False)
+    printer.print(table)
     for name, codes in failures(outcomes).items():
         for code, count in codes.most_common():
             first = next(o for o in outcomes.of(name) if o.error == code)
-            console.print(f"{name}: {count} without a score, {code}: {_plain(first.reason)}", highlight=False)
-    console.print(
+            printer.print(f"{name}: {count} without a score, {code}: {plain(first.reason)}", highlight=False)
+    printer.print(
         f"{outcomes.asked} answers asked for in {seconds:.0f} s; outcome table in {out}", highlight=False
     )
     if any(each.n == 0 for each in cells(outcomes)[ALL].values()):
@@ -236,20 +208,3 @@ def _sized(expert: "ExpertFacts", sizes: dict[str, float]) -> "ExpertFacts":
             f"the server does not say how large {expert.name} is; give --params-b {expert.name}=SIZE"
         )
     return expert
-
-
-def _console(*, stderr: bool = True) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def _say(text: str) -> None:
-    _console().print(text, highlight=False)
-
-
-def _plain(text: str) -> str:
-    """`text` with nothing that rich would read as markup."""
-    from rich.markup import escape
-
-    return escape(text)

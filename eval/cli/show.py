@@ -6,20 +6,15 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.performing import Runs
+from eval.cli.options import RUNS, Runs, Verdicts
 
 
 def show(
     run: Annotated[
         str, typer.Argument(help="A run's id, the beginning of one, its folder, or `last`.")
     ] = "last",
-    runs: Runs = Path("var/eval/runs"),
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
-        ),
-    ] = None,
+    runs: Runs = RUNS,
+    verdicts: Verdicts = None,
     json_out: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Show what a run found, and write its report again.

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eval.cli.options import FiguresFile
+from eval.cli.terminal import console, fail, plain, say
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,7 +20,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-WIDTH = 140
 
 
 @app.callback()
@@ -30,9 +32,7 @@ def replay(
     table: Annotated[
         Path, typer.Argument(help="The folder of an outcome table with answers.parquet.", metavar="TABLE")
     ],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")
-    ] = None,
+    json_file: FiguresFile = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw score against active parameters here.", metavar="FILE")
     ] = None,
@@ -74,7 +74,6 @@ def replay(
 
       coterie strategies replay outcomes/mine --json strategies.json --picture strategies.png
     """
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from eval.strategies.answers import StrategyError, read_answered
@@ -85,9 +84,6 @@ def replay(
     from routers.fitting import FitError
     from routers.outcomes import OutcomeError
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
     kept = cache or default_encoder_folder().parent.parent
     try:
         settings = ReplaySettings(
@@ -102,7 +98,7 @@ def replay(
             jobs=jobs,
         )
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        with Progress(*columns, console=console(), transient=True) as progress:
             task = progress.add_task("reading the table", total=None)
 
             def step(what: str) -> None:
@@ -124,22 +120,19 @@ def replay(
 
             draw_strategies(report, picture)
     except KeyboardInterrupt as error:
-        Console(stderr=True).print("stopped; the same command goes on from the fits that are done")
+        say("stopped; the same command goes on from the fits that are done")
         raise typer.Exit(130) from error
     except (EncoderMissing, FitError, OutcomeError, StrategyError, ValueError, OSError) as error:
-        from rich.markup import escape
-
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
+        fail(error)
+    printer = console(stderr=False)
     for each in _tables(report):
-        console.print(each)
+        printer.print(each)
     if report.left_out:
-        console.print(f"{report.left_out} prompts left out: not scored for every expert", highlight=False)
+        printer.print(f"{report.left_out} prompts left out: not scored for every expert", highlight=False)
 
 
 def _tables(report: "Report") -> list["Table"]:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     baselines = Table(
@@ -171,7 +164,7 @@ def _tables(report: "Report") -> list["Table"]:
         ]
         star = " *" if (each.name, each.active_params_b) in best else ""
         strategies.add_row(
-            escape(each.name) + star,
+            plain(each.name) + star,
             "as fitted" if each.within_b is None else f"{each.within_b:g}",
             f"{each.score:.4f}",
             f"{each.low:.4f} to {each.high:.4f}",

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.terminal import console, fail, plain, say
+from eval.cli.options import ApiKey
+from eval.cli.terminal import bars, console, fail, plain, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,12 +35,7 @@ def sweep(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run instead of going on.")] = False,
     items: Annotated[Path | None, typer.Option(help="Write every item here, as CSV.", metavar="FILE")] = None,
     runs: Annotated[bool, typer.Option("--list", help="List the runs that are kept, and end.")] = False,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False
-        ),
-    ] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Judge a grid of compositions, budgets, thresholds, strategies and prompts on the same questions.
 
@@ -86,20 +82,11 @@ def sweep(
 
 
 def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -> "Report":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from eval.sweeps.config import read_sweep
     from eval.sweeps.run import run_sweep
 
     read = read_sweep(file)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console(),
-    ) as bar:
+    with bars() as bar:
         task = bar.add_task(read.name, total=None, note="")
         kept: list[int] = []
 

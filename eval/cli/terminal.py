@@ -6,6 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 WIDTH = 160
 
@@ -17,6 +18,20 @@ def console(*, stderr: bool = True) -> "Console":
 
     found = Console(stderr=stderr)
     return found if stderr or found.is_terminal else Console(width=WIDTH)
+
+
+def bars() -> "Progress":
+    """Bars on standard error: what, how far, its `note` (a field that every task must have), time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console(),
+    )
 
 
 def say(text: str) -> None:
@@ -32,6 +47,6 @@ def plain(text: str) -> str:
 
 
 def fail(error: object, code: int = 1) -> NoReturn:
-    """Say what is wrong and end."""
-    say(f"[red]error:[/] {plain(str(error))}")
+    """Say what is wrong, in one line, and end."""
+    console().print(f"[red]error:[/] {plain(str(error))}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)

@@ -1,11 +1,13 @@
 """Evaluation's commands reach `coterie` by entry points and cost nothing until they run."""
 
+import importlib
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -35,6 +37,28 @@ def test_every_command_that_eval_adds_loads_and_has_help() -> None:
     assert "score" in ours
     for name in ours:
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["replay", "rate", "compare", "export", "offpolicy"])
+def test_an_error_names_a_path_in_brackets_whole_and_in_one_line(tmp_path: Path, command: str) -> None:
+    place = str(tmp_path / ("long-" * 20) / "[old]")
+    arguments = {
+        "replay": ("eval.cli.replay", [place, place]),
+        "rate": ("eval.cli.rate", [f"{place}.csv"]),
+        "compare": ("eval.cli.compare", [place, place]),
+        "export": ("eval.cli.export", [str(tmp_path / "out"), "--table", place]),
+        "offpolicy": ("eval.cli.offpolicy", [f"{place}.jsonl"]),
+    }
+    module, given = arguments[command]
+    app = typer.Typer()
+    app.command()(getattr(importlib.import_module(module), command))
+
+    done = CliRunner().invoke(app, given)
+
+    assert done.exit_code == 1
+    assert place in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_importing_eval_brings_no_client_and_no_table_library() -> None:

@@ -1,0 +1,101 @@
+"""Options that several of evaluation's commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+API = "http://127.0.0.1:8000/v1"
+"""Where the service listens unless told otherwise."""
+RUNS = Path("var/eval/runs")
+
+# Who is asked, and how.
+
+ApiUrl = Annotated[
+    str, typer.Option(help="The running service, where bare names are asked.", envvar="COTERIE_API_URL")
+]
+AnyServer = Annotated[
+    str, typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API_URL")
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False),
+]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key", help="NAME=VARIABLE: the environment variable that holds the key of a contestant or judge."
+    ),
+]
+Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight to each server at most.")]
+Seed = Annotated[int, typer.Option(help="Sent with every request; a negative one is not sent.")]
+NetworkCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-network-code",
+        help="Run code from answers even where the kernel cannot keep it off the network.",
+    ),
+]
+
+# What is asked.
+
+SuitePath = Annotated[
+    Path | None,
+    typer.Option(help="A JSONL file of checkable prompts, or a folder of them.", show_default="our own"),
+]
+Category = Annotated[
+    list[str] | None, typer.Option(help="Only this category; may be repeated.", show_default="all")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder with the question set, or `own` for our small one.",
+        show_default="fetched from its upstream",
+        metavar="DIR",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="N questions, from the categories in turn.", show_default="all")
+]
+Mode = Annotated[str, typer.Option(help="MT-Bench: `single` grades answers, `pairwise` compares them.")]
+Baseline = Annotated[
+    str | None, typer.Option(help="Whom answers are compared with.", show_default="the protocol's")
+]
+
+# Who judges, and how.
+
+JudgePrompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Judge prompts of upstream's: MT-Bench's judge_prompts.jsonl or an Arena-Hard config (YAML).",
+        show_default="our own wording",
+        metavar="FILE",
+    ),
+]
+JudgeTokens = Annotated[int, typer.Option(min=1, help="Tokens of a judgment at most.")]
+JudgeExplains = Annotated[
+    bool, typer.Option(help="Let judges explain before the verdict: better verdicts, more tokens.")
+]
+JudgeStructured = Annotated[
+    bool, typer.Option(help="Hold judges to a JSON schema where their servers can; else read their text.")
+]
+Verdicts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
+    ),
+]
+Same = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=OTHER: what the file of --verdicts calls a model; may be repeated."),
+]
+
+# What is read and written.
+
+Cache = Annotated[
+    Path | None, typer.Option(help="The file of answers.", show_default="var/eval/cache/answers.sqlite")
+]
+Runs = Annotated[Path, typer.Option(help="The folder of runs.", metavar="DIR")]
+Newest = Annotated[int | None, typer.Option(min=1, help="The newest so many decisions of the service.")]
+FiguresFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")]
+PrintJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
