@@ -20,13 +20,19 @@ class PromptTooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. Tokens as the server counts them, 0 when it does not say."""
+    """One answer. Tokens as the server counts them, 0 when it does not say. Half a surrogate pair, which a
+    model's JSON can say and no text can hold, becomes U+FFFD: the same whether asked now or kept on disk."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     cached: bool = False
     """Whether it was on disk already, so that the model did not work for it."""
+
+    def __post_init__(self) -> None:
+        if not self.text.isascii():
+            text = self.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            object.__setattr__(self, "text", text)
 
 
 class Ask(Protocol):

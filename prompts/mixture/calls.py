@@ -74,12 +74,10 @@ class AnswerCache:
 
     def put(self, key: str, answer: Completion) -> None:
         """Keep an answer; one that is there already stays."""
-        # Half a surrogate pair is no text that SQLite takes.
-        text = answer.text.encode("utf-8", "replace").decode()
         try:
             self._db.execute(
                 "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)",
-                (key, text, answer.prompt_tokens, answer.completion_tokens),
+                (key, answer.text, answer.prompt_tokens, answer.completion_tokens),
             )
         except sqlite3.Error as error:
             raise MixtureError(f"{self._path}: an answer cannot be kept: {error}") from error

@@ -106,7 +106,7 @@ def _says_something(instruction: str) -> bool:
 def clean(text: str) -> str:
     """The first paragraph without lead-ins, quotes, emphasis and examples that the model went on with."""
     # A small model may cut a character in half.
-    body = text.encode("utf-8", "ignore").decode().strip()
+    body = text.encode("utf-8", "ignore").decode().replace("\ufffd", "").strip()
     if _NO_INSTRUCTION.match(body):
         return ""
     if (example := _EXAMPLE.search(body, 1)) is not None:

@@ -109,6 +109,22 @@ async def test_a_kept_answer_is_not_asked_for_again(tmp_path: Path) -> None:
     assert (asking.bill.calls, asking.bill.cached, asking.bill.prompt_tokens) == (0, 1, 2)
 
 
+async def test_half_a_character_in_an_answer_reads_the_same_when_asked_and_when_kept(tmp_path: Path) -> None:
+    async def ask(messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Completion:
+        return Completion("a whole \U0001f600 and half a one: \ud83d, then on", 1, 1)
+
+    heard = []
+    for _ in range(2):
+        with AnswerCache(tmp_path / "answers.sqlite") as cache:
+            asking = Asking(CachedAsk(ask, cache, "toy"), concurrency=1, max_calls=9)
+            heard += await asking.all("x", [call("a")])
+            assert len(cache) == 1
+    heard += await Asking(ask, concurrency=1, max_calls=9).all("x", [call("a")])
+
+    assert [answer.cached for answer in heard if answer] == [False, True, False]
+    assert {answer.text for answer in heard if answer} == {"a whole \U0001f600 and half a one: \ufffd, then on"}
+
+
 async def test_another_model_or_sampling_is_another_question(tmp_path: Path) -> None:
     said = ({"role": "user", "content": "a"},)
     key = call_key("toy", said, max_tokens=1, temperature=0.0, seed=0)
@@ -126,7 +142,7 @@ async def test_another_model_or_sampling_is_another_question(tmp_path: Path) -> 
 def test_an_answer_of_any_text_can_be_kept(tmp_path: Path) -> None:
     with AnswerCache(tmp_path / "a.sqlite") as cache:
         cache.put("k", Completion("half \ud83d of it", 1, 2))
-        assert cache.get("k") == Completion("half ? of it", 1, 2, cached=True)
+        assert cache.get("k") == Completion("half \ufffd of it", 1, 2, cached=True)
         assert cache.get("other") is None
 
 

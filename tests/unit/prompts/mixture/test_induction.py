@@ -25,6 +25,7 @@ DEMOS = (Demo("the small cat", "dog"), Demo("big house", "7"), Demo("one", "yes"
         "Name the opposite\nof the word.\n\nThis works because opposites differ.",
         "Name the opposite of the word.\nInput: warm\nOutput: cold",
         "Name the opposite of the word.\ud83d",
+        "Name the opposite of the word.\ufffd",
     ],
 )
 def test_what_stands_around_an_instruction_is_taken_away(written: str) -> None:
