@@ -122,7 +122,9 @@ async def test_half_a_character_in_an_answer_reads_the_same_when_asked_and_when_
     heard += await Asking(ask, concurrency=1, max_calls=9).all("x", [call("a")])
 
     assert [answer.cached for answer in heard if answer] == [False, True, False]
-    assert {answer.text for answer in heard if answer} == {"a whole \U0001f600 and half a one: \ufffd, then on"}
+    assert {answer.text for answer in heard if answer} == {
+        "a whole \U0001f600 and half a one: \ufffd, then on"
+    }
 
 
 async def test_another_model_or_sampling_is_another_question(tmp_path: Path) -> None:
