@@ -196,7 +196,9 @@ def load_fingerprints(folder: Path) -> Fingerprints | None:
                 raise FingerprintError(f"{path} is damaged: fit the composition again")
             return found
     except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise FingerprintError(f"{path} holds no fingerprints: {error!r}") from error
+        raise FingerprintError(
+            f"{path} holds no fingerprints ({error!r}): fit the composition again"
+        ) from error
 
 
 def _content_digest(fingerprints: Fingerprints) -> str:

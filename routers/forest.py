@@ -81,19 +81,36 @@ class Forest:
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """From what `arrays` gave. Raises KeyError when one is missing, ValueError when they disagree."""
-        nodes, roots, children = len(arrays["feature"]), arrays["roots"], arrays["children"]
-        if children.shape != (2 * nodes,) or not ((children >= 0) & (children < nodes)).all():
-            raise ValueError("the forest's nodes and children do not agree")
-        # A child comes after its parent, so every walk ends.
-        if (children.reshape(nodes, 2) < np.arange(nodes)[:, None]).any():
-            raise ValueError("the forest has a loop")
-        tree = np.searchsorted(roots, np.arange(nodes), side="right")
-        ordered = len(roots) > 0 and roots[0] == 0 and (np.diff(roots) > 0).all()
-        if not ordered or (tree[children.reshape(nodes, 2)] != tree[:, None]).any():
-            raise ValueError("the forest's trees run into each other")
-        if (arrays["feature"] < 0).any():
-            raise ValueError("the forest looks at a column before the first")
-        forest = cls(arrays["feature"], arrays["threshold"], children, arrays["values"], roots)
+        forest = cls(*(arrays[name] for name in ("feature", "threshold", "children", "values", "roots")))
+        forest._check()
         # Built now and not in the first request.
         _ = forest.walker
         return forest
+
+    def _check(self) -> None:
+        """Raises ValueError unless the arrays are trees: the runtime and `predict` trust them."""
+        nodes, roots = len(self.feature), self.roots
+        of_nodes = (self.feature.shape, self.threshold.shape, self.children.shape, self.values.shape[:1])
+        if of_nodes != ((nodes,), (nodes,), (2 * nodes,), (nodes,)) or self.values.ndim != 2:
+            raise ValueError("the forest's arrays have not the same nodes")
+        if {each.dtype.kind for each in (self.feature, self.children, roots)} != {"i"}:
+            raise ValueError("the forest's nodes are not numbered by integers")
+        if not ((self.children >= 0) & (self.children < nodes)).all():
+            raise ValueError("the forest's nodes and children do not agree")
+        places, pairs = np.arange(nodes), self.children.reshape(nodes, 2)
+        # A child comes after its parent, so every walk ends.
+        if (pairs < places[:, None]).any():
+            raise ValueError("the forest has a loop")
+        ordered = roots.ndim == 1 and len(roots) > 0 and roots[0] == 0 and (np.diff(roots) > 0).all()
+        tree = np.searchsorted(roots, places, side="right")
+        if not ordered or roots[-1] >= nodes or (tree[pairs] != tree[:, None]).any():
+            raise ValueError("the forest's trees run into each other")
+        own = pairs == places[:, None]
+        parents = np.bincount(pairs[~own], minlength=nodes)
+        parents[roots] += 1
+        if (own[:, 0] != own[:, 1]).any() or (parents != 1).any():
+            raise ValueError("the forest has a node without a parent, or with several")
+        if (self.feature < 0).any():
+            raise ValueError("the forest looks at a column before the first")
+        if np.isnan(self.threshold[~own[:, 0]]).any() or not np.isfinite(self.values).all():
+            raise ValueError("the forest has a threshold or a value that is no number")

@@ -7,7 +7,8 @@ landmarks fold into one matrix of weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from routers.features import LEXICAL, format_columns, lexical_columns
 from routers.request import Matrix, Vector
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KernelRegression:
     """`landmarks` (m, dimension) embeddings and `formats` (m, d) standardised format features;
     `weights` (m, outputs), `lexical` (LEXICAL, outputs); `mean`, `scale` (d,) of the format features;
@@ -39,18 +40,26 @@ class KernelRegression:
         near = embedding_kernel(features, self.landmarks, sharpness)
         if not whole:
             return near @ self.weights
-        near += format_kernel(standardised(features, self.mean, self.scale), self.formats)
+        near += format_kernel(
+            standardised(features, self.mean, self.scale), self.formats, self.squared_lengths
+        )
         total: Matrix = near @ self.weights + lexical_columns(features) @ self.lexical
         return total
 
+    @cached_property
+    def squared_lengths(self) -> Vector:
+        """‖format features‖² of the landmarks, (m,)."""
+        lengths: Vector = (self.formats**2).sum(axis=1)
+        return lengths
+
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """What a composition keeps of it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """From what `arrays` gave. Raises KeyError when one is missing, ValueError when they disagree."""
-        loaded = cls(**{name: arrays[name] for name in cls.__slots__})
+        loaded = cls(**{field.name: arrays[field.name] for field in fields(cls)})
         if loaded.settings[1] and (
             loaded.lexical.shape[0] != LEXICAL or loaded.formats.shape[1] != format_features.COUNT
         ):
@@ -65,9 +74,10 @@ def embedding_kernel(features: Matrix, landmarks: Matrix, sharpness: float) -> M
     return kernel
 
 
-def format_kernel(rows: Matrix, landmarks: Matrix) -> Matrix:
-    """exp(-‖difference‖²/2d) of standardised format features, shape (rows, landmarks)."""
-    squares = (rows**2).sum(axis=1)[:, None] + (landmarks**2).sum(axis=1) - 2 * rows @ landmarks.T
+def format_kernel(rows: Matrix, landmarks: Matrix, squared_lengths: Vector) -> Matrix:
+    """exp(-‖difference‖²/2d) of standardised format features, shape (rows, landmarks); `squared_lengths`
+    (landmarks,) are those of the landmarks."""
+    squares = (rows**2).sum(axis=1)[:, None] + squared_lengths - 2 * rows @ landmarks.T
     kernel: Matrix = np.exp(np.maximum(squares, 0) * np.float32(-0.5 / rows.shape[1]))
     return kernel
 

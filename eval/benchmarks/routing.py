@@ -1,8 +1,9 @@
 """What a routing decision costs on one core: `python -m eval.benchmarks.routing`.
 
 Pins itself to one core and one thread, then measures the encoder, the decision without it (with the
-shipped composition, and with a k-NN index of 50,000 synthetic prompts), the router as a whole, and, in
-processes of their own, how long a composition takes to load and how much memory routing needs.
+shipped composition, and with a k-NN index of 50,000 synthetic prompts, alone and with a correction as
+large as a fit makes), the router as a whole, and, in processes of their own, how long a composition takes
+to load and how much memory routing needs.
 Prints a table; `--json FILE` keeps the numbers. CPU times tell more than the clock on a busy machine.
 """
 
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ PASSAGE = (
 )
 LONG_WORDS = 2_000
 INDEXED = 50_000
+CORRECTED = 8_000
+"""Synthetic prompts that the correction is grown on: as many as the largest table we know fits on."""
+POOL = 14
+"""Experts that it corrects, as in the largest pool we know."""
 CLUSTERS = 200
 """Synthetic prompts lie around so many directions, as those of real traffic do."""
 WARM_UP = 10
@@ -88,20 +93,35 @@ def _pin(core: int | None) -> None:
 
 
 def _measure(folder: Path, indexed: int, rounds: int) -> list[Measure]:
-    from routers.composition import load_composition, save_composition
+    from dataclasses import replace
+
+    from routers.composition import Composition, load_composition, save_composition
     from routers.encoder import load_encoder
 
     shipped, encoder = load_composition(folder), load_encoder(threads=1)
     with tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch:
-        synthetic = Path(scratch) / "synthetic"
-        save_composition(synthetic_composition(shipped, encoder, indexed), synthetic)
+        indexing, correcting = Path(scratch) / "indexing", Path(scratch) / "correcting"
+        with_index = synthetic_composition(shipped, encoder, indexed)
+        save_composition(with_index, indexing)
+        save_composition(corrected_composition(with_index, encoder), correcting)
+        both = load_composition(correcting)
+        corrected = replace(both, classifier_name=shipped.classifier_name, classifier=shipped.classifier)
+        deciding: dict[str, tuple[Composition, float | None]] = {
+            "shipped composition": (shipped, 0.3),
+            f"{indexed:,} indexed prompts": (load_composition(indexing), 0.3),
+            "a correction": (corrected, 0.3),
+            # The bound holds for either; no table yet made a composition with both.
+            f"{indexed:,} indexed prompts and a correction": (both, None),
+        }
         return [
             *_encoding(encoder, rounds),
-            *_deciding(shipped, load_composition(synthetic), encoder, indexed, rounds),
+            *_deciding(deciding, encoder, rounds),
             *_routing(shipped, encoder, rounds),
             Measure("load the shipped composition", _child(LOAD, folder), "s", 1),
-            Measure(f"load one with {indexed:,} indexed prompts", _child(LOAD, synthetic), "s", 1),
+            Measure(f"load one with {indexed:,} indexed prompts", _child(LOAD, indexing), "s", 1),
+            Measure("load that with a correction", _child(LOAD, correcting), "s", 1),
             Measure("process that routes, peak resident", _child(ROUTE, folder), "MB", 500),
+            Measure("process that routes with index and correction", _child(ROUTE, correcting), "MB", 500),
         ]
 
 
@@ -117,28 +137,26 @@ def _encoding(encoder: "Encoder", rounds: int) -> list[Measure]:
 
 
 def _deciding(
-    shipped: "Composition", synthetic: "Composition", encoder: "Encoder", indexed: int, rounds: int
+    compositions: Mapping[str, tuple["Composition", float | None]], encoder: "Encoder", rounds: int
 ) -> list[Measure]:
+    """`compositions`: with the bound of each, milliseconds."""
     from routers.decide import decide
     from routers.features import features_of
     from routers.request import Request, Turn
 
     turns = (Turn("user", SHORT),)
-    asked = Request("r", turns, features_of(encoder, [SHORT])[0])
-    # Each search asks for something else, as live requests do: a graph is slower on fresh ground.
-    near = synthetic_embeddings(rounds, encoder.dimension, seed=2)
+    # Each decision is about something else, as live requests are: a graph is slower on fresh ground.
     features = features_of(encoder, [SHORT] * rounds)
-    features[:, : encoder.dimension] = near
-    fresh = iter([Request("r", turns, row) for row in features] * 2)
-    return [
-        *_timed("decide, shipped composition", lambda: decide(asked, shipped, shipped.policy), rounds, 0.3),
-        *_timed(
-            f"decide, {indexed:,} indexed prompts",
-            lambda: decide(next(fresh), synthetic, synthetic.policy),
-            rounds,
-            0.3,
-        ),
-    ]
+    features[:, : encoder.dimension] = synthetic_embeddings(rounds, encoder.dimension, seed=2)
+    measures: list[Measure] = []
+    for name, (composition, bound) in compositions.items():
+        fresh = iter([Request("r", turns, row) for row in features] * 2)
+
+        def decided(composition: "Composition" = composition, fresh: Iterator[Request] = fresh) -> object:
+            return decide(next(fresh), composition, composition.policy)
+
+        measures += _timed(f"decide, {name}", decided, rounds, bound)
+    return measures
 
 
 def _routing(shipped: "Composition", encoder: "Encoder", rounds: int) -> list[Measure]:
@@ -211,6 +229,55 @@ def synthetic_composition(shipped: "Composition", encoder: "Encoder", indexed: i
     labels = np.arange(indexed) % categories
     classifier = KnnClassifier.fit(rows, labels, categories, encoder.dimension)
     return replace(shipped, classifier_name="knn", classifier=classifier)
+
+
+def corrected_composition(composition: "Composition", encoder: "Encoder") -> "Composition":
+    """`composition` with POOL experts and a correction of every part that `coterie fit` may keep, grown on
+    CORRECTED synthetic prompts and scores: what it says is nonsense, what it costs is not."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from routers.composition import ExpertCard
+    from routers.correction import Correction, forest_inputs
+    from routers.features import features_of
+    from routers.fitting.corrections import fit_projection, grow_forest
+    from routers.fitting.landmarks import KERNELS, kernel_basis
+
+    random = np.random.default_rng(3)
+    words = PASSAGE.split()
+    texts = [" ".join(random.choice(words, size=12)) for _ in range(CORRECTED // 20)]
+    features = np.repeat(features_of(encoder, texts), 20, axis=0)
+    features[:, : encoder.dimension] = synthetic_embeddings(len(features), encoder.dimension, seed=4)
+    scores = (random.random((len(features), POOL)) < 0.5).astype(np.float64)
+    posterior = random.dirichlet(np.ones(len(composition.categories)), len(features)).astype(np.float32)
+    projection = fit_projection(features, encoder.dimension)
+    forest = grow_forest(
+        forest_inputs(projection, features, posterior), scores, np.ones(POOL), seed=0, cores=1
+    )
+    basis = kernel_basis(features, encoder.dimension, *KERNELS[-1])
+    weights = basis.solve(np.arange(len(features)), scores - scores.mean(axis=1, keepdims=True), 8.0)
+    correction = Correction(
+        projection,
+        forest.forest,
+        basis.regression(weights),
+        np.eye(POOL, dtype=np.float32),
+        np.zeros(POOL, dtype=np.float32),
+    )
+    cells = (len(composition.categories), POOL)
+    pool = tuple(
+        ExpertCard(f"expert-{each}", params_b=1.0 + each, active_params_b=1.0 + each) for each in range(POOL)
+    )
+    return replace(
+        composition,
+        experts=pool,
+        utilities=random.random(cells).astype(np.float32),
+        errors=np.full(cells, 0.05, dtype=np.float32),
+        counts=np.full(cells, 100, dtype=np.float32),
+        global_utilities=np.full(POOL, 0.5, dtype=np.float32),
+        correction=correction,
+        policy=replace(composition.policy, generalist=pool[0].name),
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from routers.fitting.landmarks import KERNELS, kernel_basis
 from routers.fitting.options import CORRECTORS
 from routers.fitting.splits import Index, fits
 from routers.fitting.stages import Stages, digest
-from routers.fitting.trees import SMALLEST_LEAF, TREES, GrownForest, grow, joined
+from routers.fitting.trees import LEAVES, SMALLEST_LEAF, TREES, GrownForest, grow, joined
 from routers.request import Matrix, Vector
 from routers.utilities import estimate_utilities
 
@@ -144,7 +144,7 @@ def fit_correction(
     stages.step("correction", 7, 8)
     forest, regression = None, None
     if trust := blend.get("forest", 0.0):
-        forest = _grown(inputs, known, weights, seed, cores).shrunk(shrinkage)
+        forest = grow_forest(inputs, known, weights, seed, cores).shrunk(shrinkage)
         forest = replace(forest, values=(trust * forest.values).astype(np.float32))
     if trust := blend.get("kernel", 0.0):
         basis = kernel_basis(features, dimension, *kernel, seed)
@@ -210,7 +210,7 @@ def blend_weights(parts: Mapping[str, Floats], targets: Floats, weights: Floats)
     return {name: float(weight) for name, weight in zip(parts, found, strict=True)}
 
 
-def _grown(inputs: Matrix, known: Floats, weights: Floats, seed: int, cores: int) -> GrownForest:
+def grow_forest(inputs: Matrix, known: Floats, weights: Floats, seed: int, cores: int) -> GrownForest:
     """A forest of how experts compare, one half of it grown on scores and one on comparisons.
 
     Trees that see scores part easy prompts from hard ones first, and experts differ most in between;
@@ -246,13 +246,13 @@ def _held_out_forest(
         stages.step("correction", number + 1, 8)
 
         def compute(fit: Index = fit, held: Index = held) -> dict[str, Matrix]:
-            grown = _grown(inputs[fit], known[fit], weights, seed, cores)
+            grown = grow_forest(inputs[fit], known[fit], weights, seed, cores)
             leaves = grown.forest.leaves(inputs[held])
             return {
                 "predicted": np.stack([grown.shrunk(each).values[leaves].mean(axis=1) for each in SHRINKAGES])
             }
 
-        made = stages.once("forest", (data, number, seed, TREES, SMALLEST_LEAF, SHRINKAGES), compute)
+        made = stages.once("forest", (data, number, seed, TREES, SMALLEST_LEAF, LEAVES, SHRINKAGES), compute)
         predicted[:, held] = made["predicted"]
     errors = [(weights * (targets - each) ** 2).sum() for each in predicted]
     best = int(np.argmin(errors))

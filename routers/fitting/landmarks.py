@@ -74,7 +74,7 @@ def kernel_basis(
     lexical = np.ascontiguousarray(lexical_columns(features)[rows])
     similarities = embedding_kernel(features, landmarks, sharpness)
     if whole:
-        similarities += format_kernel(standardised(features, mean, scale), shapes)
+        similarities += format_kernel(standardised(features, mean, scale), shapes, (shapes**2).sum(axis=1))
         similarities += np.asarray(csr_matrix(lexical_columns(features)) @ lexical.T)
     return KernelBasis(
         similarities, rows, landmarks, shapes, lexical, mean.astype(np.float32), scale, sharpness, whole

@@ -17,6 +17,9 @@ from routers.request import Matrix
 
 TREES = 60
 SMALLEST_LEAF = 10
+"""Prompts, or so many of LEAVES parts of them when that is more."""
+LEAVES = 400
+"""Most leaves of a tree: with more prompts a composition gets surer, not larger and slower to load."""
 SHARE_OF_COLUMNS = 0.3
 """Columns that each split may choose from."""
 
@@ -51,7 +54,7 @@ def grow(inputs: Matrix, targets: Matrix, *, trees: int, seed: int, cores: int) 
 
     model = ExtraTreesRegressor(
         trees,
-        min_samples_leaf=SMALLEST_LEAF,
+        min_samples_leaf=max(SMALLEST_LEAF, len(inputs) // LEAVES),
         max_features=SHARE_OF_COLUMNS,
         random_state=seed,
         n_jobs=cores,

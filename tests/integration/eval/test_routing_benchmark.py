@@ -41,11 +41,14 @@ def test_every_bound_of_routing_is_measured(figures: dict[str, dict[str, float]]
         "encode 2,000 words, p50": 150,
         "decide, shipped composition, p50": 0.3,
         "decide, 6,000 indexed prompts, p50": 0.3,
+        "decide, a correction, p50": 0.3,
         "route a short request, p50": 5,
         "route 2,000 words, p50": 150,
         "load the shipped composition": 1,
         "load one with 6,000 indexed prompts": 1,
+        "load that with a correction": 1,
         "process that routes, peak resident": 500,
+        "process that routes with index and correction": 500,
     }
 
 
@@ -55,6 +58,7 @@ def test_the_figures_are_of_the_right_order(figures: dict[str, dict[str, float]]
     assert 0.1 < value["encode a short request, CPU"] < 30
     assert value["encode a short request, CPU"] < value["encode 2,000 words, CPU"]
     assert value["decide, 6,000 indexed prompts, CPU"] < 5
+    assert value["decide, shipped composition, CPU"] < value["decide, a correction, CPU"] < 10
     assert 30 < value["process that routes, peak resident"] <= 500
 
 
