@@ -1,7 +1,11 @@
 """The array forest predicts what scikit-learn's does, for one row and for many."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.ensemble import ExtraTreesRegressor
 
 from routers.fitting import trees
@@ -15,6 +19,9 @@ def data(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     inputs[:, 5] = random.integers(0, 3, rows)  # ties with thresholds
     step = np.where(inputs[:, :1] > 0, 1.0, -1.0)
     return inputs, (step * [1, 0, -1] + random.normal(0, 0.3, (rows, 3))).astype(np.float32)
+
+
+SMALL = grow(*data(60), trees=2, seed=0, cores=1).forest
 
 
 def test_it_predicts_what_scikit_learn_predicts() -> None:
@@ -61,6 +68,60 @@ def test_a_damaged_forest_is_refused() -> None:
         Forest.load({**arrays, "feature": arrays["feature"] - 10})
     with pytest.raises(KeyError):
         Forest.load({"feature": arrays["feature"]})
+
+
+def damages(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Mapping[str, np.ndarray]]:
+    """What can be wrong with a forest's arrays, by what is then said."""
+    leaf = int(np.flatnonzero(arrays["children"][::2] == np.arange(len(arrays["feature"])))[0])
+    split = int(np.flatnonzero(arrays["children"][::2] != np.arange(len(arrays["feature"])))[-1])
+    shared, half, gone = (arrays["children"].copy() for _ in range(3))
+    shared[2 * split] = shared[2 * split + 1]
+    half[2 * leaf] = leaf + 1
+    gone[[2 * split, 2 * split + 1]] = split
+    unknown = arrays["threshold"].copy()
+    unknown[split] = np.nan
+    return {
+        "threshold is short": {"threshold": arrays["threshold"][:-1]},
+        "values are short": {"values": arrays["values"][:-1]},
+        "values are long": {"values": np.concatenate([arrays["values"]] * 2)},
+        "values are flat": {"values": arrays["values"].ravel()},
+        "children are square": {"children": arrays["children"].reshape(-1, 2)},
+        "a root beyond the last node": {"roots": np.asarray([0, len(arrays["feature"])], dtype=np.int32)},
+        "no roots": {"roots": arrays["roots"][:0]},
+        "numbers that are no integers": {"children": arrays["children"].astype(np.float32)},
+        "two parents": {"children": shared},
+        "a leaf with a child": {"children": half},
+        "nodes that nothing leads to": {"children": gone},
+        "a threshold that is no number": {"threshold": unknown},
+        "values that are no numbers": {"values": arrays["values"] * np.float32("nan")},
+    }
+
+
+@pytest.mark.parametrize("damage", sorted(damages(SMALL.arrays())))
+def test_a_forest_that_would_crash_or_answer_wrongly_is_refused(damage: str) -> None:
+    with pytest.raises(ValueError, match="the forest"):
+        Forest.load({**SMALL.arrays(), **damages(SMALL.arrays())[damage]})
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(["feature", "children", "roots"]),
+    place=st.integers(0, 10_000),
+    value=st.integers(-2, 60),
+)
+def test_a_forest_with_any_changed_number_is_refused_or_still_predicts(
+    name: str, place: int, value: int
+) -> None:
+    arrays = {key: array.copy() for key, array in SMALL.arrays().items()}
+    arrays[name][place % len(arrays[name])] = value
+    try:
+        forest = Forest.load(arrays)
+    except ValueError as refusal:
+        assert str(refusal).startswith("the forest")
+        return
+    inputs = np.zeros((4, forest.columns), dtype=np.float32)
+    predicted = forest.predict(inputs)
+    assert predicted.shape == (4, 3) and np.isfinite(predicted).all()
 
 
 def test_rows_that_are_too_short_are_refused() -> None:
