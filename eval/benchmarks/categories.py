@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
-from routers.classifiers import CLASSIFIERS
+from routers.classifiers import CLASSIFIERS, LogisticClassifier
 from routers.composition import Composition, load_composition
 from routers.embeddings import default_cache, encode_cached
 from routers.encoder import Encoder, Precision, load_encoder
-from routers.features import with_text_parts
+from routers.features import format_columns, lexical_columns, with_text_parts
 from routers.request import Matrix
 
 FLASK_DOMAINS: Mapping[str, frozenset[str]] = {
@@ -88,21 +89,49 @@ def accuracy_by_precision() -> Mapping[str, Mapping[str, float]]:
 
     Stage 1 is fitted on the seed prompts alone, with either precision for fitting and testing.
     """
-    fit, test = load_seeds("fit"), load_seeds("test")
-    names = sorted({seed.category for seed in fit})
-    labels, truth = (np.asarray([names.index(seed.category) for seed in part]) for part in (fit, test))
     found: dict[str, dict[str, float]] = {}
     for precision in get_args(Precision):
-        encoder = load_encoder(precision=precision)
-        rows, held = (
-            with_text_parts(encode_cached(encoder, texts, default_cache()), texts)
-            for texts in ([seed.prompt for seed in fit], [seed.prompt for seed in test])
-        )
+        names, rows, labels, held, truth = _seed_features(load_encoder(precision=precision))
         found[precision] = {
             name: float((kind.fit(rows, labels, len(names)).logits(held).argmax(axis=1) == truth).mean())
             for name, kind in CLASSIFIERS.items()
         }
     return found
+
+
+def accuracy_by_features() -> Mapping[str, float]:
+    """Accuracy of logistic regression on the test prompts by what of the features it may read."""
+    names, rows, labels, held, truth = _seed_features(load_encoder())
+    found = {}
+    for name, hidden in (
+        ("the embedding alone", (lexical_columns, format_columns)),
+        ("embedding and format", (lexical_columns,)),
+        ("embedding and n-grams", (format_columns,)),
+        ("all three", ()),
+    ):
+        shown = []
+        for features in (rows, held):
+            changed = features.copy()
+            for columns in hidden:
+                columns(changed)[...] = 0
+            shown.append(changed)
+        model = LogisticClassifier.fit(shown[0], labels, len(names))
+        found[name] = float((model.logits(shown[1]).argmax(axis=1) == truth).mean())
+    return found
+
+
+def _seed_features(
+    encoder: Encoder,
+) -> tuple[Sequence[str], Matrix, npt.NDArray[np.int64], Matrix, npt.NDArray[np.int64]]:
+    """Categories; features and labels of the seed prompts; and of the test prompts."""
+    parts = load_seeds("fit"), load_seeds("test")
+    names = sorted({seed.category for seed in parts[0]})
+    features = []
+    for part in parts:
+        texts = [seed.prompt for seed in part]
+        features.append(with_text_parts(encode_cached(encoder, texts, default_cache()), texts))
+    fit, test = (np.asarray([names.index(seed.category) for seed in part], dtype=np.int64) for part in parts)
+    return names, features[0], fit, features[1], test
 
 
 def read_mt_bench(path: Path) -> tuple[list[str], list[frozenset[str]]]:
@@ -152,35 +181,47 @@ def draw_confusion(categories: Sequence[str], confusion: Matrix, title: str, pat
     figure.savefig(path, dpi=110)
 
 
+def accuracies(
+    folder: Path, picture: Path, mt_bench: Path | None = None, flask: Path | None = None
+) -> list[Accuracy]:
+    """Stage 1 of the composition in `folder` on every set there is; draws our test prompts' confusion."""
+    composition = load_composition(folder)
+    encoder = load_encoder()
+    seeds = load_seeds("test")
+    sets = {"our test prompts": ([s.prompt for s in seeds], [frozenset({s.category}) for s in seeds])}
+    if mt_bench:
+        sets["MT-Bench, first turns"] = read_mt_bench(mt_bench)
+    if flask:
+        sets["FLASK domains"] = read_flask(flask)
+    results = []
+    for name, (prompts, right) in sets.items():
+        found, posterior = measure(name, prompts, right, composition, encoder)
+        results.append(found)
+        if name == "our test prompts":
+            confusion = np.zeros((len(composition.categories),) * 2, dtype=np.float32)
+            truth = [composition.categories.index(seed.category) for seed in seeds]
+            np.add.at(confusion, (truth, posterior.argmax(axis=1)), 1)
+            title = f"{len(prompts)} test prompts, accuracy {found.accuracy:.1%}"
+            draw_confusion(composition.categories, confusion, title, picture)
+    return results
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--composition", type=Path, default=Path("routers/compositions/cpu"))
-    parser.add_argument("--precisions", action="store_true", help="compare int8 with float32, too")
+    parser.add_argument(
+        "--precisions",
+        action="store_true",
+        help="compare int8 with float32, and the parts of the features, too",
+    )
     parser.add_argument("--mt-bench", type=Path, help="question.jsonl of MT-Bench")
     parser.add_argument("--flask", type=Path, help="flask_evaluation.parquet")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/confusion.png"))
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(arguments)
-    composition = load_composition(options.composition)
-    encoder = load_encoder()
-    seeds = load_seeds("test")
-    sets = {"test prompts": ([s.prompt for s in seeds], [frozenset({s.category}) for s in seeds])}
-    if options.mt_bench:
-        sets["MT-Bench (first turns)"] = read_mt_bench(options.mt_bench)
-    if options.flask:
-        sets["FLASK domains"] = read_flask(options.flask)
-    results = []
-    for name, (prompts, right) in sets.items():
-        found, posterior = measure(name, prompts, right, composition, encoder)
-        results.append(found)
-        if name == "test prompts":
-            confusion = np.zeros((len(composition.categories),) * 2, dtype=np.float32)
-            truth = [composition.categories.index(seed.category) for seed in seeds]
-            np.add.at(confusion, (truth, posterior.argmax(axis=1)), 1)
-            title = f"{len(prompts)} test prompts, accuracy {found.accuracy:.1%}"
-            draw_confusion(composition.categories, confusion, title, options.picture)
+    results = accuracies(options.composition, options.picture, options.mt_bench, options.flask)
     for each in results:
         ece = f"  ECE {each.ece:.3f}" if each.ece is not None else ""
         sys.stdout.write(
@@ -188,9 +229,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"sure of {each.sure:.0%}, right in {each.accuracy_when_sure:.3f} of them{ece}\n"
         )
     if options.precisions:
-        for precision, accuracies in accuracy_by_precision().items():
-            shown = "  ".join(f"{name} {accuracy:.3f}" for name, accuracy in accuracies.items())
+        for precision, by_classifier in accuracy_by_precision().items():
+            shown = "  ".join(f"{name} {accuracy:.3f}" for name, accuracy in by_classifier.items())
             sys.stdout.write(f"{precision:24} {shown}\n")
+        for parts, accuracy in accuracy_by_features().items():
+            sys.stdout.write(f"{parts:24} logistic {accuracy:.3f}\n")
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in results], indent=2) + "\n")
 

@@ -1,12 +1,12 @@
-"""Every number and picture of docs/routing.md about outcome tables, by one command.
+"""Fit and judge on folds of outcome tables: what docs/routing.md says of them, as Markdown and pictures.
 
     python -m eval.benchmarks.outcomes DATA [--folds 5] [--runs 5] [--out var/routing] [--learning]
 
-DATA is a folder of outcome tables (coe5, llmrouter9, mmlu_pro_small, arena_hard_gpt4o). Each table is
-cut into folds with identical prompts kept together; `coterie fit` fits on all but one and
-`coterie replay` judges on that one. Results are pooled over the folds prompt by prompt. A finished
-fold is kept, so a stopped run goes on where it was. `--learning` also fits on parts of the fitting
-prompts and draws score against their number.
+`eval.benchmarks.routing_page` runs this and everything else of that page. DATA is a folder of outcome
+tables (coe5, llmrouter9, mmlu_pro_small, arena_hard_gpt4o). Each table is cut into folds with identical
+prompts kept together; `coterie fit` fits on all but one and `coterie replay` judges on that one. Results
+are pooled over the folds prompt by prompt. A finished fold is kept, so a stopped run goes on where it was.
+`--learning` also fits on parts of the fitting prompts and draws score against their number.
 """
 
 import argparse
@@ -69,17 +69,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning", action="store_true", help="learning curves too")
     options = parser.parse_args(arguments)
     settings = [each for each in SETTINGS if not options.tables or each.table in options.tables]
-    for fold in range(options.runs or options.folds):
-        for setting in settings:
-            run_fold(setting, options.data, options.out, fold, options.folds)
-            if options.learning:
-                run_learning(setting, options.out, fold)
-    lines = [line for each in settings for line in summary(each, options.data, options.out)]
-    lines += signal_table(settings, options.data)
+    run_folds(
+        settings, options.data, options.out, options.runs or options.folds, options.folds, options.learning
+    )
+    sections = {each.table: table_section(each, options.data, options.out) for each in settings}
+    sections["What is left to find"] = signal_table(settings, options.data)
     if options.learning:
-        lines += learning_table(settings, options.data, options.out)
-    (options.out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    sys.stdout.write("\n".join(lines) + "\n")
+        sections["By the number of prompts fitted on"] = learning_table(settings, options.data, options.out)
+    lines = [line for name, section in sections.items() for line in (f"## {name}", "", *section, "")]
+    (options.out / "summary.md").write_text("\n".join(lines), encoding="utf-8")
+    sys.stdout.write("\n".join(lines))
+
+
+def run_folds(
+    settings: Sequence[Setting], data: Path, out: Path, runs: int, folds: int, learning: bool
+) -> None:
+    """Fit and judge whatever of the first `runs` folds is not done yet."""
+    for fold in range(runs):
+        for setting in settings:
+            run_fold(setting, data, out, fold, folds)
+            if learning:
+                run_learning(setting, out, fold)
 
 
 def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> None:
@@ -151,12 +161,10 @@ def write_table(table: OutcomeTable, source: Path, target: Path) -> None:
     (target / "experts.yaml").write_bytes((source / "experts.yaml").read_bytes())
 
 
-def summary(setting: Setting, data: Path, out: Path) -> list[str]:
-    """A Markdown section: each variant against the baselines, pooled over the folds that are done."""
-    folds = sorted((out / setting.table).glob("fold*/quality/items.parquet"))
-    lines = [f"## {setting.table}", "", f"{len(folds)} folds, pooled over their prompts.", ""]
+def table_section(setting: Setting, data: Path, out: Path) -> list[str]:
+    """Markdown: each variant against the baselines, pooled over the folds that are done."""
     quality = pooled(setting, data, out, "quality")
-    lines += ["| | score | composition minus this, 95 % interval |", "|---|---|---|"]
+    lines = ["| | score | composition minus this, 95 % interval |", "|---|---|---|"]
     score = quality["score"]
     error = score.std(ddof=1) / np.sqrt(len(score))
     lines.append(f"| **composition** ({len(score)} prompts) | {score.mean():.4f} ± {error:.4f} | |")
@@ -169,9 +177,8 @@ def summary(setting: Setting, data: Path, out: Path) -> list[str]:
             f"| {name.replace('_', ' ')} | {theirs.mean():.4f} | "
             f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
         )
-    lines.append("")
     if setting.targets_b:
-        lines += budget_table(setting, data, out)
+        lines += ["", *budget_table(setting, data, out)]
     return lines
 
 
@@ -196,14 +203,13 @@ def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
                 f"| {found['score'].mean():.4f} | {line.mean():.4f} "
                 f"| {gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) |"
             )
-    return [*lines, ""]
+    return lines
 
 
 def signal_table(settings: Sequence[Setting], data: Path) -> list[str]:
     """What prompts that resemble each other share beyond their category, and what it would be worth."""
     encoder = load_encoder(threads=2)
-    lines = ["## What is left to find", ""]
-    lines += ["| table | pairs | mean cosine | shared variance, 95 % interval | worth, 95 % interval |"]
+    lines = ["| table | pairs | mean cosine | shared variance, 95 % interval | worth, 95 % interval |"]
     lines += ["|---|---|---|---|---|"]
     for setting in settings:
         table = read_outcomes(data / setting.table)
@@ -213,7 +219,7 @@ def signal_table(settings: Sequence[Setting], data: Path) -> list[str]:
         for closest in CLOSEST:
             found = remaining_signal(table, embeddings, closest=closest)
             lines.append(f"| {setting.table} | {_signal_cells(found)} |")
-    return [*lines, ""]
+    return lines
 
 
 def _signal_cells(found: Signal) -> str:
@@ -228,8 +234,7 @@ def learning_table(settings: Sequence[Setting], data: Path, out: Path) -> list[s
     """Scores by the number of prompts fitted on, as a table, and as a picture in `out`."""
     curves = {each.table: _learning_curve(each, data, out) for each in settings}
     draw_learning(curves, out / "learning.png")
-    lines = ["## By the number of prompts fitted on", ""]
-    lines += [
+    lines = [
         "| table | prompts | composition | category map alone | knn | best single |",
         "|---|---|---|---|---|---|",
     ]
@@ -237,7 +242,7 @@ def learning_table(settings: Sequence[Setting], data: Path, out: Path) -> list[s
         for row, prompts in enumerate(curve["prompts"]):
             cells = " | ".join(f"{curve[line][row]:.4f}" for line in LINES)
             lines.append(f"| {name} | {prompts:.0f} | {cells} |")
-    return [*lines, ""]
+    return lines
 
 
 LINES = ("composition", MAP_ALONE, "knn", "best single")
