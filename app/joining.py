@@ -16,7 +16,14 @@ from routers.composition import Composition, ExpertCard, load_composition, save_
 from routers.encoder import Encoder
 from routers.evidence import Evidence, EvidenceError, load_evidence, prompt_digest
 from routers.features import features_of
-from routers.fingerprints import fingerprints_of, load_fingerprints, write_fingerprints
+from routers.fingerprints import FILE as FINGERPRINTS
+from routers.fingerprints import (
+    FingerprintError,
+    Fingerprints,
+    fingerprints_of,
+    load_fingerprints,
+    write_fingerprints,
+)
 from routers.joining import JoinError, Likeness, Row, Scored, estimate_row, join
 from routers.outcomes import OutcomeTable
 from routers.request import Matrix, Vector
@@ -39,7 +46,8 @@ def add_expert(
     """Write the composition of `folder` with `card` as one more expert to `out`.
 
     `table` holds its scores in a column of its name; the other experts' there make the estimate
-    better, and so does a description on the card. Raises JoinError and CompositionError.
+    better, and so does a description on the card. Raises JoinError (also where the composition cannot keep
+    the table's prompts out of later reports) and CompositionError.
     """
     composition = load_composition(folder)
     mine, fitted = (encoder.name, encoder.revision), (composition.encoder, composition.encoder_revision)
@@ -49,6 +57,7 @@ def add_expert(
         raise JoinError(f"{card.name} builds on {card.base}, which the composition does not have")
     if table is None and not card.description:
         raise JoinError("nothing is known of it: give --scores, --description, or both")
+    fingerprints = _fingerprints(folder, table)
     evidence = _evidence(folder)
     scored = None if table is None else _scored(composition, card.name, encoder, table, evidence)
     likeness = _likeness(composition, card, encoder) if card.description else None
@@ -63,7 +72,6 @@ def add_expert(
     joined = join(composition, card, row, source)
     if evidence is not None:
         evidence = _extended(evidence, card.name, row, table)
-    fingerprints = load_fingerprints(folder)
     save_composition(joined, out, evidence)
     if fingerprints is not None:
         further = () if table is None else table.prompts
@@ -146,6 +154,20 @@ def _likeness(composition: Composition, card: ExpertCard, encoder: Encoder) -> L
 
 def _cosine(one: Vector, other: Vector) -> float:
     return float(one @ other / max(float(np.linalg.norm(other)), 1e-12))
+
+
+def _fingerprints(folder: Path, table: OutcomeTable | None) -> Fingerprints | None:
+    """What the composition was fitted on; None where it does not say and `table` adds no prompts to that."""
+    try:
+        found = load_fingerprints(folder)
+    except FingerprintError as error:
+        raise JoinError(str(error)) from error
+    if found is None and table is not None:
+        raise JoinError(
+            f"{folder / FINGERPRINTS} is missing, which keeps the prompts of a fit out of reports, so those of "
+            "--scores could get into one: fit the composition again, or give a --description alone"
+        )
+    return found
 
 
 def _evidence(folder: Path) -> Evidence | None:

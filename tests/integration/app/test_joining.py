@@ -9,6 +9,8 @@ import pytest
 from app.joining import add_expert
 from routers.composition import CompositionError, ExpertCard, load_composition, save_composition
 from routers.evidence import Evidence, load_evidence, prompt_digest
+from routers.fingerprints import FILE as FINGERPRINTS
+from routers.fingerprints import fingerprints_of, load_fingerprints, write_fingerprints
 from routers.joining import JoinError
 from routers.outcomes import OutcomeTable
 from tests.integration.app.world import CODE, TALK, WordEncoder, World, small_composition
@@ -70,6 +72,7 @@ def test_evidence_goes_along_and_learns_the_newcomers_scores(tmp_path: Path) -> 
         np.full((4, 3), 0.5, dtype=np.float32),
     )
     save_composition(composed, tmp_path / "known", evidence)
+    write_fingerprints(tmp_path / "known", fingerprints_of(prompts))
     add_expert(
         tmp_path / "known", tmp_path / "out", EXPERT, WordEncoder(), table([1.0, 0.0], prompts=prompts[:2])
     )
@@ -94,6 +97,33 @@ def test_what_cannot_join_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(JoinError, match=message):
         add_expert(folder, tmp_path / "out", card, WordEncoder(), scores)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_newcomers_prompts_join_those_that_were_fitted_on(folder: Path, tmp_path: Path) -> None:
+    write_fingerprints(folder, fingerprints_of(["an older prompt"]))
+    scores = table([1.0, 0.0])
+    add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), scores)
+    known = load_fingerprints(tmp_path / "out")
+    assert known is not None
+    assert known.known == fingerprints_of(["an older prompt", *scores.prompts]).known
+
+
+def test_scores_cannot_join_where_nothing_says_what_was_fitted_on(folder: Path, tmp_path: Path) -> None:
+    (folder / FINGERPRINTS).unlink()
+    with pytest.raises(JoinError, match=r"seen\.safetensors is missing.* fit the composition again, or give"):
+        add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))
+    assert not (tmp_path / "out").exists()
+
+    described = replace(EXPERT, description="python function code bug")
+    add_expert(folder, tmp_path / "out", described, WordEncoder())
+    assert not (tmp_path / "out" / FINGERPRINTS).exists()
+
+
+def test_damaged_fingerprints_are_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    (folder / FINGERPRINTS).write_bytes(b"damaged")
+    with pytest.raises(JoinError, match=r"holds no fingerprints .* fit the composition again"):
+        add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))
     assert not (tmp_path / "out").exists()
 
 
@@ -124,6 +154,7 @@ async def test_a_running_service_takes_the_newcomer_in_at_a_reload(world: World)
         ),
         folder,
     )
+    write_fingerprints(folder, fingerprints_of(()))
     async with world.serve() as api:
         assert (await api.chat(TALK)).json()["routing"]["expert"] == "talker"
         scores = table([1.0] * 40, "smalltalk", [f"{TALK} {number}" for number in range(40)])

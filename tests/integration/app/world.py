@@ -23,6 +23,7 @@ from routers.classifiers import LogisticClassifier
 from routers.composition import Composition, ExpertCard, save_composition
 from routers.encoder import Encoder
 from routers.features import features_of
+from routers.fingerprints import fingerprints_of, write_fingerprints
 from routers.novelty import Novelty
 from routers.policy import Policy
 from routers.request import Matrix
@@ -92,6 +93,7 @@ def small_composition(folder: Path, encoder: Encoder | None = None) -> Path:
         encoder_revision=encoder.revision,
     )
     save_composition(composition, folder)
+    write_fingerprints(folder, fingerprints_of(()))
     return folder
 
 
