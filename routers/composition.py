@@ -32,7 +32,10 @@ from routers.request import NOTHING, Capability, Matrix
 FORMAT = 2
 MANIFEST = "composition.json"
 ARRAYS = "arrays.safetensors"
-_CORRECTION = "correction."
+_CLASSIFIER, _NOVELTY, _CORRECTION = "classifier.", "novelty.", "correction."
+"""What the names of a part's arrays begin with."""
+_TABLES = ("utilities", "errors", "counts", "global_utilities")
+"""The arrays that are named as the composition's own fields."""
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """A file in the folder itself: no separators, no `..`."""
 
@@ -149,19 +152,8 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".composition-") as scratch:
         made = Path(scratch) / folder.name
         made.mkdir()
-        arrays = {f"classifier.{name}": array for name, array in composition.classifier.arrays().items()}
-        arrays |= {
-            "novelty.prototypes": composition.novelty.prototypes,
-            "novelty.quantiles": composition.novelty.quantiles,
-            "utilities": composition.utilities,
-            "errors": composition.errors,
-            "counts": composition.counts,
-            "global_utilities": composition.global_utilities,
-        }
-        if composition.correction is not None:
-            kept = composition.correction.arrays()
-            arrays |= {f"{_CORRECTION}{name}": array for name, array in kept.items()}
-        (made / ARRAYS).write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+        arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(composition).items()}
+        (made / ARRAYS).write_bytes(save(arrays))
         composition.classifier.save_index(made)
         files = {path.name: _digest(path) for path in sorted(made.iterdir())}
         beside = None
@@ -180,11 +172,9 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
 def load_composition(folder: Path) -> Composition:
     """Read a composition and verify its digests.
 
-    Raises CompositionError when the folder holds none, a file is missing or changed, or its format
-    is another.
+    Raises CompositionError when the folder holds none, a file is missing or changed, its format is
+    another, or its arrays are not those that this version writes.
     """
-    from safetensors.numpy import load_file
-
     try:
         content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -198,12 +188,13 @@ def load_composition(folder: Path) -> Composition:
         if manifest["features"] != features.FORMAT:
             raise CompositionError(f"{folder}: fitted on features of another version: fit it again")
         _verify(folder, manifest)
-        arrays = load_file(folder / ARRAYS)
-        return _composition(manifest, arrays, folder, _short(hashlib.sha256(content).hexdigest()))
+        return _composition(manifest, folder, _short(hashlib.sha256(content).hexdigest()))
     except OSError as error:
         raise CompositionError(f"{error.filename or folder}: {error.strerror}: fit it again") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CompositionError(f"{folder / MANIFEST} is not a composition: {error!r}") from error
+        raise CompositionError(
+            f"{folder / MANIFEST} is not a composition ({error!r}): fit it again"
+        ) from error
 
 
 def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -221,12 +212,7 @@ def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
             raise CompositionError(f"{folder / name} does not have the digest in {MANIFEST}: fit it again")
 
 
-def _composition(
-    manifest: Mapping[str, Any], arrays: Mapping[str, Matrix], folder: Path, digest: str
-) -> Composition:
-    name = manifest["classifier"]["name"]
-    own = {key.removeprefix("classifier."): a for key, a in arrays.items() if key.startswith("classifier.")}
-    further = {key.removeprefix(_CORRECTION): a for key, a in arrays.items() if key.startswith(_CORRECTION)}
+def _composition(manifest: Mapping[str, Any], folder: Path, digest: str) -> Composition:
     cards = tuple(
         ExpertCard(**{**card, "capabilities": frozenset(Capability(each) for each in card["capabilities"])})
         for card in manifest["experts"]
@@ -237,27 +223,78 @@ def _composition(
         raise ValueError(f"temperature must be positive, not {temperature}")
     if policy.generalist not in {card.name for card in cards}:
         raise CompositionError(f"the generalist {policy.generalist!r} is not an expert of the composition")
-    shape = (len(manifest["categories"]), len(cards))
-    if arrays["utilities"].shape != shape:
-        raise CompositionError(f"utilities have shape {arrays['utilities'].shape}, the manifest says {shape}")
-    return Composition(
-        digest=digest,
-        categories=tuple(manifest["categories"]),
-        experts=cards,
-        classifier_name=name,
-        classifier=CLASSIFIERS[name].load(own, folder),
-        temperature=temperature,
-        novelty=Novelty(arrays["novelty.prototypes"], arrays["novelty.quantiles"]),
-        utilities=arrays["utilities"],
-        errors=arrays["errors"],
-        counts=arrays["counts"],
-        global_utilities=arrays["global_utilities"],
-        policy=policy,
-        encoder=manifest["encoder"]["name"],
-        encoder_revision=manifest["encoder"]["revision"],
-        correction=Correction.load(further) if further else None,
-        manifest=manifest,
-    )
+    categories, name = tuple(manifest["categories"]), manifest["classifier"]["name"]
+    encoder, revision = manifest["encoder"]["name"], manifest["encoder"]["revision"]
+    try:
+        arrays = _read_arrays(folder / ARRAYS)
+        further = _under(_CORRECTION, arrays)
+        loaded = Composition(
+            digest=digest,
+            categories=categories,
+            experts=cards,
+            classifier_name=name,
+            classifier=CLASSIFIERS[name].load(_under(_CLASSIFIER, arrays), folder),
+            temperature=temperature,
+            novelty=Novelty.load(_under(_NOVELTY, arrays)),
+            **{table: arrays[table] for table in _TABLES},
+            policy=policy,
+            encoder=encoder,
+            encoder_revision=revision,
+            correction=Correction.load(further) if further else None,
+            manifest=manifest,
+        )
+        _check(loaded, arrays)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise CompositionError(
+            f"{folder / ARRAYS} does not hold the arrays that this version reads ({what}): fit it again"
+        ) from error
+    return loaded
+
+
+def _read_arrays(path: Path) -> dict[str, Matrix]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _arrays(composition: Composition) -> dict[str, npt.NDArray[Any]]:
+    """All that `arrays.safetensors` holds, by name."""
+    parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
+        _CLASSIFIER: composition.classifier.arrays(),
+        _NOVELTY: composition.novelty.arrays(),
+        _CORRECTION: composition.correction.arrays() if composition.correction is not None else {},
+    }
+    named = {prefix + name: array for prefix, part in parts.items() for name, array in part.items()}
+    return named | {table: getattr(composition, table) for table in _TABLES}
+
+
+def _under(prefix: str, arrays: Mapping[str, Matrix]) -> dict[str, Matrix]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _check(composition: Composition, arrays: Mapping[str, Matrix]) -> None:
+    """Raises ValueError where `arrays` do not fit the manifest or each other, or hold more than was read."""
+    if unknown := sorted(arrays.keys() - _arrays(composition).keys()):
+        raise ValueError(f"{', '.join(unknown)} is unknown")
+    categories, experts = len(composition.categories), len(composition.experts)
+    for table in _TABLES:
+        shape = (experts,) if table == "global_utilities" else (categories, experts)
+        if arrays[table].shape != shape:
+            raise ValueError(f"{table} has shape {arrays[table].shape}, the manifest says {shape}")
+    if composition.classifier.categories != categories:
+        raise ValueError(
+            f"the classifier has {composition.classifier.categories} categories, not {categories}"
+        )
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"{name} holds what is no number")
+    if composition.correction is not None:
+        composition.correction.check(categories, experts)
 
 
 def _manifest(

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from routers.features import format_columns
+from routers.features import BEYOND_EMBEDDING, format_columns
 from routers.forest import Forest
 from routers.kernel import KernelRegression
 from routers.request import Matrix, Vector
@@ -60,6 +60,20 @@ class Correction:
     def inputs(self, features: Matrix, posterior: Matrix) -> Matrix:
         """The forest's view of a request."""
         return forest_inputs(self.projection, features, posterior)
+
+    def check(self, categories: int, experts: int) -> None:
+        """Raises ValueError (or IndexError) unless it fits so many categories and experts, of whom later
+        ones may have joined without it, and its parts fit each other: by predicting for an empty request."""
+        fitted, dimension = len(self.means), len(self.projection.mean)
+        if fitted > experts:
+            raise ValueError(f"the correction is of {fitted} experts, there are {experts}")
+        found = self.predict(
+            np.zeros((1, dimension + BEYOND_EMBEDDING), dtype=np.float32),
+            np.full((1, categories), 1 / categories, dtype=np.float32),
+            np.zeros((1, fitted), dtype=np.float32),
+        )
+        if found.shape != (1, fitted) or not np.isfinite(found).all():
+            raise ValueError("the correction's arrays do not agree")
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """What a composition keeps of it."""

@@ -5,7 +5,9 @@ distance on held-out prompts: 0 is nearer than all of them, 1 farther than all o
 k-means centres, so the score costs the same with a thousand fitting prompts as with a million.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -21,6 +23,20 @@ class Novelty:
 
     prototypes: Matrix
     quantiles: Vector
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, Matrix]) -> Self:
+        """From what `arrays` gave. Raises KeyError when one is missing, ValueError when they disagree."""
+        loaded = cls(arrays["prototypes"], arrays["quantiles"])
+        if loaded.prototypes.ndim != 2 or not len(loaded.prototypes):
+            raise ValueError("the novelty's prototypes are no rows")
+        if loaded.quantiles.ndim != 1 or len(loaded.quantiles) < 2 or (np.diff(loaded.quantiles) < 0).any():
+            raise ValueError("the novelty's quantiles do not rise")
+        return loaded
+
+    def arrays(self) -> Mapping[str, Matrix]:
+        """What a composition keeps of it."""
+        return {"prototypes": self.prototypes, "quantiles": self.quantiles}
 
     def distances(self, features: Matrix) -> Vector:
         """1 - cosine to the nearest prototype, shape (rows,)."""

@@ -18,6 +18,11 @@ from routers.request import Matrix
 class Classifier(Protocol):
     """A fitted category classifier over `n` categories, indexed 0..n-1."""
 
+    @property
+    def categories(self) -> int:
+        """n."""
+        ...
+
     def logits(self, features: Matrix) -> Matrix:
         """Uncalibrated log-scores, shape (rows, categories)."""
         ...
@@ -36,6 +41,7 @@ CLASSIFIERS: Mapping[str, type[KnnClassifier] | type[LogisticClassifier] | type[
     "logistic": LogisticClassifier,
     "centroid": CentroidClassifier,
 }
-"""By the name that `coterie fit --classifier` takes. Each has `fit` and `load`."""
+"""By the name that `coterie fit --classifier` takes. Each has `fit` and `load`, which raises
+KeyError when an array is missing and ValueError when they disagree."""
 
 __all__ = ["CLASSIFIERS", "CentroidClassifier", "Classifier", "KnnClassifier", "LogisticClassifier"]

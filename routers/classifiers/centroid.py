@@ -44,7 +44,14 @@ class CentroidClassifier:
 
     @classmethod
     def load(cls, arrays: Mapping[str, Matrix], folder: Path) -> Self:
-        return cls(arrays["centroids"], arrays["scales"])
+        loaded = cls(arrays["centroids"], arrays["scales"])
+        if loaded.centroids.ndim != 2 or loaded.scales.shape != (1, loaded.categories):
+            raise ValueError("the classifier's centroids and scales do not agree")
+        return loaded
+
+    @property
+    def categories(self) -> int:
+        return len(self.centroids)
 
     def logits(self, features: Matrix) -> Matrix:
         """Shape (rows, categories)."""

@@ -56,9 +56,14 @@ class KnnClassifier:
     def load(cls, arrays: Mapping[str, Matrix], folder: Path) -> Self:
         import faiss
 
-        index = faiss.read_index(str(folder / INDEX_FILE))
-        labels = arrays["labels"].astype(np.int64)
-        return cls(index, labels, int(arrays["categories"][0]))
+        try:
+            index = faiss.read_index(str(folder / INDEX_FILE))
+        except RuntimeError as error:
+            raise ValueError(f"{INDEX_FILE} is no index") from error
+        labels, categories = arrays["labels"].astype(np.int64), int(arrays["categories"][0])
+        if labels.shape != (index.ntotal,) or not ((labels >= 0) & (labels < categories)).all():
+            raise ValueError("the classifier's index and labels do not agree")
+        return cls(index, labels, categories)
 
     def logits(self, features: Matrix) -> Matrix:
         """Log of smoothed votes, shape (rows, categories)."""

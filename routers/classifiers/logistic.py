@@ -45,7 +45,14 @@ class LogisticClassifier:
 
     @classmethod
     def load(cls, arrays: Mapping[str, Matrix], folder: Path) -> Self:
-        return cls(arrays["weights"], arrays["bias"])
+        loaded = cls(arrays["weights"], arrays["bias"])
+        if loaded.weights.ndim != 2 or loaded.bias.shape != (1, loaded.categories):
+            raise ValueError("the classifier's weights and bias do not agree")
+        return loaded
+
+    @property
+    def categories(self) -> int:
+        return len(self.weights)
 
     def logits(self, features: Matrix) -> Matrix:
         """Shape (rows, categories)."""

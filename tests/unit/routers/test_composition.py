@@ -1,5 +1,6 @@
 """A composition comes back as it was written, or not at all."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save
 
+from routers import format_features
 from routers.classifiers import CLASSIFIERS
 from routers.composition import (
     ARRAYS,
@@ -23,8 +26,10 @@ from routers.composition import (
     load_composition,
     save_composition,
 )
+from routers.correction import Correction, Projection
 from routers.decide import decide
 from routers.encoder import DIMENSION
+from routers.fitting.trees import grow
 from routers.policy import Policy, Rule
 from routers.request import Capability
 from tests.unit.routers.world import CODER, LARGE, SMALL, card, composition, request
@@ -33,6 +38,7 @@ RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.normal(size=(30, DIMENSION)).astype(np.float32)
 ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
 LABELS = np.arange(30) % 3
+TWO_CATEGORIES = {"weights": ROWS[:2], "bias": np.zeros((1, 2), dtype=np.float32)}
 
 
 @cache
@@ -200,6 +206,98 @@ def test_an_impossible_manifest_is_refused(
     edit(tmp_path / "c", change)
     with pytest.raises(CompositionError):
         load_composition(tmp_path / "c")
+
+
+def repack(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the arrays and what the manifest says of their digest, as another version would write them."""
+    arrays = dict(load_file(folder / ARRAYS))
+    content = change(arrays)
+    (folder / ARRAYS).write_bytes(content if isinstance(content, bytes) else save(arrays))
+    digest = hashlib.sha256((folder / ARRAYS).read_bytes()).hexdigest()
+    edit(folder, lambda manifest: manifest["files"].update({ARRAYS: digest}))
+
+
+def corrected() -> Composition:
+    """A composition with a correction of all three experts: forest and projection."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(60, 2 + format_features.COUNT + 3)).astype(np.float32)
+    grown = grow(inputs, random.normal(size=(60, 3)).astype(np.float32), trees=2, seed=0, cores=1)
+    projection = Projection(np.eye(4, 2, dtype=np.float32), np.zeros(4, dtype=np.float32))
+    forest, means = grown.forest, np.zeros(3, dtype=np.float32)
+    return composition(correction=Correction(projection, forest, None, np.eye(3, dtype=np.float32), means))
+
+
+def short(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda arrays: arrays.update({name: np.ascontiguousarray(arrays[name][:-1])})
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda a: a.update({"correction.weights": ROWS[:3]}), "correction.weights is unknown"),
+        (lambda a: a.update(utilities_by_length=ROWS[:3]), "utilities_by_length is unknown"),
+        (lambda a: a.pop("errors"), "errors is missing"),
+        (lambda a: a.pop("correction.category"), "category is missing"),
+        (lambda a: a.pop("correction.projection.mean"), "projection.mean is missing"),
+        (lambda a: a.pop("correction.forest.values"), "values is missing"),
+        (short("utilities"), r"utilities has shape \(2, 3\), the manifest says \(3, 3\)"),
+        (short("global_utilities"), "global_utilities has shape"),
+        (short("classifier.bias"), "weights and bias do not agree"),
+        (lambda a: a.update({"novelty.quantiles": a["novelty.quantiles"][::-1].copy()}), "do not rise"),
+        (lambda a: a.update({"novelty.prototypes": a["novelty.prototypes"].ravel()}), "are no rows"),
+        (lambda a: a.update(counts=a["counts"] * np.float32("nan")), "counts holds what is no number"),
+        (short("correction.means"), ""),
+        (short("correction.projection.components"), ""),
+        (short("correction.forest.threshold"), "the forest"),
+        (
+            lambda a: a.update({"correction.forest.feature": a["correction.forest.feature"] + 10_000}),
+            "columns",
+        ),
+        (
+            lambda a: a.update({"correction.means": np.zeros(4, dtype=np.float32)}),
+            "of 4 experts, there are 3",
+        ),
+        (lambda a: b"no arrays at all", "header"),
+    ],
+)
+def test_arrays_of_another_layout_are_refused_with_what_to_do(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], what: str
+) -> None:
+    save_composition(corrected(), tmp_path / "c")
+    assert load_composition(tmp_path / "c").correction is not None
+    repack(tmp_path / "c", change)
+    with pytest.raises(CompositionError, match=rf"arrays\.safetensors does not hold .*{what}.*fit it again"):
+        load_composition(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("centroid", short("classifier.scales")),
+        ("centroid", lambda a: a.update({"classifier.scales": a["classifier.scales"][:, :-1].copy()})),
+        ("knn", short("classifier.labels")),
+        ("knn", lambda a: a.update({"classifier.labels": a["classifier.labels"] + 9})),
+        ("knn", lambda a: a.update({"classifier.categories": np.asarray([4], dtype=np.float32)})),
+        ("logistic", lambda a: a.update({f"classifier.{k}": v for k, v in TWO_CATEGORIES.items()})),
+    ],
+)
+def test_a_classifier_that_does_not_fit_is_refused(
+    tmp_path: Path, name: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    save_composition(with_classifier(name), tmp_path / "c")
+    repack(tmp_path / "c", change)
+    with pytest.raises(CompositionError, match=r"the classifier.*fit it again"):
+        load_composition(tmp_path / "c")
+
+
+def test_an_index_that_is_none_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    save_composition(with_classifier("knn"), folder)
+    (folder / "index.faiss").write_bytes(b"no index")
+    digest = hashlib.sha256(b"no index").hexdigest()
+    edit(folder, lambda manifest: manifest["files"].update({"index.faiss": digest}))
+    with pytest.raises(CompositionError, match=r"index\.faiss is no index.*fit it again"):
+        load_composition(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"composition"', "{}", "\ufeff{}"])
