@@ -207,7 +207,8 @@ class LiveWork:
                     f"{', '.join(composed)}"
                 )
             routing["exclude"] = sorted(set(composed) - set(point.experts))
-        boosts = {name: _boost(expert, point) for name, expert in composed.items()}
+        policy = (server.composition or {}).get("policy") or {}
+        boosts = {name: weight_boost(expert, point, policy) for name, expert in composed.items()}
         if any(boosts.values()):
             routing["boost"] = boosts
         if point.strategy is not None:
@@ -295,16 +296,27 @@ def _shipped(digest: str | None) -> Path | None:
     return None
 
 
-def _boost(expert: ExpertFacts, point: LivePoint) -> float:
+def weight_boost(expert: ExpertFacts, point: LivePoint, policy: Mapping[str, Any]) -> float:
+    """What to add to `expert`'s value so that it is weighed as `point` asks, where the served `policy`
+    weighs it otherwise. Raises SweepError for an expert without a size and for more than a request may ask.
+    """
+
+    def heavier(name: str, wanted: float | None) -> float:
+        return 0.0 if wanted is None else wanted - float(policy.get(name) or 0.0)
+
     size = expert.active_params_b or expert.params_b
-    if point.active_weight and size is None:
+    by_size, by_price = (
+        heavier("active_weight", point.active_weight),
+        heavier("price_weight", point.price_weight),
+    )
+    if by_size and size is None:
         raise SweepError(f"the API does not say how large {expert.name} is, so it has no active weight")
     price = (expert.price.input + expert.price.output) / 2
-    boost = -(point.active_weight or 0.0) * (size or 0.0) - (point.price_weight or 0.0) * price
+    boost = -by_size * (size or 0.0) - by_price * price
     if abs(boost) > LARGEST_BOOST:
         raise SweepError(
-            f"{point.name}: the weight takes {-boost:g} from {expert.name}, more than a request may "
-            f"({LARGEST_BOOST:g}): use a smaller one"
+            f"{point.name}: the weight moves {expert.name} by {boost:g}, more than a request may "
+            f"({LARGEST_BOOST:g}): choose one closer to the served policy's"
         )
     return round(boost, 9) + 0.0
 

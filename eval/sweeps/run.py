@@ -183,8 +183,8 @@ def write_report(report: Report, folder: Path) -> None:
     from eval.sweeps.pictures import draw_pareto
 
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.json", json.dumps(report.document(), indent=2, ensure_ascii=False) + "\n")
-    _write(folder / "table.csv", report.csv())
+    write_json(report.document(), folder / "report.json")
+    write_text(report.csv(), folder / "table.csv")
     draw_pareto(report, folder / "pareto.png")
 
 
@@ -203,12 +203,5 @@ def write_items(store: SweepStore, run_id: str, path: Path) -> int:
     for item in items:
         values = [getattr(item, column) for column in columns]
         writer.writerow(["" if value is None else value for value in values])
-    _write(path, out.getvalue())
+    write_text(out.getvalue(), path)
     return len(items)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
