@@ -124,7 +124,7 @@ class Prompt(_Closed):
 
 
 class LiveGrid(_Closed):
-    """Every combination is asked. A weight stands in place of the served policy's; null leaves that as it is."""
+    """Every combination is asked. A weight stands in place of the served policy's; null leaves that one."""
 
     compositions: Annotated[list[LiveComposition], Field(min_length=1)] = [LiveComposition(name="served")]
     experts: Annotated[list[Literal["all"] | Names], Field(min_length=1)] = ["all"]
