@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from app.prompt_files import PromptFiles
+from app.prompt_room import TOKENS_PER_MESSAGE, front_room, front_tokens
 from experts.client import ExpertClient, Reply, ReplyStream
 from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.outgoing import with_system_prompt
 from experts.registry import Expert
-from experts.tokens import estimate_prompt_tokens
+from experts.tokens import most_prompt_tokens
 from prompts.identities import (
     MAX_TOKENS,
     Identities,
@@ -33,6 +34,7 @@ from routers.conversation import latest_user_text
 from routers.request import Turn, Vector
 
 if TYPE_CHECKING:
+    from prompts.mixture.layout import Prompt
     from prompts.mixture.mixture import Mixture, RegionChoice
 
 log = structlog.get_logger(__name__)
@@ -40,12 +42,7 @@ log = structlog.get_logger(__name__)
 Body = Mapping[str, Any]
 Embed = Callable[[Sequence[Turn]], Awaitable[Vector]]
 
-CHARACTERS_PER_TOKEN = 2.5
-"""A cautious estimate for what we add ourselves: code and figures have fewer characters a token than
-prose. Demos left out for it cost a little quality; demos that do not fit would cost the answer."""
-TOKENS_PER_MESSAGE = 8
-ANSWER_TOKENS = 256
-"""Room for the answer when nobody says how long it may be."""
+Dropped = Literal["demos", "prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class MixtureUse:
     region: int | None
     distance: float
     fallback: bool
-    dropped: Literal["demos", "prompt"] | None = None
+    dropped: Dropped | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +114,20 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """Tokens of prompts that one request to an expert takes at most: of `asking`, with what is put in
+    front; of `writing` an identity for it before, None where that is not done."""
+
+    asking: int
+    writing: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Prompted:
     body: Body
     use: PromptUse
+    added: int = 0
+    """Tokens that stand before what the client said, at most."""
 
 
 class Prompting:
@@ -138,6 +146,41 @@ class Prompting:
             for expert in experts
             if expert.identity is not None
         }
+        self._mixture_tokens = {name: _mixture_tokens(mixture) for name, mixture in files.mixtures.items()}
+        self._identity_tokens = {
+            (name, each.category): _identity_tokens(each.text)
+            for name, identities in files.identities.items()
+            for each in identities.identities
+        }
+
+    def prompt_tokens(
+        self, expert: Expert, body: Body, reading: Reading, *, room: int | None = None, plain: bool = False
+    ) -> PromptTokens:
+        """What prompts will take when `expert` is asked, at most; `room` and `plain` as for `complete`.
+        Nobody is asked, nothing is embedded: without an embedding any region is possible."""
+        said = most_prompt_tokens(
+            body["messages"], system_prompt=expert.system_prompt, tools=body.get("tools")
+        )
+        if plain:
+            return PromptTokens(said)
+        fits = front_room(expert, body, room)
+        if (mixture := self._mixtures.get(expert.name)) is not None:
+            sizes = self._mixture_tokens[expert.name]
+            embedding = reading.embedding
+            regions = sizes if embedding is None else (mixture.choose(embedding).region,)
+            possible = (size for each in regions for size in sizes[each] if size <= fits)
+            return PromptTokens(said + max(possible, default=0))
+        category = reading.category
+        if expert.identity is None or category is None or category not in self._kept[expert.name]:
+            return PromptTokens(said)
+        if expert.identity.per == "category":
+            size = self._identity_tokens.get((expert.name, category), 0)
+            return PromptTokens(said + (size if size <= fits else 0))
+        asked = identity_messages(latest_user_text(reading.turns))
+        written = min(MAX_TOKENS + TOKENS_PER_MESSAGE, max(0, fits))
+        return PromptTokens(
+            said + written, writing=most_prompt_tokens(asked, system_prompt=expert.system_prompt)
+        )
 
     async def complete(
         self,
@@ -146,13 +189,16 @@ class Prompting:
         reading: Reading,
         *,
         request_id: str | None = None,
+        room: int | None = None,
         plain: bool = False,
     ) -> Reply:
         """A whole answer of `expert` to `body`, whose `messages` are the client's. `plain`: they are not
-        (a question of our own about an answer), and nothing is put in front. Raises ExpertError."""
+        (a question of our own about an answer), and nothing is put in front. `room`: tokens of context
+        that are kept for the answer when what is in front is chosen, where that is not the body's own
+        limit. Raises ExpertError."""
         if plain:
             return await self._client.complete(expert, body, request_id=request_id)
-        *richer, last = await self._prompted(expert, body, reading, request_id)
+        *richer, last = await self._prompted(expert, body, reading, request_id, room)
         for prompted in richer:
             reading.used[expert.name] = prompted.use
             with suppress(ContextTooLong):
@@ -168,15 +214,16 @@ class Prompting:
         reading: Reading,
         *,
         request_id: str | None = None,
+        room: int | None = None,
         plain: bool = False,
     ) -> AsyncIterator[ReplyStream]:
-        """A streamed answer whose first event has come; `plain` as above. Raises ExpertError, also from
-        the iterator."""
+        """A streamed answer whose first event has come; `room` and `plain` as above. Raises ExpertError,
+        also from the iterator."""
         if plain:
             async with self._client.stream(expert, body, request_id=request_id) as stream:
                 yield stream
             return
-        *richer, last = await self._prompted(expert, body, reading, request_id)
+        *richer, last = await self._prompted(expert, body, reading, request_id, room)
         async with AsyncExitStack() as stack:
             for prompted in richer:
                 reading.used[expert.name] = prompted.use
@@ -216,34 +263,42 @@ class Prompting:
         }
 
     async def _prompted(
-        self, expert: Expert, body: Body, reading: Reading, request_id: str | None
+        self, expert: Expert, body: Body, reading: Reading, request_id: str | None, room: int | None
     ) -> list["_Prompted"]:
         """Ways to put it, the richest first, the last one sure to be no longer than what the client said.
         Those that would not fit the context by a cautious estimate are left out."""
         plain = PromptUse(prompt=expert.prompt)
+        ways = [_Prompted(body, plain)]
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            return await self._with_mixture(expert, mixture, body, reading, plain)
-        if (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
-            return await self._with_identity(expert, identities, body, reading, plain, request_id)
-        return [_Prompted(body, plain)]
+            ways = await self._with_mixture(mixture, self._mixture_tokens[expert.name], body, reading, plain)
+        elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
+            ways = await self._with_identity(expert, identities, body, reading, plain, request_id)
+        fits = front_room(expert, body, room)
+        *richer, last = ways
+        return [*(way for way in richer if way.added <= fits), last]
 
     async def _with_mixture(
-        self, expert: Expert, mixture: "Mixture", body: Body, reading: Reading, plain: PromptUse
+        self,
+        mixture: "Mixture",
+        sizes: Mapping[int | None, Sequence[int]],
+        body: Body,
+        reading: Reading,
+        plain: PromptUse,
     ) -> list["_Prompted"]:
         from prompts.mixture.layout import lay_out
 
         choice = mixture.choose(await self._embedded(reading))
         use = _mixture_use(mixture, choice)
-        said = body["messages"]
-        ways = [_Prompted({**body, "messages": mixture.messages(choice, said)}, replace(plain, mixture=use))]
-        prompt = mixture.prompt(choice)
-        if prompt.demos and prompt.instruction:
-            shorter = lay_out(replace(prompt, demos=()), said, mixture.layout)
-            without_demos = replace(plain, mixture=replace(use, dropped="demos"))
-            ways.append(_Prompted({**body, "messages": shorter}, without_demos))
-        if not prompt.plain:
-            ways.append(_Prompted(body, replace(plain, mixture=replace(use, dropped="prompt"))))
-        return _fitting(expert, body, ways)
+        return [
+            _Prompted(
+                {**body, "messages": lay_out(prompt, body["messages"], mixture.layout)},
+                replace(plain, mixture=replace(use, dropped=dropped)),
+                added,
+            )
+            for (prompt, dropped), added in zip(
+                _shortened(mixture.prompt(choice)), sizes[choice.region], strict=True
+            )
+        ]
 
     async def _with_identity(
         self,
@@ -272,8 +327,8 @@ class Prompting:
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
         without = replace(plain, identity=replace(use, skipped="too_long"))
         messages = with_system_prompt(text, list(body["messages"]))
-        ways = [_Prompted({**body, "messages": messages}, used), _Prompted(body, without)]
-        return _fitting(expert, body, ways)
+        put = _Prompted({**body, "messages": messages}, used, _identity_tokens(text))
+        return [put, _Prompted(body, without)]
 
     async def _written(
         self, expert: Expert, body: Body, reading: Reading, use: "IdentityUse", request_id: str | None
@@ -312,39 +367,32 @@ def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
     return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback)
 
 
-def _fitting(expert: Expert, body: Body, ways: list[_Prompted]) -> list[_Prompted]:
-    """`ways` without those that would not fit `expert`'s context; the last one stays in any case."""
-    said = body["messages"]
-    room = expert.context_length - estimate_prompt_tokens(said) - _answer_tokens(expert, body)
-    characters = _characters(said)
+def _shortened(prompt: "Prompt") -> list[tuple["Prompt", Dropped | None]]:
+    """`prompt` and what is left of it when more and more is dropped, down to nothing."""
+    from prompts.mixture.layout import PLAIN
 
-    def added_tokens(messages: Sequence[Mapping[str, Any]]) -> float:
-        more = _characters(messages) - characters
-        return more / CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * (len(messages) - len(said))
-
-    *richer, last = ways
-    return [*(way for way in richer if added_tokens(way.body["messages"]) <= room), last]
+    ways: list[tuple[Prompt, Dropped | None]] = [(prompt, None)]
+    if prompt.demos and prompt.instruction:
+        ways.append((replace(prompt, demos=()), "demos"))
+    if not prompt.plain:
+        ways.append((PLAIN, "prompt"))
+    return ways
 
 
-def _answer_tokens(expert: Expert, body: Body) -> int:
-    limits = [*(body.get(name) for name in _LIMITS), *(expert.sampling.get(name) for name in _LIMITS)]
-    return next((limit for limit in limits if isinstance(limit, int)), ANSWER_TOKENS)
+def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
+    """By region, None for the fallback: tokens of each of its prompt's `_shortened` forms."""
+    from prompts.mixture.layout import lay_out
+
+    prompts: dict[int | None, Prompt] = {None: mixture.fallback}
+    prompts |= {region: each.prompt for region, each in enumerate(mixture.regions)}
+    return {
+        region: tuple(front_tokens(lay_out(each, (), mixture.layout)) for each, _ in _shortened(prompt))
+        for region, prompt in prompts.items()
+    }
 
 
-_LIMITS = ("max_completion_tokens", "max_tokens")
-
-
-def _characters(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Characters of text in `messages`."""
-    total = 0
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            total += len(content)
-        elif isinstance(content, list):
-            texts = (part.get("text") for part in content if isinstance(part, Mapping))
-            total += sum(len(text) for text in texts if isinstance(text, str))
-    return total
+def _identity_tokens(text: str) -> int:
+    return front_tokens([{"role": "system", "content": text}])
 
 
 def _count(usage: Any, kind: str) -> int:

@@ -4,14 +4,14 @@ The one way there is: a graph that wanted to ask past its limits would have to i
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import structlog
 
+from app.prompt_room import answer_room
 from app.prompting import Prompting
 from app.records import AnswerRecord
 from app.strategies.chunks import (
@@ -40,13 +40,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-BYTES_PER_TOKEN = 3.0
-"""Fewer than any tokenizer's average on prose or code: what is set aside for a prompt should suffice."""
-TOKENS_PER_MESSAGE = 6
 OURS = frozenset({"routing", "stream", "stream_options", "n"})
 """Fields of the client's body that do not go into a strategy's calls."""
 
 Messages = Sequence[Mapping[str, Any]]
+
+
+class _How(TypedDict):
+    """How `Prompting` has to send a call, beside its body."""
+
+    request_id: str | None
+    room: int
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +188,13 @@ class Calls:
         before anything is sent or when time is up.
         """
         entry = self._registry.get(expert)
-        booking, step, body = self._prepare(
+        booking, step, body, how = self._prepare(
             entry, node, purpose, messages, max_tokens, plain, logprobs, token_share, fields
         )
         span = self._span(step)
         try:
             async with self.within_time(expert):
-                reply = await self._prompting.complete(
-                    entry, body, self._record.reading, request_id=self._record.request_id, plain=plain
-                )
+                reply = await self._prompting.complete(entry, body, self._record.reading, **how)
         except BaseException as error:
             self.settle(booking, step, None, 0, "failed", error, span)
             raise
@@ -217,7 +220,7 @@ class Calls:
         """Ask for a streamed answer whose first event has come; like `complete` otherwise. Close it, or
         leave that to the end of the request."""
         entry = self._registry.get(expert)
-        booking, step, body = self._prepare(
+        booking, step, body, how = self._prepare(
             entry, node, purpose, messages, max_tokens, plain, logprobs, token_share, fields
         )
         body = {**body, "stream_options": {"include_usage": True}}
@@ -226,9 +229,7 @@ class Calls:
         try:
             async with self.within_time(expert):
                 stream = await stack.enter_async_context(
-                    self._prompting.stream(
-                        entry, body, self._record.reading, request_id=self._record.request_id, plain=plain
-                    )
+                    self._prompting.stream(entry, body, self._record.reading, **how)
                 )
         except BaseException as error:
             self.settle(booking, step, None, 0, "failed", error, span)
@@ -325,11 +326,13 @@ class Calls:
         logprobs: bool,
         token_share: int | None,
         fields: Mapping[str, Any],
-    ) -> tuple[Booking, Step, dict[str, Any]]:
-        """Book the call and make its body. Raises LimitReached."""
+    ) -> tuple[Booking, Step, dict[str, Any], "_How"]:
+        """Book the call, make its body, and say how `Prompting` has to send it. Raises LimitReached."""
         body = {} if plain else dict(self._body)
         body["messages"] = list(self._body["messages"] if messages is None else messages)
         body |= fields
+        # The client's own limit, not the strategy's: so that the same stands in front as for one expert.
+        how = _How(request_id=self._record.request_id, plain=plain, room=answer_room(expert, body))
         name = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
         bounds = [each for each in (body.get(name), max_tokens) if each]
         default = expert.sampling.get("max_tokens") or expert.sampling.get("max_completion_tokens")
@@ -338,14 +341,18 @@ class Calls:
         wanted = min(bounds) if bounds else None
         step = self.trace.begin(node, expert.name, purpose, expert.active_params_b)
         try:
-            prompt_tokens = prompt_tokens_of(expert, body["messages"])
+            most = self._prompting.prompt_tokens(
+                expert, body, self._record.reading, room=how["room"], plain=plain
+            )
             before = None
-            if not plain and expert.identity is not None and expert.identity.per == "request":
-                before = self.account.book(expert, prompt_tokens, IDENTITY_TOKENS, token_share)
+            if most.writing is not None:
+                before = self.account.book(
+                    expert, most.writing, IDENTITY_TOKENS, token_share, least=IDENTITY_TOKENS
+                )
                 if token_share is not None:
                     token_share -= before.tokens
             try:
-                booking = self.account.book(expert, prompt_tokens, wanted, token_share)
+                booking = self.account.book(expert, most.asking, wanted, token_share)
             except LimitReached:
                 if before is not None:
                     self.account.give_back(before)
@@ -354,13 +361,13 @@ class Calls:
         except LimitReached as error:
             step.status, step.detail = "refused", _sentence(error)
             raise
-        if wanted is not None or booking.answer_tokens < expert.context_length - booking.prompt_tokens:
+        if booking.bounded:
             body[name] = booking.answer_tokens
         if logprobs:
             wished = body.get("top_logprobs")
             body["logprobs"] = True
             body["top_logprobs"] = max(ALTERNATIVES, wished if isinstance(wished, int) else 0)
-        return booking, step, body
+        return booking, step, body, how
 
     def _span(self, step: Step) -> "Span":
         return tracer().start_span("coterie.call", attributes=known(self._attributes(step)))
@@ -378,16 +385,6 @@ class Calls:
             "gen_ai.usage.input_tokens": step.prompt_tokens,
             "gen_ai.usage.output_tokens": step.completion_tokens,
         }
-
-
-def prompt_tokens_of(expert: Expert, messages: Messages) -> int:
-    """Tokens to set aside for a prompt: more than it has, unless its tokens are very short."""
-    size = len((expert.system_prompt or "").encode())
-    for message in messages:
-        size += len(text_of_message(message).encode())
-        if calls := message.get("tool_calls"):
-            size += len(str(calls))
-    return math.ceil(size / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * (len(messages) + 1)
 
 
 def _reported(usage: Any, name: str) -> int | None:

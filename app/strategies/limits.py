@@ -7,6 +7,7 @@ cost. So calls that run side by side cannot overdraw the account together.
 import time
 from dataclasses import dataclass, field
 
+from app.prompt_room import context_left
 from experts.expert import Expert
 
 LEAST_ANSWER = 16
@@ -49,12 +50,15 @@ class Limits:
 
 @dataclass(slots=True)
 class Booking:
-    """What one call has set aside: tokens of its prompt (an estimate) and its answer (a bound).
+    """What one call has set aside: tokens of its prompt (an estimate) and its answer (a bound), and
+    dollars. `bounded`: the call has to ask for no longer an answer; else the context alone bounds it.
     `before`: a call that has to be made before it, to write the expert's identity for the request."""
 
     expert: Expert
     prompt_tokens: int
     answer_tokens: int
+    cost: float
+    bounded: bool = True
     before: "Booking | None" = None
 
     @property
@@ -86,27 +90,38 @@ class Account:
         return self.limits.calls - self.calls
 
     def book(
-        self, expert: Expert, prompt_tokens: int, wanted: int | None, share: int | None = None
+        self,
+        expert: Expert,
+        prompt_tokens: int,
+        wanted: int | None,
+        share: int | None = None,
+        *,
+        least: int = LEAST_ANSWER,
     ) -> Booking:
         """Set aside a call of `prompt_tokens` whose answer may have `wanted` tokens (None: what the
-        expert's context leaves), both together at most `share`. The answer is cut to what is left.
-        Raises LimitReached."""
+        expert's context leaves), both together at most `share`. The answer is cut to what is left, but
+        not below `least`. Raises LimitReached."""
         if self.calls_left < 1:
             raise LimitReached("calls", f"the request has used its {self.limits.calls} calls")
         if self.seconds_left <= 0:
             raise LimitReached("seconds", f"the request has used its {self.limits.seconds:g} s")
-        room = max(1, expert.context_length - prompt_tokens)
+        room = context_left(expert, prompt_tokens)
         asked = min(wanted or room, room)
         tokens = min(self.tokens_left, self.tokens_left if share is None else share) - prompt_tokens
         affordable = self._affordable(expert, prompt_tokens)
         answer = min(asked, tokens, asked if affordable is None else affordable)
-        if answer < min(asked, LEAST_ANSWER):
+        if answer < min(asked, least):
             kind = "cost" if affordable is not None and affordable < tokens else "tokens"
             raise LimitReached(kind, f"what is left of the request's {kind} does not pay for {expert.name}")
-        booking = Booking(expert, prompt_tokens, answer)
+        # An answer that nobody bounds takes what the prompt leaves of the context, which is more the more
+        # the prompt was overestimated. Their tokens stay within the context; dollars must do for any share.
+        whole = expert.context_length
+        bounded = wanted is not None or answer < room or (affordable is not None and affordable < whole)
+        cost = price_of(expert, prompt_tokens, answer if bounded else whole)
+        booking = Booking(expert, prompt_tokens, answer, cost, bounded)
         self.calls += 1
         self.tokens += booking.tokens
-        self.cost += price_of(expert, prompt_tokens, answer)
+        self.cost += cost
         return booking
 
     def _affordable(self, expert: Expert, prompt_tokens: int) -> int | None:
@@ -121,8 +136,7 @@ class Account:
     def settle(self, booking: Booking, prompt_tokens: int, answer_tokens: int) -> None:
         """Put what the call did use in the place of what was set aside."""
         self.tokens += prompt_tokens + answer_tokens - booking.tokens
-        self.cost += price_of(booking.expert, prompt_tokens, answer_tokens)
-        self.cost -= price_of(booking.expert, booking.prompt_tokens, booking.answer_tokens)
+        self.cost += price_of(booking.expert, prompt_tokens, answer_tokens) - booking.cost
 
     def give_back(self, booking: Booking) -> None:
         """The call was not made after all."""

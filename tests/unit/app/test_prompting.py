@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,17 @@ from app.prompting import NOTHING_USED, Prompting, Reading
 from experts.client import ExpertClient
 from experts.fake import run_fake_expert
 from experts.registry import Expert
+from experts.tokens import most_prompt_tokens
+from prompts.identities import (
+    MAX_TOKENS,
+    Comparison,
+    Identities,
+    Identity,
+    Measurement,
+    Per,
+    identity_messages,
+    new_identities,
+)
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Mixture, Region
 from routers.request import Turn, Vector
@@ -123,3 +135,72 @@ async def test_what_does_not_fit_is_left_out_by_a_cautious_estimate(
     used = reading.use_of("m").mixture
     assert used is not None
     assert used.dropped == dropped
+
+
+def test_what_may_stand_in_front_is_counted_by_the_request() -> None:
+    known = new_identities("small", [Identity(category="coding", text="You are a compiler. " * 9)])
+    made = mixture()
+    regions = (replace(made.regions[0], demos=made.regions[0].demos[:1]), *made.regions[1:])
+    files = PromptFiles({"m": replace(made, regions=regions)}, {"i": with_kept(known), "w": with_kept(known)})
+    source = {"base": "small", "identity": {"file": "i.yaml"}}
+    by_category = expert("http://127.0.0.1:1/v1", name="i", **source)
+    by_request = expert(
+        "http://127.0.0.1:1/v1", name="w", base="small", identity={"file": "i.yaml", "per": "request"}
+    )
+    mixed = expert("http://127.0.0.1:1/v1")
+    prompting = Prompting(ExpertClient(), never, files, [mixed, by_category, by_request])
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    said = most_prompt_tokens(body["messages"])
+
+    def added(asked: Expert, reading: Reading, **how: Any) -> int:
+        return prompting.prompt_tokens(asked, body, reading, **how).asking - said
+
+    one_demo = added(mixed, Reading(embedding=made.regions[0].centroid))
+    eight_demos = added(mixed, Reading(embedding=made.regions[1].centroid))
+    assert 50 < one_demo < eight_demos / 4
+    assert added(mixed, Reading(embedding=-made.regions[0].centroid * 9)) == 0
+    assert added(mixed, Reading()) == eight_demos
+    assert added(mixed, Reading(), plain=True) == 0
+    # What would be dropped is not counted.
+    assert 0 < added(mixed, Reading(), room=4096 - eight_demos + 1) < eight_demos
+    assert added(mixed, Reading(), room=4096) == 0
+    assert added(by_category, Reading(category="coding")) > 60
+    assert added(by_category, Reading(category="law")) == added(by_category, Reading()) == 0
+    turns = (Turn("user", "Hi"),)
+    assert prompting.prompt_tokens(by_request, body, Reading(turns)).writing is None
+    most = prompting.prompt_tokens(by_request, body, Reading(turns, category="coding"))
+    assert most.asking >= said + MAX_TOKENS
+    assert most.writing == most_prompt_tokens(identity_messages("Hi"))
+
+
+def with_kept(known: Identities) -> Identities:
+    variants: tuple[Per, ...] = ("category", "request")
+    for per in variants:
+        kept = Comparison(
+            category="coding",
+            prompts=9,
+            without=0,
+            with_identity=1,
+            difference=1,
+            low=0.5,
+            high=1,
+            kept=True,
+        )
+        known = known.with_measurement(
+            Measurement(per=per, of=known.subject(per), suite="s", confidence=0.95, results=(kept,))
+        )
+    return known
+
+
+async def test_no_more_is_sent_than_was_counted() -> None:
+    made = mixture()
+    body = {"messages": [{"role": "system", "content": "Mine."}, {"role": "user", "content": "Hi"}]}
+    with run_fake_expert(name="small") as fake:
+        async with ExpertClient() as client:
+            prompting = Prompting(client, never, PromptFiles({"m": made}))
+            for context in range(200, 1_000, 50):
+                asked = expert(fake.endpoint, context_length=context, system_prompt="Base.")
+                reading = Reading((), made.regions[0].centroid)
+                await prompting.complete(asked, body, reading)
+                counted = prompting.prompt_tokens(asked, body, reading).asking
+                assert most_prompt_tokens(fake.log.last["messages"]) <= counted

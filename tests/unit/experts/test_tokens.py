@@ -1,9 +1,9 @@
-"""The estimate of prompt tokens errs low, and never fails on strange messages."""
+"""The estimates of prompt tokens: one errs low, the other high, and neither fails on strange messages."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.tokens import estimate_prompt_tokens
+from experts.tokens import MOST_PER_MESSAGE, estimate_prompt_tokens, most_prompt_tokens
 
 PROSE = (
     "The harbour was quiet when the first boats came in, and the gulls had not yet noticed them. "
@@ -51,3 +51,21 @@ def test_parts_and_tool_calls_count_and_pictures_do_not() -> None:
 def test_strange_messages_are_counted_not_refused(messages: list[dict[str, object]]) -> None:
     strange = [m for m in messages if not isinstance(m.get("tool_calls"), str)]
     assert estimate_prompt_tokens(strange) >= 3 * len(strange)
+
+
+def test_what_is_set_aside_is_more_than_prose_has_and_grows_with_everything_that_is_sent() -> None:
+    said = [{"role": "user", "content": PROSE}]
+    most = most_prompt_tokens(said)
+    assert 1.1 * PROSE_TOKENS <= most <= 2 * PROSE_TOKENS
+    parts = [{"role": "user", "content": [{"type": "text", "text": PROSE}]}]
+    assert most_prompt_tokens(parts) == most
+    assert most_prompt_tokens(said, system_prompt=PROSE) > 1.7 * most - MOST_PER_MESSAGE
+    assert most_prompt_tokens(said, tools=[{"function": {"name": "f" * 300}}]) > most + 100
+    call = {"function": {"name": "f", "arguments": "x" * 300}}
+    assert most_prompt_tokens([*said, {"role": "assistant", "tool_calls": [call]}]) > most + 100
+
+
+@given(st.text())
+def test_what_is_set_aside_is_never_below_the_low_estimate(text: str) -> None:
+    said = [{"role": "user", "content": text + "\ud800"}]
+    assert most_prompt_tokens(said) > estimate_prompt_tokens(said)

@@ -85,3 +85,36 @@ def test_no_sequence_of_calls_overdraws(
     assert account.tokens <= tokens
     assert account.calls <= most
     assert account.cost <= cost + 1e-9
+
+
+def test_an_answer_that_only_the_context_bounds_is_paid_for_whatever_its_share_of_it() -> None:
+    expert = an_expert(price=10, context=1000)
+    rich = Account(Limits(calls=1, tokens=10_000, seconds=60, cost=0.0119))
+    booking = rich.book(expert, 150, None)
+    assert (booking.answer_tokens, booking.bounded) == (850, False)
+    assert rich.cost == pytest.approx((150 + 1000) * 10 / 1e6)
+    rich.settle(booking, 100, 900)
+    assert rich.tokens == 1000
+    assert rich.cost == pytest.approx(0.01)
+    poorer = Account(Limits(calls=1, tokens=10_000, seconds=60, cost=0.0110))
+    booking = poorer.book(expert, 150, None)
+    assert (booking.answer_tokens, booking.bounded) == (850, True)
+    poorer.give_back(booking)
+    assert (poorer.tokens, poorer.calls) == (0, 0)
+    assert poorer.cost == pytest.approx(0.0)
+
+
+def test_a_prompt_that_seems_to_fill_the_context_leaves_a_short_answer() -> None:
+    account = Account(Limits(calls=9, tokens=100_000, seconds=60))
+    assert account.book(an_expert(context=1000), 990, 300).answer_tokens == 125
+    assert account.book(an_expert(context=1000), 2000, 50).answer_tokens == 50
+    booking = account.book(an_expert(context=8000), 7990, None)
+    assert (booking.answer_tokens, booking.bounded) == (256, False)
+
+
+def test_a_call_that_needs_its_whole_answer_is_not_booked_with_less() -> None:
+    account = Account(Limits(calls=2, tokens=250, seconds=60))
+    with pytest.raises(LimitReached):
+        account.book(an_expert(), 100, 160, least=160)
+    assert account.tokens == 0
+    assert account.book(an_expert(), 90, 160, least=160).answer_tokens == 160
