@@ -12,7 +12,7 @@ from pydantic import Field
 from app.strategies.calls import Live
 from app.strategies.limits import LimitReached
 from app.strategies.run import Candidate, Run
-from app.strategies.strategy import Strategy, StrategyOptions, add_step
+from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.verdicts import agreement, verify
 from experts.confidence import Signals, bounds_of, signals_of
 from experts.errors import ExpertError
@@ -55,17 +55,14 @@ class Cascade(Strategy):
     options = CascadeOptions
 
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
-        from langgraph.graph import END, START, StateGraph
+        from langgraph.graph import END, START
 
-        graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State, context_schema=Run)
-        add_step(graph, "weak", _weak)
-        add_step(graph, "second_look", _second_look)
-        add_step(graph, "strong", _strong)
+        graph = graph_of(_State, weak=_weak, second_look=_second_look, strong=_strong)
         graph.add_edge(START, "weak")
         graph.add_conditional_edges(
-            "weak", _verdict, {"accepted": END, "open": "second_look", "refused": "strong"}
+            "weak", verdict_of, {"accepted": END, "open": "second_look", "refused": "strong"}
         )
-        graph.add_conditional_edges("second_look", _verdict, {"accepted": END, "refused": "strong"})
+        graph.add_conditional_edges("second_look", verdict_of, {"accepted": END, "refused": "strong"})
         graph.add_edge("strong", END)
         return graph
 
@@ -81,9 +78,8 @@ def choose_pair(run: Run) -> tuple[Candidate, Candidate] | str:
     those with fewer active parameters, or a lower price.
     """
     options: CascadeOptions = run.options
-    for name in (options.weak, options.strong, options.verifier):
-        if name is not None and run.candidate(name) is None:
-            return f"{name} cannot answer this request"
+    if lacking := run.lacks(options.weak, options.strong, options.verifier):
+        return lacking
     strong = run.candidate(options.strong) or max(
         (each for each in run.candidates if each.expert != options.weak),
         key=lambda each: (each.probability, each.active_params_b),
@@ -245,10 +241,6 @@ def _cheaper(one: Candidate, other: Candidate) -> bool:
     if one.active_params_b != other.active_params_b:
         return one.active_params_b < other.active_params_b
     return one.price < other.price
-
-
-def _verdict(state: _State) -> str:
-    return state["verdict"]
 
 
 strategy = Cascade()

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.strategies.calls import Messages, Said
 from app.strategies.run import Candidate, Run
-from app.strategies.strategy import Strategy, StrategyOptions, add_step
+from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.verdicts import critique
 from experts.outgoing import with_system_prompt
 
@@ -50,24 +50,18 @@ class Chain(Strategy):
     least_experts = 1
 
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
-        from langgraph.graph import END, START, StateGraph
+        from langgraph.graph import END, START
 
-        graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State, context_schema=Run)
-        add_step(graph, "draft", _draft)
-        add_step(graph, "critique", _critique)
-        add_step(graph, "revise", _revise)
+        graph = graph_of(_State, draft=_draft, critique=_critique, revise=_revise)
         graph.add_edge(START, "draft")
-        graph.add_conditional_edges("draft", _verdict, {"drafted": "critique", "failed": END})
-        graph.add_conditional_edges("critique", _verdict, {"found": "revise", "nothing": END})
-        graph.add_conditional_edges("revise", _verdict, {"again": "critique", "done": END})
+        graph.add_conditional_edges("draft", verdict_of, {"drafted": "critique", "failed": END})
+        graph.add_conditional_edges("critique", verdict_of, {"found": "revise", "nothing": END})
+        graph.add_conditional_edges("revise", verdict_of, {"again": "critique", "done": END})
         return graph
 
     def refuses(self, run: Run) -> str | None:
         options: ChainOptions = run.options
-        for name in (options.drafter, options.critic, options.reviser):
-            if name is not None and run.candidate(name) is None:
-                return f"{name} cannot answer this request"
-        return None
+        return run.lacks(options.drafter, options.critic, options.reviser)
 
 
 def choose_roles(run: Run) -> tuple[str, str, str]:
@@ -133,10 +127,6 @@ def _with_review(messages: Messages, draft: Said, review: str) -> Messages:
     """The conversation under the reviser's instruction, in one message with the client's own."""
     text = f"{_REVISE}\n\n<draft>\n{draft.text}\n</draft>\n\n<review>\n{review}\n</review>"
     return with_system_prompt(text, list(messages))
-
-
-def _verdict(state: _State) -> str:
-    return state["verdict"]
 
 
 strategy = Chain()

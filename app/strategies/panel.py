@@ -12,7 +12,7 @@ from pydantic import Field
 
 from app.strategies.calls import Messages, Said
 from app.strategies.run import Candidate, Run
-from app.strategies.strategy import Strategy, StrategyOptions, add_step
+from app.strategies.strategy import Strategy, StrategyOptions, graph_of
 from app.strategies.verdicts import judge
 from app.strategies.votes import closed_answer, kind_of_question, vote
 
@@ -57,7 +57,7 @@ class Panel(Strategy):
     options = PanelOptions
 
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
-        from langgraph.graph import END, START, StateGraph
+        from langgraph.graph import END, START
         from langgraph.types import Send
 
         def seats(state: _State) -> Any:
@@ -65,17 +65,16 @@ class Panel(Strategy):
                 return "alone"
             return [Send("member", {"member": name}) for name in state["members"]]
 
-        graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State, context_schema=Run)
-        for name, step in (
-            ("choose", _choose),
-            ("alone", _alone),
-            ("member", _member),
-            ("collect", _collect),
-            ("vote", _vote),
-            ("judge", _judge),
-            ("aggregate", _aggregate),
-        ):
-            add_step(graph, name, step)
+        graph = graph_of(
+            _State,
+            choose=_choose,
+            alone=_alone,
+            member=_member,
+            collect=_collect,
+            vote=_vote,
+            judge=_judge,
+            aggregate=_aggregate,
+        )
         graph.add_edge(START, "choose")
         graph.add_conditional_edges("choose", seats, ["alone", "member"])
         graph.add_edge("alone", END)
@@ -90,10 +89,7 @@ class Panel(Strategy):
 
     def refuses(self, run: Run) -> str | None:
         options: PanelOptions = run.options
-        for name in (*(options.members or ()), *([options.judge] if options.judge else [])):
-            if run.candidate(name) is None:
-                return f"{name} cannot answer this request"
-        return None
+        return run.lacks(*(options.members or ()), options.judge)
 
 
 def choose_members(run: Run) -> tuple[list[Candidate], float]:

@@ -61,6 +61,12 @@ class Run:
     def candidate(self, expert: str | None) -> Candidate | None:
         return next((each for each in self.candidates if each.expert == expert), None)
 
+    def lacks(self, *experts: str | None) -> str | None:
+        """Why a strategy that needs `experts` (None: nobody) refuses this request; None when they all may
+        answer it."""
+        missing = next((each for each in experts if each is not None and self.candidate(each) is None), None)
+        return None if missing is None else f"{missing} cannot answer this request"
+
     async def ask(self, expert: str, purpose: str, *, answers: bool = True, **how: Any) -> Said | None:
         """Ask for a whole answer; None when it failed, which the trace then says. `answers`: it may stand
         as the request's own answer. `how`: see `Calls.complete`."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from app.strategies.calls import Live, Said
 from app.strategies.limits import LimitReached
 from app.strategies.run import Run
-from app.strategies.strategy import Strategy, StrategyOptions, add_step
+from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.votes import closed_answer, kind_of_question, vote
 from experts.confidence import FLOOR, signals_of
 from experts.errors import ExpertError
@@ -48,24 +48,18 @@ class SelfSelect(Strategy):
     options = SelfSelectOptions
 
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
-        from langgraph.graph import END, START, StateGraph
+        from langgraph.graph import END, START
 
-        graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State, context_schema=Run)
-        add_step(graph, "begin", _begin)
-        add_step(graph, "go_on", _go_on)
-        add_step(graph, "settle", _settle)
+        graph = graph_of(_State, begin=_begin, go_on=_go_on, settle=_settle)
         graph.add_edge(START, "begin")
-        graph.add_conditional_edges("begin", _verdict, {"one": "go_on", "several": "settle", "none": END})
+        graph.add_conditional_edges("begin", verdict_of, {"one": "go_on", "several": "settle", "none": END})
         graph.add_edge("go_on", END)
         graph.add_edge("settle", END)
         return graph
 
     def refuses(self, run: Run) -> str | None:
         options: SelfSelectOptions = run.options
-        for name in (*(options.experts or ()), *options.bias):
-            if run.candidate(name) is None:
-                return f"{name} cannot answer this request"
-        return None
+        return run.lacks(*(options.experts or ()), *options.bias)
 
 
 async def _begin(state: _State, run: Run) -> _State:
@@ -149,10 +143,6 @@ async def _finish(run: Run, live: Live) -> Said | None:
     except (ExpertError, LimitReached):
         run.degrade(f"{live.expert} failed in the middle of its answer.")
         return None
-
-
-def _verdict(state: _State) -> str:
-    return state["verdict"]
 
 
 strategy = SelfSelect()

@@ -71,6 +71,24 @@ class Strategy(ABC):
         return None
 
 
+def graph_of(state: type, **steps: StepFunction) -> "StateGraph[Any, Any, Any, Any]":
+    """A graph over `state` with these nodes, and no edges yet."""
+    from langgraph.graph import StateGraph
+
+    from app.strategies.run import Run
+
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(state, context_schema=Run)
+    for name, step in steps.items():
+        add_step(graph, name, step)
+    return graph
+
+
+def verdict_of(state: Mapping[str, Any]) -> str:
+    """Which edge to take, by the `verdict` that a step left in the state."""
+    verdict: str = state["verdict"]
+    return verdict
+
+
 def add_step(graph: "StateGraph[Any, Any, Any, Any]", name: str, step: StepFunction) -> None:
     """Add `step` as the node `name`: the trace, the picture and the spans show when it ran."""
 
