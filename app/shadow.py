@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import structlog
 
+from app.prompt_room import answer_room, context_left
 from app.prompting import Prompting, Reading
 from app.settings import Settings
 from app.storage.database import Database
@@ -29,7 +30,7 @@ from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.health import HealthMonitor
 from experts.registry import Registry
-from experts.tokens import estimate_prompt_tokens
+from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 from routers.decision import Decision
 
 SHADOW_PREFIX = "shd_"
@@ -37,6 +38,9 @@ OUR_FIELDS = frozenset({"stream", "stream_options", "n", "routing"})
 """What of a request is the client's business alone: a shadow answer is one, and whole."""
 
 log = structlog.get_logger(__name__)
+
+_Tokens = tuple[int, int]
+"""Of prompts, and of answers."""
 
 
 @dataclass(slots=True)
@@ -73,7 +77,19 @@ class _Task:
     expert: Expert
     body: Mapping[str, Any]
     reading: Reading
+    """Of this task alone: it says afterwards what was put in front."""
     shadow_id: str = field(default_factory=lambda: f"{SHADOW_PREFIX}{uuid4().hex}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is sent for a task, and the most that it can take: the answer, and an identity written before
+    it. `room`: tokens of context that what is put in front leaves to the answer."""
+
+    body: Mapping[str, Any]
+    room: int
+    answer: _Tokens
+    identity: _Tokens
 
 
 class Shadow:
@@ -147,8 +163,6 @@ class Shadow:
         if not self._workers or not self._sampled(decision.id):
             return
         asked = {name: value for name, value in body.items() if name not in OUR_FIELDS}
-        if not (asked.get("max_tokens") or asked.get("max_completion_tokens")):
-            asked["max_tokens"] = self._settings.shadow_max_tokens
         for expert in self._others(decision):
             task = _Task(decision.id, expert, asked, reading.again())
             try:
@@ -188,23 +202,27 @@ class Shadow:
             await self._drop(task, "expert_unavailable")
             return
         day = self._now().date()
-        reserved = self._estimate(task)
+        call = self._call(task)
+        reserved = _sum(call.answer, call.identity)
         reserved_price = _price(expert, *reserved)
         if not self._budget.reserve(sum(reserved), reserved_price, day):
             await self._drop(task, "spending_limit")
             return
         started = time.perf_counter()
         status, code, usage, text = "ok", None, None, None
-        counted: tuple[int, int] | None = (0, 0)
+        counted: _Tokens | None = (0, 0)
+        late = False
         try:
-            reply = await self._prompting.complete(expert, task.body, task.reading, request_id=task.shadow_id)
+            reply = await self._prompting.complete(
+                expert, call.body, task.reading, request_id=task.shadow_id, room=call.room
+            )
             usage = reply.body.get("usage")
-            counted = _counted(usage) or reserved
+            counted = _counted(usage) or call.answer
             text = _text(reply.body)
         except ExpertError as error:
             status, code = "error", error.code
-            if isinstance(error, ExpertTimeout):
-                counted = reserved  # it was at work all the while
+            if late := isinstance(error, ExpertTimeout):
+                counted = call.answer  # it was at work all the while
         except asyncio.CancelledError:
             # Its server may have worked already: what was reserved stays spent.
             counted = None
@@ -213,7 +231,9 @@ class Shadow:
             if counted is not None:
                 written = task.reading.use_of(expert.name).identity
                 if written is not None:  # a call of its own, before the answer's
-                    counted = (counted[0] + written.prompt_tokens, counted[1] + written.completion_tokens)
+                    counted = _sum(counted, (written.prompt_tokens, written.completion_tokens))
+                elif late:  # without a word of it: that call itself took too long, if there was one
+                    counted = _sum(counted, call.identity)
                 tokens, price = sum(counted), _price(expert, *counted)
                 self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
         self._metrics.shadows.labels(expert.name, status).inc()
@@ -247,12 +267,20 @@ class Shadow:
             )
         )
 
-    def _estimate(self, task: _Task) -> tuple[int, int]:
-        """Prompt and completion tokens, before anything is known of the answer; the latter at most."""
-        messages = task.body.get("messages")
-        prompt = estimate_prompt_tokens(messages) if isinstance(messages, list) else 0
-        limit = task.body.get("max_completion_tokens") or task.body.get("max_tokens")
-        return prompt, limit if isinstance(limit, int) else self._settings.shadow_max_tokens
+    def _call(self, task: _Task) -> _Call:
+        room = answer_room(task.expert, task.body)
+        prompts = self._prompting.prompt_tokens(task.expert, task.body, task.reading, room=room)
+        identity = (0, 0) if prompts.writing is None else (prompts.writing, IDENTITY_TOKENS)
+        body, limit = task.body, task.body.get("max_completion_tokens") or task.body.get("max_tokens")
+        if not isinstance(limit, int):
+            # No longer than the context leaves: else what stands in front would have to go for it.
+            limit = min(self._settings.shadow_max_tokens, context_left(task.expert, prompts.asking))
+            body = {**body, "max_tokens": limit}
+        return _Call(body, room, (prompts.asking, limit), identity)
+
+
+def _sum(one: _Tokens, other: _Tokens) -> _Tokens:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _counted(usage: Any) -> tuple[int, int] | None:

@@ -14,7 +14,10 @@ from app.shadow import Budget
 from app.storage.database import Database
 from app.storage.schema import upgrade
 from experts.fake import Behaviour, RunningFake, run_fake_expert
-from tests.integration.app.world import CODE, Api, WordEncoder, World, small_world
+from prompts.mixture.demos import Demo
+from prompts.mixture.mixture import Region
+from tests.integration.app.prompt_world import Experts, mixture
+from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World, small_world
 
 
 async def shadows_of(api: Api, decision_id: str, count: int) -> list[dict[str, Any]]:
@@ -114,6 +117,54 @@ async def test_spending_stops_at_the_days_limit_and_is_remembered_over_a_restart
         decision = (await api.chat(CODE)).json()["routing"]["id"]
         assert (await shadows_of(api, decision, 1))[0]["error_code"] == "spending_limit"
         assert api.fakes["backup"].log.started == asked
+
+
+async def shadow_of_talk(experts: Experts, name: str, tokens: int) -> dict[str, Any]:
+    """What became of `name`'s shadow answer to a request that talker answered, with so many tokens a day."""
+    limits: dict[str, Any] = {"shadow_rate": 1, "shadow_experts": name, "shadow_max_tokens": 20}
+    async with experts.serve(**limits, shadow_tokens_per_day=tokens) as api:
+        return (await shadows_of(api, (await api.chat(TALK)).json()["routing"]["id"], 1))[0]
+
+
+async def test_an_identity_written_for_a_shadow_is_reserved_before_it_is_asked_for(world: World) -> None:
+    experts = Experts.of(world)
+    experts.identities("request", "smalltalk")
+    experts.compose("expert")
+    dropped = await shadow_of_talk(experts, "expert", 300)
+    assert dropped["error_code"] == "spending_limit"
+    assert world.fakes["coder"].log.started == 0
+    found = await shadow_of_talk(experts, "expert", 1_100)
+    assert found["status"] == "ok"
+    assert 300 < found["tokens"] <= 1_100
+    assert world.fakes["coder"].log.started == 2
+
+
+async def test_demos_in_front_of_a_shadow_are_reserved_before_it_is_asked_for(world: World) -> None:
+    experts = Experts.of(world)
+    demos = (Demo("word " * 400, "word " * 400),)
+    experts.mixture(mixture(regions=(Region(mixture().regions[1].centroid, 2.0, "", demos),)))
+    experts.compose("helper")
+    dropped = await shadow_of_talk(experts, "helper", 700)
+    assert dropped["error_code"] == "spending_limit"
+    assert world.fakes["coder"].log.started == 0
+    found = await shadow_of_talk(experts, "helper", 2_000)
+    assert found["status"] == "ok"
+    assert 700 < found["tokens"] <= 2_000
+
+
+async def test_a_shadow_gets_the_demos_that_a_live_request_would_get(world: World) -> None:
+    """The longest shadow answer and the demos would not fit the context together."""
+    experts = Experts.of(world)
+    demos = (Demo("ab " * 600, "ab " * 600),)
+    experts.mixture(mixture(regions=(Region(mixture().regions[1].centroid, 2.0, "", demos),)))
+    experts.compose("helper")
+    with run_fake_expert(name="coder", context_length=4_000) as coder:
+        experts.endpoints["coder"] = coder.endpoint
+        async with experts.serve(shadow_rate=1, shadow_experts="helper", shadow_max_tokens=3_900) as api:
+            decision = (await api.chat(TALK)).json()["routing"]["id"]
+            assert (await shadows_of(api, decision, 1))[0]["status"] == "ok"
+        assert len(coder.log.last["messages"]) == 3
+        assert 2_000 < coder.log.last["max_tokens"] < 2_800
 
 
 async def test_a_shadow_that_fails_is_written_down_and_the_client_never_sees_it(world: World) -> None:
