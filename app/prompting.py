@@ -171,7 +171,7 @@ class Prompting:
             possible = (size for each in regions for size in sizes[each] if size <= fits)
             return PromptTokens(said + max(possible, default=0))
         category = reading.category
-        if expert.identity is None or category is None or category not in self._kept[expert.name]:
+        if expert.identity is None or category is None or category not in self._kept.get(expert.name, ()):
             return PromptTokens(said)
         if expert.identity.per == "category":
             size = self._identity_tokens.get((expert.name, category), 0)

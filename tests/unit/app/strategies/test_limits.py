@@ -1,5 +1,7 @@
 """The account that holds a request to its limits."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +86,27 @@ def test_no_sequence_of_calls_overdraws(
         account.settle(booking, booking.prompt_tokens, int(used * booking.answer_tokens))
     assert account.tokens <= tokens
     assert account.calls <= most
+    assert account.cost <= cost + 1e-9
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1200), st.none() | st.integers(1, 1500), st.floats(0, 1)), max_size=8),
+    st.floats(0, 0.02),
+)
+def test_calls_side_by_side_do_not_overdraw_however_short_their_prompts_turn_out(
+    calls: list[tuple[int, int | None, float]], cost: float
+) -> None:
+    expert = Expert(**{**dict(an_expert(context=1000)), "price": Price(input=1, output=5)})
+    account = Account(Limits(calls=8, tokens=4_000, seconds=60, cost=cost))
+    booked = []
+    for prompt, wanted, part in calls:
+        with suppress(LimitReached):
+            booked.append((account.book(expert, prompt, wanted), part))
+    for booking, part in booked:
+        prompt = min(int(part * booking.prompt_tokens), 1000)
+        left = 1000 - prompt
+        account.settle(booking, prompt, min(booking.answer_tokens, left) if booking.bounded else left)
+    assert account.tokens <= 4_000
     assert account.cost <= cost + 1e-9
 
 
