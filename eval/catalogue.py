@@ -294,6 +294,7 @@ def options_of(request: RunRequest) -> dict[str, Any]:
 def problems() -> tuple[type[Exception], ...]:
     """What can be wrong with a request or a run, for commands to say; each message says what to do."""
     from eval.arena_hard.questions import ArenaHardError
+    from eval.documents import DocumentError
     from eval.engine.cache import CacheError
     from eval.engine.contestants import ContestantError
     from eval.engine.items import ItemsError
@@ -306,6 +307,7 @@ def problems() -> tuple[type[Exception], ...]:
     from eval.suite import SuiteError
 
     return (
+        DocumentError,
         RunError,
         ContestantError,
         SuiteError,

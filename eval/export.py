@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eval.api import ExpertFacts, Price
+from eval.documents import write_text
 from eval.tables import experts_yaml
 from eval.traffic import Logged, reward
 from routers.composition import ExpertCard
@@ -192,9 +193,7 @@ def write_table(table: OutcomeTable, folder: Path) -> None:
         partial = folder / f"{name}.parquet.partial"
         parquet.write_table(content, partial)
         os.replace(partial, folder / f"{name}.parquet")
-    partial = folder / "experts.yaml.partial"
-    partial.write_text(experts_yaml([_facts(card) for card in table.experts]), encoding="utf-8")
-    os.replace(partial, folder / "experts.yaml")
+    write_text(experts_yaml([_facts(card) for card in table.experts]), folder / "experts.yaml")
 
 
 def cards_of(facts: Iterable[ExpertFacts]) -> dict[str, ExpertCard]:

@@ -225,7 +225,7 @@ def report(personas: Personas, identities: ids.Identities) -> str:
     if personas.unscored:
         lines += ["", f"{personas.unscored} prompts had no score on one side and are left out."]
     smallest = [each.paired.minimum_detectable for each in personas.results]
-    seen = [value for value in smallest if np.isfinite(value) and value > 0]
+    seen = [value for value in smallest if value]
     if seen:
         lines += [
             "",

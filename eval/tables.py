@@ -3,7 +3,6 @@
 Only writes; reading and checking outcome tables is `routers.outcomes`' work.
 """
 
-import json
 import math
 import os
 import statistics
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from eval.api import ExpertFacts
+from eval.documents import write_json, write_text
 from eval.scoring import Outcome, Outcomes
 
 ALL = "all"
@@ -170,9 +170,9 @@ def write_outcomes(outcomes: Outcomes, folder: Path, facts: Mapping[str, Any]) -
         with_suffix = target.with_suffix(".partial")
         parquet.write_table(table, with_suffix)
         os.replace(with_suffix, target)
-    _write_text(folder / "experts.yaml", experts_yaml(outcomes.experts))
-    _write_text(folder / "summary.md", summary_markdown(outcomes))
-    _write_text(folder / "run.json", json.dumps(dict(facts), indent=2, ensure_ascii=False) + "\n")
+    write_text(experts_yaml(outcomes.experts), folder / "experts.yaml")
+    write_text(summary_markdown(outcomes), folder / "summary.md")
+    write_json(facts, folder / "run.json")
 
 
 def experts_yaml(experts: Sequence[ExpertFacts]) -> str:
@@ -202,9 +202,3 @@ def _of_answers(outcomes: Sequence[Outcome], field: str, kind: Any) -> Any:
 
 def _tokens(mean: float | None) -> str:
     return "–" if mean is None else f"{mean:.1f}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -161,7 +161,12 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
             (made / EVIDENCE).write_bytes(evidence.to_bytes())
             beside = {"prompts": len(evidence), "sha256": _digest(made / EVIDENCE)}
         manifest = _manifest(composition, files, beside)
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        try:
+            text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        except ValueError as error:
+            raise CompositionError(
+                f"a figure of the composition is no number, so nothing was written ({error}): fit it again"
+            ) from error
         (made / MANIFEST).write_text(text, encoding="utf-8")
         if folder.exists():
             folder.rename(Path(scratch) / "replaced")

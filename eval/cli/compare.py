@@ -1,11 +1,11 @@
 """`coterie eval compare`. Thin: reads items of runs, calls `eval.reports.comparison`, prints."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from eval.cli.options import RUNS, PrintJson, Runs
+from eval.documents import json_text
 
 
 def compare(
@@ -37,7 +37,7 @@ def compare(
     except problems() as error:
         fail(error)
     if json_out:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json_text(found))
         return
     table = Table(
         "", "minus", "difference", "95 % interval", "p (Holm)", "better/equal/worse", "n", "detectable",
@@ -52,7 +52,7 @@ def compare(
             f"{each['p_holm']:.3f}",
             f"{each['better']}/{each['equal']}/{each['worse']}",
             str(each["n"]),
-            f"{each['minimum_detectable']:.3f}",
+            "–" if each["minimum_detectable"] is None else f"{each['minimum_detectable']:.3f}",
         )
     out = console(stderr=False)
     out.print(table)

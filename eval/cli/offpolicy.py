@@ -1,6 +1,5 @@
 """`coterie eval offpolicy`. Thin: reads options, calls `eval.offpolicy`, prints."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from eval.cli.options import API, ApiKey, FiguresFile, Newest
 from eval.cli.terminal import console, fail, plain
+from eval.documents import DocumentError, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,8 +74,10 @@ def offpolicy(
         for warning in each.warnings:
             printer.print(f"[yellow]{plain(each.policy)}: {plain(warning)}[/]", highlight=False)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report.document(), indent=2) + "\n", encoding="utf-8")
+        try:
+            write_json(report.document(), json_file)
+        except (DocumentError, OSError) as error:
+            fail(error)
 
 
 def _targets(

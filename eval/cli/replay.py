@@ -1,6 +1,5 @@
 """`coterie replay`. Thin: reads options, calls `eval.replay`, prints."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from eval.cli.options import FiguresFile
 from eval.cli.terminal import console, fail
+from eval.documents import DocumentError, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,7 +87,10 @@ def replay(
     if allow_seen:
         printer.print(f"[yellow]{found.screening.sentence()}[/]", highlight=False)
     if json_file:
-        json_file.write_text(json.dumps(found.document(), indent=2) + "\n", encoding="utf-8")
+        try:
+            write_json(found.document(), json_file)
+        except (DocumentError, OSError) as error:
+            fail(error)
     if items:
         import pyarrow
         import pyarrow.parquet

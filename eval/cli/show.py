@@ -1,12 +1,12 @@
 """`coterie eval show`. Thin: makes a run's results and report anew, prints."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from eval.cli.options import RUNS, Runs, Verdicts
+from eval.documents import json_text
 
 
 def show(
@@ -39,7 +39,7 @@ def show(
     except problems() as error:
         fail(error)
     if json_out:
-        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        typer.echo(json_text(results))
         return
     out = console(stderr=False)
     out.print(summary(results))

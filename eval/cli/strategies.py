@@ -1,6 +1,5 @@
 """`coterie strategies`: the group. Thin: reads options, calls `eval.strategies`, prints."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from eval.cli.options import FiguresFile
 from eval.cli.terminal import console, fail, plain, say
+from eval.documents import write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,7 +114,7 @@ def replay(
             )
             report = run(data, embeddings, encoder, settings, cache=kept / "fits", step=step)
         if json_file:
-            _write(json_file, json.dumps(report.document(), indent=2, ensure_ascii=False) + "\n")
+            write_json(report.document(), json_file)
         if picture:
             from eval.strategies.pictures import draw_strategies
 
@@ -174,10 +174,3 @@ def _tables(report: "Report") -> list["Table"]:
         )
     strategies.caption = "* nothing here, and no mix of two, scores more at its cost"
     return [baselines, strategies]
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -48,6 +48,7 @@ def sweep(
 
       coterie eval sweep --list
     """
+    from eval.documents import DocumentError
     from eval.sweeps.config import SweepError
     from eval.sweeps.run import OUT, write_items, write_report
     from eval.sweeps.store import StoreError, SweepStore
@@ -64,7 +65,7 @@ def sweep(
             write_report(report, folder)
             if items is not None:
                 write_items(store, report.run, items)
-    except (SweepError, StoreError, OSError) as error:
+    except (DocumentError, SweepError, StoreError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         say("\nStopped. What is done is kept; the same command goes on.")

@@ -4,7 +4,6 @@ Written as they finish, so that a stopped run keeps what it has; a later line of
 question replaces an earlier one. Knows nothing of how they came about.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -125,10 +124,3 @@ def write_verdicts(items: Sequence[Item], path: Path) -> int:
     pyarrow.parquet.write_table(table, temporary)
     temporary.replace(path)
     return len(rows)
-
-
-def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write `document` in one step: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)

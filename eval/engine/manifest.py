@@ -20,6 +20,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from eval.documents import write_json
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("var/eval/runs")
 CACHE = Path("var/eval/cache/answers.sqlite")
@@ -105,9 +107,7 @@ def now() -> str:
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write the manifest in one step."""
-    from eval.engine.items import write_json
-
+    """Write the manifest in one step. Raises DocumentError."""
     write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
 
 

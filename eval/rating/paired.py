@@ -31,8 +31,8 @@ class Comparison:
     better: int
     worse: int
     equal: int
-    minimum_detectable: float
-    """The true difference that as many such questions would show with the power asked for."""
+    minimum_detectable: float | None
+    """The true difference that as many such questions would show with the power asked for; None of one."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,8 +73,10 @@ def compare(
         worse=worse,
         equal=n - better - worse,
         minimum_detectable=minimum_detectable_difference(
-            float(differences.std(ddof=1)) if n > 1 else float("nan"), n, power, 1 - confidence
-        ),
+            float(differences.std(ddof=1)), n, power, 1 - confidence
+        )
+        if n > 1
+        else None,
     )
 
 

@@ -1,12 +1,11 @@
 """Rating a verdict table, whichever of the two forms it has."""
 
-import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.documents import write_json
 from eval.rating.graded import rate_graded
 from eval.rating.pairwise import rate_pairwise
 from eval.rating.settings import RatingSettings
@@ -32,9 +31,4 @@ def _known(value: Any) -> Any:
 
 def write_ratings(document: Mapping[str, Any], path: Path) -> None:
     """Write a document whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(
-        json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    os.replace(partial, path)
+    write_json(document, path)

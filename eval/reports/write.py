@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.documents import write_text
 from eval.engine.items import read_items
 from eval.engine.manifest import ITEMS, Run
 from eval.reports.page import page
@@ -20,7 +21,5 @@ def write_report(run: Run, results: Mapping[str, Any]) -> Path:
     names = {str(each["name"]) for each in run.manifest.contestants}
     items = [each for each in read_items(run.folder / ITEMS) if each.contestant in names]
     path = run.folder / REPORT
-    temporary = path.with_name(REPORT + ".tmp")
-    temporary.write_text(page(run.manifest, results, items), encoding="utf-8")
-    temporary.replace(path)
+    write_text(page(run.manifest, results, items), path)
     return path

@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from eval.api import Retry
+from eval.documents import write_json, write_text
 from eval.engine.manifest import CACHE, code_version
 from eval.sweeps.baselines import Baseline
 from eval.sweeps.config import LiveSweep, ReplaySweep, Sweep, SweepError

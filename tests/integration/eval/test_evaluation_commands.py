@@ -48,6 +48,22 @@ def test_a_run_can_be_listed_shown_compared_and_gone_on_with(tmp_path: Path, sui
     assert compared["comparisons"][0]["difference"] == 1.0
 
 
+def test_what_one_question_cannot_show_is_null_in_json(tmp_path: Path) -> None:
+    suite = tmp_path / "sum.jsonl"
+    suite.write_text(json.dumps(LINE) + "\n")
+    with serving(lambda body: "4" if body["model"] == "large" else "5") as world:
+        ran = command("run", suite, "--against", "coterie,large", *places(world, tmp_path))
+    runs = ["--runs", tmp_path / "runs"]
+    pair = ("last:large", "last:coterie")
+    (folder,) = (tmp_path / "runs").iterdir()
+
+    assert ran.exit_code == 0, ran.output
+    assert command("compare", *pair, *runs).exit_code == 0
+    json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail)
+    found = json.loads(command("compare", *pair, "--json", *runs).stdout, parse_constant=pytest.fail)
+    assert found["comparisons"][0]["minimum_detectable"] is None
+
+
 def test_answers_are_judged_from_a_file(tmp_path: Path) -> None:
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"question_id": "own-01", "model": "x", "answer": "So."}) + "\n")
