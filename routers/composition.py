@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from routers import features
 from routers.classifiers import CLASSIFIERS, Classifier
-from routers.correction import Correction
+from routers.correction import Correction, under
 from routers.evidence import FILE as EVIDENCE
 from routers.evidence import Evidence
 from routers.novelty import Novelty
@@ -232,15 +232,15 @@ def _composition(manifest: Mapping[str, Any], folder: Path, digest: str) -> Comp
     encoder, revision = manifest["encoder"]["name"], manifest["encoder"]["revision"]
     try:
         arrays = _read_arrays(folder / ARRAYS)
-        further = _under(_CORRECTION, arrays)
+        further = under(_CORRECTION, arrays)
         loaded = Composition(
             digest=digest,
             categories=categories,
             experts=cards,
             classifier_name=name,
-            classifier=CLASSIFIERS[name].load(_under(_CLASSIFIER, arrays), folder),
+            classifier=CLASSIFIERS[name].load(under(_CLASSIFIER, arrays), folder),
             temperature=temperature,
-            novelty=Novelty.load(_under(_NOVELTY, arrays)),
+            novelty=Novelty.load(under(_NOVELTY, arrays)),
             **{table: arrays[table] for table in _TABLES},
             policy=policy,
             encoder=encoder,
@@ -276,10 +276,6 @@ def _arrays(composition: Composition) -> dict[str, npt.NDArray[Any]]:
     }
     named = {prefix + name: array for prefix, part in parts.items() for name, array in part.items()}
     return named | {table: getattr(composition, table) for table in _TABLES}
-
-
-def _under(prefix: str, arrays: Mapping[str, Matrix]) -> dict[str, Matrix]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _check(composition: Composition, arrays: Mapping[str, Matrix]) -> None:

@@ -91,7 +91,7 @@ class Correction:
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """From what `arrays` gave. Raises KeyError and ValueError."""
-        forest, kernel = _under("forest.", arrays), _under("kernel.", arrays)
+        forest, kernel = under("forest.", arrays), under("kernel.", arrays)
         return cls(
             Projection(arrays["projection.components"], arrays["projection.mean"]),
             Forest.load(forest) if forest else None,
@@ -112,5 +112,6 @@ def forest_inputs(projection: Projection, features: Matrix, posterior: Matrix) -
     return np.concatenate([projection.apply(features), format_columns(features), posterior], axis=1)
 
 
-def _under(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def under(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
