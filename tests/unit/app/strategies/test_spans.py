@@ -8,7 +8,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 
-from app.telemetry.spans import known, span
+from app.telemetry.spans import known, span, tracer
 
 
 class Recorded(NonRecordingSpan):
@@ -43,10 +43,16 @@ class Provider(trace.TracerProvider):
 
 
 @pytest.fixture(scope="module")
-def provider() -> Provider:
+def provider() -> Iterator[Provider]:
+    """In place for this module alone: the API lets a process set one once, and tests after this one have
+    spans of their own."""
     found = Provider()
+    before = trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE._done
     trace.set_tracer_provider(found)
-    return found
+    tracer.cache_clear()
+    yield found
+    trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE._done = before
+    tracer.cache_clear()
 
 
 def test_a_span_notes_what_is_known_and_never_an_exceptions_text(provider: Provider) -> None:
