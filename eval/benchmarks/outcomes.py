@@ -49,8 +49,10 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
     MAP_ALONE: ("--no-correction",),
     "forest alone": ("--correct-by", "forest"),
     "kernel alone": ("--correct-by", "kernel"),
+    "categories split": ("--categories", "split"),
 }
-"""What is left of the composition's correction by the request, and how it is fitted so."""
+"""What is fitted otherwise, and how: less of the correction by the request, or categories split further where
+experts rank otherwise inside them."""
 LEARNING = (0.25, 0.5)
 """Shares of the fitting prompts that learning curves fit on, beside all of them."""
 CLOSEST = (1.0, 0.1, 0.02)
