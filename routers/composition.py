@@ -165,8 +165,8 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
             text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         except ValueError as error:
             raise CompositionError(
-                f"a figure of the composition is no number, so nothing was written ({error}): check the table "
-                "and the options it was fitted with"
+                f"a figure of the composition is no number, so nothing was written ({error}): check the "
+                "table and the options it was fitted with"
             ) from error
         (made / MANIFEST).write_text(text, encoding="utf-8")
         if folder.exists():
