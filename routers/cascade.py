@@ -16,13 +16,28 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 Floats = npt.NDArray[np.float64]
 
 Signal = Literal["mean", "tail", "dispersion", "agreement", "verifier"]
 SIGNS: Mapping[str, float] = {"mean": 1, "tail": 1, "dispersion": -1, "agreement": 1, "verifier": 1}
 """The signals a model may use; whether more of one may speak for an answer (1) or against it (-1)."""
+
+
+def _rightly_signed(weights: dict[Signal, float]) -> dict[Signal, float]:
+    for name, weight in weights.items():
+        if SIGNS[name] * weight < 0:
+            sign = "negative" if SIGNS[name] > 0 else "positive"
+            raise PydanticCustomError(
+                "weights", "the weight of {name} must not be {sign}", {"name": name, "sign": sign}
+            )
+    return weights
+
+
+Weights = Annotated[dict[Signal, float], AfterValidator(_rightly_signed)]
+"""By signal. Whoever stops reading once nothing can change the verdict relies on their signs."""
 
 RIDGE = 0.01
 """Pulls the weights of standardised signals to zero: tables of outcomes are small."""
@@ -49,7 +64,7 @@ class CascadeModel(BaseModel):
     weak: str
     strong: str
     threshold: Annotated[float, Field(ge=0, le=1.000001)] = UNFITTED_THRESHOLD
-    weights: dict[Signal, float] = {}
+    weights: Weights = {}
     bias: float = 0.0
     window: Annotated[int, Field(ge=1, le=100_000)] = WINDOW
     fitted_on: Annotated[int, Field(ge=0)] = 0

@@ -29,7 +29,7 @@ from app.strategies.trace import Status, Step, Trace
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import known, tracer
 from experts.confidence import ALTERNATIVES, Token, read_tokens
-from experts.errors import ExpertError
+from experts.errors import ExpertError, ExpertTimeout
 from experts.health import HealthMonitor
 from experts.registry import Expert, Registry
 from experts.replies import ReplyStream
@@ -42,6 +42,9 @@ log = structlog.get_logger(__name__)
 
 OURS = frozenset({"routing", "stream", "stream_options", "n"})
 """Fields of the client's body that do not go into a strategy's calls."""
+
+AT_WORK = (ExpertTimeout, LimitReached, asyncio.CancelledError)
+"""What ends a call whose expert may have been at work all the while."""
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -158,6 +161,8 @@ class Calls:
         self.failed: set[str] = set()
         """Experts that have failed in this request."""
         self.last_error: ExpertError | None = None
+        self.last_limit: LimitReached | None = None
+        """The limit that last kept a call from being made, or stopped one."""
         self._prompting = prompting
         self._registry = registry
         self._health = health
@@ -196,7 +201,7 @@ class Calls:
             async with self.within_time(expert):
                 reply = await self._prompting.complete(entry, body, self._record.reading, **how)
         except BaseException as error:
-            self.settle(booking, step, None, 0, "failed", error, span)
+            self.settle(booking, step, None, 0, "failed", error, span, whole=True)
             raise
         first = first_choice(reply.body)
         tokens = tuple(read_tokens(first.get("logprobs")))
@@ -265,17 +270,23 @@ class Calls:
         status: Status,
         error: BaseException | None,
         span: "Span",
+        *,
+        whole: bool = False,
     ) -> None:
-        """Note how a call ended. `usage` is what the server reported, `counted` the tokens that we saw."""
+        """Note how a call ended. `usage` is what the server reported, `counted` the tokens that we saw.
+        `whole`: an answer comes as a whole or not at all, so nobody sees what its expert did until it was
+        stopped. What was set aside for that stays spent."""
         prompt, answer = _reported(usage, "prompt_tokens"), _reported(usage, "completion_tokens")
-        step.estimated = (prompt is None or answer is None) and (status != "failed" or counted > 0)
-        if status == "failed" and not counted:
+        worked = status != "failed" or counted > 0 or isinstance(error, AT_WORK)
+        step.estimated = (prompt is None or answer is None) and worked
+        if not worked:
             prompt, answer = prompt or 0, answer or 0
         step.prompt_tokens = booking.prompt_tokens if prompt is None else prompt
         step.completion_tokens = counted if answer is None else answer
         step.cost = price_of(booking.expert, step.prompt_tokens, step.completion_tokens)
         step.seconds = self.trace.now_s - step.started_s
-        self.account.settle(booking, step.prompt_tokens, step.completion_tokens)
+        if not (whole and isinstance(error, AT_WORK)):
+            self.account.settle(booking, step.prompt_tokens, step.completion_tokens)
         if booking.before is not None:
             self._settle_identity(booking.before, step)
         step.status = status
@@ -310,6 +321,7 @@ class Calls:
             log.warning("expert_failed", expert=step.expert, code=error.code, strategy=self.trace.strategy)
         elif isinstance(error, LimitReached):
             step.status, step.detail = "cancelled", _sentence(error)
+            self.last_limit = error
         elif isinstance(error, asyncio.CancelledError):
             step.status, step.detail = "cancelled", "Nobody waited for it any more."
         else:
@@ -360,6 +372,7 @@ class Calls:
             booking.before = before
         except LimitReached as error:
             step.status, step.detail = "refused", _sentence(error)
+            self.last_limit = error
             raise
         if booking.bounded:
             body[name] = booking.answer_tokens

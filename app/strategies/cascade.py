@@ -16,7 +16,7 @@ from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict
 from app.strategies.verdicts import agreement, verify
 from experts.confidence import Signals, bounds_of, signals_of
 from experts.errors import ExpertError
-from routers.cascade import CascadeModel, Signal
+from routers.cascade import CascadeModel, Weights
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
@@ -33,7 +33,7 @@ class CascadeOptions(StrategyOptions):
     """Accept at this confidence or above, 0..1."""
     window: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Tokens of the weak answer that are read for its confidence."""
-    weights: dict[Signal, float] | None = None
+    weights: Weights | None = None
     """A confidence model of the request's own, with `bias`: weights of `mean`, `tail`, `dispersion`,
     `agreement` and `verifier`."""
     bias: float = 0.0
@@ -120,11 +120,7 @@ async def _weak(state: _State, run: Run) -> _State:
         "weak": weak.expert,
         "strong": strong.expert,
         "threshold": round(model.threshold, 6),
-        "threshold_from": "options"
-        if run.options.threshold is not None
-        else f"fitted on {model.fitted_on} outcomes"
-        if model.fitted
-        else "default, not fitted",
+        "threshold_from": _threshold_from(run.options, model),
         "window": model.window,
     }
     live = await run.listen(weak.expert, "weak answer", logprobs=True)
@@ -137,8 +133,9 @@ async def _weak(state: _State, run: Run) -> _State:
         return {"verdict": "refused"}
     sure = model.confidence(_named(signals))
     live.step.confidence = sure
+    lacking = _lacking(live, model, signals)
     if verdict == "accepted":
-        _say(run, model, sure, accepted=True)
+        _say(run, model, sure, accepted=True, lacking=lacking)
         if await run.follow(live):
             return {"verdict": "accepted"}
         return {"verdict": "refused"}
@@ -147,7 +144,7 @@ async def _weak(state: _State, run: Run) -> _State:
     if verdict == "refused":
         await live.close()
         live.step.detail = "Not sure enough, so the strong expert answers."
-        _say(run, model, sure, accepted=False)
+        _say(run, model, sure, accepted=False, lacking=lacking)
     return {"verdict": verdict}
 
 
@@ -195,7 +192,7 @@ async def _second_look(state: _State, run: Run) -> _State:
     sure = model.confidence(signals)
     said.step.confidence = sure
     accepted = sure is not None and sure >= model.threshold
-    _say(run, model, sure, accepted=accepted)
+    _say(run, model, sure, accepted=accepted, lacking="further signal")
     if accepted:
         await run.answer(said)
     return {"verdict": "accepted" if accepted else "refused"}
@@ -211,6 +208,14 @@ async def _strong(state: _State, run: Run) -> _State:
     return {}
 
 
+def _threshold_from(options: CascadeOptions, model: CascadeModel) -> str:
+    if options.threshold is not None:
+        return "options"
+    if options.weights:
+        return "not fitted for the weights of the options"
+    return f"fitted on {model.fitted_on} outcomes" if model.fitted else "default, not fitted"
+
+
 def _asked(run: Run, model: CascadeModel) -> frozenset[str]:
     """The signals that take further calls: those the fit needs, or without a fit those that are asked for."""
     if model.fitted:
@@ -219,12 +224,22 @@ def _asked(run: Run, model: CascadeModel) -> frozenset[str]:
     return frozenset(wanted | ({"verifier"} if run.options.verifier else set()))
 
 
-def _say(run: Run, model: CascadeModel, sure: float | None, *, accepted: bool) -> None:
+def _lacking(live: Live, model: CascadeModel, signals: Signals) -> str | None:
+    """What its confidence needs and did not come with the answer; None when nothing is lacking so far."""
+    if not live.tokens:
+        return "log-probabilities" if live.pieces or live.done else None
+    return "alternatives" if signals.dispersion is None and "dispersion" in model.needs() else None
+
+
+def _say(run: Run, model: CascadeModel, sure: float | None, *, accepted: bool, lacking: str | None) -> None:
     run.trace.values["confidence"] = None if sure is None else round(sure, 4)
-    what = "unknown, since no log-probabilities came" if sure is None else f"{sure:.3f}"
+    relation = f"{'at least' if accepted else 'below'} {model.threshold:.3f}"
+    if sure is not None:
+        what = f"{sure:.3f}, {relation}"
+    else:
+        what = f"bound to be {relation}" if lacking is None else f"unknown, since no {lacking} came"
     verdict = "its answer was accepted" if accepted else f"{model.strong} was asked"
-    relation = "" if sure is None else f", {'at least' if accepted else 'below'} {model.threshold:.3f}"
-    run.note(f"The confidence of {model.weak} was {what}{relation}: {verdict}.")
+    run.note(f"The confidence of {model.weak} was {what}: {verdict}.")
 
 
 def _named(signals: Signals) -> dict[str, float | None]:

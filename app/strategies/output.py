@@ -26,6 +26,8 @@ class Output:
         self.stream = stream
         self.expert: str | None = None
         """Who answers, once the answer has begun."""
+        self.whole = False
+        """Whether the answer is there to its end."""
         self.completion: dict[str, Any] | None = None
         """The whole answer, for a client that does not stream."""
         self.envelope: Mapping[str, Any] = {}
@@ -41,9 +43,10 @@ class Output:
         self._begin(said.expert)
         if not self.stream:
             self.completion = self._cleaned(said.completion)
-            return
-        for chunk in as_chunks(said.completion):
-            await self._put(chunk)
+        else:
+            for chunk in as_chunks(said.completion):
+                await self._put(chunk)
+        self.whole = True
 
     async def follow(self, live: Live) -> None:
         """An answer that is still coming: what was held back, then the rest as it comes."""
@@ -55,6 +58,7 @@ class Output:
             await self._put(chunk)
         while (following := await live.read()) is not None:
             await self._put(following)
+        self.whole = True
 
     async def next(self) -> Chunk | None:
         """The next chunk for the client; None after the last one."""

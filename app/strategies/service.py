@@ -268,27 +268,29 @@ class StrategyRun:
                 "coterie.strategy",
                 {"coterie.strategy": trace.strategy, "coterie.decision": run.decision.id},
             ):
-                try:
-                    await self._run_graph()
-                    if not run.output.begun:
-                        await self._rescue(None)
-                except (ExpertError, LimitReached) as error:
-                    await self._rescue(error)
-                except Exception as error:
-                    log.error(
-                        "strategy_failed",
-                        strategy=trace.strategy,
-                        error=type(error).__name__,
-                        at=place_of(error),
-                    )
-                    run.degrade(f"The strategy failed with {type(error).__name__}.")
-                    await self._rescue(error)
+                failure = await self._graph_failure()
+                if failure is not None or not run.output.begun:
+                    await self._rescue(failure)
             self._name_expert()
             result = "degraded" if trace.degraded else "ok"
         finally:
             await run.calls.close()
             trace.ended_s = trace.now_s
             self._metrics.strategies.labels(trace.strategy, result).inc()
+
+    async def _graph_failure(self) -> Exception | None:
+        """Run the graph; what it failed with, if it did."""
+        run = self._run
+        try:
+            await self._run_graph()
+        except (ExpertError, LimitReached) as error:
+            return error
+        except Exception as error:
+            name = type(error).__name__
+            log.error("strategy_failed", strategy=run.trace.strategy, error=name, at=place_of(error))
+            run.degrade(f"The strategy failed with {name}.")
+            return error
+        return None
 
     async def _run_graph(self) -> None:
         run = self._run
@@ -301,8 +303,11 @@ class StrategyRun:
 
     async def _rescue(self, error: Exception | None) -> None:
         """Answer with what there is: the best whole answer, or what the limits leave time to ask for.
-        Raises the failure when there is nothing, or when another answer was begun already."""
+        Raises the failure when there is nothing, or when an answer was begun and came to no end."""
         run = self._run
+        if run.output.whole:
+            run.degrade("The strategy came to no end after its answer.")
+            return
         if run.output.begun:
             raise self._failure(error)
         if run.replies:
@@ -311,22 +316,31 @@ class StrategyRun:
             run.degrade(f"The answer of {best.expert} stands: the strategy came to no end.")
             await run.answer(best)
             return
+        account = run.calls.account
         for candidate in run.candidates:
-            if candidate.expert in run.calls.failed or run.calls.account.calls_left < 1:
+            if account.calls_left < 1 or account.seconds_left <= 0:
+                break
+            if candidate.expert in run.calls.failed:
                 continue
-            run.degrade(f"{candidate.expert} was asked alone: the strategy came to no end.")
-            if await run.answer_from(candidate.expert, "last resort"):
-                return
+            run.degrade(f"{candidate.expert} alone was to answer: the strategy came to no end.")
+            try:
+                if await run.answer_from(candidate.expert, "last resort"):
+                    return
+            except LimitReached as late:  # in the middle of a stream
+                raise self._failure(late) from late
         raise self._failure(error)
 
     def _failure(self, error: Exception | None) -> Exception:
+        """What the client is told. A limit goes before an expert's failure: a higher one may do."""
         if isinstance(error, ExpertError):
             return error
-        if not self._run.output.begun and self._run.calls.last_error is not None:
-            return self._run.calls.last_error
-        if isinstance(error, LimitReached):
-            status = 504 if error.kind == "seconds" else 503
-            return ApiError(status, "strategy_limit", f"No answer within the request's limits: {error}.")
+        calls, begun = self._run.calls, self._run.output.begun
+        limit = error if isinstance(error, LimitReached) or begun else calls.last_limit
+        if isinstance(limit, LimitReached):
+            status = 504 if limit.kind == "seconds" else 503
+            return ApiError(status, "strategy_limit", f"No answer within the request's limits: {limit}.")
+        if not begun and calls.last_error is not None:
+            return calls.last_error
         return ApiError(503, "strategy_failed", f"The strategy {self._run.trace.strategy} gave no answer.")
 
     def _name_expert(self) -> None:

@@ -39,6 +39,42 @@ async def crash(state: State, run: Run) -> None:
     raise KeyError("a mistake in a user's strategy")
 
 
+class Hasty(Strategy):
+    """Fails before it asked anybody."""
+
+    name = "hasty"
+
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        from langgraph.graph import END, START, StateGraph
+
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, context_schema=Run)
+        add_step(graph, "crash", crash)
+        graph.add_edge(START, "crash")
+        graph.add_edge("crash", END)
+        return graph
+
+
+class Late(Strategy):
+    """Fails after it answered."""
+
+    name = "late"
+
+    def graph(self) -> "StateGraph[Any, Any, Any, Any]":
+        from langgraph.graph import END, START, StateGraph
+
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, context_schema=Run)
+        add_step(graph, "answer", answer_best)
+        add_step(graph, "crash", crash)
+        graph.add_edge(START, "answer")
+        graph.add_edge("answer", "crash")
+        graph.add_edge("crash", END)
+        return graph
+
+
+async def answer_best(state: State, run: Run) -> None:
+    await run.answer_from(run.candidates[0].expert, "answer")
+
+
 class Greedy(Strategy):
     """Asks for ever."""
 
@@ -59,4 +95,6 @@ async def more(state: State, run: Run) -> None:
 
 
 broken = Broken()
+hasty = Hasty()
+late = Late()
 greedy = Greedy()

@@ -137,6 +137,28 @@ async def test_a_cascade_without_log_probabilities_asks_the_strong_expert(tmp_pa
         assert "no log-probabilities" in routing_of(response)["trace"]["notes"][0]
 
 
+async def test_a_verdict_that_falls_before_the_first_token_is_explained_as_such(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"backup": says("cheap"), "coder": says("strong")}) as api:
+        weights = {"weights": {"mean": 1.0}}
+        for bias, verdict, said in ((-9.0, "strong", "below 0.800"), (9.0, "cheap", "at least 0.800")):
+            response = await ask(api, "cascade", options={**weights, "bias": bias})
+            trace = routing_of(response)["trace"]
+            assert text_of(response) == verdict
+            assert f"was bound to be {said}" in trace["notes"][0]
+            assert trace["values"]["threshold_from"] == "not fitted for the weights of the options"
+
+
+@pytest.mark.parametrize(("signal", "weight"), [("mean", -1), ("dispersion", 1)])
+async def test_weights_that_would_trust_unsure_answers_more_are_refused(
+    tmp_path: Path, signal: str, weight: float
+) -> None:
+    async with serving(tmp_path) as api:
+        response = await ask(api, "cascade", options={"weights": {signal: weight}})
+        error = response.json()["error"]
+        assert (response.status_code, error["param"]) == (400, "routing.options.weights")
+        assert f"the weight of {signal} must not be" in error["message"]
+
+
 async def test_short_samples_that_disagree_cost_the_cheap_answer_its_place(tmp_path: Path) -> None:
     def fickle(body: Mapping[str, Any]) -> Behaviour:
         return says("B" if "seed" not in body else "C", confidence=0.95)

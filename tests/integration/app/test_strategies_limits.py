@@ -70,6 +70,64 @@ async def test_without_any_answer_in_time_the_error_says_so(tmp_path: Path) -> N
             assert response.json()["error"]["code"] == "strategy_limit"
 
 
+@pytest.mark.parametrize("strategy", ["cascade", "panel", "chain", "self_select"])
+async def test_limits_that_pay_for_no_call_are_what_the_error_names(tmp_path: Path, strategy: str) -> None:
+    async with serving(tmp_path, expert_fields={"price": {"input": 1, "output": 1}}) as api:
+        for options, kind in (({"max_cost": 0}, "cost"), ({"max_tokens": 20}, "tokens")):
+            for stream in (False, True):
+                response = await ask(api, strategy, stream=stream, options=options)
+                error = response.json()["error"]
+                assert (response.status_code, error["code"]) == (503, "strategy_limit")
+                assert f"what is left of the request's {kind} does not pay for" in error["message"]
+        assert sum(fake.log.started for fake in api.fakes.values()) == 0
+        [*_, first] = (await api.http.get("/v1/decisions")).json()["data"]
+        assert not any("failed" in each for each in first["trace"]["degraded"])
+
+
+async def test_time_that_ends_in_the_last_resort_is_what_the_error_names(tmp_path: Path) -> None:
+    slow = says("word " * 300, token_delay_s=0.02)
+    ways = {"coder": slow, "backup": Behaviour(status=500), "talker": Behaviour(status=500)}
+    async with serving(tmp_path, ways) as api:
+        response = await ask(api, "panel", options={"max_seconds": 0.4, "members": ["backup", "talker"]})
+        assert response.status_code == 504
+        assert "ended while coder worked" in response.json()["error"]["message"]
+
+
+async def test_a_stream_of_the_last_resort_that_time_cuts_says_so(tmp_path: Path) -> None:
+    ways = {"coder": says("word " * 300, token_delay_s=0.02)}
+    async with serving(tmp_path, ways, strategies=f"{OWN}hasty") as api:
+        response = await ask(api, "hasty", stream=True, options={"max_seconds": 0.4})
+        *_, last = [json.loads(each[6:]) for each in response.text.split("\n") if each.startswith("data: {")]
+        assert last["error"]["code"] == "strategy_limit"
+
+
+async def test_when_time_is_up_the_trace_names_nobody_as_asked_alone(tmp_path: Path) -> None:
+    ways = {name: Behaviour(delay_s=10) for name in ("coder", "backup", "talker")}
+    async with serving(tmp_path, ways) as api:
+        await ask(api, "panel", options={"max_seconds": 0.3})
+        [decision] = (await api.http.get("/v1/decisions")).json()["data"]
+        assert not any("alone" in each for each in decision["trace"]["degraded"])
+        assert [(step["prompt_tokens"] > 0, step["estimated"]) for step in decision["trace"]["steps"]] == [
+            (True, True)
+        ] * 3
+
+
+async def test_what_a_call_that_timed_out_may_have_used_stays_spent(tmp_path: Path) -> None:
+    times = {"connect_s": 2, "first_byte_s": 5, "idle_s": 5, "total_s": 0.5}
+    ways = {"coder": says("word " * 300, token_delay_s=0.02), "backup": says("word " * 400)}
+    async with serving(tmp_path, ways, expert_fields={"timeouts": times}) as api:
+        # The draft may take a third, so two are left.
+        options = {"max_tokens": 600, "drafter": "coder"}
+        response = await ask(api, "chain", options=options)
+        assert text_of(response).startswith("word")
+        [asked] = api.fakes["coder"].log.bodies
+        assert asked["max_tokens"] > 100
+        assert api.fakes["backup"].log.last["max_tokens"] < 600 - asked["max_tokens"]
+        draft, _ = routing_of(response)["trace"]["steps"]
+        assert (draft["status"], draft["estimated"], draft["completion_tokens"]) == ("failed", True, 0)
+        assert draft["prompt_tokens"] > 0
+
+
 async def test_money_is_bounded_by_the_registrys_prices(tmp_path: Path) -> None:
     ways = {name: says("word " * 1000) for name in ("coder", "backup", "talker")}
     prices = {"price": {"input": 0, "output": 1000}}
@@ -193,6 +251,19 @@ async def test_a_mistake_in_a_strategy_costs_no_answer(tmp_path: Path) -> None:
         degraded = routing_of(response)["trace"]["degraded"]
         assert degraded[0] == "The strategy failed with KeyError."
         assert "a mistake" not in json.dumps(routing_of(response))
+
+
+async def test_a_mistake_after_the_answer_does_not_take_it_back(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"coder": says("good")}, strategies=f"{OWN}late") as api:
+        for stream in (False, True):
+            response = await ask(api, "late", stream=stream)
+            assert text_of(response) == "good"
+            degraded = routing_of(response)["trace"]["degraded"]
+            assert degraded == [
+                "The strategy failed with KeyError.",
+                "The strategy came to no end after its answer.",
+            ]
+            assert '"error"' not in response.text
 
 
 # Many at once
