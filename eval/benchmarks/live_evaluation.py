@@ -109,14 +109,15 @@ def run_part(name: str, request: RunRequest, out: Path) -> Part:
     return Part(name, results, write_report(finished.run, results))
 
 
-def summary(parts: Sequence[Part]) -> str:
-    """The tables as Markdown."""
+def summary(parts: Sequence[Part], turns: int) -> str:
+    """The tables as Markdown; `turns` of MT-Bench were judged."""
+    judged = "MT-Bench's first turns" if turns == 1 else "MT-Bench, both turns"
     by_name = {part.name: part for part in parts}
     texts = []
     for name, title in (
         ("held-out", "Own held-out questions, checked by a program (share right)"),
         ("exact", "MT-Bench's first turns that a program can check (share right)"),
-        ("mt-bench", "MT-Bench's first turns, graded by a judge (mean of ratings / 10)"),
+        ("mt-bench", f"{judged}, graded by a judge (mean of ratings / 10)"),
     ):
         if name in by_name:
             texts.append(f"### {title}\n\n{_scores(by_name[name].results)}")
@@ -282,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. What was answered is kept; the same command goes on.\n")
         return 130
-    text = summary(parts)
+    text = summary(parts, given.turns)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "summary.md").write_text(text, encoding="utf-8")
     draw(parts, given.picture or given.out / "live-evaluation.png")
