@@ -293,6 +293,7 @@ def options_of(request: RunRequest) -> dict[str, Any]:
 
 def problems() -> tuple[type[Exception], ...]:
     """What can be wrong with a request or a run, for commands to say; each message says what to do."""
+    from eval.api import ApiError
     from eval.arena_hard.questions import ArenaHardError
     from eval.documents import DocumentError
     from eval.engine.cache import CacheError
@@ -307,6 +308,7 @@ def problems() -> tuple[type[Exception], ...]:
     from eval.suite import SuiteError
 
     return (
+        ApiError,
         DocumentError,
         RunError,
         ContestantError,
