@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import structlog
 
 from app.prompt_room import answer_room
-from app.prompting import Prompting
+from app.prompting import IdentityUse, Prompting, Reading
 from app.records import AnswerRecord
 from app.strategies.chunks import (
     Chunk,
@@ -50,8 +50,9 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class _How(TypedDict):
-    """How `Prompting` has to send a call, beside its body."""
+    """How `Prompting` has to send a call, beside its body. `reading` is of this call alone."""
 
+    reading: Reading
     request_id: str | None
     room: int
     plain: bool
@@ -199,10 +200,12 @@ class Calls:
         span = self._span(step)
         try:
             async with self.within_time(expert):
-                reply = await self._prompting.complete(entry, body, self._record.reading, **how)
+                reply = await self._prompting.complete(entry, body, **how)
         except BaseException as error:
             self.settle(booking, step, None, 0, "failed", error, span, whole=True)
             raise
+        finally:
+            self._note_reading(how["reading"], booking, step)
         first = first_choice(reply.body)
         tokens = tuple(read_tokens(first.get("logprobs")))
         text = text_of_message(first.get("message"))
@@ -233,13 +236,13 @@ class Calls:
         stack = AsyncExitStack()
         try:
             async with self.within_time(expert):
-                stream = await stack.enter_async_context(
-                    self._prompting.stream(entry, body, self._record.reading, **how)
-                )
+                stream = await stack.enter_async_context(self._prompting.stream(entry, body, **how))
         except BaseException as error:
             self.settle(booking, step, None, 0, "failed", error, span)
             await stack.aclose()
             raise
+        finally:
+            self._note_reading(how["reading"], booking, step)
         live = Live(expert, step, self, booking, stack, stream, chunks_of(stream), span)
         self._live.append(live)
         return live
@@ -287,8 +290,6 @@ class Calls:
         step.seconds = self.trace.now_s - step.started_s
         if not (whole and isinstance(error, AT_WORK)):
             self.account.settle(booking, step.prompt_tokens, step.completion_tokens)
-        if booking.before is not None:
-            self._settle_identity(booking.before, step)
         step.status = status
         if error is not None:
             self._note_failure(step, error)
@@ -298,10 +299,17 @@ class Calls:
         span.set_attributes(known(self._attributes(step)))
         span.end()
 
-    def _settle_identity(self, booking: Booking, step: Step) -> None:
+    def _note_reading(self, reading: Reading, booking: Booking, step: Step) -> None:
+        """Keep what one call found out of the request, and settle the call that was to be made before it."""
+        ours = self._record.reading
+        ours.used |= reading.used
+        if ours.embedding is None:
+            ours.embedding = reading.embedding
+        if booking.before is not None:
+            self._settle_identity(booking.before, step, reading.use_of(step.expert).identity)
+
+    def _settle_identity(self, booking: Booking, step: Step, identity: IdentityUse | None) -> None:
         """A step of its own for the call that wrote the expert's identity, if it was made."""
-        use = self._record.reading.used.get(step.expert)
-        identity = use.identity if use is not None else None
         if identity is None or not identity.calls:
             self.account.give_back(booking)
             return
@@ -344,7 +352,12 @@ class Calls:
         body["messages"] = list(self._body["messages"] if messages is None else messages)
         body |= fields
         # The client's own limit, not the strategy's: so that the same stands in front as for one expert.
-        how = _How(request_id=self._record.request_id, plain=plain, room=answer_room(expert, body))
+        how = _How(
+            reading=self._record.reading.again(),
+            request_id=self._record.request_id,
+            plain=plain,
+            room=answer_room(expert, body),
+        )
         name = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
         bounds = [each for each in (body.get(name), max_tokens) if each]
         default = expert.sampling.get("max_tokens") or expert.sampling.get("max_completion_tokens")
@@ -353,9 +366,7 @@ class Calls:
         wanted = min(bounds) if bounds else None
         step = self.trace.begin(node, expert.name, purpose, expert.active_params_b)
         try:
-            most = self._prompting.prompt_tokens(
-                expert, body, self._record.reading, room=how["room"], plain=plain
-            )
+            most = self._prompting.prompt_tokens(expert, body, how["reading"], room=how["room"], plain=plain)
             before = None
             if most.writing is not None:
                 before = self.account.book(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experts.fake import Behaviour, RunningFake, run_fake_expert
+from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
 from tests.integration.app.prompt_world import Experts, mixture
@@ -117,14 +117,16 @@ def writing(body: Mapping[str, Any]) -> Behaviour:
 
 
 @asynccontextmanager
-async def identities_per_request(world: World) -> AsyncIterator[tuple[Api, RunningFake]]:
+async def identities_per_request(
+    world: World, way: Chooser = writing
+) -> AsyncIterator[tuple[Api, RunningFake]]:
     """Two experts that write an identity for each request."""
     experts = Experts.of(world)
     experts.identities("request", "coding")
     experts.add("second", identity={"file": "identities.yaml", "per": "request"})
     experts.compose("expert")
     experts.compose("second", "backup")
-    with run_fake_expert(writing, name="coder", context_length=CONTEXT) as coder:
+    with run_fake_expert(way, name="coder", context_length=CONTEXT) as coder:
         experts.endpoints["coder"] = coder.endpoint
         async with experts.serve() as api:
             yield api, coder
@@ -147,3 +149,25 @@ async def test_an_identity_that_the_limits_do_not_pay_for_is_not_begun(world: Wo
         response = await ask(api, "chain", options={"drafter": "expert", "max_tokens": 600})
         assert routing_of(response)["expert"] == "talker"
         assert coder.log.started == 0
+
+
+async def test_an_identity_that_could_not_be_written_again_is_not_counted_again(world: World) -> None:
+    asked: list[str] = []
+
+    def writes_once(body: Mapping[str, Any]) -> Behaviour:
+        asked.append(str(body["messages"][-1]["content"]))
+        if not asked[-1].startswith("Describe the expert"):
+            return says("a b c")
+        return says(IDENTITY) if len(asked) == 1 else Behaviour(status=503)
+
+    async with identities_per_request(world, writes_once) as (api, coder):
+        options = {"drafter": "expert", "critic": "talker"}
+        routing = routing_of(await ask(api, "chain", options=options))
+        assert calls_of(routing) == [
+            ("expert", "identity", "ok"),
+            ("expert", "draft", "ok"),
+            ("talker", "critique", "ok"),
+            ("expert", "revise", "failed"),
+        ]
+        assert routing["trace"]["totals"]["calls"] == 1 + coder.log.started == 4
+        assert routing["identity"]["calls"] == 1
