@@ -65,7 +65,7 @@ class SelfSelect(Strategy):
 async def _begin(state: _State, run: Run) -> _State:
     options: SelfSelectOptions = run.options
     most = min(options.candidates, run.calls.account.limits.calls)
-    names = list(options.experts or [each.expert for each in run.candidates[:most]])
+    names = list(dict.fromkeys(options.experts or [each.expert for each in run.candidates[:most]]))
     share = run.calls.account.limits.tokens // len(names)
     begun = await asyncio.gather(*(_listen(run, name, options.tokens, share) for name in names))
     live = [each for each in begun if each is not None]

@@ -333,6 +333,13 @@ async def test_several_that_go_on_vote(tmp_path: Path) -> None:
 # What every strategy keeps to
 
 
+async def test_an_expert_that_is_named_twice_begins_once(api: Api) -> None:
+    options = {"experts": ["talker", "talker", "backup"]}
+    routing = routing_of(await ask(api, "self_select", options=options))
+    assert routing["trace"]["values"]["begun"] == ["talker", "backup"]
+    assert api.fakes["talker"].log.started == 1
+
+
 @pytest.mark.parametrize("strategy", ["cascade", "panel", "chain", "self_select"])
 async def test_the_openai_client_reads_the_stream_of_every_strategy(api: Api, strategy: str) -> None:
     async with api.openai() as client:
