@@ -27,6 +27,8 @@ from eval.benchmarks.outcomes import (
     signal_table,
     table_section,
 )
+from eval.documents import write_text
+from routers.outcomes import OutcomeError
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "docs" / "routing.md"
@@ -198,14 +200,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     sources = Sources(given.outcomes, given.mt_bench, given.flask, given.out, images, given.runs, given.folds)
     try:
+        page = given.page.read_text(encoding="utf-8")
+        for name in given.only:
+            filled(page, name, ())  # said now, not after an hour
         for name in given.only:
             sys.stderr.write(f"{name} …\n")
             lines = PARTS[name](sources)
-            page = given.page.read_text(encoding="utf-8")
-            given.page.write_text(filled(page, name, lines), encoding="utf-8")
-    except PageError as error:
+            write_text(filled(given.page.read_text(encoding="utf-8"), name, lines), given.page)
+    except (PageError, OutcomeError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on with the folds that are not done.\n")
+        return 130
     return 0
 
 

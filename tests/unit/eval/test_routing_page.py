@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.benchmarks.routing_page import PAGE, PARTS, PageError, Sources, filled
+from eval.benchmarks.routing_page import PAGE, PARTS, PageError, Sources, filled, main
 
 PAGE_OF_TWO = """# Title
 
@@ -52,3 +52,32 @@ def test_what_is_shipped_is_what_the_page_says(tmp_path: Path) -> None:
     nowhere = Sources(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, runs=1, folds=5)
     for name in ("shipped", "held-out"):
         assert filled(page, name, PARTS[name](nowhere)) == page
+
+
+def run(page: Path, part: str) -> int:
+    nowhere = str(page.parent / "nowhere")
+    given = ["--mt-bench", nowhere, "--flask", nowhere, "--out", str(page.parent / "work")]
+    return main([nowhere, *given, "--page", str(page), "--only", part])
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [("coe5", "prompts.parquet is missing"), ("categories", "nowhere")]
+)
+def test_what_is_not_there_to_be_measured_is_an_error_that_leaves_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, said: str
+) -> None:
+    page = tmp_path / "routing.md"
+    text = PAGE.read_text(encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
+    assert run(page, part) == 1
+    assert said in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_a_page_without_the_part_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "routing.md"
+    page.write_text("# Title", encoding="utf-8")
+    assert run(page, "coe5") == 1
+    assert "0 parts `<!-- measured: coe5 -->`" in capsys.readouterr().err
