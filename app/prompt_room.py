@@ -5,6 +5,7 @@ Estimates alone: whether a request is too long, its expert's own server says.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from experts.expert import Expert
@@ -35,8 +36,13 @@ def front_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
 def answer_room(expert: Expert, body: Mapping[str, Any]) -> int:
     """Tokens of context that are kept for the answer to `body`: as long as its client, else the expert's
     sampling, lets it become."""
-    limits = [*(body.get(name) for name in _LIMITS), *(expert.sampling.get(name) for name in _LIMITS)]
-    return next((limit for limit in limits if isinstance(limit, int)), ANSWER_TOKENS)
+    said = (limit for name in _LIMITS if isinstance(limit := body.get(name), int))
+    return next(chain(said, own_limits(expert)), ANSWER_TOKENS)
+
+
+def own_limits(expert: Expert) -> tuple[int, ...]:
+    """Tokens that the expert's sampling lets an answer have at most, where it says so."""
+    return tuple(limit for name in _LIMITS if isinstance(limit := expert.sampling.get(name), int))
 
 
 def front_room(expert: Expert, body: Mapping[str, Any], answer: int | None) -> int:

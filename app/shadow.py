@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.prompt_room import answer_room, context_left
+from app.prompt_room import answer_room, context_left, own_limits
 from app.prompting import Prompting, Reading
 from app.settings import Settings
 from app.storage.database import Database
@@ -273,8 +273,10 @@ class Shadow:
         identity = (0, 0) if prompts.writing is None else (prompts.writing, IDENTITY_TOKENS)
         body, limit = task.body, task.body.get("max_completion_tokens") or task.body.get("max_tokens")
         if not isinstance(limit, int):
-            # No longer than the context leaves: else what stands in front would have to go for it.
-            limit = min(self._settings.shadow_max_tokens, context_left(task.expert, prompts.asking))
+            # No longer than the context leaves: else what stands in front would have to go for it. Nor
+            # longer than the expert's own sampling lets it answer a client.
+            longest = self._settings.shadow_max_tokens, *own_limits(task.expert)
+            limit = min(*longest, context_left(task.expert, prompts.asking))
             body = {**body, "max_tokens": limit}
         return _Call(body, room, (prompts.asking, limit), identity)
 

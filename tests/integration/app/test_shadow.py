@@ -167,6 +167,13 @@ async def test_a_shadow_gets_the_demos_that_a_live_request_would_get(world: Worl
         assert 2_000 < coder.log.last["max_tokens"] < 2_800
 
 
+async def test_a_shadow_answer_is_no_longer_than_its_experts_answers_to_clients(world: World) -> None:
+    fields = {"sampling": {"max_tokens": 7}}
+    async with world.serve(shadow_rate=1, shadow_experts="backup", expert_fields=fields) as api:
+        await shadows_of(api, (await api.chat(CODE)).json()["routing"]["id"], 1)
+        assert api.fakes["backup"].log.last["max_tokens"] == 7
+
+
 async def test_a_shadow_that_fails_is_written_down_and_the_client_never_sees_it(world: World) -> None:
     with run_fake_expert(Behaviour(status=500), name="talker") as failing:
         world.endpoints["talker"] = failing.endpoint
