@@ -164,8 +164,8 @@ def _fingerprints(folder: Path, table: OutcomeTable | None) -> Fingerprints | No
         raise JoinError(str(error)) from error
     if found is None and table is not None:
         raise JoinError(
-            f"{folder / FINGERPRINTS} is missing, which keeps the prompts of a fit out of reports, so those of "
-            "--scores could get into one: fit the composition again, or give a --description alone"
+            f"{folder / FINGERPRINTS} is missing, which keeps the prompts of a fit out of reports, so those "
+            "of --scores could get into one: fit the composition again, or give a --description alone"
         )
     return found
 
