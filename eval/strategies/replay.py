@@ -5,6 +5,7 @@ which setting of a strategy serves a budget. Figures are over the prompts of all
 with intervals from a bootstrap over prompts; differences are paired.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,9 @@ class ReplaySettings:
             raise ValueError(f"parts must be 1 to {self.folds}, the number of folds")
         if self.rounds < 10:
             raise ValueError("rounds must be 10 or more: an interval needs draws")
-        if any(each <= 0 for each in self.budgets_b) or (self.budget_b is not None and self.budget_b <= 0):
-            raise ValueError("budgets must be above 0 billion parameters")
+        budgets = (*self.budgets_b, *(() if self.budget_b is None else (self.budget_b,)))
+        if not all(0 < each < math.inf for each in budgets):
+            raise ValueError("budgets must be numbers above 0, in billions of parameters")
         if self.most < 1:
             raise ValueError("a panel has 1 expert or more")
 
