@@ -93,10 +93,11 @@ def _visited(path: set[tuple[str, str]]) -> set[str]:
 
 
 def _lines(name: str, trace: Mapping[str, Any]) -> list[str]:
-    """What a node's box says: its name, and the calls that were made in it."""
+    """What a node's box says: its name, and the calls that were made in it. A call outside of the graph, as
+    its last resort, led to the answer."""
     lines = [LABELS.get(name) or name.replace("_", " ")]
     for step in trace.get("steps", []):
-        if step.get("node") != name:
+        if (step.get("node") or END) != name:
             continue
         said = f"{step['expert']} · {step['completion_tokens']} tokens"
         if step.get("ms") is not None:

@@ -43,6 +43,14 @@ def test_the_picture_is_xml_whatever_the_names() -> None:
     assert "0.25" in text
 
 
+def test_a_call_after_the_graph_is_drawn_at_the_answer() -> None:
+    trace = a_trace()
+    trace["steps"].append(trace["steps"][0] | {"node": "", "expert": "rescuer", "purpose": "last resort"})
+    [box] = [line for line in mermaid(trace).splitlines() if "rescuer" in line]
+    assert "answer" in box
+    assert "rescuer" in "".join(ElementTree.fromstring(svg(trace)).itertext())
+
+
 def test_mermaid_marks_the_edges_of_the_path() -> None:
     text = mermaid(a_trace())
     assert "linkStyle 0,2,3 " in text
