@@ -100,12 +100,18 @@ def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> 
     table = data / setting.table
     if not (folder / "test" / "experts.yaml").exists():
         write_split(table, folder, fold, folds)
-    variants = {"quality": (), **ABLATIONS}
+    variants = {"quality": (), **ablations(setting)}
     for target in setting.targets_b:
         asked = ("--target-active-b", f"{target:g}")
         variants |= {f"{target:g} B": asked, f"{target:g} B {MAP_ALONE}": (*asked, *ABLATIONS[MAP_ALONE])}
     for name, further in variants.items():
         fit_and_judge(setting, folder, "fit", name, further)
+
+
+def ablations(setting: Setting) -> Mapping[str, tuple[str, ...]]:
+    """Those that a table can be fitted with: its own categories have to be the ones that are split."""
+    own = "--categories" not in setting.options
+    return {name: given for name, given in ABLATIONS.items() if own or "--categories" not in given}
 
 
 def run_learning(setting: Setting, out: Path, fold: int) -> None:
@@ -171,7 +177,7 @@ def table_section(setting: Setting, data: Path, out: Path) -> list[str]:
     error = score.std(ddof=1) / np.sqrt(len(score))
     lines.append(f"| **composition** ({len(score)} prompts) | {score.mean():.4f} ± {error:.4f} | |")
     rivals = {name: quality[name] for name in _BASELINES}
-    for name in ABLATIONS:
+    for name in ablations(setting):
         rivals[name] = pooled(setting, data, out, name)["score"]
     for name, theirs in rivals.items():
         gap = paired_interval(score, theirs)
