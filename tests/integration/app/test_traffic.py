@@ -4,9 +4,15 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from eval.benchmarks.live_traffic import Traffic, table, truths
+from eval.checks import RulesCheck
 from eval.cli.evaluate import app
+from eval.offpolicy import always, as_decided
+from eval.suite import Item
+from eval.traffic import TrafficError, fetch_traffic
 from routers.outcomes import read_outcomes
 from tests.integration.app.world import CODE, TALK, Api, World
 
@@ -77,3 +83,46 @@ async def test_a_log_without_exploration_says_what_to_turn_on(api: Api) -> None:
     done = await asyncio.to_thread(CliRunner().invoke, app, ["export", "x", "--live", "--api", api.url])
     assert done.exit_code == 1
     assert "not rated" in done.output
+
+
+def heard_by_coder(number: int) -> Item:
+    """A prompt that only `coder` answers right: the fakes say who they are."""
+    check = RulesCheck.model_validate({"kind": "rules", "rules": [{"includes": ["coder"]}]})
+    return Item(id=f"q-{number}", category="coding", prompt=f"{CODE} Number {number}.", check=check)
+
+
+async def test_estimates_stand_beside_what_policies_did_score(world: World) -> None:
+    items = [heard_by_coder(number) for number in range(12)]
+    async with world.serve(explore=0.5, shadow_rate=1, store_prompts=True) as api:
+        await api.http.get("/readyz")  # it listens from its first turn in this loop on
+        traffic = Traffic(f"{api.url}/v1", items, 4, wait_s=0.05)
+        assert await traffic.ask() == 12
+        assert await traffic.rate_shadows() == 24
+        assert await traffic.ask() == 0  # what was asked is not asked again
+        assert await traffic.rate_shadows() == 0
+        log = await asyncio.to_thread(fetch_traffic, f"{api.url}/v1")
+    known = truths(log, {"decided": as_decided, "coder": always("coder"), "backup": always("backup")})
+    assert {name: (each.score, each.n) for name, each in known.items()} == {
+        "decided": (1.0, 12),
+        "coder": (1.0, 12),
+        "backup": (0.0, 12),
+    }
+    text = table(log, [0.1])
+    assert text.startswith("12 requests; ")
+    assert "| always talker | 0.000 |" in text
+
+
+async def test_a_service_that_keeps_no_prompts_says_what_to_turn_on(world: World) -> None:
+    async with world.serve(explore=0.5) as api:
+        await api.chat(CODE)
+        with pytest.raises(TrafficError, match="COTERIE_STORE_PROMPTS"):
+            await Traffic(f"{api.url}/v1", [heard_by_coder(0)], 1).ask()
+
+
+async def test_a_service_without_shadows_says_what_to_turn_on(world: World) -> None:
+    async with world.serve(explore=0.5, store_prompts=True) as api:
+        await api.http.get("/readyz")
+        traffic = Traffic(f"{api.url}/v1", [heard_by_coder(0)], 1, wait_s=0.02, patience_s=0.1)
+        assert await traffic.ask() == 1
+        with pytest.raises(TrafficError, match="COTERIE_SHADOW_RATE"):
+            await traffic.rate_shadows()
