@@ -17,7 +17,7 @@ Choices = npt.NDArray[np.int64]
 
 def choose(composition: Composition, policy: Policy, estimate: Estimate) -> Choices:
     """The expert that `decide` would choose for each row, as a column of the composition."""
-    values = estimate.expected - costs(composition.experts, policy)
+    values = estimate.under(policy) - costs(composition.experts, policy)
     best = best_of(values, composition.experts)
     generalist = composition.expert_names.index(policy.generalist)
     chosen: Choices = np.where(is_sure(policy, estimate), best, generalist)

@@ -12,6 +12,7 @@ import numpy as np
 
 from routers.calibration import softmax
 from routers.composition import Composition
+from routers.policy import Policy
 from routers.request import Matrix, Vector
 
 BLOCK = 512
@@ -35,12 +36,16 @@ class Estimate:
         total: Matrix = self.utilities + self.corrections
         return total
 
+    def under(self, policy: Policy) -> Matrix:
+        """What decisions of `policy` rest on, (requests, experts)."""
+        return self.expected if policy.corrected else self.utilities
 
-def estimate(composition: Composition, features: Matrix) -> Estimate:
-    """Estimates for rows of `routers.features`."""
+
+def estimate(composition: Composition, features: Matrix, *, corrected: bool = True) -> Estimate:
+    """Estimates for rows of `routers.features`; corrections are left at 0 unless `corrected`."""
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     utilities = posterior @ composition.utilities
-    if composition.correction is None:
+    if composition.correction is None or not corrected:
         corrections = np.zeros_like(utilities)
     else:
         # An expert that joined later (`routers.joining`) comes after those that were fitted: zero for it.

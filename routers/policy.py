@@ -87,6 +87,8 @@ class Policy:
     million tokens. `switch_cost`: utility that must be gained to leave the conversation's expert,
     per 1,000 tokens of conversation whose prefix cache is lost. `recent_turns`: user turns read.
     `strategy`: how many experts answer and how; `strategies`: the same for single categories.
+    `corrected`: whether what the request itself adds to its category's utilities counts, where a
+    composition knows it.
     """
 
     generalist: str
@@ -98,6 +100,7 @@ class Policy:
     recent_turns: int = 3
     strategy: str = "single"
     strategies: Mapping[str, str] = field(default_factory=dict)
+    corrected: bool = True
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -107,5 +110,7 @@ class Policy:
         for name in ("active_weight", "price_weight", "switch_cost"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"policy: {name} must be 0 or more, not {getattr(self, name)!r}")
+        if not isinstance(self.corrected, bool):
+            raise ValueError(f"policy: corrected must be true or false, not {self.corrected!r}")
         if self.recent_turns < 1:
             raise ValueError(f"policy: recent_turns must be 1 or more, not {self.recent_turns!r}")

@@ -112,19 +112,19 @@ def _fold(
         )
     except FitError as error:
         raise StrategyError(f"a fold cannot be fitted: {error}") from error
-    composition, evidence = fitted.composition, fitted.evidence
-    if evidence is None or evidence.held_out is None:
+    composition, evidence, policy = fitted.composition, fitted.evidence, fitted.composition.policy
+    if evidence is None or fitted.trial is None:
         raise StrategyError("a fold was fitted without held-out predictions")
     estimate = estimate_table(composition, features[rows])
     posterior = fitted.held_out.probabilities.astype(np.float64)
     return Fold(
-        _part(composition, seen, posterior, evidence.held_out, None),
+        _part(composition, seen, posterior, fitted.trial.expectation(policy).held_out, None),
         _part(
             composition,
             unseen,
             estimate.posterior.astype(np.float64),
-            estimate.expected,
-            choose(composition, composition.policy, estimate),
+            estimate.under(policy),
+            choose(composition, policy, estimate),
         ),
         composition.categories,
         rows,

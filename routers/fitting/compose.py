@@ -15,7 +15,7 @@ from routers.encoder import Encoder
 from routers.evidence import Evidence, prompt_digest
 from routers.fitting.corrections import CorrectionFit, fit_correction, held_out_utilities
 from routers.fitting.options import FitError, FitOptions, Labelled
-from routers.fitting.policy import Trial, fit_policy
+from routers.fitting.policy import Expectation, Trial, fit_policy
 from routers.fitting.splits import FOLDS, Index, distinct_prompts, fold_of_each
 from routers.fitting.stage1 import HeldOut, Stage1, choose_classifier
 from routers.fitting.stages import Stages
@@ -224,11 +224,13 @@ def _trial(
 ) -> Trial:
     quantile = np.searchsorted(np.sort(held_out.novelty), held_out.novelty) / len(held_out.novelty)
     step = contrasts(held_out.probabilities[scored] @ utilities.by_category - correction.category)
+    corrected = by_category = Expectation(correction.category, correction.category + step)
     if correction.correction is not None:
-        step = step @ correction.correction.category
+        kept = step @ correction.correction.category
+        corrected = Expectation(correction.corrected, correction.corrected + kept)
     return Trial(
-        correction.expected,
-        correction.expected + step,
+        by_category,
+        corrected,
         table.scores,
         held_out.confidence[scored],
         quantile[scored].astype(np.float32),
@@ -294,6 +296,7 @@ def _manifest(
     if correction is not None:
         facts["correction"] = {
             "kept": correction.correction is not None,
+            "used": correction.correction is not None and policy.corrected,
             "why": correction.why,
             "gain": round(correction.gain, 6),
             "error": round(correction.error, 6),

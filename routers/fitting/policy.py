@@ -36,18 +36,31 @@ HALVINGS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """Held-out prompts with scores: `expected` and `scores` (prompts, experts; NaN where unscored),
-    `confidence` and `novelty` (a quantile, 0..1) (prompts,). `settled` is `expected` by the utilities
-    of all prompts, which the composition has: between folds they differ, and where a whole category is
-    about to change sides, so does what is spent.
+class Expectation:
+    """Expected scores (prompts, experts): `held_out` without the prompt's fold, and `settled`, with the
+    utilities of all prompts in them, which the composition has. Between folds they differ, and where a
+    whole category is about to change sides, so does what is spent.
     """
 
-    expected: Matrix
+    held_out: Matrix
     settled: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Held-out prompts with scores: `by_category`, `corrected` (by the request) and `scores` (prompts,
+    experts; NaN where unscored), `confidence` and `novelty` (a quantile, 0..1) (prompts,).
+    """
+
+    by_category: "Expectation"
+    corrected: "Expectation"
     scores: Matrix
     confidence: Vector
     novelty: Vector
+
+    def expectation(self, policy: Policy) -> "Expectation":
+        """The one that decisions of `policy` rest on."""
+        return self.corrected if policy.corrected else self.by_category
 
     def unsure(self, policy: Policy) -> npt.NDArray[np.bool_]:
         """Prompts that the policy does not dare to call by category."""
@@ -58,7 +71,7 @@ class Trial:
 
     def choices(self, experts: Sequence[ExpertCard], policy: Policy) -> Index:
         """The column of the expert that the policy takes, (prompts,)."""
-        return self._choices(self.expected, experts, policy)
+        return self._choices(self.expectation(policy).held_out, experts, policy)
 
     def _choices(self, expected: Matrix, experts: Sequence[ExpertCard], policy: Policy) -> Index:
         best = best_of(expected - costs(experts, policy), experts)
@@ -67,7 +80,8 @@ class Trial:
 
     def spent(self, each: Vector, experts: Sequence[ExpertCard], policy: Policy) -> float:
         """Mean over prompts of `each` (experts,) of the chosen expert, by the estimate where it is larger."""
-        both = (self._choices(expected, experts, policy) for expected in (self.expected, self.settled))
+        found = self.expectation(policy)
+        both = (self._choices(expected, experts, policy) for expected in (found.held_out, found.settled))
         return max(float(each[chosen].mean()) for chosen in both)
 
     def score(self, chosen: Index) -> float:
@@ -84,9 +98,39 @@ def fit_policy(
 ) -> Policy:
     """The policy of `options`; `trial` None when no scored prompts were held out.
 
-    Raises FitError when a target is out of reach.
+    It corrects by the request only when that makes held-out decisions better: predictions that are
+    closer to the truth on average need not choose better where experts are nearly alike. Raises FitError
+    when a target is out of reach.
     """
+    policy = _fitted(held_out, utilities, experts, options, trial, corrected=True)
+    if trial is None or trial.corrected is trial.by_category:
+        return policy
+    plain = _fitted(held_out, utilities, experts, options, trial, corrected=False)
+    return policy if _pays(trial, experts, policy, plain) else plain
+
+
+def _pays(trial: Trial, experts: Sequence[ExpertCard], policy: Policy, plain: Policy) -> bool:
+    """Whether decisions of `policy` are worth more than those of `plain`, by more than a standard error.
+    Worth is the score less the cost, for both at the weights of `policy`."""
+    net = trial.scores - costs(experts, policy)
+    rows = np.arange(len(net))
+    gain = net[rows, trial.choices(experts, policy)] - net[rows, trial.choices(experts, plain)]
+    gain = gain[~np.isnan(gain)]
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _fitted(
+    held_out: HeldOut,
+    utilities: Utilities,
+    experts: Sequence[ExpertCard],
+    options: FitOptions,
+    trial: Trial | None,
+    *,
+    corrected: bool,
+) -> Policy:
+    """The policy that corrects by the request, or not."""
     policy = Policy(
+        corrected=corrected,
         generalist=experts[0].name,
         threshold=0.0,
         ood_threshold=options.novel_quantile,
@@ -138,7 +182,7 @@ def _cautious(
 ) -> Policy:
     """The largest threshold, with its best fallback, that costs next to nothing of the best value."""
     expert_costs = costs(experts, policy)
-    best = best_of(trial.expected - expert_costs, experts)
+    best = best_of(trial.expectation(policy).held_out - expert_costs, experts)
     net = trial.scores - expert_costs
     rows = np.arange(len(net))
     levels = np.unique(np.quantile(trial.confidence, np.linspace(0, largest_unsure, 21)))

@@ -29,7 +29,7 @@ def write_report(fit: Fit, folder: Path) -> Path:
     draw_utilities(pictures / "utilities.png", made.utilities, made.categories, made.expert_names)
     curve = None
     if fit.trial is not None:
-        curve = cost_curve(fit.trial.expected, fit.trial.scores, made.experts)
+        curve = cost_curve(fit.trial.corrected.held_out, fit.trial.scores, made.experts)
         held_out = made.manifest["held_out"]
         here = (held_out["active_params_b"], held_out["score"])
         draw_curve(pictures / "curve.png", curve, "Quality and cost on held-out prompts", here)
@@ -129,13 +129,20 @@ def _correction(facts: Mapping[str, Any] | None) -> Iterable[str]:
         f"What the request itself adds {kept}: {facts['why']}. Held out, squared error of the differences "
         f"between experts falls by {facts['gain']:.5f} ± {facts['error']:.5f}."
     )
+    if facts["kept"] and not facts["used"]:
+        yield (
+            "Decisions leave it aside: under this policy they score no better with it on held-out prompts. "
+            "The curve of quality and cost is drawn with it; a fit for a target may use it."
+        )
     explained = facts["explained"]
     if explained:
         yield from _table(
             ("predicted from", "share of the differences' variance explained"), list(explained.items())
         )
     rest = [
-        (k, _shown(v)) for k, v in facts.items() if k not in {"kept", "why", "gain", "error", "explained"}
+        (k, _shown(v))
+        for k, v in facts.items()
+        if k not in {"kept", "used", "why", "gain", "error", "explained"}
     ]
     if rest:
         yield from _table(("chosen by validation", "value"), rest)

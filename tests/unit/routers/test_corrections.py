@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routers.batch import choose
 from routers.composition import load_composition, save_composition
 from routers.decide import decide
 from routers.estimate import estimate, estimate_table
@@ -44,9 +45,13 @@ def fitted(signal: float = 1.0, **options: object) -> Fit:
     return fit(labelled, table, BagOfWords(), chosen, scored=np.arange(len(table)))
 
 
+SIZE_COUNTS = 0.004
+"""An active weight: the large expert is worth its size where clues are listed, and only there."""
+
+
 @pytest.fixture(scope="module")
 def corrected() -> Fit:
-    return fitted()
+    return fitted(active_weight=SIZE_COUNTS)
 
 
 def test_what_the_format_tells_is_found_and_kept(corrected: Fit) -> None:
@@ -62,9 +67,27 @@ def test_what_the_format_tells_is_found_and_kept(corrected: Fit) -> None:
     made = corrected.composition
     expected = estimate(made, np.stack([plain, listed])).expected
     assert expected[1, 2] - expected[1, 0] > expected[0, 2] - expected[0, 0] + 0.3
+    assert made.policy.corrected and facts["used"]
+    assert decide(request(plain), made, made.policy).expert == "small"
     decision = decide(request(listed), made, made.policy)
     assert decision.expert == "large"
     assert decision.ranking[0].correction > 0.05
+
+
+def test_decisions_leave_aside_what_makes_them_no_better() -> None:
+    """Where size costs nothing the large expert is never worse, whatever the request adds."""
+    made = fitted()
+    facts = made.composition.manifest["correction"]
+    assert facts["kept"] and not facts["used"]
+    assert not made.composition.policy.corrected
+    labelled, _ = planted(1.0, 40, seed=7)
+    estimates = estimate(made.composition, labelled.features)
+    assert np.abs(estimates.corrections).max() > 0.05  # it is there, for other policies
+    decisions = [decide(request(row), made.composition, made.composition.policy) for row in labelled.features]
+    assert {choice.correction for each in decisions for choice in each.ranking} == {0.0}
+    columns = choose(made.composition, made.composition.policy, estimates)
+    names = made.composition.expert_names
+    assert [names[column] for column in columns] == [each.expert for each in decisions]
 
 
 def test_noise_is_not_corrected_for() -> None:
@@ -97,7 +120,7 @@ def test_it_survives_saving(corrected: Fit, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_correction(corrected: Fit) -> None:
-    again = fitted()
+    again = fitted(active_weight=SIZE_COUNTS)
     assert again.composition.correction is not None and corrected.composition.correction is not None
     one, other = again.composition.correction.arrays(), corrected.composition.correction.arrays()
     assert set(one) == set(other)
