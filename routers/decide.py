@@ -183,15 +183,15 @@ def _rank(request: Request, composition: Composition, policy: Policy, stage1: _S
     """Every expert, best value first, those that may not answer last."""
     expert_costs = costs(composition.experts, policy)
     choices = []
-    rows = zip(composition.experts, stage1.utilities, stage1.corrections, expert_costs, strict=True)
-    for card, utility, correction, cost in rows:
+    columns = (each.tolist() for each in (stage1.utilities, stage1.corrections, expert_costs))
+    for card, utility, correction, cost in zip(composition.experts, *columns, strict=True):
         boost = request.boost.get(card.name, 0.0)
         choices.append(
             Choice(
                 expert=card.name,
-                utility=float(utility),
-                correction=float(correction),
-                value=float(utility) + float(correction) + boost - float(cost),
+                utility=utility,
+                correction=correction,
+                value=utility + correction + boost - cost,
                 active_params_b=card.active_params_b,
                 price=card.price,
                 excluded=_exclusion(card, request),

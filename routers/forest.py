@@ -34,7 +34,8 @@ class Forest:
         """Shape (rows, outputs) for `inputs` (rows, columns)."""
         leaves = self.leaves(inputs)
         if len(leaves) == 1:
-            one: Matrix = self.values.take(leaves[0], axis=0).mean(axis=0, keepdims=True)
+            one: Matrix = np.add.reduce(self.values.take(leaves[0], axis=0), axis=0, keepdims=True)
+            one /= len(self.roots)
             return one
         predicted = np.zeros((len(inputs), self.values.shape[1]), dtype=np.float32)
         for tree in range(leaves.shape[1]):

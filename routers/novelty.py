@@ -15,6 +15,8 @@ from routers.encoder import DIMENSION
 from routers.request import Matrix, Vector
 
 PROTOTYPES = 256
+LEVELS = np.linspace(0, 1, 101)
+"""Of the held-out distances' quantiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,7 @@ class Novelty:
 
     def scores(self, features: Matrix) -> Vector:
         """0 (near)..1 (far), shape (rows,)."""
-        levels = np.arange(len(self.quantiles)) / (len(self.quantiles) - 1)
-        scores: Vector = np.interp(self.distances(features), self.quantiles, levels).astype(np.float32)
+        scores: Vector = np.interp(self.distances(features), self.quantiles, LEVELS).astype(np.float32)
         return scores
 
 
@@ -65,5 +66,5 @@ def fit_prototypes(features: Matrix, seed: int = 0, dimension: int = DIMENSION) 
 
 def fit_quantiles(held_out_distances: Vector) -> Vector:
     """The 101 percentiles of held-out distances."""
-    quantiles: Vector = np.quantile(held_out_distances, np.linspace(0, 1, 101)).astype(np.float32)
+    quantiles: Vector = np.quantile(held_out_distances, LEVELS).astype(np.float32)
     return quantiles
