@@ -141,7 +141,7 @@ def _scores(results: Mapping[str, Any]) -> str:
         rows.append(
             f"| {each['name']} | {_number(each['score'])} "
             f"| {_number(each['low'])} to {_number(each['high'])} | {each['n']} "
-            f"| {_number(each['active_params_b'], 2)} | {_number(each['latency_s_median'], 1)} "
+            f"| {_size(each['active_params_b'])} | {_number(each['latency_s_median'], 1)} "
             f"| {experts if each['name'] == 'coterie' else ''} |"
         )
     for name, value in ((results["baselines"] or {}).get("scores") or {}).items():
@@ -187,6 +187,10 @@ def _judges(results: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def _size(billions: float | None) -> str:
+    return "" if billions is None else f"{billions:.3g}"
+
+
 def _number(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
@@ -226,7 +230,7 @@ def draw(parts: Sequence[Part], path: Path) -> None:
 
 def _label(contestant: Mapping[str, Any]) -> str:
     size = contestant["active_params_b"]
-    return contestant["name"] if size is None else f"{contestant['name']}\n{size:.2f} B active"
+    return contestant["name"] if size is None else f"{contestant['name']}\n{_size(size)} B active"
 
 
 async def _experts(base: str) -> list[str]:

@@ -127,14 +127,15 @@ def _contestant(
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Mean and bootstrap limits over questions; limits None for fewer than two values."""
+    """Mean and bootstrap limits over questions; limits None for fewer than two values. The order of the
+    values, which is that of the answers' coming, changes nothing."""
     import numpy as np
 
     from eval.rating.resampling import interval, multiplicities
 
     if not values:
         return None, None, None
-    scores = np.asarray(values, dtype=np.float64)
+    scores = np.sort(np.asarray(values, dtype=np.float64))
     mean = float(scores.mean())
     if len(scores) < 2:
         return mean, None, None
@@ -154,7 +155,7 @@ def _comparisons(by_name: Mapping[str, Sequence[Item]]) -> list[dict[str, Any]]:
     found = []
     for other in others:
         theirs = {each.question: each.score for each in by_name[other] if each.score is not None}
-        both = [question for question in ours if question in theirs]
+        both = sorted(question for question in ours if question in theirs)
         if len(both) >= 2:
             pair = [np.array([scores[q] for q in both]) for scores in (ours, theirs)]
             found.append(compare((first, pair[0]), (other, pair[1])).document())
