@@ -48,11 +48,14 @@ def fit(
         str, typer.Option(help="auto (the best on held-out prompts), knn, logistic or centroid.")
     ] = "auto",
     correction: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--correction/--no-correction", help="Let the request correct its category where that helps."
+            "--correction/--no-correction",
+            help="Let the request correct its category's utilities: whenever that predicts scores better, "
+            "or never.",
+            show_default="when held-out decisions are better for it",
         ),
-    ] = True,
+    ] = None,
     correct_by: Annotated[
         str, typer.Option(help="What may correct it: forest, kernel, or both with a comma between.")
     ] = "forest,kernel",

@@ -44,15 +44,16 @@ SETTINGS = (
     Setting("mmlu_pro_small"),
     Setting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
 )
-MAP_ALONE = "category map alone"
+MAP_ALONE, ALWAYS = "category map alone", "always corrected"
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
     MAP_ALONE: ("--no-correction",),
-    "forest alone": ("--correct-by", "forest"),
-    "kernel alone": ("--correct-by", "kernel"),
+    ALWAYS: ("--correction",),
+    "always, by the forest alone": ("--correction", "--correct-by", "forest"),
+    "always, by the kernel alone": ("--correction", "--correct-by", "kernel"),
     "categories split": ("--categories", "split"),
 }
-"""What is fitted otherwise, and how: less of the correction by the request, or categories split further where
-experts rank otherwise inside them."""
+"""What is fitted otherwise, and how: the correction by the request used never or always, of fewer parts, or
+categories split further where experts rank otherwise inside them."""
 LEARNING = (0.25, 0.5)
 """Shares of the fitting prompts that learning curves fit on, beside all of them."""
 CLOSEST = (1.0, 0.1, 0.02)
@@ -103,7 +104,8 @@ def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> 
     variants = {"quality": (), **ablations(setting)}
     for target in setting.targets_b:
         asked = ("--target-active-b", f"{target:g}")
-        variants |= {f"{target:g} B": asked, f"{target:g} B {MAP_ALONE}": (*asked, *ABLATIONS[MAP_ALONE])}
+        variants[f"{target:g} B"] = asked
+        variants |= {f"{target:g} B {name}": (*asked, *ABLATIONS[name]) for name in (MAP_ALONE, ALWAYS)}
     for name, further in variants.items():
         fit_and_judge(setting, folder, "fit", name, further)
 
@@ -201,7 +203,7 @@ def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for target in setting.targets_b:
-        for ending, name in (("", "yes"), (f" {MAP_ALONE}", "no")):
+        for ending, name in (("", "by validation"), (f" {MAP_ALONE}", "never"), (f" {ALWAYS}", "always")):
             found = pooled(setting, data, out, f"{target:g} B{ending}")
             active = float(found["active_params_b"].mean())
             line = straight_line(table, found["row"].astype(int), active)

@@ -38,7 +38,7 @@ class Fit(_Closed):
     """How a composition is fitted on the folds that it is not judged on, as by `coterie fit`."""
 
     classifier: Literal["auto", "knn", "logistic", "centroid"] = "auto"
-    correction: bool = True
+    correction: bool | None = None
     seeds: bool | None = None
     """Fit stage 1 on the seed prompts too; None: when all categories of the table are theirs."""
     sure_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None

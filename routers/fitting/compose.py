@@ -198,7 +198,7 @@ def _correct(
 ) -> CorrectionFit:
     posterior = stage1.held_out.probabilities[scored]
     category = held_out_utilities(table.scores, rows, posterior, folds[scored])
-    if not options.correction:
+    if options.correction is False:
         return CorrectionFit(None, category, category, 0.0, 0.0, (), {}, "it was not asked for")
     return fit_correction(
         labelled.features[scored],

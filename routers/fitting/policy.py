@@ -98,12 +98,12 @@ def fit_policy(
 ) -> Policy:
     """The policy of `options`; `trial` None when no scored prompts were held out.
 
-    It corrects by the request only when that makes held-out decisions better: predictions that are
-    closer to the truth on average need not choose better where experts are nearly alike. Raises FitError
-    when a target is out of reach.
+    Unless `options` say otherwise, it corrects by the request only when that makes held-out decisions
+    better: predictions that are closer to the truth on average need not choose better where experts are
+    nearly alike. Raises FitError when a target is out of reach.
     """
     policy = _fitted(held_out, utilities, experts, options, trial, corrected=True)
-    if trial is None or trial.corrected is trial.by_category:
+    if trial is None or trial.corrected is trial.by_category or options.correction:
         return policy
     plain = _fitted(held_out, utilities, experts, options, trial, corrected=False)
     return policy if _pays(trial, experts, policy, plain) else plain
