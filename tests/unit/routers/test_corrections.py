@@ -90,6 +90,12 @@ def test_decisions_leave_aside_what_makes_them_no_better() -> None:
     assert [names[column] for column in columns] == [each.expert for each in decisions]
 
 
+def test_it_can_be_asked_for_whatever_decisions_gain() -> None:
+    made = fitted(correction=True)
+    assert made.composition.policy.corrected
+    assert made.composition.manifest["correction"]["used"]
+
+
 def test_noise_is_not_corrected_for() -> None:
     made = fitted(signal=0.0)
     assert made.composition.correction is None
