@@ -160,7 +160,7 @@ def _given(composition: Composition, category: str | None) -> _Stage1:
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
     if request.features is None:
         raise ValueError("a request that is to be classified needs its features")
-    found = estimate(composition, request.features[None, :], corrected=policy.corrected)
+    found = estimate(composition, request.features[None, :], trust=policy.trust)
     posterior, ood_score = found.posterior[0], float(found.novelty[0])
     order = np.argsort(-posterior, kind="stable")
     top = int(order[0])

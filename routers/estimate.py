@@ -38,20 +38,22 @@ class Estimate:
 
     def under(self, policy: Policy) -> Matrix:
         """What decisions of `policy` rest on, (requests, experts)."""
-        return self.expected if policy.corrected else self.utilities
+        total: Matrix = self.utilities + np.float32(policy.trust) * self.corrections
+        return total
 
 
-def estimate(composition: Composition, features: Matrix, *, corrected: bool = True) -> Estimate:
-    """Estimates for rows of `routers.features`; corrections are left at 0 unless `corrected`."""
+def estimate(composition: Composition, features: Matrix, *, trust: float = 1.0) -> Estimate:
+    """Estimates for rows of `routers.features`; of corrections the share `trust`."""
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     utilities = posterior @ composition.utilities
-    if composition.correction is None or not corrected:
+    if composition.correction is None or not trust:
         corrections = np.zeros_like(utilities)
     else:
         # An expert that joined later (`routers.joining`) comes after those that were fitted: zero for it.
         fitted = len(composition.correction.means)
         corrections = np.zeros_like(utilities)
-        corrections[:, :fitted] = composition.correction.predict(features, posterior, utilities[:, :fitted])
+        found = composition.correction.predict(features, posterior, utilities[:, :fitted])
+        corrections[:, :fitted] = np.float32(trust) * found
     return Estimate(posterior, utilities, corrections, composition.novelty.scores(features))
 
 

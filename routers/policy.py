@@ -87,7 +87,7 @@ class Policy:
     million tokens. `switch_cost`: utility that must be gained to leave the conversation's expert,
     per 1,000 tokens of conversation whose prefix cache is lost. `recent_turns`: user turns read.
     `strategy`: how many experts answer and how; `strategies`: the same for single categories.
-    `corrected`: whether what the request itself adds to its category's utilities counts, where a
+    `trust`: how much counts what the request itself adds to its category's utilities, 0..1, where a
     composition knows it.
     """
 
@@ -100,17 +100,15 @@ class Policy:
     recent_turns: int = 3
     strategy: str = "single"
     strategies: Mapping[str, str] = field(default_factory=dict)
-    corrected: bool = True
+    trust: float = 1.0
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "ood_threshold"):
+        for name in ("threshold", "ood_threshold", "trust"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"policy: {name} must be within 0..1, not {getattr(self, name)!r}")
         for name in ("active_weight", "price_weight", "switch_cost"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"policy: {name} must be 0 or more, not {getattr(self, name)!r}")
-        if not isinstance(self.corrected, bool):
-            raise ValueError(f"policy: corrected must be true or false, not {self.corrected!r}")
         if self.recent_turns < 1:
             raise ValueError(f"policy: recent_turns must be 1 or more, not {self.recent_turns!r}")

@@ -51,9 +51,9 @@ def fit(
         bool | None,
         typer.Option(
             "--correction/--no-correction",
-            help="Let the request correct its category's utilities: whenever that predicts scores better, "
-            "or never.",
-            show_default="when held-out decisions are better for it",
+            help="Let the request correct its category's utilities where that predicts scores better: "
+            "wholly, or not at all.",
+            show_default="wholly where held-out decisions are better for it, else by half",
         ),
     ] = None,
     correct_by: Annotated[

@@ -44,15 +44,15 @@ SETTINGS = (
     Setting("mmlu_pro_small"),
     Setting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
 )
-MAP_ALONE, ALWAYS = "category map alone", "always corrected"
+MAP_ALONE, WHOLLY = "category map alone", "wholly corrected"
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
     MAP_ALONE: ("--no-correction",),
-    ALWAYS: ("--correction",),
-    "always, by the forest alone": ("--correction", "--correct-by", "forest"),
-    "always, by the kernel alone": ("--correction", "--correct-by", "kernel"),
+    WHOLLY: ("--correction",),
+    "wholly, by the forest alone": ("--correction", "--correct-by", "forest"),
+    "wholly, by the kernel alone": ("--correction", "--correct-by", "kernel"),
     "categories split": ("--categories", "split"),
 }
-"""What is fitted otherwise, and how: the correction by the request used never or always, of fewer parts, or
+"""What is fitted otherwise, and how: no correction by the request, all of it, some of its parts, or
 categories split further where experts rank otherwise inside them."""
 LEARNING = (0.25, 0.5)
 """Shares of the fitting prompts that learning curves fit on, beside all of them."""
@@ -105,7 +105,7 @@ def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> 
     for target in setting.targets_b:
         asked = ("--target-active-b", f"{target:g}")
         variants[f"{target:g} B"] = asked
-        variants |= {f"{target:g} B {name}": (*asked, *ABLATIONS[name]) for name in (MAP_ALONE, ALWAYS)}
+        variants |= {f"{target:g} B {name}": (*asked, *ABLATIONS[name]) for name in (MAP_ALONE, WHOLLY)}
     for name, further in variants.items():
         fit_and_judge(setting, folder, "fit", name, further)
 
@@ -203,7 +203,7 @@ def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for target in setting.targets_b:
-        for ending, name in (("", "by validation"), (f" {MAP_ALONE}", "never"), (f" {ALWAYS}", "always")):
+        for ending, name in (("", "by validation"), (f" {MAP_ALONE}", "none"), (f" {WHOLLY}", "whole")):
             found = pooled(setting, data, out, f"{target:g} B{ending}")
             active = float(found["active_params_b"].mean())
             line = straight_line(table, found["row"].astype(int), active)

@@ -296,7 +296,7 @@ def _manifest(
     if correction is not None:
         facts["correction"] = {
             "kept": correction.correction is not None,
-            "used": correction.correction is not None and policy.corrected,
+            "trust": policy.trust if correction.correction is not None else 0.0,
             "why": correction.why,
             "gain": round(correction.gain, 6),
             "error": round(correction.error, 6),

@@ -29,8 +29,8 @@ class FitOptions:
     `sure_accuracy`: share of the calls made as `matched` whose category shall be right on held-out
     prompts; None takes the threshold under which held-out scores are best, and 0.9 where nothing was
     scored. `novel_quantile`: share of held-out prompts that may be nearer than the
-    out-of-distribution limit. `correction`: whether the request corrects its category's utilities: whenever
-    that predicts held-out scores better (True), when held-out decisions are better for it as well
+    out-of-distribution limit. `correction`: whether the request corrects its category's utilities where that
+    predicts held-out scores better: wholly (True), by half unless the whole makes held-out decisions better
     (None), never (False); and `correct_by` by which of CORRECTORS. `target_active_b` and
     `target_price` ask for the smallest weight under which held-out decisions cost no more on average.
     `jobs`: cores, 0 for all. The rest as in `routers.policy.Policy`.

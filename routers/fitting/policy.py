@@ -31,6 +31,8 @@ REGION_BELIEF = 200
 """Unsure prompts at which their own scores count as much as all scores: odd ones are few and noisy."""
 LARGEST_UNSURE = 0.2
 """Share of requests that caution may call unsure."""
+CAREFUL_TRUST = 0.5
+"""How much a correction counts whose whole is not seen to make decisions better."""
 LARGEST_WEIGHT, SMALLEST_WEIGHT = 1e3, 1e-9
 HALVINGS = 40
 
@@ -59,8 +61,12 @@ class Trial:
     novelty: Vector
 
     def expectation(self, policy: Policy) -> "Expectation":
-        """The one that decisions of `policy` rest on."""
-        return self.corrected if policy.corrected else self.by_category
+        """What decisions of `policy` rest on: the correction counts as much as it is trusted."""
+        plain, share = self.by_category, np.float32(policy.trust)
+        return Expectation(
+            plain.held_out + share * (self.corrected.held_out - plain.held_out),
+            plain.settled + share * (self.corrected.settled - plain.settled),
+        )
 
     def unsure(self, policy: Policy) -> npt.NDArray[np.bool_]:
         """Prompts that the policy does not dare to call by category."""
@@ -98,23 +104,24 @@ def fit_policy(
 ) -> Policy:
     """The policy of `options`; `trial` None when no scored prompts were held out.
 
-    Unless `options` say otherwise, it corrects by the request only when that makes held-out decisions
-    better: predictions that are closer to the truth on average need not choose better where experts are
-    nearly alike. Raises FitError when a target is out of reach.
+    Unless `options` say otherwise, a correction by the request counts for half where held-out decisions
+    do not show that the whole of it is better: predictions that are closer to the truth on average need
+    not choose better, since the highest of several is often the one with the largest error. Raises
+    FitError when a target is out of reach.
     """
-    policy = _fitted(held_out, utilities, experts, options, trial, corrected=True)
+    policy = _fitted(held_out, utilities, experts, options, trial, trust=1.0)
     if trial is None or trial.corrected is trial.by_category or options.correction:
         return policy
-    plain = _fitted(held_out, utilities, experts, options, trial, corrected=False)
-    return policy if _pays(trial, experts, policy, plain) else plain
+    careful = _fitted(held_out, utilities, experts, options, trial, trust=CAREFUL_TRUST)
+    return policy if _pays(trial, experts, policy, careful) else careful
 
 
-def _pays(trial: Trial, experts: Sequence[ExpertCard], policy: Policy, plain: Policy) -> bool:
-    """Whether decisions of `policy` are worth more than those of `plain`, by more than a standard error.
+def _pays(trial: Trial, experts: Sequence[ExpertCard], policy: Policy, other: Policy) -> bool:
+    """Whether decisions of `policy` are worth more than those of `other`, by more than a standard error.
     Worth is the score less the cost, for both at the weights of `policy`."""
     net = trial.scores - costs(experts, policy)
     rows = np.arange(len(net))
-    gain = net[rows, trial.choices(experts, policy)] - net[rows, trial.choices(experts, plain)]
+    gain = net[rows, trial.choices(experts, policy)] - net[rows, trial.choices(experts, other)]
     gain = gain[~np.isnan(gain)]
     return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
@@ -126,11 +133,11 @@ def _fitted(
     options: FitOptions,
     trial: Trial | None,
     *,
-    corrected: bool,
+    trust: float,
 ) -> Policy:
-    """The policy that corrects by the request, or not."""
+    """The policy that trusts the correction by the request so much."""
     policy = Policy(
-        corrected=corrected,
+        trust=trust,
         generalist=experts[0].name,
         threshold=0.0,
         ood_threshold=options.novel_quantile,

@@ -67,33 +67,33 @@ def test_what_the_format_tells_is_found_and_kept(corrected: Fit) -> None:
     made = corrected.composition
     expected = estimate(made, np.stack([plain, listed])).expected
     assert expected[1, 2] - expected[1, 0] > expected[0, 2] - expected[0, 0] + 0.3
-    assert made.policy.corrected and facts["used"]
+    assert made.policy.trust == facts["trust"] == 1
     assert decide(request(plain), made, made.policy).expert == "small"
     decision = decide(request(listed), made, made.policy)
     assert decision.expert == "large"
     assert decision.ranking[0].correction > 0.05
 
 
-def test_decisions_leave_aside_what_makes_them_no_better() -> None:
+def test_decisions_count_half_of_what_is_not_seen_to_make_them_better() -> None:
     """Where size costs nothing the large expert is never worse, whatever the request adds."""
     made = fitted()
     facts = made.composition.manifest["correction"]
-    assert facts["kept"] and not facts["used"]
-    assert not made.composition.policy.corrected
+    assert facts["kept"]
+    assert made.composition.policy.trust == facts["trust"] == 0.5
     labelled, _ = planted(1.0, 40, seed=7)
     estimates = estimate(made.composition, labelled.features)
-    assert np.abs(estimates.corrections).max() > 0.05  # it is there, for other policies
     decisions = [decide(request(row), made.composition, made.composition.policy) for row in labelled.features]
-    assert {choice.correction for each in decisions for choice in each.ranking} == {0.0}
-    columns = choose(made.composition, made.composition.policy, estimates)
     names = made.composition.expert_names
+    for row, each in zip(estimates.corrections, decisions, strict=True):
+        shown = {choice.expert: choice.correction for choice in each.ranking}
+        assert [shown[name] for name in names] == pytest.approx((0.5 * row).tolist(), abs=1e-6)
+    columns = choose(made.composition, made.composition.policy, estimates)
     assert [names[column] for column in columns] == [each.expert for each in decisions]
 
 
 def test_it_can_be_asked_for_whatever_decisions_gain() -> None:
     made = fitted(correction=True)
-    assert made.composition.policy.corrected
-    assert made.composition.manifest["correction"]["used"]
+    assert made.composition.policy.trust == made.composition.manifest["correction"]["trust"] == 1
 
 
 def test_noise_is_not_corrected_for() -> None:
