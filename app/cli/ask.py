@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.options import Pin, Strategy, StrategyOption, Url, strategy_fields
-from app.cli.terminal import fail, read_settings
+from app.cli.terminal import fail, read_question, read_settings
 
 
 def ask(
@@ -32,11 +32,11 @@ def ask(
 
     - `coterie ask -s panel -o top_p=0.95 "Is 91 prime? Yes or no."` asks several, and shows each step
 
-    - `git diff | coterie ask --system "Write a commit message." -`
+    - `git log -3 | coterie ask --system "Sum up these changes." -`
     """
     from app.cli.api import ApiRefused, ApiUnreachable
 
-    question = sys.stdin.read() if text == "-" else text
+    question = read_question(text)
     messages = [{"role": "system", "content": system}] if system else []
     body: dict[str, Any] = {
         "model": model,

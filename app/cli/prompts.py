@@ -11,7 +11,7 @@ import typer
 
 from app.cli.options import ExpertsFile, Pin, Profile, Url
 from app.cli.prompts_build import build
-from app.cli.terminal import fail, read_settings, warn
+from app.cli.terminal import fail, read_question, read_settings, warn
 
 if TYPE_CHECKING:
     from app.cli.identities import IdentityWriter
@@ -176,7 +176,7 @@ def try_prompt(
     found = _prompt(prompt, library)
     messages = [
         {"role": "system", "content": _rendered(found, var)},
-        {"role": "user", "content": sys.stdin.read() if text == "-" else text},
+        {"role": "user", "content": read_question(text)},
     ]
     body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
     if max_tokens is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
@@ -19,7 +18,7 @@ from app.cli.options import (
     Url,
     strategy_fields,
 )
-from app.cli.terminal import fail, read_settings
+from app.cli.terminal import fail, read_question, read_settings
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -50,7 +49,7 @@ def route(
     """
     from app.cli.api import ApiRefused, ApiUnreachable
 
-    question = sys.stdin.read() if text == "-" else text
+    question = read_question(text)
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
     routed = strategy_fields(strategy, option)
     if exclude:

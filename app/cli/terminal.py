@@ -1,4 +1,4 @@
-"""What commands share: settings from options, one way to fail, one way to speak on standard error."""
+"""What commands share: questions, settings from options, one way to fail and to speak on standard error."""
 
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +19,15 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong and end."""
     warn(message)
     raise typer.Exit(code)
+
+
+def read_question(text: str) -> str:
+    """What is to be asked; `-` reads standard input. Fails when there is nothing but blanks."""
+    question = sys.stdin.read() if text == "-" else text
+    if not question.strip():
+        where = "standard input is empty" if text == "-" else "the text is empty"
+        fail(f"there is nothing to ask: {where}", 2)
+    return question
 
 
 def read_settings(**options: Any) -> "Settings":

@@ -77,6 +77,15 @@ async def test_ask_reads_standard_input_and_pins(api: Api) -> None:
     assert (code, out, err) == (0, "talker heard: from a pipe\n", "")
 
 
+@pytest.mark.parametrize("words", [("ask",), ("route",), ("prompts", "try", "math")])
+async def test_a_question_of_blanks_is_refused_before_anybody_is_asked(words: tuple[str, ...]) -> None:
+    nowhere = ("--url", "http://127.0.0.1:9")
+    code, out, err = await run(*words, "-", *nowhere, stdin=" \n")
+    assert (code, out, err) == (2, "", "coterie: there is nothing to ask: standard input is empty\n")
+    code, out, err = await run(*words, " ", *nowhere)
+    assert (code, out, err) == (2, "", "coterie: there is nothing to ask: the text is empty\n")
+
+
 async def test_ask_says_what_went_wrong(api: Api) -> None:
     code, _, err = await run("ask", "--url", api.url, "-m", "codr", "x")
     assert code == 1
