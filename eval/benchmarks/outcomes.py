@@ -266,7 +266,7 @@ def _learning_curve(setting: Setting, data: Path, out: Path) -> dict[str, list[f
         fitted = sorted((out / setting.table).glob(f"fold*/{part}"))
         ours = pooled(setting, data, out, f"quality{ending}")
         alone = pooled(setting, data, out, f"{MAP_ALONE}{ending}")
-        curve["prompts"].append(float(np.mean([len(read_outcomes(each)) for each in fitted])))
+        curve["prompts"].append(float(round(np.mean([len(read_outcomes(each)) for each in fitted]))))
         curve["composition"].append(float(ours["score"].mean()))
         curve[MAP_ALONE].append(float(alone["score"].mean()))
         curve["knn"].append(float(ours["knn"].mean()))
@@ -277,7 +277,7 @@ def _learning_curve(setting: Setting, data: Path, out: Path) -> dict[str, list[f
 def draw_learning(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
     """One panel a table: score against the number of prompts fitted on, on a logarithmic axis."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(4.2 * len(curves), 3.9), layout="constrained")
     for axes, (name, curve) in zip(
@@ -287,7 +287,7 @@ def draw_learning(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Pat
             axes.plot(curve["prompts"], curve[line], marker="o", markersize=3.5, color=colour, label=line)
         axes.set_xscale("log")
         axes.set_xticks(curve["prompts"])
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter("{x:.0f}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(name, fontsize=11)
         axes.set_xlabel("prompts fitted on")
