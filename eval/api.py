@@ -224,6 +224,21 @@ class Api:
                 await asyncio.sleep(self._retry.wait(attempt, asked_for))
         raise failure
 
+    async def rate(self, answer: str, score: float) -> None:
+        """Say what an answer, by its decision's or shadow's id, is worth: `score` in 0..1.
+
+        Raises:
+            ApiError: no answer, or the API does not know the id.
+        """
+        url = f"{self.base}/feedback"
+        try:
+            async with self._open.post(url, json={"decision_id": answer, "score": score}) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(f"no answer from {url} ({type(error).__name__}); is the service up?") from error
+        if response.status != 201:
+            raise ApiError(f"{url} answered with status {response.status}")
+
     @property
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

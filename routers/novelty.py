@@ -32,8 +32,8 @@ class Novelty:
         loaded = cls(arrays["prototypes"], arrays["quantiles"])
         if loaded.prototypes.ndim != 2 or not len(loaded.prototypes):
             raise ValueError("the novelty's prototypes are no rows")
-        if loaded.quantiles.ndim != 1 or len(loaded.quantiles) < 2 or (np.diff(loaded.quantiles) < 0).any():
-            raise ValueError("the novelty's quantiles do not rise")
+        if loaded.quantiles.shape != LEVELS.shape or (np.diff(loaded.quantiles) < 0).any():
+            raise ValueError(f"the novelty's quantiles are not {len(LEVELS)}, or do not rise")
         return loaded
 
     def arrays(self) -> Mapping[str, Matrix]:

@@ -1,6 +1,7 @@
 """Off-policy estimates beside the truth, on a running service: do they say what would have happened?
 
-    COTERIE_EXPLORE=0.5 COTERIE_SHADOW_RATE=1 COTERIE_STORE_PROMPTS=true COTERIE_DATA=var/traffic coterie up
+    export COTERIE_EXPLORE=0.5 COTERIE_SHADOW_RATE=1 COTERIE_SHADOW_QUEUE=1000 COTERIE_STORE_PROMPTS=true
+    COTERIE_SHADOW_CONCURRENCY=4 COTERIE_DATA=var/traffic coterie up
     python -m eval.benchmarks.live_traffic [--limit 120]
 
 Asks the service checkable prompts, rates each answer by program, waits for the shadow answers of all other
@@ -16,8 +17,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import aiohttp
 
 from eval.api import Api, ApiError, AskError
 from eval.catalogue import HELD_OUT
@@ -61,14 +60,13 @@ class Traffic:
         """Ask and rate what the service was not asked yet; returns how many that were."""
         known = {each["messages"][-1]["content"].strip() for each in await self._decisions()}
         left = [item for prompt, item in self._items.items() if prompt not in known]
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
-        async with Api(self._base, key=self._key) as api, aiohttp.ClientSession(headers=headers) as session:
+        async with Api(self._base, key=self._key) as api:
 
             async def one(item: Item) -> None:
                 sampling = {"temperature": 0, "max_tokens": min(item.max_tokens, MAX_TOKENS)}
                 async with self._slots:
                     said = await api.complete("coterie", [{"role": "user", "content": item.prompt}], sampling)
-                    await self._rate(session, api.base, str((said.routing or {})["id"]), item, said.text)
+                    await api.rate(str((said.routing or {})["id"]), await _score(item, said.text))
 
             try:
                 async with asyncio.TaskGroup() as group:
@@ -82,13 +80,12 @@ class Traffic:
         """Wait for the shadow answers, and rate those that nobody has rated; returns how many."""
         await self._shadows()
         rated = 0
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
-        async with Api(self._base, key=self._key) as api, aiohttp.ClientSession(headers=headers) as session:
+        async with Api(self._base, key=self._key) as api:
             for decision in await self._decisions():
                 item = self._items[decision["messages"][-1]["content"].strip()]
                 for shadow in decision["shadows"]:
                     if shadow["status"] == "ok" and not shadow["feedback"]:
-                        await self._rate(session, api.base, shadow["id"], item, shadow["answer"] or "")
+                        await api.rate(shadow["id"], await _score(item, shadow["answer"] or ""))
                         rated += 1
         return rated
 
@@ -116,14 +113,9 @@ class Traffic:
             raise TrafficError("the service keeps no prompts: start it with COTERIE_STORE_PROMPTS=true")
         return [each for each in found if each["messages"][-1]["content"].strip() in self._items]
 
-    async def _rate(
-        self, session: aiohttp.ClientSession, base: str, answer: str, item: Item, text: str
-    ) -> None:
-        score = (await asyncio.to_thread(grade, item.check, text)).score
-        body = {"decision_id": answer, "score": score}
-        async with session.post(f"{base}/feedback", json=body) as response:
-            if response.status != 201:
-                raise ApiError(f"{base}/feedback answered with status {response.status}")
+
+async def _score(item: Item, text: str) -> float:
+    return (await asyncio.to_thread(grade, item.check, text)).score
 
 
 def _others(decision: Mapping[str, Any]) -> int:
@@ -157,9 +149,9 @@ def table(log: Sequence[Logged], weights: Sequence[float]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for each in report.policies:
-        robust = each.doubly_robust
+        robust, scored = each.doubly_robust, known.get(each.policy)
         rows.append(
-            f"| {each.policy} | {known[each.policy].score:.3f} "
+            f"| {each.policy} | {'–' if scored is None else f'{scored.score:.3f}'} "
             f"| {robust.value:.3f} ({robust.low:.3f} to {robust.high:.3f}) "
             f"| {each.snips.value:.3f} | {each.ips.value:.3f} | {each.effective:.0f} |"
         )

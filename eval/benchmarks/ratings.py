@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from eval.documents import write_json
 from eval.rating.columns import Columns
-from eval.rating.rate import rate, write_ratings
+from eval.rating.rate import rate
 from eval.rating.settings import RatingSettings
 from eval.rating.table import check_verdicts, read_verdicts
 
@@ -100,12 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     missed: list[str] = []
 
     arena = rate(read_verdicts(folder / "battles_per_question.parquet"), RatingSettings())
-    write_ratings(arena, options.out / "arena_hard.json")
+    write_json(arena, options.out / "arena_hard.json")
     for board in BOARDS:
         lines += board_lines(board, arena, folder / board.file, missed)
     judgments = options.data / "routellm_evals" / "mt_bench_judgements.parquet"
     graded = rate(read_verdicts(judgments), RatingSettings())
-    write_ratings(graded, options.out / "mt_bench.json")
+    write_json(graded, options.out / "mt_bench.json")
     lines += mt_bench_lines(graded, missed)
     lines += speed_lines(missed)
 

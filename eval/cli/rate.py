@@ -40,10 +40,10 @@ def rate(
 
       coterie eval rate verdicts.parquet --json ratings.json
     """
+    from eval.documents import write_json
     from eval.rating.bradley_terry import RatingError
     from eval.rating.columns import VerdictError
     from eval.rating.rate import rate as run
-    from eval.rating.rate import write_ratings
     from eval.rating.settings import RatingSettings
     from eval.rating.table import read_verdicts
 
@@ -53,7 +53,7 @@ def rate(
         )
         found = run(read_verdicts(verdicts, strict=strict), settings)
         if json_file:
-            write_ratings(found, json_file)
+            write_json(found, json_file)
     except (VerdictError, RatingError, ValueError, OSError) as error:
         fail(error)
     printer = console(stderr=False)

@@ -1,11 +1,8 @@
 """Rating a verdict table, whichever of the two forms it has."""
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from eval.documents import write_json
 from eval.rating.graded import rate_graded
 from eval.rating.pairwise import rate_pairwise
 from eval.rating.settings import RatingSettings
@@ -27,8 +24,3 @@ def _known(value: Any) -> Any:
     if isinstance(value, list):
         return [_known(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_ratings(document: Mapping[str, Any], path: Path) -> None:
-    """Write a document whole or not at all."""
-    write_json(document, path)

@@ -244,6 +244,7 @@ def short(name: str) -> Callable[[dict[str, Any]], object]:
         (short("global_utilities"), "global_utilities has shape"),
         (short("classifier.bias"), "weights and bias do not agree"),
         (lambda a: a.update({"novelty.quantiles": a["novelty.quantiles"][::-1].copy()}), "do not rise"),
+        (short("novelty.quantiles"), "are not 101"),
         (lambda a: a.update({"novelty.prototypes": a["novelty.prototypes"].ravel()}), "are no rows"),
         (lambda a: a.update(counts=a["counts"] * np.float32("nan")), "counts holds what is no number"),
         (short("correction.means"), ""),
