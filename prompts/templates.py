@@ -19,6 +19,7 @@ published does not change; a better text is the next version.
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _PIECE = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
 _NAME = r"[a-z][a-z0-9-]*"
 _REFERENCE = re.compile(rf"({_NAME})@([1-9][0-9]{{0,5}})")
+_CALLED = "a prompt's file is called <name>@<version>.yaml"
 
 
 class PromptError(Exception):
@@ -73,6 +75,10 @@ class Variable(_Strict):
             raise PydanticCustomError("choices", "choices belong to type choice, and it needs them")
         if (self.minimum is not None or self.maximum is not None) and self.type not in {"integer", "number"}:
             raise PydanticCustomError("bounds", "minimum and maximum belong to numbers")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise PydanticCustomError("bounds", "minimum is above maximum: no value would do")
+        if "max_length" in self.model_fields_set and self.type != "text":
+            raise PydanticCustomError("max_length", "max_length belongs to text")
         if self.default is not None:
             try:
                 self.checked(self.default)
@@ -88,19 +94,25 @@ class Variable(_Strict):
                 raise ValueError("must be true or false")
             return value
         if kind in {"integer", "number"}:
-            if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else int | float):
-                raise ValueError("must be a whole number" if kind == "integer" else "must be a number")
-            if self.minimum is not None and value < self.minimum:
-                raise ValueError(f"must be at least {self.minimum:g}")
-            if self.maximum is not None and value > self.maximum:
-                raise ValueError(f"must be at most {self.maximum:g}")
-            return value
+            return self._checked_number(value)
         if not isinstance(value, str):
             raise ValueError("must be text")
         if kind == "choice" and value not in self.choices:
             raise ValueError(f"must be one of {', '.join(self.choices)}")
         if len(value) > self.max_length:
             raise ValueError(f"must have at most {self.max_length} characters")
+        return value
+
+    def _checked_number(self, value: JsonValue) -> int | float:
+        whole = self.type == "integer"
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise ValueError("must be a whole number" if whole else "must be a number")
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        if self.minimum is not None and value < self.minimum:
+            raise ValueError(f"must be at least {self.minimum:g}")
+        if self.maximum is not None and value > self.maximum:
+            raise ValueError(f"must be at most {self.maximum:g}")
         return value
 
     def parsed(self, text: str) -> JsonValue:
@@ -206,30 +218,38 @@ class Prompt(_Strict):
 
 
 class Library:
-    """The prompts of a folder. Files are read when they are asked for."""
+    """The prompts of a folder. Files are read when they are asked for, so that a broken one is in the way
+    of nobody who wants another."""
 
     def __init__(self, folder: Path = LIBRARY) -> None:
         self.folder = folder
 
     def references(self) -> dict[str, tuple[int, ...]]:
-        """The versions of each name, ascending, by name. Raises PromptError for a file of another name."""
-        if not self.folder.is_dir():
-            raise PromptError(f"{self.folder}: no such folder of prompts")
+        """The versions of each name, ascending, by name. Raises PromptError without the folder."""
         found: dict[str, list[int]] = {}
-        for file in sorted(self.folder.glob("*.yaml")):
-            match = _REFERENCE.fullmatch(file.stem)
-            if match is None:
-                raise PromptError(f"{file}: a prompt's file is called <name>@<version>.yaml")
-            found.setdefault(match[1], []).append(int(match[2]))
+        for file in self._files():
+            if (match := _file_reference(file)) is not None:
+                found.setdefault(match[1], []).append(int(match[2]))
         return {name: tuple(sorted(versions)) for name, versions in found.items()}
 
+    def read(self) -> tuple[list[Prompt], list[str]]:
+        """Every prompt, by name and version, and a line for every problem of the others' files."""
+        problems = [f"{file}: {_CALLED}" for file in self._misnamed()]
+        prompts: list[Prompt] = []
+        for name, versions in self.references().items():
+            for version in versions:
+                try:
+                    prompts.append(self.get(f"{name}@{version}"))
+                except PromptError as error:
+                    problems += str(error).splitlines()
+        return prompts, problems
+
     def all(self) -> list[Prompt]:
-        """Every prompt, by name and version. Raises PromptError for the first that is wrong."""
-        return [
-            self.get(f"{name}@{version}")
-            for name, versions in self.references().items()
-            for version in versions
-        ]
+        """Every prompt, by name and version. Raises PromptError with everything that is wrong."""
+        prompts, problems = self.read()
+        if problems:
+            raise PromptError("\n".join(problems))
+        return prompts
 
     def get(self, reference: str) -> Prompt:
         """The prompt `name@version`.
@@ -242,6 +262,11 @@ class Library:
         if name not in known:
             close = difflib.get_close_matches(name, list(known), n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+            near = [
+                file for file in self._misnamed() if file.name.partition(".")[0].partition("@")[0] == name
+            ]
+            if near and name:
+                hint = f"there is {near[0].name}, but {_CALLED}"
             raise PromptError(f"{self.folder}: no prompt is named {name[:80]!r}; {hint}")
         if not _REFERENCE.fullmatch(reference):
             newest = f"{name}@{known[name][-1]}"
@@ -256,6 +281,18 @@ class Library:
         """As `get`, but a name without a version means its newest: for people, never for registries."""
         versions = self.references().get(reference)
         return self.get(f"{reference}@{versions[-1]}" if versions else reference)
+
+    def _files(self) -> list[Path]:
+        if not self.folder.is_dir():
+            raise PromptError(f"{self.folder}: no such folder of prompts")
+        return sorted(each for each in self.folder.iterdir() if each.suffix in {".yaml", ".yml"})
+
+    def _misnamed(self) -> list[Path]:
+        return [file for file in self._files() if _file_reference(file) is None]
+
+
+def _file_reference(file: Path) -> re.Match[str] | None:
+    return _REFERENCE.fullmatch(file.stem) if file.suffix == ".yaml" else None
 
 
 def read_prompt(path: Path) -> Prompt:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,23 +53,32 @@ def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
 
     opened = _library(library)
     try:
-        versions = opened.references()
-        prompts = opened.all()
+        prompts, problems = opened.read()
     except PromptError as error:
         fail(str(error))
     if as_json:
         typer.echo(json.dumps([_document(each) for each in prompts], ensure_ascii=False, indent=2))
-        return
+    elif prompts:
+        _print_table(prompts)
+    elif not problems:
+        warn(f"{opened.folder}: holds no prompt; a prompt's file is called <name>@<version>.yaml")
+    for problem in problems:
+        warn(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _print_table(prompts: "Sequence[Prompt]") -> None:
+    """The newest version of each."""
     from rich.console import Console
 
     from app.cli.outcome_views import plain_table
 
     table = plain_table(("prompt", "left"), ("hash", "left"), ("category", "left"), ("variables", "left"))
     table.add_column("description")
-    for each in prompts:
-        if each.version == versions[each.name][-1]:
-            variables = ", ".join(each.variables)
-            table.add_row(each.reference, each.hash, each.category or "", variables, each.description)
+    for each in {each.name: each for each in prompts}.values():
+        variables = ", ".join(each.variables)
+        table.add_row(each.reference, each.hash, each.category or "", variables, each.description)
     Console().print(table)
 
 
@@ -77,7 +86,9 @@ def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
 def show(
     prompt: Reference,
     var: Variables = None,
-    render: Annotated[bool, typer.Option("--render", help="The rendered text alone.")] = False,
+    render: Annotated[
+        bool, typer.Option("--render", help="The rendered text alone; with --json beside the rest.")
+    ] = False,
     as_json: AsJson = False,
     library: Folder = None,
 ) -> None:
@@ -90,19 +101,24 @@ def show(
     - `coterie prompts show writing@1 --render --var tone=warm`
     """
     found = _prompt(prompt, library)
-    if render:
-        typer.echo(_rendered(found, var))
-        return
-    if var:
+    if var and not render:
         fail("--var is for --render")
+    text = _rendered(found, var) if render else None
     if as_json:
-        typer.echo(json.dumps(_document(found) | {"template": found.template}, ensure_ascii=False, indent=2))
+        document = _document(found) | {"template": found.template}
+        document |= {} if text is None else {"rendered": text}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    if text is not None:
+        typer.echo(text)
         return
     typer.echo(f"{found.reference}  {found.hash}  {found.category or 'of no category'}\n{found.description}")
     for name, variable in found.variables.items():
         kind = " | ".join(variable.choices) or variable.type
-        default = "required" if variable.default is None else f"default {variable.default!r}"
-        typer.echo(f"  {{{name}}}  {kind}, {default}  {variable.description}")
+        default = "required"
+        if variable.default is not None:
+            default = f"default {json.dumps(variable.default, ensure_ascii=False)}"
+        typer.echo(f"  {{{name}}}  {kind}, {default}  {variable.description}".rstrip())
     typer.echo(f"\n{found.template.rstrip()}")
 
 
@@ -173,6 +189,8 @@ def try_prompt(
     from app.cli.api import ApiRefused, ApiUnreachable
     from experts.errors import ExpertError
 
+    if direct is not None and model != "coterie":
+        fail("--direct names the expert already: leave -m out")
     found = _prompt(prompt, library)
     messages = [
         {"role": "system", "content": _rendered(found, var)},
@@ -238,6 +256,8 @@ def _rendered(prompt: "Prompt", given: list[str] | None) -> str:
         name, separator, value = each.partition("=")
         if not separator:
             fail(f"--var {each!r}: write NAME=VALUE")
+        if name in values:
+            fail(f"--var {name}: is given twice")
         variable = prompt.variables.get(name)
         values[name] = variable.parsed(value) if variable else value
     try:
@@ -253,6 +273,7 @@ def _document(prompt: "Prompt") -> dict[str, Any]:
 
 async def _ask_directly(name: str, registry_file: Path, body: Mapping[str, Any]) -> None:
     """Print the answer of one expert of a registry as it comes. Raises ExpertError."""
+    from app.strategies.chunks import chunks_of, first_choice, text_of_message
     from experts.client import ExpertClient
     from experts.registry import RegistryError, UnknownExpert, load_registry
 
@@ -263,20 +284,10 @@ async def _ask_directly(name: str, registry_file: Path, body: Mapping[str, Any])
     if expert.mixture is not None or expert.identity is not None:
         fail(f"{name} puts a prompt of its own in front, which the API does: leave --direct out")
     async with ExpertClient() as client, client.stream(expert, body) as stream:
-        async for events in stream:
-            sys.stdout.write(_deltas(events))
+        async for chunk in chunks_of(stream):
+            sys.stdout.write(text_of_message(first_choice(chunk).get("delta")))
             sys.stdout.flush()
     sys.stdout.write("\n")
-
-
-def _deltas(events: bytes) -> str:
-    """The text in whole events of a stream."""
-    said = []
-    for line in events.decode("utf-8", "replace").splitlines():
-        if line.startswith("data: ") and line != "data: [DONE]":
-            choices = json.loads(line[6:]).get("choices") or []
-            said += [(choice.get("delta") or {}).get("content") or "" for choice in choices]
-    return "".join(said)
 
 
 @app.command("identity")

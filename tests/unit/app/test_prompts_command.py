@@ -45,10 +45,27 @@ def test_the_list_has_the_newest_version_of_each_and_json_has_all(library: Path)
     assert {each["name"] for each in json.loads(call("list", "--json").stdout)} >= {"writing", "identity"}
 
 
+def test_the_list_shows_what_is_good_and_says_all_that_is_wrong(library: Path) -> None:
+    (library / "note.yml").write_text("")
+    for name in ("memo", "note"):
+        text = LETTER.format(version=1, template="{what}").replace("name: letter", f"name: {name}")
+        (library / f"{name}@1.yaml").write_text(text)
+    for words in ((), ("--json",)):
+        result = call("list", "--library", str(library), *words)
+        assert result.exit_code == 1
+        assert "letter" in result.stdout
+        for said in ("note.yml: a prompt's file is called", "memo@1.yaml:7: ", "note@1.yaml:7: "):
+            assert said in result.stderr
+
+
+def test_an_empty_folder_is_said_to_hold_no_prompt(tmp_path: Path) -> None:
+    assert "holds no prompt" in call("list", "--library", str(tmp_path)).stderr
+
+
 def test_show_has_the_template_and_its_variables(library: Path) -> None:
     shown = call("show", "letter", "--library", str(library)).stdout
     assert shown.startswith(f"letter@2  {Library(library).get('letter@2').hash}")
-    assert "{tone}  warm | dry, default 'dry'" in shown
+    assert '{tone}  warm | dry, default "dry"' in shown
     assert "Write a short letter. Keep it {tone}." in shown
 
 
@@ -59,6 +76,10 @@ def test_show_renders(library: Path) -> None:
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "tone: must be one of warm, dry" in refused.stderr
     assert "NAME=VALUE" in call(*given, "--var", "tone").stderr
+    assert "tone: is given twice" in call(*given, "--var", "tone=dry", "--var", "tone=warm").stderr
+    document = json.loads(call(*given, "--json").stdout)
+    assert document["rendered"] == "Write a letter. Keep it dry."
+    assert document["template"] == "Write a letter. Keep it {tone}.\n"
 
 
 def test_diff_is_unified_and_names_hashes(library: Path) -> None:
@@ -111,6 +132,20 @@ def test_try_streams_from_an_expert_of_the_registry(library: Path, tmp_path: Pat
             "try", "letter", "x", "--library", str(library), "--direct", "smal", "--experts", str(registry)
         )
         assert "did you mean small" in unknown.stderr
+
+
+def test_try_reads_any_stream_of_events_and_says_when_one_breaks_off(library: Path, tmp_path: Path) -> None:
+    with run_fake_expert(Behaviour(reply="Dear Ada", error_after=2), name="small") as fake:
+        entry = {"name": "small", "endpoint": fake.endpoint, "model": "m", "params_b": 1}
+        registry = tmp_path / "experts.yaml"
+        registry.write_text(yaml.safe_dump({"experts": [entry | {"context_length": 99}]}))
+        words = ("try", "letter", "x", "--library", str(library), "--direct", "small")
+        result = call(*words, "--experts", str(registry))
+        refused = call(*words, "--experts", str(registry), "--model", "small")
+    assert result.exit_code == 1
+    assert "Dear" in result.stdout
+    assert "small" in result.stderr
+    assert "leave -m out" in refused.stderr
 
 
 def test_try_says_when_nothing_answers(library: Path) -> None:

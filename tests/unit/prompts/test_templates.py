@@ -93,6 +93,8 @@ def test_a_wrong_value_is_named_without_being_repeated(
         ("default: dry}", "default: sad}", 6, "variables.tone: default: must be one of warm, dry"),
         ("minimum: 1", "minmum: 1", 7, "variables.words.minmum: unknown field"),
         ("type: boolean", "type: bool", 8, "variables.signed.type: "),
+        ("minimum: 1,", "minimum: 900,", 7, "variables.words: minimum is above maximum"),
+        ("type: boolean", "type: boolean, max_length: 3", 8, "variables.signed: max_length belongs to text"),
         (
             "name: letter",
             "name: note",
@@ -118,6 +120,13 @@ def test_a_file_that_is_no_mapping_is_refused(written: Path) -> None:
     written.write_text("- a\n")
     with pytest.raises(PromptError, match="must be a mapping"):
         read_prompt(written)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_is_finite(value: str) -> None:
+    half = prompt("Half of {share}.", share={"type": "number"})
+    with pytest.raises(PromptError, match="share: must be a finite number"):
+        half.render({"share": half.variables["share"].parsed(value)})
 
 
 def test_the_hash_is_of_what_is_rendered_and_of_nothing_else(written: Path) -> None:
@@ -156,12 +165,32 @@ def test_a_prompt_that_is_not_there_is_said_with_what_is(written: Path, referenc
     assert said in str(caught.value)
 
 
-def test_a_stray_file_and_a_missing_folder_are_errors(written: Path) -> None:
-    with pytest.raises(PromptError, match="no such folder"):
-        Library(written.parent / "none").references()
-    (written.parent / "note.yaml").write_text(GOOD)
-    with pytest.raises(PromptError, match=r"called <name>@<version>\.yaml"):
-        Library(written.parent).references()
+def test_a_missing_folder_is_an_error(written: Path) -> None:
+    for asked in (Library.references, Library.read):
+        with pytest.raises(PromptError, match="no such folder"):
+            asked(Library(written.parent / "none"))
+
+
+def test_a_broken_or_stray_file_is_in_the_way_of_no_other(written: Path) -> None:
+    folder = written.parent
+    (folder / "note.yaml").write_text(GOOD)
+    (folder / "letter@3.yaml").write_text("version: 3\n")
+    library = Library(folder)
+    assert library.get("letter@2").version == 2
+    prompts, problems = library.read()
+    assert [each.reference for each in prompts] == ["letter@2"]
+    assert problems[0] == f"{folder}/note.yaml: a prompt's file is called <name>@<version>.yaml"
+    assert {each.split(": ")[1] for each in problems[1:]} == {"name", "description", "template"}
+    with pytest.raises(PromptError) as caught:
+        library.all()
+    assert str(caught.value).splitlines() == problems
+
+
+@pytest.mark.parametrize("stray", ["note.yaml", "note@1.yml", "note@one.yaml"])
+def test_a_prompt_whose_file_has_another_name_is_pointed_at(written: Path, stray: str) -> None:
+    (written.parent / stray).write_text(GOOD)
+    with pytest.raises(PromptError, match=f"there is {stray}, but a prompt's file is called"):
+        Library(written.parent).newest("note")
 
 
 @pytest.mark.parametrize(
