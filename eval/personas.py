@@ -5,12 +5,13 @@ both answers are checked by a program. A category keeps its identities only when
 above zero with confidence; everything else goes out plain. Knows nothing of how identities are served.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eval.answers import AnswerStore, answer_key
+from eval.answers import Answer, AnswerStore, answer_key
 from eval.api import Api, AskError, ExpertFacts
 from eval.rating.paired import Comparison, compare, holm
 from eval.scoring import TEMPERATURE, Outcomes, Question, ask_all, question, score_experts, unanswered
@@ -41,9 +42,34 @@ class CategoryResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What the answers of one kind took, those kept from earlier runs included. `seconds` are summed over
+    calls that ran side by side. Tokens that a server did not report count 0."""
+
+    what: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    @classmethod
+    def of(cls, what: str, answers: Iterable[Answer]) -> "Cost":
+        found = tuple(answers)
+        return cls(
+            what,
+            len(found),
+            sum(each.prompt_tokens or 0 for each in found),
+            sum(each.completion_tokens or 0 for each in found),
+            sum(each.latency_s for each in found),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Personas:
     """What was found: `results` by category in the order of the suite; `overall` over all its prompts;
-    `unscored` prompts had no score on one side and are left out."""
+    `unscored` prompts had no score on one side and are left out, `unscored_why` counts the codes of what
+    went wrong with them. `without_identity` are categories that the file has no identity of. `asked` calls
+    were made now, the other answers had been kept."""
 
     per: ids.Per
     suite: Suite
@@ -51,6 +77,10 @@ class Personas:
     overall: Comparison
     unscored: int
     confidence: float
+    unscored_why: Mapping[str, int] = field(default_factory=dict)
+    without_identity: tuple[str, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    asked: int = 0
 
     def measurement(self, of: ids.Identities) -> ids.Measurement:
         """As the file of identities keeps it."""
@@ -109,12 +139,26 @@ async def measure(
     """Ask what `store` does not hold yet, and compare.
 
     Raises:
-        SuiteError: no prompt to measure on, or none with a score on both sides.
+        SuiteError: no prompt to measure on, none with a score on both sides, or the expert failed so often
+            in a row that it was not asked the rest. What it answered is in `store`.
     """
+    wanted, asked = suite, 0
+
+    def counted(what: str, prompts: int) -> Callable[[str, bool], None]:
+        told = step(what, prompts)
+
+        def done(name: str, answered: bool) -> None:
+            nonlocal asked
+            asked += answered
+            told(name, answered)
+
+        return done
+
     suite = measurable(suite, identities, per)
     if per == "request":
-        texts = await _written(api, expert, suite, store, concurrency, step)
+        texts, lost = await _written(api, expert, suite, store, concurrency, counted)
     else:
+        lost = []
         texts = {item.id: _text(identities, item) for item in suite.items}
 
     def behind_identity(
@@ -138,14 +182,35 @@ async def measure(
                 store,
                 concurrency=concurrency,
                 allow_network_code=allow_network_code,
-                done=step(f"{what} identities", len(unanswered(expert, suite, store, ask))),
+                done=counted(f"{what} identities", len(unanswered(expert, suite, store, ask))),
                 ask=ask,
             )
         )
     written = {item_id for item_id, text in texts.items() if text is not None}
+    lost += [
+        AskError(each.error or "", each.reason)
+        for side in sides
+        for each in side.outcomes
+        if each.score is None
+    ]
+    _refuse_if_given_up(expert, lost)
     without, behind = (_scores(side) for side in sides)
     behind = {item_id: score for item_id, score in behind.items() if item_id in texts}
-    return compared(suite, without, behind, written, per=per, confidence=confidence)
+    found = compared(suite, without, behind, written, per=per, confidence=confidence)
+    costs = [
+        Cost.of(f"{what} identities", (each.answer for each in side.outcomes if each.answer is not None))
+        for (what, _), side in zip(asks, sides, strict=True)
+    ]
+    if per == "request":
+        answers = (store.get(_asking(expert, item)[2]) for item in suite.items)
+        costs.append(Cost.of("writing identities", (each for each in answers if each is not None)))
+    return replace(
+        found,
+        unscored_why=dict(Counter(each.code for each in lost)),
+        without_identity=tuple(each for each in wanted.categories if each not in suite.categories),
+        costs=tuple(costs),
+        asked=asked,
+    )
 
 
 def compared(
@@ -223,7 +288,15 @@ def report(personas: Personas, identities: ids.Identities) -> str:
         + (f"; lower without being certain in: {', '.join(lower)}." if lower else "."),
     ]
     if personas.unscored:
-        lines += ["", f"{personas.unscored} prompts had no score on one side and are left out."]
+        why = ", ".join(f"{code} {count}" for code, count in sorted(personas.unscored_why.items()))
+        lines += [
+            "",
+            f"{personas.unscored} prompts had no score on one side and are left out"
+            + (f" ({why}); the same command tries them again." if why else "."),
+        ]
+    if personas.without_identity:
+        missing = ", ".join(personas.without_identity)
+        lines += ["", f"Not measured, since the file has no identity of them: {missing}."]
     smallest = [each.paired.minimum_detectable for each in personas.results]
     seen = [value for value in smallest if value]
     if seen:
@@ -233,7 +306,25 @@ def report(personas: Personas, identities: ids.Identities) -> str:
             "reliably (80% power). These prompts chose what is kept, so they are no evidence of how much it "
             "gains: score the expert on others for that. Closed answers also say nothing of style.",
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_bill(personas.costs)]) + "\n"
+
+
+def _bill(costs: tuple[Cost, ...]) -> list[str]:
+    """What it took, by kind of call: also what an identity costs those who serve it."""
+    if not costs:
+        return []
+    rows = [
+        f"| {each.what} | {each.calls:,} | {each.prompt_tokens:,} | {each.completion_tokens:,} | "
+        f"{each.seconds / each.calls:.2f} |"
+        for each in costs
+        if each.calls
+    ]
+    return [
+        "",
+        "| calls | n | prompt tokens | answer tokens | seconds each |",
+        "|---|---:|---:|---:|---:|",
+        *rows,
+    ]
 
 
 def _difference(paired: Comparison) -> str:
@@ -256,21 +347,36 @@ def _scores(outcomes: Outcomes) -> dict[str, float]:
 
 async def _written(
     api: Api, expert: ExpertFacts, suite: Suite, store: AnswerStore, concurrency: int, step: Step
-) -> dict[str, str | None]:
+) -> tuple[dict[str, str | None], list[AskError]]:
     """An identity for each prompt by the expert itself, None where what it wrote is none: such requests go
-    out plain, as when serving. Prompts that were not answered are missing."""
+    out plain, as when serving. Prompts that were not answered are missing, and told why."""
 
-    def asking(asked: ExpertFacts, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
-        messages = ids.identity_messages(item.prompt)
-        sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
-        return messages, sampling, answer_key(asked.identity, messages, sampling)
-
-    missing = [item for item in suite.items if store.get(asking(expert, item)[2]) is None]
+    missing = [item for item in suite.items if store.get(_asking(expert, item)[2]) is None]
     failures: dict[tuple[str, str], AskError] = {}
     done = step("writing identities", len(missing))
-    await ask_all(api, expert, missing, store, concurrency, failures, done, asking)
-    answers = {item.id: store.get(asking(expert, item)[2]) for item in suite.items}
-    return {item_id: _identity_in(answer.text) for item_id, answer in answers.items() if answer is not None}
+    await ask_all(api, expert, missing, store, concurrency, failures, done, _asking)
+    answers = {item.id: store.get(_asking(expert, item)[2]) for item in suite.items}
+    texts = {item_id: _identity_in(answer.text) for item_id, answer in answers.items() if answer is not None}
+    return texts, list(failures.values())
+
+
+def _asking(asked: ExpertFacts, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
+    """How an identity for one prompt is asked for: as the service does."""
+    messages = ids.identity_messages(item.prompt)
+    sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
+    return messages, sampling, answer_key(asked.identity, messages, sampling)
+
+
+def _refuse_if_given_up(expert: ExpertFacts, lost: list[AskError]) -> None:
+    """A run that was cut short says nothing of the categories it did not come to. Raises SuiteError."""
+    asked = [each for each in lost if each.code != "not_asked"]
+    if len(asked) == len(lost):
+        return
+    why = f" ({Counter(each.message for each in asked).most_common(1)[0][0]})" if asked else ""
+    raise SuiteError(
+        f"{expert.name} failed too often in a row{why}, so {len(lost)} answers are missing and nothing was "
+        "measured; those that came are kept, and the same command goes on"
+    )
 
 
 def _identity_in(reply: str) -> str | None:

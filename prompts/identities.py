@@ -143,8 +143,17 @@ class Identities(_Strict):
         )
 
     def with_measurement(self, measurement: Measurement) -> "Identities":
-        """The same with `measurement` in place of an older one of its variant."""
+        """The same with `measurement` in place of an older one of its variant. What the older one says of
+        categories that were not measured now stays, if it is of the same texts, prompts and confidence."""
         others = tuple(each for each in self.measured if each.per != measurement.per)
+        older = self.measurement(measurement.per)
+        if older is not None and all(
+            getattr(older, name) == getattr(measurement, name) for name in ("of", "suite", "confidence")
+        ):
+            now = {each.category for each in measurement.results}
+            stay = (each for each in older.results if each.category not in now)
+            results = sorted((*stay, *measurement.results), key=lambda each: each.category)
+            measurement = measurement.model_copy(update={"results": tuple(results)})
         return self.model_copy(update={"measured": (*others, measurement)})
 
 

@@ -1,6 +1,7 @@
 """`coterie eval personas`."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,6 +62,7 @@ def personas(
     from prompts.identities import IdentityError, load_identities, save_identities
 
     said = Console(stderr=True)
+    started = time.perf_counter()
     try:
         found = load_identities(identities)
         chosen = only(load_suite(suite or OWN), category or [])
@@ -68,7 +70,8 @@ def personas(
             _run(api, api_key, found, chosen, answers, per, confidence, concurrency, allow_network_code)
         )
         text = report_of(measured, found)
-        save_identities(found.with_measurement(measured.measurement(found)), out or identities)
+        written = _learned(identities, found, measured)
+        save_identities(written, out or identities)
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_text(text, encoding="utf-8")
@@ -82,7 +85,30 @@ def personas(
         console.print(Markdown(text))
     else:
         typer.echo(text)
-    said.print(f"measured: {out or identities}", highlight=False, soft_wrap=True)
+    calls = sum(each.calls for each in measured.costs)
+    said.print(
+        f"asked now: {measured.asked} of {calls} answers, in {time.perf_counter() - started:.0f} s",
+        highlight=False,
+    )
+    gone = found.kept(per) - written.kept(per) - {each.category for each in measured.results}
+    if gone:
+        why = "their verdicts were of other prompts or another confidence"
+        said.print(f"no longer kept: {', '.join(sorted(gone))} ({why})", highlight=False, soft_wrap=True)
+    serves = ", ".join(sorted(written.kept(per))) or "no category"
+    said.print(f"measured: {out or identities} (serves: {serves})", highlight=False, soft_wrap=True)
+
+
+def _learned(path: Path, asked: "Identities", measured: "Personas") -> "Identities":
+    """The file as it is now, with what was found. Raises IdentityError when its texts have changed."""
+    from prompts.identities import IdentityError, load_identities
+
+    now = load_identities(path)
+    if now.subject(measured.per) != asked.subject(measured.per):
+        raise IdentityError(
+            f"{path}: was changed while it was measured, so nothing was written: run the same command again, "
+            "which asks only for what is new"
+        )
+    return now.with_measurement(measured.measurement(now))
 
 
 async def _run(

@@ -84,6 +84,67 @@ def test_identities_that_hurt_are_not_kept(file: Path, suite: Path) -> None:
     assert load_identities(file).kept("category") == frozenset()
 
 
+def test_categories_measured_one_after_the_other_are_all_kept(file: Path, suite: Path) -> None:
+    with running(helped) as world:
+        for category in ("law", "math"):
+            assert call(world.api, file, suite, "--category", category).exit_code == 0
+        assert load_identities(file).kept("category") == {"law", "math"}
+        result = call(world.api, file, suite, "--category", "law", "--confidence", "0.9")
+        assert "no longer kept: math" in result.stderr
+        assert load_identities(file).kept("category") == {"law"}
+
+
+def test_the_bill_says_what_was_asked_now_and_what_it_took(file: Path, suite: Path) -> None:
+    with running(helped) as world:
+        first, again = (call(world.api, file, suite) for _ in range(2))
+    assert "| without identities | 20 | " in first.stdout
+    assert "asked now: 40 of 40 answers" in first.stderr
+    assert "asked now: 0 of 40 answers" in again.stderr
+    assert "serves: law, math" in again.stderr
+
+
+def test_an_expert_that_stops_answering_leaves_the_file_alone_and_the_same_command_goes_on(
+    file: Path, suite: Path
+) -> None:
+    before, ill = file.read_bytes(), [True]
+
+    def tired(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(status=500) if ill[0] and body["messages"][0]["role"] == "system" else helped(body)
+
+    with running(tired) as world:
+        refused = call(world.api, file, suite)
+        assert refused.exit_code == 1
+        assert "small failed too often in a row" in refused.output
+        assert file.read_bytes() == before
+        ill[0] = False
+        result = call(world.api, file, suite)
+    assert "asked now: 20 of 40 answers" in result.stderr
+    assert load_identities(file).kept("category") == {"law", "math"}
+
+
+def test_a_file_that_changes_while_it_is_measured_keeps_the_change_and_not_the_verdict(
+    file: Path, suite: Path
+) -> None:
+    def edited(body: Mapping[str, Any]) -> Behaviour:
+        file.write_text(file.read_text().replace(IDENTITY, "You are a judge."))
+        return helped(body)
+
+    with running(edited) as world:
+        result = call(world.api, file, suite)
+    assert result.exit_code == 1
+    assert "was changed while it was measured" in result.output
+    known = load_identities(file)
+    assert {each.text for each in known.identities} == {"You are a judge."}
+    assert not known.measured
+
+
+def test_categories_without_an_identity_are_named(tmp_path: Path, suite: Path) -> None:
+    file = tmp_path / "law.yaml"
+    save_identities(new_identities("small", [Identity(category="law", text=IDENTITY)]), file)
+    with running(helped) as world:
+        assert "no identity of them: math." in call(world.api, file, suite).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

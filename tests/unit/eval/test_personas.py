@@ -1,11 +1,14 @@
 """With and without identities: what is kept, what hurts, and what the report says."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from eval.answers import Answer
 from eval.checks import NumberCheck
-from eval.personas import Personas, compared, measurable, report
+from eval.personas import Cost, Personas, compared, measurable, report
 from eval.suite import Item, Suite, SuiteError
 from prompts.identities import Identities, Identity, new_identities
 
@@ -90,6 +93,51 @@ def test_the_file_learns_what_was_measured(identities: Identities) -> None:
     lost = won.with_measurement(found(without=9, behind=0).measurement(identities))
     assert lost.kept("category") == frozenset()
     assert len(lost.measured) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, {"law", "math"}),
+        ({"suite": "other"}, {"law"}),
+        ({"confidence": 0.9}, {"law"}),
+        ({"of": "other texts"}, {"law"}),
+    ],
+)
+def test_what_was_found_of_other_categories_stays_while_it_is_of_the_same(
+    identities: Identities, changes: dict[str, Any], kept: set[str]
+) -> None:
+    law = found(without=0, behind=9).measurement(identities)
+    math = law.results[0].model_copy(update={"category": "math"})
+    older = law.model_copy(update={"results": (math,), **changes})
+    assert identities.with_measurement(older).with_measurement(law).kept("category") == kept
+
+
+def test_the_report_says_what_was_left_out_and_what_it_cost(identities: Identities) -> None:
+    answers = [
+        Answer(
+            key=str(number),
+            expert="small",
+            text="4",
+            finish_reason="stop",
+            prompt_tokens=600,
+            completion_tokens=number,
+            latency_s=1.5,
+        )
+        for number in (3, 5)
+    ]
+    personas = replace(
+        found(without=0, behind=9),
+        unscored=4,
+        unscored_why={"timeout": 3, "bad_reply": 1},
+        without_identity=("math", "stem"),
+        costs=(Cost.of("with identities", answers), Cost.of("writing identities", [])),
+    )
+    text = report(personas, identities)
+    assert "4 prompts had no score on one side and are left out (bad_reply 1, timeout 3)" in text
+    assert "no identity of them: math, stem." in text
+    assert "| with identities | 2 | 1,200 | 8 | 1.50 |" in text
+    assert "writing identities" not in text
 
 
 def test_the_report_says_what_is_kept_and_where_identities_hurt(identities: Identities) -> None:
