@@ -1,12 +1,15 @@
 """Writing expert identities through the running API, category by category, each kept as it comes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.cli.api import ApiClient
+from app.strategies.chunks import first_choice, text_of_message
 from prompts.identities import (
     EXAMPLES,
     MAX_TOKENS,
@@ -30,14 +33,39 @@ Done = Callable[[int, int], None]
 """(finished, all)"""
 
 
+@dataclass(slots=True)
+class Bill:
+    """What writing took: calls, the tokens that the expert reported, and seconds from first to last."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, usage: object) -> None:
+        """Count one call."""
+        self.calls += 1
+        if isinstance(usage, Mapping):
+            self.prompt_tokens += _count(usage.get("prompt_tokens"))
+            self.completion_tokens += _count(usage.get("completion_tokens"))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls} call{'s' * (self.calls != 1)}, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens, "
+            f"{self.seconds:.0f} s"
+        )
+
+
 class IdentityWriter:
-    """Asks one expert of one API, `concurrency` questions at once. `seed` decides the later tries."""
+    """Asks one expert of one API, `concurrency` questions at once. `seed` decides the later tries; `bill`
+    is what was asked so far."""
 
     def __init__(self, url: str, expert: str, *, seed: int = 0, concurrency: int = 4) -> None:
         self._url = url
         self._expert = expert
         self._seed = seed
         self._concurrency = concurrency
+        self.bill = Bill()
 
     async def of_request(self, text: str) -> str:
         """What one request would stand behind. Raises IdentityError, ApiUnreachable, ApiRefused."""
@@ -52,8 +80,9 @@ class IdentityWriter:
         fresh: bool = False,
         done: Done = lambda finished, total: None,
     ) -> tuple[str, ...]:
-        """Write the identities of the categories named, of all without names, into `path`; those it holds
-        stay unless `fresh`. Returns the categories for which the model wrote none.
+        """Write the identities of the categories named, of all without names, into `path`, in the order of
+        the categories. Those it holds are not written again; with `fresh` they stay until a new one is
+        there. Returns the categories for which the model wrote none.
 
         Raises:
             IdentityError: the file is another expert's, or is damaged, or nothing was written at all.
@@ -61,17 +90,14 @@ class IdentityWriter:
         """
         categories = _chosen(names)
         kept = self._kept(path)
-        if fresh:
-            wanted = {each.name for each in categories}
-            others = [each for each in kept.identities if each.category not in wanted]
-            kept = kept.model_copy(update={"identities": tuple(others)})
-        missing = [each for each in categories if kept.of(each.name) is None]
+        missing = [each for each in categories if fresh or kept.of(each.name) is None]
         examples: dict[str, list[str]] = {each.name: [] for each in missing}
         for seed in load_seeds("fit"):
             if seed.category in examples:
                 examples[seed.category].append(seed.prompt)
         without: list[str] = []
         written: dict[str, Identity] = {}
+        started = time.perf_counter()
         places = asyncio.Semaphore(self._concurrency)
         before = len(categories) - len(missing)
         done(before, len(categories))
@@ -85,8 +111,8 @@ class IdentityWriter:
                     without.append(category.name)
                 else:
                     written[category.name] = Identity(category=category.name, text=text)
-                    found = [*kept.identities, *written.values()]
-                    save_identities(kept.model_copy(update={"identities": tuple(found)}), path)
+                    found = _in_order({each.category: each for each in kept.identities} | written)
+                    save_identities(kept.model_copy(update={"identities": found}), path)
             done(before + len(written) + len(without), len(categories))
 
         async with ApiClient(self._url) as api:
@@ -97,6 +123,8 @@ class IdentityWriter:
             except ExceptionGroup as failed:
                 # The first failure cancelled the others; what it says holds for them too.
                 raise failed.exceptions[0] from None
+            finally:
+                self.bill.seconds += time.perf_counter() - started
         if not kept.identities and not written:
             raise IdentityError(f"{self._expert} wrote no description of an expert: nothing was written")
         return tuple(sorted(without))
@@ -124,9 +152,21 @@ class IdentityWriter:
                 "seed": self._seed + number,
             }
             reply = await api.post("/v1/chat/completions", body)
+            reply = reply if isinstance(reply, dict) else {}
+            self.bill.add(reply.get("usage"))
             with suppress(IdentityError):
-                return read_identity(str(reply["choices"][0]["message"].get("content") or ""))
+                return read_identity(text_of_message(first_choice(reply).get("message")))
         raise IdentityError(f"{self._expert} wrote no description of an expert, in the second person")
+
+
+def _in_order(identities: Mapping[str, Identity]) -> tuple[Identity, ...]:
+    """As the categories are listed, so that a file does not depend on who was written first."""
+    places = {each.name: place for place, each in enumerate(load_categories())}
+    return tuple(sorted(identities.values(), key=lambda each: places.get(each.category, len(places))))
+
+
+def _count(tokens: object) -> int:
+    return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else 0
 
 
 def _chosen(names: Sequence[str]) -> list[Category]:

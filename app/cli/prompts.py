@@ -345,6 +345,8 @@ def _write_identities(writer: "IdentityWriter", out: Path, categories: list[str]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from prompts.identities import load_identities
+
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -358,6 +360,10 @@ def _write_identities(writer: "IdentityWriter", out: Path, categories: list[str]
             progress.update(bar, completed=finished, total=total)
 
         without = asyncio.run(writer.of_categories(out, categories, fresh=fresh, done=done))
+    kept = {each.category for each in load_identities(out).identities}
     for name in without:
-        warn(f"{name}: the model wrote no description of an expert; its requests go out plain")
+        left = "the old one stays" if name in kept else "its requests go out plain"
+        warn(f"{name}: the model wrote no description of an expert; {left}")
+    if writer.bill.calls:
+        warn(f"asked now: {writer.bill}")
     typer.echo(f"{out}: measure it with `coterie eval personas {out}`")

@@ -1,7 +1,10 @@
 """`coterie prompts`: list, show, diff and try, without and with somebody who answers."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +13,7 @@ from typer.testing import CliRunner, Result
 from app.cli.prompts import app
 from experts.fake import Behaviour, run_fake_expert
 from prompts.identities import load_identities
+from prompts.seeds import load_categories
 from prompts.templates import Library
 
 LETTER = """\
@@ -168,6 +172,47 @@ def test_identities_are_kept_as_they_come_and_not_asked_for_again(tmp_path: Path
         other = call("identity", "large", "--out", str(path), "--url", url)
         assert other.exit_code == 1
         assert "holds identities of small" in other.stderr
+
+
+def test_a_file_of_identities_is_in_the_categories_order_whoever_was_written_first(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    with run_fake_expert(Behaviour(reply="You are a judge.")) as fake:
+        url = fake.endpoint.removesuffix("/v1")
+        for category in ("writing", "law", "coding"):
+            assert (
+                call("identity", "s", "--out", str(path), "--category", category, "--url", url).exit_code == 0
+            )
+    order = [each.name for each in load_categories() if each.name in {"writing", "law", "coding"}]
+    assert [each.category for each in load_identities(path).identities] == order
+
+
+def test_writing_identities_shows_its_bill(tmp_path: Path) -> None:
+    words = ("identity", "small", "--out", str(tmp_path / "small.yaml"), "--category", "law")
+    with run_fake_expert(Behaviour(reply="You are a judge.")) as fake:
+        url = fake.endpoint.removesuffix("/v1")
+        first, again = (call(*words, "--url", url) for _ in range(2))
+    assert re.search(r"asked now: 1 call, \d+ \+ \d+ tokens, \d+ s\n", first.stderr)
+    assert "asked now" not in again.stderr
+
+
+def test_an_identity_that_could_not_be_written_anew_stays(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    replies = {"law": "You are a judge.", "math": "You are a teacher."}
+
+    def answer(body: Mapping[str, Any]) -> Behaviour:
+        asked = body["messages"][-1]["content"]
+        return Behaviour(reply=replies["law" if "legal" in asked.lower() else "math"])
+
+    with run_fake_expert(answer) as fake:
+        url = fake.endpoint.removesuffix("/v1")
+        words = ("identity", "small", "--out", str(path), "--category", "law", "--category", "math")
+        assert call(*words, "--url", url).exit_code == 0
+        replies |= {"law": "I cannot.", "math": "You are a counter."}
+        anew = call(*words, "--fresh", "--url", url)
+    assert anew.exit_code == 0
+    assert "law: the model wrote no description of an expert; the old one stays" in anew.stderr
+    texts = {each.category: each.text for each in load_identities(path).identities}
+    assert texts == {"law": "You are a judge.", "math": "You are a counter."}
 
 
 def test_one_request_is_shown_what_it_would_stand_behind() -> None:
