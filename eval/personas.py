@@ -276,7 +276,8 @@ def report(personas: Personas, identities: ids.Identities) -> str:
     overall = personas.overall
     lines += [
         "",
-        f"Over all prompts: {_difference(overall)}, better on {overall.better}, worse on {overall.worse}.",
+        f"Over all prompts: {_difference(overall)}, better on {overall.better}, worse on {overall.worse}"
+        + ("; they hurt, with confidence." if overall.high < 0 else "."),
     ]
     kept = [each.category for each in personas.results if each.kept]
     hurt = [each.category for each in personas.results if each.hurts]

@@ -51,8 +51,8 @@ class Bill:
 
     def __str__(self) -> str:
         return (
-            f"{self.calls} call{'s' * (self.calls != 1)}, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens, "
-            f"{self.seconds:.0f} s"
+            f"{self.calls} call{'s' * (self.calls != 1)}, {self.prompt_tokens:,} + "
+            f"{self.completion_tokens:,} tokens, {self.seconds:.0f} s"
         )
 
 

@@ -144,9 +144,11 @@ def test_the_report_says_what_is_kept_and_where_identities_hurt(identities: Iden
     text = report(found(without=9, behind=0), identities)
     assert "Kept in: no category." in text
     assert "Hurts in: law." in text
+    assert "worse on 9; they hurt, with confidence." in text
     assert "| law | 20 | 1 | 0.450 | 0.000 | -0.450 (" in text
     assert text.count("0 / 9") == 1
     text = report(found(without=0, behind=9, both=1), identities)
     assert "Kept in: law." in text
     assert "Hurts in: no category" in text
+    assert "they hurt" not in text
     assert "no evidence of how much it gains" in text
