@@ -4,30 +4,55 @@ Knows what `prompts.mixture` asks for; builds nothing itself.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from experts.client import ExpertClient, Reply
-from experts.errors import ContextTooLong, ExpertBadReply, ExpertBusy, ExpertTimeout, ExpertUnavailable
+from experts.errors import (
+    ContextTooLong,
+    ExpertBadReply,
+    ExpertBusy,
+    ExpertError,
+    ExpertTimeout,
+    ExpertUnavailable,
+)
 from experts.expert import Expert
 from prompts.mixture.asking import Completion, Messages, PromptTooLong
 
-TRIES, PAUSE_S = 3, 0.5
-"""How often a request is sent at most, and the seconds before it is sent again, doubled each time."""
+TRIES, PATIENT_TRIES = 3, 8
+"""How often a request is sent at most: to an expert that has not answered anything yet or answers wrongly or
+too late, and to one that has answered and is now busy or away, as while its server starts again."""
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 16.0
+"""Before a request is sent again, doubled each time: `PATIENT_TRIES` wait three quarters of a minute."""
+JITTER = 0.25
+"""Share of a pause that is left to chance, so that not all requests come back at once."""
 
 Usage = Mapping[str, Any]
 """The `usage` object of an answer, empty where the server sends none."""
+Trouble = Callable[[ExpertError], None]
+"""Hears of each failure after which a request is sent again."""
 
 
 class ExpertAsk:
-    """Asks one expert through the pooled client. `tell` hears the usage of every answer."""
+    """Asks one expert through the pooled client. `tell` hears the usage of every answer, `trouble` what is
+    being waited out; `pause_s` is the first pause."""
 
     def __init__(
-        self, client: ExpertClient, expert: Expert, *, tell: Callable[[Usage], None] | None = None
+        self,
+        client: ExpertClient,
+        expert: Expert,
+        *,
+        tell: Callable[[Usage], None] | None = None,
+        trouble: Trouble | None = None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._client = client
         self._expert = expert
         self._tell = tell
+        self._trouble = trouble
+        self._pause_s = pause_s
+        self._answered = False
 
     async def __call__(
         self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
@@ -55,16 +80,32 @@ class ExpertAsk:
         )
 
     async def _patiently(self, body: Mapping[str, Any]) -> Reply:
-        for attempt in range(TRIES):
+        tried = 0
+        while True:
+            tried += 1
             try:
-                return await self._client.complete(self._expert, body)
+                reply = await self._client.complete(self._expert, body)
             except ContextTooLong as error:
+                self._answered = True
                 raise PromptTooLong from error
-            except (ExpertUnavailable, ExpertBusy, ExpertTimeout, ExpertBadReply):
-                if attempt == TRIES - 1:
+            except (ExpertUnavailable, ExpertBusy, ExpertTimeout, ExpertBadReply) as error:
+                if tried >= self._tries(error):
                     raise
-                await asyncio.sleep(PAUSE_S * 2**attempt)
-        raise AssertionError("unreachable")
+                if self._trouble is not None:
+                    self._trouble(error)
+                await asyncio.sleep(self._pause(tried))
+            else:
+                self._answered = True
+                return reply
+
+    def _tries(self, error: ExpertError) -> int:
+        away = isinstance(error, ExpertUnavailable | ExpertBusy)
+        return PATIENT_TRIES if away and self._answered else TRIES
+
+    def _pause(self, tried: int) -> float:
+        """Seconds to wait after `tried` tries."""
+        whole: float = min(self._pause_s * 2 ** (tried - 1), LONGEST_PAUSE_S)
+        return whole * (1 - JITTER * random.random())
 
 
 def _count(value: object) -> int:

@@ -101,22 +101,24 @@ class Registry:
         return cls({expert.name: expert for expert in experts})
 
 
-def load_registry(path: str | Path) -> Registry:
-    """Read and check a registry file. Raises `RegistryError` with every problem found, by line."""
+def load_registry(path: str | Path, *, written: bool = True) -> Registry:
+    """Read and check a registry file; unless `written`, mixtures and identities may be missing, as for who is
+    about to write them. Raises `RegistryError` with every problem found, by line."""
     path = Path(path)
     try:
         data, lines = read_yaml(path)
     except YamlProblem as problem:
         raise RegistryError((str(problem),)) from problem
-    return _Reading(path, lines).registry(data)
+    return _Reading(path, lines, written).registry(data)
 
 
 class _Reading:
     """One pass over a parsed file, collecting problems so that all are told at once."""
 
-    def __init__(self, path: Path, lines: Lines) -> None:
+    def __init__(self, path: Path, lines: Lines, written: bool) -> None:
         self.path = path
         self.lines = lines
+        self.written = written
         self.problems: list[tuple[int, str]] = []
 
     def registry(self, data: Any) -> Registry:
@@ -252,7 +254,7 @@ class _Reading:
             found["api_key_file"] = here / expert.api_key_file
         if expert.mixture is not None:
             found["mixture"] = here / expert.mixture
-            if not found["mixture"].is_dir():
+            if self.written and not found["mixture"].is_dir():
                 self._say(
                     ("experts", index, "mixture"),
                     f"mixture: {found['mixture']}: no such folder; build it with `coterie prompts build`",
@@ -260,7 +262,7 @@ class _Reading:
         if expert.identity is not None:
             file = here / expert.identity.file
             found["identity"] = expert.identity.model_copy(update={"file": file})
-            if not file.is_file():
+            if self.written and not file.is_file():
                 self._say(
                     ("experts", index, "identity", "file"),
                     f"identity.file: {file}: no such file; write it with `coterie prompts identity`",

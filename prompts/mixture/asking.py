@@ -88,6 +88,8 @@ class Bill:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    empty: int = 0
+    too_long: int = 0
     prefix_cache: PrefixCache | None = None
 
 
@@ -113,6 +115,7 @@ class Asking:
         self._progress = progress
         self._known: dict[tuple[object, ...], Completion | None] = {}
         self._calls = self._cached = self._prompt_tokens = self._completion_tokens = 0
+        self._empty = self._too_long = 0
         self._started = time.monotonic()
 
     @property
@@ -128,6 +131,8 @@ class Asking:
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,
             seconds=round(time.monotonic() - self._started, 3),
+            empty=self._empty,
+            too_long=self._too_long,
         )
 
     async def all(self, stage: str, calls: Sequence[Call]) -> list[Completion | None]:
@@ -173,9 +178,11 @@ class Asking:
             )
         except PromptTooLong:
             self._calls += 1
+            self._too_long += 1
             return TOO_LONG
         self._cached += found.cached
         self._calls += not found.cached
+        self._empty += not found.text.strip()
         self._prompt_tokens += found.prompt_tokens
         self._completion_tokens += found.completion_tokens
         return found

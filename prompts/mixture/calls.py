@@ -6,6 +6,7 @@ One SQLite file. It holds digests of the questions and the texts of the answers.
 import hashlib
 import json
 import sqlite3
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,9 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID
 """
 
+LOCKED_S = 30.0
+"""How long to wait for another process that writes."""
+
 
 class AnswerCache:
     """The answers of one file; several processes may use it at once. Use as a context manager.
@@ -34,18 +38,39 @@ class AnswerCache:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise MixtureError(f"{path}: the cache of answers cannot be opened: {error}") from error
+            raise MixtureError(f"{path}: the cache of answers cannot be opened: {_reason(error)}") from error
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # A power cut may lose the last answers, never the file.
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(_SCHEMA)
-            self._db.execute("SELECT key, text, prompt_tokens, completion_tokens FROM answers LIMIT 1")
+            self._prepare()
         except sqlite3.Error as error:
             self._db.close()
-            raise MixtureError(f"{path}: is no cache of answers: name another file, or delete it") from error
+            if _is_no_cache(error):
+                raise MixtureError(f"{path}: is no cache of answers: name another file") from error
+            why = f"cannot be used: {_reason(error)}: mend that, or name another file"
+            raise MixtureError(f"{path}: the cache of answers {why}") from error
+
+    def _prepare(self) -> None:
+        """Raises sqlite3.Error."""
+        if self._db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            deadline = time.monotonic() + LOCKED_S
+            while not self._write_ahead(last=time.monotonic() > deadline):
+                time.sleep(0.02)
+        # A power cut may lose the last answers, never the file.
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(_SCHEMA)
+        self._db.execute("SELECT key, text, prompt_tokens, completion_tokens FROM answers LIMIT 1")
+
+    def _write_ahead(self, *, last: bool) -> bool:
+        """Switch to a write-ahead log. This alone does not wait while another process does the same: then
+        False, or the `last` time sqlite3.OperationalError."""
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +94,9 @@ class AnswerCache:
                 "SELECT text, prompt_tokens, completion_tokens FROM answers WHERE key = ?", (key,)
             ).fetchone()
         except sqlite3.Error as error:
-            raise MixtureError(f"{self._path}: the cache of answers cannot be read: {error}") from error
+            raise MixtureError(
+                f"{self._path}: the cache of answers cannot be read: {_reason(error)}"
+            ) from error
         return Completion(row[0], row[1], row[2], cached=True) if row else None
 
     def put(self, key: str, answer: Completion) -> None:
@@ -80,17 +107,29 @@ class AnswerCache:
                 (key, answer.text, answer.prompt_tokens, answer.completion_tokens),
             )
         except sqlite3.Error as error:
-            raise MixtureError(f"{self._path}: an answer cannot be kept: {error}") from error
+            raise MixtureError(f"{self._path}: an answer cannot be kept: {_reason(error)}") from error
+
+
+def _is_no_cache(error: sqlite3.Error) -> bool:
+    """Whether the file is no database, or one with other tables."""
+    return error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 class CachedAsk:
     """An `Ask` that asks `ask` only what `cache` does not have. `identity` is all that is known of the
-    model: another model, or other defaults of sampling, must have another. Refusals are not kept."""
+    model: another model, or other defaults of sampling, must have another. Refusals are not kept; empty
+    answers are once the model has said something: one that is silent may be mended, and asked again."""
 
     def __init__(self, ask: Ask, cache: AnswerCache, identity: str) -> None:
         self._ask = ask
         self._cache = cache
         self._identity = identity
+        self._heard = False
+        self._empty: dict[str, Completion] = {}
 
     async def __call__(
         self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
@@ -99,6 +138,13 @@ class CachedAsk:
         if (known := self._cache.get(key)) is not None:
             return known
         answer = await self._ask(messages, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        self._heard = self._heard or bool(answer.text.strip())
+        if not self._heard:
+            self._empty[key] = answer
+            return answer
+        for each, empty in self._empty.items():
+            self._cache.put(each, empty)
+        self._empty.clear()
         self._cache.put(key, answer)
         return answer
 

@@ -6,10 +6,15 @@ Knows nothing of models.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from prompts.mixture.metrics import METRICS, MetricName
+
+MOST_TOLD = 5
+"""Wrong lines that an error names; of the others it says how many there are."""
 
 
 class DemoError(Exception):
@@ -30,20 +35,32 @@ def read_demos(path: Path) -> tuple[Demo, ...]:
     Further fields are ignored.
 
     Raises:
-        DemoError: no such file, a line that is no demo, or two lines that contradict each other.
+        DemoError: no such file, lines that are no demos, or two lines that contradict each other; the first
+            few of them are named.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DemoError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DemoError(f"{path}: is not UTF-8 text") from error
-    # Not `splitlines`: a JSON string may hold other separators than the line feed.
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    if not lines:
+        raise DemoError(f"{path}: is not UTF-8 text: save it as UTF-8") from error
+    # Not `splitlines`: a JSON string may hold other separators than the line feed. A mark in front of a line
+    # is left of a file that was appended to another.
+    lines = [line.removeprefix("\ufeff") for line in text.split("\n")]
+    numbered = [(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
         raise DemoError(f'{path}: holds no demos: one {{"input": ..., "output": ...}} a line')
-    demos = [_demo(line, f"{path}:{number}") for number, line in lines]
-    places = [f"{path}:{number}" for number, _ in lines]
+    demos, places, wrong = [], [], []
+    for place, line in numbered:
+        try:
+            demos.append(_demo(line, place))
+            places.append(place)
+        except DemoError as error:
+            wrong.append(str(error))
+    if len(wrong) == len(numbered) and text.lstrip().startswith("["):
+        raise DemoError(f"{path}: is one JSON array: write each of its objects on a line of its own (JSONL)")
+    if wrong:
+        raise DemoError(_told(wrong))
     return distinct(demos, places)
 
 
@@ -54,13 +71,18 @@ def distinct(demos: Sequence[Demo], places: Sequence[str] | None = None) -> tupl
     """
     places = places or [f"demo {number}" for number in range(1, len(demos) + 1)]
     first: dict[str, tuple[Demo, str]] = {}
+    wrong = []
     for demo, place in zip(demos, places, strict=True):
-        _check_text(demo, place)
+        if (problem := _problem(demo)) is not None:
+            wrong.append(f"{place}: {problem}")
+            continue
         known, known_place = first.setdefault(demo.input.strip(), (demo, place))
         if known.output.strip() != demo.output.strip():
-            raise DemoError(
+            wrong.append(
                 f"{place}: has the input of {known_place} but another output: keep the one that is right"
             )
+    if wrong:
+        raise DemoError(_told(wrong))
     return tuple(demo for demo, _ in first.values())
 
 
@@ -73,6 +95,22 @@ def check_buildable(demos: Sequence[Demo], least: int) -> None:
         )
     if len({demo.output.strip() for demo in demos}) == 1:
         raise DemoError("every demo has the same output: there is nothing to tell apart; add other answers")
+
+
+def check_scorable(demos: Sequence[Demo], metric: MetricName) -> None:
+    """Raises DemoError when `metric` would find some demo's own output wrong: as an answer nothing could ever
+    be right."""
+    scored = METRICS[metric]
+    wrong = sum(not scored(demo.output, demo.output) for demo in demos)
+    if wrong:
+        lacking = _LACKING.get(metric, "is never right")
+        raise DemoError(
+            f"the metric {metric} cannot score {wrong} of {len(demos)} demos, whose output {lacking}: choose "
+            "another metric, or mend these outputs"
+        )
+
+
+_LACKING = {"numeric": "has no number", "choice": "is no letter of a choice"}
 
 
 def are_labels(demos: Sequence[Demo]) -> bool:
@@ -91,24 +129,53 @@ def demos_digest(demos: Sequence[Demo]) -> str:
     return hashlib.sha256(document.encode()).hexdigest()
 
 
-def _check_text(demo: Demo, place: str) -> None:
+def _told(wrong: Sequence[str]) -> str:
+    """The first few problems, a line each."""
+    more = len(wrong) - MOST_TOLD
+    return "\n".join([*wrong[:MOST_TOLD], *([f"and {more} more such lines"] if more > 0 else [])])
+
+
+def _problem(demo: Demo) -> str | None:
     for field, value in (("input", demo.input), ("output", demo.output)):
         if not value.strip():
-            raise DemoError(f"{place}: {field}: must be text and not empty")
+            return f"{field}: must be text and not empty"
         try:
             value.encode()
-        except UnicodeEncodeError as error:
-            raise DemoError(f"{place}: {field}: holds half a surrogate pair, which is no text") from error
+        except UnicodeEncodeError:
+            return f"{field}: holds half a surrogate pair, which is no text"
+    return None
 
 
 def _demo(line: str, place: str) -> Demo:
     try:
         data: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DemoError(f"{place}: is not JSON: {error}") from error
+        raise DemoError(
+            f'{place}: is not JSON: one {{"input": ..., "output": ...}} a line: {error}'
+        ) from error
     if not isinstance(data, dict):
         raise DemoError(f'{place}: must be an object with "input" and "output"')
     for field in ("input", "output"):
-        if not isinstance(data.get(field), str):
-            raise DemoError(f"{place}: {field}: must be text and not empty")
+        if field not in data:
+            raise DemoError(f"{place}: {field}: is missing{_others(data)}")
+        if not isinstance(data[field], str):
+            raise DemoError(f"{place}: {field}: must be text, in quotes, not {_KINDS[type(data[field])]}")
     return Demo(data["input"], data["output"])
+
+
+_KINDS = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+    list: "a list",
+    dict: "an object",
+}
+"""What JSON has besides text."""
+
+
+def _others(names: Iterable[str]) -> str:
+    """Which fields there are instead, where it is a few short names."""
+    found = [name for name in names if name not in {"input", "output"}]
+    shown = 0 < len(found) <= MOST_TOLD and all(name.isidentifier() and len(name) <= 20 for name in found)
+    return f" (there is {', '.join(found)})" if shown else ""

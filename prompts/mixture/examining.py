@@ -11,8 +11,8 @@ from prompts.mixture.metrics import METRICS
 
 CHARS_PER_TOKEN = 4.0
 """Of English prose: where a server counts no tokens."""
-CAUTIOUS_CHARS_PER_TOKEN = 2.5
-"""Of code and figures: for what has to fit a context."""
+CAUTIOUS_CHARS_PER_TOKEN, CAUTIOUS_BYTES_PER_TOKEN = 2.5, 3.0
+"""Of code and figures, and of scripts other than Latin: for what has to fit a context, as serving has it."""
 TOKENS_PER_MESSAGE = 8
 LEAST_ANSWER_ROOM = 256
 """Tokens of the context that a prompt leaves for the answer: who asks later may want more than a build."""
@@ -57,7 +57,7 @@ class Examiner:
             return True
         added = lay_out(prompt, [{"role": "user", "content": "x" * longest_input}], self.config.layout)
         room = max(self.answer_tokens, LEAST_ANSWER_ROOM)
-        return _estimate(added, CAUTIOUS_CHARS_PER_TOKEN) + room <= self.config.context_tokens
+        return cautious_tokens(added) + room <= self.config.context_tokens
 
     def _trial(self, prompt: Prompt, demo: Demo, answer: Completion | None) -> Trial | None:
         if answer is None:
@@ -68,12 +68,29 @@ class Examiner:
         return Trial(self._metric(answer.text, demo.output), tokens)
 
 
-def _estimate(messages: Sequence[Mapping[str, str]], chars_per_token: float = CHARS_PER_TOKEN) -> int:
-    return sum(TOKENS_PER_MESSAGE + round(len(each["content"]) / chars_per_token) for each in messages)
+def _estimate(messages: Sequence[Mapping[str, str]]) -> int:
+    return sum(TOKENS_PER_MESSAGE + round(len(each["content"]) / CHARS_PER_TOKEN) for each in messages)
+
+
+def cautious_tokens(messages: Sequence[Mapping[str, str]]) -> int:
+    """Tokens that `messages` hardly exceed."""
+    return sum(TOKENS_PER_MESSAGE + round(_cautious(each["content"])) for each in messages)
+
+
+def _cautious(text: str) -> float:
+    return max(len(text) / CAUTIOUS_CHARS_PER_TOKEN, len(text.encode()) / CAUTIOUS_BYTES_PER_TOKEN)
 
 
 def answer_tokens(demos: Sequence[Demo], config: BuildConfig) -> int:
-    """Tokens that the longest output needs, generously: characters of rare words make many tokens."""
+    """Tokens that the longest output needs, generously: characters of rare words make many tokens. At most
+    half of the model's context, so that one long output leaves room for every input."""
     if config.answer_tokens is not None:
         return config.answer_tokens
-    return 16 + round(max(len(demo.output) for demo in demos) / 2.5)
+    longest = 16 + round(max(_most_tokens(demo.output) for demo in demos))
+    return longest if config.context_tokens is None else min(longest, config.context_tokens // 2)
+
+
+def _most_tokens(text: str) -> float:
+    """What a vocabulary made for English needs: beyond ASCII it may have a token for each byte."""
+    plain = sum(character.isascii() for character in text)
+    return plain / CAUTIOUS_CHARS_PER_TOKEN + len(text.encode()) - plain

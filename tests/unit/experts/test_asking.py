@@ -7,7 +7,7 @@ import pytest
 
 from experts.asking import ExpertAsk, Usage
 from experts.client import ExpertClient
-from experts.errors import ExpertRejected, ExpertUnavailable
+from experts.errors import ExpertBadReply, ExpertBusy, ExpertError, ExpertRejected, ExpertUnavailable
 from experts.expert import Expert
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from prompts.mixture.asking import PromptTooLong
@@ -76,6 +76,45 @@ async def test_what_does_not_pass_is_raised_after_a_few_tries() -> None:
             with pytest.raises(ExpertUnavailable):
                 await ask(HELLO, max_tokens=4, temperature=0.0, seed=0)
         assert down.log.started == 3
+
+
+async def test_an_expert_that_has_answered_is_waited_for_longer(fake: RunningFake) -> None:
+    failures = 6
+    seen = 0
+
+    def starts_again(body: Mapping[str, Any]) -> Behaviour:
+        nonlocal seen
+        seen += 1
+        return (
+            Behaviour(status=429 if seen % 2 else 503) if 1 < seen <= 1 + failures else Behaviour(reply="ok")
+        )
+
+    heard: list[ExpertError] = []
+    with run_fake_expert(starts_again, models=["toy"]) as shaky:
+        async with ExpertClient() as client:
+            ask = ExpertAsk(client, expert_at(shaky.endpoint), trouble=heard.append, pause_s=0.001)
+            for _ in range(2):
+                found = await ask(HELLO, max_tokens=4, temperature=0.0, seed=0)
+    assert found.text == "ok"
+    assert {type(each) for each in heard} == {ExpertUnavailable, ExpertBusy}
+    assert len(heard) == failures
+
+
+async def test_an_expert_that_answers_rubbish_is_not_waited_for_longer() -> None:
+    seen = 0
+
+    def turns_bad(body: Mapping[str, Any]) -> Behaviour:
+        nonlocal seen
+        seen += 1
+        return Behaviour(rubbish_after=0) if seen > 1 else Behaviour(reply="ok")
+
+    with run_fake_expert(turns_bad, models=["toy"]) as bad:
+        async with ExpertClient() as client:
+            ask = ExpertAsk(client, expert_at(bad.endpoint), pause_s=0.001)
+            await ask(HELLO, max_tokens=4, temperature=0.0, seed=0)
+            with pytest.raises(ExpertBadReply):
+                await ask(HELLO, max_tokens=4, temperature=0.0, seed=0)
+    assert seen == 1 + 3
 
 
 async def test_a_request_that_is_wrong_is_not_sent_again() -> None:

@@ -116,3 +116,15 @@ def test_each_mistake_is_told_by_file_and_line(written: Path, entry: str, said: 
     (problem,) = caught.value.problems
     assert problem.startswith(f"{written}:7: ")
     assert said in problem
+
+
+def test_who_writes_a_mixture_may_read_a_registry_that_names_it_already(written: Path) -> None:
+    entries = (
+        "name: m, base: small, mixture: mixtures/none",
+        "name: i, base: small, identity: {file: none.yaml}",
+    )
+    with pytest.raises(RegistryError, match="no such folder"):
+        load(written, *entries)
+    registry = load_registry(written, written=False)
+    assert registry.get("m").mixture == written.parent / "mixtures" / "none"
+    assert registry.names == ("small", "m", "i")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ async def test_what_does_not_fit_has_no_answer() -> None:
     asking = Asking(ToyModel(words=2), concurrency=1, max_calls=9)
     short, long = await asking.all("x", [call("a b"), call("a b c")])
     assert short is not None and long is None
-    assert asking.bill.calls == 2
+    assert (asking.bill.calls, asking.bill.too_long) == (2, 1)
 
 
 async def test_progress_is_told_by_step() -> None:
@@ -172,6 +173,50 @@ def test_a_file_that_is_no_cache_is_refused(tmp_path: Path, content: bytes | Non
 def test_a_folder_is_no_cache(tmp_path: Path) -> None:
     with pytest.raises(MixtureError, match="cannot be opened"):
         AnswerCache(tmp_path)
+
+
+def test_a_cache_that_cannot_be_used_just_now_is_not_called_a_wrong_file(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite-wal").mkdir()
+    with pytest.raises(MixtureError, match=r"a\.sqlite: the cache of answers cannot be used: .*mend that"):
+        AnswerCache(tmp_path / "a.sqlite")
+
+
+def test_caches_that_are_opened_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
+    """Switching a new file to a write-ahead log does not wait by itself."""
+    file = tmp_path / "a.sqlite"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE other (something INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    later = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    later.start()
+    try:
+        with AnswerCache(file) as cache:
+            cache.put("k", Completion("fine", 1, 1))
+            assert len(cache) == 1
+    finally:
+        later.join()
+        other.close()
+
+
+async def test_what_a_silent_model_did_not_say_is_asked_again(tmp_path: Path) -> None:
+    """A server with the wrong chat template answers nothing; mended, it must not be taken for silent."""
+    model = ToyModel(answer=lambda messages: "")
+    with AnswerCache(tmp_path / "a.sqlite") as cache:
+        asking = Asking(CachedAsk(model, cache, "toy"), concurrency=1, max_calls=9)
+        await asking.all("x", [call("mirror a"), call("mirror b")])
+        assert len(cache) == 0
+        mended = Asking(CachedAsk(ToyModel(), cache, "toy"), concurrency=1, max_calls=9)
+        answers = await mended.all("x", [call("mirror a"), call("mirror b")])
+    assert [answer.text for answer in answers if answer] == ["a", "b"]
+
+
+async def test_empty_answers_of_a_model_that_speaks_are_kept(tmp_path: Path) -> None:
+    model = ToyModel(answer=lambda messages: "" if "nothing" in messages[-1]["content"] else "well")
+    with AnswerCache(tmp_path / "a.sqlite") as cache:
+        asking = Asking(CachedAsk(model, cache, "toy"), concurrency=1, max_calls=9)
+        await asking.all("x", [call("nothing"), call("something"), call("nothing more")])
+        assert len(cache) == 3
+        assert asking.bill.empty == 2
 
 
 def test_hits_are_counted_between_two_readings() -> None:

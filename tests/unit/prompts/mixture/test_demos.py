@@ -10,10 +10,12 @@ from prompts.mixture.demos import (
     DemoError,
     are_labels,
     check_buildable,
+    check_scorable,
     demos_digest,
     distinct,
     read_demos,
 )
+from prompts.mixture.metrics import MetricName
 
 
 def written(path: Path, *lines: object) -> Path:
@@ -52,13 +54,17 @@ def test_a_line_separator_inside_a_text_is_part_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ({"input": "a"}, ":2: output: must be text"),
-        ({"output": "a"}, ":2: input: must be text"),
-        ({"input": "a", "output": 3}, ":2: output: must be text"),
+        ({"input": "a"}, ":2: output: is missing$"),
+        ({"output": "a"}, ":2: input: is missing$"),
+        ({"question": "a", "output": "b"}, r":2: input: is missing \(there is question\)$"),
+        ({"input": "a", "output": 3}, ":2: output: must be text, in quotes, not a number"),
+        ({"input": "a", "output": True}, ":2: output: must be text, in quotes, not true or false"),
+        ({"input": "a", "output": None}, ":2: output: must be text, in quotes, not null"),
+        ({"input": ["a"], "output": "b"}, ":2: input: must be text, in quotes, not a list"),
         ({"input": "  ", "output": "x"}, ":2: input: must be text"),
         ('{"input": "a", "output": "\\ud800"}', ":2: output: holds half a surrogate pair"),
         ("[1, 2]", ":2: must be an object"),
-        ("{broken", ":2: is not JSON"),
+        ("{broken", r':2: is not JSON: one {"input": ..., "output": ...} a line'),
         ("[" * 100_000, ":2: is not JSON"),
         ({"input": "first", "output": "another"}, ":2: has the input of .*:1 but another output"),
     ],
@@ -67,6 +73,56 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: object, complaint: str) -> 
     file = written(tmp_path / "demos.jsonl", {"input": "first", "output": "x"}, line)
     with pytest.raises(DemoError, match=complaint):
         read_demos(file)
+
+
+def test_wrong_lines_are_told_together_and_no_more_than_can_be_read(tmp_path: Path) -> None:
+    lines: list[object] = [
+        {"input": str(n)} if n % 2 else {"input": str(n), "output": "x"} for n in range(40)
+    ]
+    with pytest.raises(DemoError) as raised:
+        read_demos(written(tmp_path / "demos.jsonl", *lines))
+    told = str(raised.value).splitlines()
+    assert [line.split(":")[1] for line in told[:5]] == ["2", "4", "6", "8", "10"]
+    assert told[5:] == ["and 15 more such lines"]
+
+
+def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
+    lines = [{"input": str(n % 3), "output": str(n)} for n in range(6)]
+    with pytest.raises(DemoError) as raised:
+        read_demos(written(tmp_path / "demos.jsonl", *lines))
+    assert len(str(raised.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_file_that_is_one_array_is_told_as_that(tmp_path: Path, indent: int | None) -> None:
+    file = tmp_path / "demos.json"
+    file.write_text(json.dumps([{"input": "a", "output": "1"}, {"input": "b", "output": "2"}], indent=indent))
+    with pytest.raises(DemoError, match="is one JSON array: write each of its objects on a line"):
+        read_demos(file)
+
+
+def test_files_with_marks_can_be_appended_to_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "demos.jsonl"
+    parts = ('{"input": "a", "output": "x"}\r\n', '{"input": "b", "output": "y"}\r\n')
+    file.write_bytes(b"".join(part.encode("utf-8-sig") for part in parts))
+    assert read_demos(file) == (Demo("a", "x"), Demo("b", "y"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "complaint"),
+    [("numeric", "2 of 3 demos, whose output has no number"), ("choice", "whose output is no letter")],
+)
+def test_a_metric_that_finds_a_demos_own_output_wrong_is_refused(metric: MetricName, complaint: str) -> None:
+    demos = [Demo("a", "forty two"), Demo("b", "42"), Demo("c", "none")]
+    with pytest.raises(DemoError, match=complaint):
+        check_scorable(demos, metric)
+
+
+def test_outputs_that_a_metric_can_score_pass() -> None:
+    check_scorable([Demo("a", "It is 42."), Demo("b", "1,000")], "numeric")
+    check_scorable([Demo("a", "B"), Demo("b", "(c)")], "choice")
+    for metric in ("exact", "verbatim", "contains"):
+        check_scorable([Demo("a", "..."), Demo("b", "Two\nlines"), Demo("c", "逆")], metric)
 
 
 def test_a_complaint_never_repeats_a_demo(tmp_path: Path) -> None:
