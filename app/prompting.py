@@ -48,14 +48,16 @@ Dropped = Literal["demos", "prompt"]
 @dataclass(frozen=True, slots=True)
 class MixtureUse:
     """Which region of a mixture a request fell into. `distance` is the Euclidean one to the nearest
-    centroid; `fallback` says that this was too far, so that no region's prompt was taken. `dropped` says
-    what did not fit the expert's context: the demos, or the whole prompt."""
+    centroid; `fallback` says that this was too far, so that no region's prompt was taken. `nearest` has the
+    demos that were picked for this request, by their places in the mixture's pool. `dropped` says what did
+    not fit the expert's context: the demos, or the whole prompt."""
 
     name: str
     digest: str
     region: int | None
     distance: float
     fallback: bool
+    nearest: tuple[int, ...] = ()
     dropped: Dropped | None = None
 
 
@@ -165,10 +167,16 @@ class Prompting:
             return PromptTokens(said)
         fits = front_room(expert, body, room)
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            sizes = self._mixture_tokens[expert.name]
-            embedding = reading.embedding
-            regions = sizes if embedding is None else (mixture.choose(embedding).region,)
-            possible = (size for each in regions for size in sizes[each] if size <= fits)
+            if reading.embedding is not None:
+                choice = mixture.choose(reading.embedding)
+                sizes = self._sizes(expert.name, mixture, choice)
+                possible = [size for size in sizes if size <= fits]
+            else:
+                known = self._mixture_tokens[expert.name]
+                possible = [size for sizes in known.values() for size in sizes if size <= fits]
+                # What is picked for the request may come to less than the longest, and then fit.
+                picked = (each for each, region in enumerate(mixture.regions) if region.nearest)
+                possible += [min(known[each][0], max(0, fits)) for each in picked]
             return PromptTokens(said + max(possible, default=0))
         category = reading.category
         if expert.identity is None or category is None or category not in self._kept.get(expert.name, ()):
@@ -270,7 +278,7 @@ class Prompting:
         plain = PromptUse(prompt=expert.prompt)
         ways = [_Prompted(body, plain)]
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            ways = await self._with_mixture(mixture, self._mixture_tokens[expert.name], body, reading, plain)
+            ways = await self._with_mixture(expert.name, mixture, body, reading, plain)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
             ways = await self._with_identity(expert, identities, body, reading, plain, request_id)
         fits = front_room(expert, body, room)
@@ -278,12 +286,7 @@ class Prompting:
         return [*(way for way in richer if way.added <= fits), last]
 
     async def _with_mixture(
-        self,
-        mixture: "Mixture",
-        sizes: Mapping[int | None, Sequence[int]],
-        body: Body,
-        reading: Reading,
-        plain: PromptUse,
+        self, name: str, mixture: "Mixture", body: Body, reading: Reading, plain: PromptUse
     ) -> list["_Prompted"]:
         from prompts.mixture.layout import lay_out
 
@@ -296,9 +299,15 @@ class Prompting:
                 added,
             )
             for (prompt, dropped), added in zip(
-                _shortened(mixture.prompt(choice)), sizes[choice.region], strict=True
+                _shortened(mixture.prompt(choice)), self._sizes(name, mixture, choice), strict=True
             )
         ]
+
+    def _sizes(self, name: str, mixture: "Mixture", choice: "RegionChoice") -> tuple[int, ...]:
+        """Tokens of each form that the prompt of a choice may be shortened to."""
+        if choice.nearest:
+            return _sizes(mixture, mixture.prompt(choice))
+        return self._mixture_tokens[name][choice.region]
 
     async def _with_identity(
         self,
@@ -364,7 +373,7 @@ class Prompting:
 
 def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
     distance = round(choice.distance, 6)
-    return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback)
+    return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback, choice.nearest)
 
 
 def _shortened(prompt: "Prompt") -> list[tuple["Prompt", Dropped | None]]:
@@ -380,15 +389,17 @@ def _shortened(prompt: "Prompt") -> list[tuple["Prompt", Dropped | None]]:
 
 
 def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
-    """By region, None for the fallback: tokens of each of its prompt's `_shortened` forms."""
+    """By region, None for the fallback: tokens of each of its prompt's `_shortened` forms, at most."""
+    found = {None: _sizes(mixture, mixture.fallback)}
+    return found | {
+        number: _sizes(mixture, mixture.longest(number)) for number in range(len(mixture.regions))
+    }
+
+
+def _sizes(mixture: "Mixture", prompt: "Prompt") -> tuple[int, ...]:
     from prompts.mixture.layout import lay_out
 
-    prompts: dict[int | None, Prompt] = {None: mixture.fallback}
-    prompts |= {region: each.prompt for region, each in enumerate(mixture.regions)}
-    return {
-        region: tuple(front_tokens(lay_out(each, (), mixture.layout)) for each, _ in _shortened(prompt))
-        for region, prompt in prompts.items()
-    }
+    return tuple(front_tokens(lay_out(each, (), mixture.layout)) for each, _ in _shortened(prompt))
 
 
 def _identity_tokens(text: str) -> int:

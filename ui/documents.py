@@ -94,6 +94,7 @@ class Mixture(Document):
     region: int | None = None
     distance: float | None = None
     fallback: bool = False
+    nearest: tuple[int, ...] = ()
     dropped: str | None = None
 
 

@@ -42,11 +42,10 @@ def _mixture(mixture: Mixture) -> str:
     where = f"region {mixture.region}" if mixture.region is not None else "no region"
     distance = "" if mixture.distance is None else f" at distance {mixture.distance:.2f}"
     far = ", too far from all: its fallback" if mixture.fallback else ""
-    dropped = DROPPED.get(mixture.dropped or "")
-    return (
-        f"Mixture **{plain(mixture.name)}**: {where}{distance}{far}{'; ' + dropped if dropped else ''} "
-        f"(`{plain(mixture.digest)[:12]}`)"
-    )
+    picked = f", {len(mixture.nearest)} examples picked for this request" if mixture.nearest else ""
+    dropped = f"; {said}" if (said := DROPPED.get(mixture.dropped or "")) else ""
+    what = f"Mixture **{plain(mixture.name)}**: {where}{distance}{far}{picked}{dropped}"
+    return f"{what} (`{plain(mixture.digest)[:12]}`)"
 
 
 def _identity(identity: Identity) -> str:

@@ -7,6 +7,7 @@ numbers.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,16 @@ import yaml
 from eval.benchmarks.measures import Measure, print_measures, write_measures
 from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.artefact import load_mixture
+from prompts.mixture.build import MOST_POOLED
+from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Mixture
+from prompts.mixture.pool import DemoPool
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEMOS = 100
 MOST_CALLS = 1500
 CHOICES = 2000
+NEAREST = 8
 WAIT_S = 300.0
 
 _WORDS = ("river", "window", "garden", "stone", "paper", "engine", "bottle", "ladder", "candle", "mirror")
@@ -71,12 +77,14 @@ def measures() -> list[Measure]:
         calls = fake.log.started
         again = _build_s(folder)
         mixture = load_mixture(folder / "mixture")
+        full = _picking(mixture)
         return [
             Measure("build from 100 demos, whole command", first, "s", 20.0),
             Measure("calls of it", calls, "calls", MOST_CALLS),
             Measure("the same again, from kept answers", again, "s"),
             Measure("calls of that", fake.log.started - calls, "calls", 0),
             Measure(f"choose one of {len(mixture.regions)} regions, p50", _choice_ms(mixture), "ms", 0.2),
+            Measure(f"and {NEAREST} of {MOST_POOLED} demos, p50", _choice_ms(full), "ms", 0.2),
         ]
 
 
@@ -98,6 +106,15 @@ def _build_s(folder: Path) -> float:
     if done.returncode:
         raise RuntimeError(f"the build failed: {done.stderr[-500:]}")
     return time.monotonic() - started
+
+
+def _picking(mixture: Mixture) -> Mixture:
+    """`mixture` with regions without edges that pick demos of a pool as large as pools become."""
+    rows = np.random.default_rng(1).normal(size=(MOST_POOLED, mixture.dimension)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    pool = DemoPool(tuple(Demo(str(number), "x") for number in range(MOST_POOLED)), rows)
+    regions = tuple(replace(each, radius=math.inf, demos=(), nearest=NEAREST) for each in mixture.regions)
+    return replace(mixture, regions=regions, pool=pool)
 
 
 def _choice_ms(mixture: Mixture) -> float:

@@ -8,14 +8,16 @@
     plan       the split of the demos, and what a build will ask
     induction  instruction candidates that the model itself writes
     examining  asking under a prompt and scoring the answer
+    pool       demos and their embeddings: the nearest to a request
     demo_sets  which demos a prompt may show
-    search     region-based joint search
+    search     region-based joint search; `estimates` is its statistics
     evidence   what the result measures on held-out demos
     build      the whole of it
-    mixture    what comes out: choosing a region, laying out its prompt
+    mixture    what comes out: choosing a region, and the demos nearest to a request
+    layout     instruction and demos in front of a conversation
     artefact   the folder that it is saved to
     baselines  what it is compared with
 
-`mixture`, `artefact` and `layout` serve requests and need numpy and safetensors alone; building needs the
+`mixture`, `pool`, `artefact` and `layout` serve requests and need numpy and safetensors alone; building needs the
 extra `fit`.
 """

@@ -1,7 +1,7 @@
 """A mixture as a folder: `mixture.json`, readable, and `arrays.safetensors`. No pickle.
 
-The digest names what decides answers: centroids, radii, prompts, layout, encoder and base. Loading
-verifies it. What was measured and what it cost stand beside it, for people.
+The digest names what decides answers: centroids, radii, prompts, the pool of demos, layout, encoder and
+base. Loading verifies it. What was measured and what it cost stand beside it, for people.
 """
 
 import hashlib
@@ -9,18 +9,20 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prompts.mixture.demos import Demo
 from prompts.mixture.layout import Layout, Prompt
 from prompts.mixture.mixture import Mixture, MixtureError, Region
+from prompts.mixture.pool import DemoPool
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "mixture.json"
 ARRAYS = "arrays.safetensors"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -39,9 +41,9 @@ def check_name(name: str) -> None:
 def check_target(folder: Path) -> None:
     """Raises MixtureError when `folder` holds something that is no mixture, which saving would replace."""
     try:
-        taken = folder.exists() and (
-            not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
-        )
+        if folder.exists() and not folder.is_dir():
+            raise MixtureError(f"{folder} is a file: name a folder")
+        taken = folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file()
     except OSError as error:
         raise MixtureError(f"{folder}: {error.strerror}: choose another folder") from error
     if taken:
@@ -140,9 +142,12 @@ def _mixture(manifest: Mapping[str, Any], content: bytes) -> Mixture:
     arrays = load(content)
     centroids, radii = arrays["centroids"], arrays["radii"]
     regions = tuple(
-        Region(centroid, float(radius), said["instruction"], _demos(said["demos"]))
+        Region(centroid, float(radius), said["instruction"], _demos(said["demos"]), int(said["nearest"]))
         for centroid, radius, said in zip(centroids, radii, manifest["regions"], strict=True)
     )
+    pool = DemoPool(_demos(manifest["pool"]), arrays["pool"]) if manifest["pool"] else None
+    if pool is not None and (pool.embeddings.dtype != np.float32 or not np.isfinite(pool.embeddings).all()):
+        raise ValueError("the pool's embeddings must be finite float32")
     if centroids.dtype != np.float32 or not np.isfinite(centroids).all():
         raise ValueError("centroids must be finite float32")
     if manifest["layout"] not in get_args(Layout):
@@ -156,6 +161,7 @@ def _mixture(manifest: Mapping[str, Any], content: bytes) -> Mixture:
         regions=regions,
         fallback=Prompt(fallback["instruction"], _demos(fallback["demos"])),
         layout=manifest["layout"],
+        pool=pool,
         digest=manifest["digest"],
         manifest=manifest,
     )
@@ -170,7 +176,8 @@ def _facts(mixture: Mixture) -> dict[str, Any]:
     regions = [
         {
             "radius": round(region.radius, 4) if math.isfinite(region.radius) else None,
-            **_said(region.prompt),
+            **_said(Prompt(region.instruction, region.demos)),
+            "nearest": region.nearest,
         }
         for region in mixture.regions
     ]
@@ -182,12 +189,16 @@ def _facts(mixture: Mixture) -> dict[str, Any]:
         "layout": mixture.layout,
         "regions": regions,
         "fallback": _said(mixture.fallback),
+        "pool": [] if mixture.pool is None else _said_demos(mixture.pool.demos),
     }
 
 
 def _said(prompt: Prompt) -> dict[str, Any]:
-    demos = [{"input": demo.input, "output": demo.output} for demo in prompt.demos]
-    return {"instruction": prompt.instruction, "demos": demos}
+    return {"instruction": prompt.instruction, "demos": _said_demos(prompt.demos)}
+
+
+def _said_demos(demos: Sequence[Demo]) -> list[dict[str, str]]:
+    return [{"input": demo.input, "output": demo.output} for demo in demos]
 
 
 def _arrays(mixture: Mixture) -> bytes:
@@ -196,7 +207,10 @@ def _arrays(mixture: Mixture) -> bytes:
     centroids = np.stack([region.centroid for region in mixture.regions]).astype(np.float32)
     # float64: a radius must come back as the number that it was.
     radii = np.asarray([region.radius for region in mixture.regions], dtype=np.float64)
-    return bytes(save({"centroids": np.ascontiguousarray(centroids), "radii": radii}))
+    arrays: dict[str, NDArray[Any]] = {"centroids": np.ascontiguousarray(centroids), "radii": radii}
+    if mixture.pool is not None:
+        arrays["pool"] = np.ascontiguousarray(mixture.pool.embeddings, dtype=np.float32)
+    return bytes(save(arrays))
 
 
 def _digest_of(facts: Mapping[str, Any], arrays: bytes) -> str:

@@ -16,8 +16,9 @@ from prompts.mixture.demos import Demo, check_buildable, distinct
 from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import fingerprint, induction_call, usable
 from prompts.mixture.layout import PLAIN, Layout, Prompt, lay_out
-from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Vector
+from prompts.mixture.mixture import Mixture, MixtureError, Vector
 from prompts.mixture.plan import LEAST_DEMOS, split
+from prompts.mixture.pool import DemoPool
 
 SCREENED = 0.5
 """Share of the calls that induce and screen instructions; the best go on and share the rest."""
@@ -44,26 +45,17 @@ class FixedPrompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NearestDemos:
-    """The `count` demos whose inputs are nearest, the nearest last; `embeddings` are theirs, (n, d).
+    """The `count` demos of the pool whose inputs are nearest, the nearest last.
 
     Where inputs share few demos, requests share no prefix: the price of this baseline.
     """
 
-    demos: tuple[Demo, ...]
-    embeddings: Matrix
+    pool: DemoPool
     count: int = 8
     layout: Layout = "turns"
 
-    def __post_init__(self) -> None:
-        if self.embeddings.shape[:1] != (len(self.demos),):
-            raise MixtureError(
-                f"{len(self.demos)} demos, but embeddings of shape {self.embeddings.shape}: one row each"
-            )
-
     def messages_for(self, input: str, embedding: Vector) -> list[dict[str, Any]]:
-        gaps = self.embeddings - embedding
-        order = np.argsort(np.einsum("nd,nd->n", gaps, gaps), kind="stable")
-        shown = tuple(self.demos[index] for index in order[: self.count][::-1])
+        shown = self.pool.pick(self.pool.nearest(embedding, self.count))
         return lay_out(Prompt(demos=shown), _said(input), self.layout)
 
 
@@ -98,16 +90,16 @@ async def best_instruction(
 ) -> tuple[FixedPrompt, Bill]:
     """The best single instruction that at most `calls` calls find, and what it cost.
 
-    Induced from training demos and scored without demos, on the split that a mixture of these demos and
-    config has. Half of the calls screen all instructions on few validation demos, the rest compares the
+    Induced from the demos that a mixture of these demos and config is made of, and scored on them without
+    demos. Half of the calls screen all instructions on few validation demos, the rest compares the
     best of them on more. The empty instruction competes; of equals the shorter wins. Raises as `build`.
     """
     used = distinct(demos)
     check_buildable(used, LEAST_DEMOS)
     parts = split(len(used), config)
     rng = np.random.default_rng(config.seed)
-    train = [used[index] for index in parts.train]
-    validation = [used[index] for index in rng.permutation(parts.validation)]
+    known = [used[index] for index in parts.known]
+    validation = [used[index] for index in rng.permutation(parts.known)]
     screening = validation[: config.scoring_samples]
     further = len(validation) - len(screening)
     if calls < 2 * (1 + 2 * len(screening)):
@@ -117,18 +109,18 @@ async def best_instruction(
     asking = Asking(ask, concurrency=config.concurrency, max_calls=calls, progress=progress)
     examiner = Examiner(config, asking, answer_tokens(used, config))
     means = await _means([""], screening, examiner)
-    known = {fingerprint("")}
+    met = {fingerprint("")}
     asked = 0
     while (room := int(calls * SCREENED - asking.made) // (1 + len(screening))) > 0:
-        queries = [induction_call(train, rng, number, config) for number in range(asked, asked + room)]
+        queries = [induction_call(known, rng, number, config) for number in range(asked, asked + room)]
         asked += room
         answers = await asking.all("inducing instructions", queries)
         texts = [usable(answer.text, used, config) for answer in answers if answer is not None]
         new = {fingerprint(text): text for text in texts if text is not None}
-        new = {mark: text for mark, text in new.items() if mark not in known}
+        new = {mark: text for mark, text in new.items() if mark not in met}
         if not new:
             break
-        known |= new.keys()
+        met |= new.keys()
         means |= await _means(list(new.values()), screening, examiner)
     finalists = sorted(means, key=lambda each: (-means[each], len(each), each))
     if further and (room := (calls - asking.made) // further):

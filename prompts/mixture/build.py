@@ -18,17 +18,22 @@ from prompts.mixture.artefact import check_name, sealed
 from prompts.mixture.asking import Ask, Asking, PrefixCache, Progress
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demo_sets import demo_sets
-from prompts.mixture.demos import Demo, check_buildable, demos_digest, distinct
+from prompts.mixture.demos import Demo, check_buildable, check_scorable, demos_digest, distinct
 from prompts.mixture.evidence import held_out_evidence
 from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import induce
-from prompts.mixture.mixture import Matrix, Mixture, MixtureError, Region
+from prompts.mixture.layout import Prompt
+from prompts.mixture.mixture import Mixture, Region
 from prompts.mixture.plan import LEAST_DEMOS, Plan, Split, plan, split, spread
-from prompts.mixture.regions import Division, demo_clustering
+from prompts.mixture.pool import DemoPool, Matrix, MixtureError
+from prompts.mixture.regions import Division, Indices, demo_clustering
 from prompts.mixture.search import Found, best_instructions, region_based_joint_search
 
 Encode = Callable[[Sequence[str]], Matrix]
 """Texts → float32 (n, d), rows of unit length: `routers.encoder.Encoder.encode`."""
+MOST_POOLED = 1000
+"""Demos that prompts are made of, drawn at random where there are more: finding the nearest of so many takes
+a request about 0.1 ms."""
 ReadPrefixCache = Callable[[], Awaitable[PrefixCache | None]]
 
 
@@ -51,7 +56,8 @@ async def build(
     the server's counters, for the bill. Repeats among `demos` count once.
 
     Raises:
-        DemoError: demos that contradict each other, are too few or all want one answer.
+        DemoError: demos that contradict each other, are too few, all want one answer, or one that the
+            metric can never find right.
         MixtureError: the model answers nothing, its context holds no demo's input, `max_calls` is too
             small, or embeddings are no embeddings.
         Whatever `ask` raises.
@@ -59,52 +65,42 @@ async def build(
     check_name(name)
     used = distinct(demos)
     check_buildable(used, LEAST_DEMOS)
+    check_scorable(used, config.metric)
     embeddings = await asyncio.to_thread(_embedded, [demo.input for demo in used], encode)
     parts = split(len(used), config)
-    known = np.sort(np.concatenate([parts.train, parts.validation]))
-    clustered = await asyncio.to_thread(demo_clustering, embeddings[known], config)
-    division = _over_all(clustered, known, len(used))
-    # Shuffled: where not all are asked, those that are shall not be the first of a sorted file.
-    shuffled = np.random.default_rng(config.seed).permutation(parts.validation)
-    validation = [shuffled[division.labels[shuffled] == each] for each in range(len(division))]
-    sizes = plan([len(each) for each in validation], len(parts.held_out), config)
-
+    division = await asyncio.to_thread(demo_clustering, embeddings[parts.known], config)
     asking = Asking(ask, concurrency=config.concurrency, max_calls=config.max_calls, progress=progress)
-    before = await prefix_cache() if prefix_cache is not None else None
     examiner = Examiner(config, asking, answer_tokens(used, config))
-    known_demos = [used[index] for index in known]
-    shown_here = np.flatnonzero(np.isin(known, parts.train))
-    induced = await induce(
-        known_demos,
-        shown_here,
-        clustered,
-        config.model_copy(update={"candidates": sizes.candidates}),
-        asking,
-    )
+    fitting = _fitting(used, parts.known, examiner)
+    pool, members = _pool(used, embeddings, parts.known, fitting, division, config.seed)
+    # Shuffled: where not all are asked, those that are shall not be the first of a sorted file.
+    rng = np.random.default_rng(config.seed)
+    shuffled = [rng.permutation(each).tolist() for each in members]
+    sizes = plan([len(each) for each in members], len(parts.held_out), config)
+
+    before = await prefix_cache() if prefix_cache is not None else None
+    limited = config.model_copy(update={"candidates": sizes.candidates})
+    induced = await induce([used[index] for index in parts.known], division, limited, asking)
     kept: tuple[str, ...] = ("",)
     if induced:
-        scored_on = spread([each.tolist() for each in validation], sizes.scoring_samples)
-        kept = await best_instructions(induced, [used[each] for each in scored_on], sizes.kept, examiner)
-    sets = [
-        demo_sets(each, used, parts.train, division, embeddings, examiner) for each in range(len(division))
-    ]
-    samples = [[used[index] for index in each[: sizes.region_samples]] for each in validation]
-    found, fallback = await region_based_joint_search(kept, sets, samples, examiner)
+        scored_on = pool.pick(spread(shuffled, sizes.scoring_samples))
+        kept = await best_instructions(induced, scored_on, sizes.kept, examiner)
+    sets = await asyncio.to_thread(demo_sets, members, pool, examiner)
+    samples = [each[: sizes.region_samples] for each in shuffled]
+    found, fallback = await region_based_joint_search(kept, sets, samples, pool, examiner, sizes.boost)
     if not examiner.heard:
         raise MixtureError(
             f"{base or 'the model'} answered {asking.made} questions with nothing at all: ask it by hand "
             "first, nothing can be chosen by empty answers"
         )
-    if config.refit and not examiner.refused:
-        redrawn = (
-            demo_sets(each, used, known, division, embeddings, examiner) for each in range(len(division))
-        )
-        found = [each.showing(own[each.demo_set]) for each, own in zip(found, redrawn, strict=True)]
     regions = tuple(
-        Region(centroid, float(radius), each.prompt.instruction, each.prompt.demos)
+        Region(
+            centroid, float(radius), each.instruction, pool.pick(each.demo_set.fixed), each.demo_set.nearest
+        )
         for centroid, radius, each in zip(division.centroids, division.radii, found, strict=True)
     )
-    mixture = Mixture(name, base, encoder, encoder_revision, regions, fallback, config.layout)
+    needed = pool if any(region.nearest for region in regions) else None
+    mixture = Mixture(name, base, encoder, encoder_revision, regions, fallback, config.layout, needed)
     held_out = [used[index] for index in parts.held_out]
     evidence = await held_out_evidence(mixture, held_out, embeddings[parts.held_out], examiner)
     bill = asking.bill
@@ -114,9 +110,9 @@ async def build(
         "held_out": evidence,
         "search": [_search_record(each) for each in found],
         "instructions": {"induced": list(induced), "kept": list(kept)},
-        "clustering": {str(k): round(value, 6) for k, value in clustered.criterion.items()},
+        "clustering": {str(k): round(value, 6) for k, value in division.criterion.items()},
         "demos": _demos_record(demos, used, parts),
-        "notes": _notes(induced, found, sizes, config),
+        "notes": _notes(induced, found, sizes, len(parts.known) - len(fitting)),
         "bill": asdict(bill) | {"prefix_cache_hit_rate": _rate(bill.prefix_cache)},
         "answer_tokens": examiner.answer_tokens,
         "config": config.model_dump(mode="json"),
@@ -132,27 +128,44 @@ def _embedded(texts: Sequence[str], encode: Encode) -> Matrix:
     return rows
 
 
-def _over_all(division: Division, known: np.ndarray[Any, np.dtype[np.intp]], count: int) -> Division:
-    """A division of the demos at `known` as one of all `count` demos; the others are in no region."""
-    labels = np.full(count, -1, dtype=np.intp)
-    labels[known] = division.labels
-    return replace(division, labels=labels)
+def _fitting(demos: Sequence[Demo], known: Indices, examiner: Examiner) -> Indices:
+    """The places in `known` of demos that fit the context together with an input of their length.
+
+    Raises MixtureError when none does.
+    """
+    fits = [examiner.fits(Prompt(demos=(demos[index],)), len(demos[index].input)) for index in known]
+    if not any(fits):
+        raise MixtureError("the model's context holds none of the demos: its context is too small")
+    return np.flatnonzero(fits)
+
+
+def _pool(
+    demos: Sequence[Demo], embeddings: Matrix, known: Indices, places: Indices, division: Division, seed: int
+) -> tuple[DemoPool, list[Indices]]:
+    """The demos that prompts are made of and compared on, those at `places` in `known` or MOST_POOLED of
+    them; and each region's members by their indices in the pool."""
+    if len(places) > MOST_POOLED:
+        places = np.sort(np.random.default_rng(seed).permutation(places)[:MOST_POOLED])
+    indices = known[places]
+    pool = DemoPool(tuple(demos[index] for index in indices), np.ascontiguousarray(embeddings[indices]))
+    labels = division.labels[places]
+    return pool, [np.flatnonzero(labels == region) for region in range(len(division))]
 
 
 def _search_record(found: Found) -> dict[str, Any]:
     return {
-        "demo_set": found.demo_set,
-        "demos": len(found.prompt.demos),
-        "plain": found.prompt.plain,
-        "validation_demos": found.samples,
+        "demo_set": found.demo_set.name,
+        "demos": found.demo_set.count or found.demo_set.nearest,
+        "plain": found.plain,
+        "asked": found.samples,
         "estimate": round(found.estimate, 4),
-        "plain_estimate": round(found.plain, 4),
+        "plain_estimate": round(found.plain_estimate, 4),
         "extra_tokens": round(found.extra_tokens, 1),
     }
 
 
 def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: Split) -> dict[str, Any]:
-    by_part = {"train": parts.train, "validation": parts.validation, "held_out": parts.held_out}
+    by_part = {"known": parts.known, "held_out": parts.held_out}
     return {
         "given": len(given),
         "used": len(used),
@@ -164,7 +177,7 @@ def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: Split) -> 
     }
 
 
-def _notes(induced: Sequence[str], found: Sequence[Found], sizes: Plan, config: BuildConfig) -> list[str]:
+def _notes(induced: Sequence[str], found: Sequence[Found], sizes: Plan, too_long: int) -> list[str]:
     """What fell back, in words."""
     notes = []
     if sizes.reduced:
@@ -172,11 +185,15 @@ def _notes(induced: Sequence[str], found: Sequence[Found], sizes: Plan, config: 
             f"max_calls left {sizes.candidates} candidates, {sizes.scoring_samples} samples to score them on "
             f"and at most {sizes.region_samples} a region to choose on"
         )
-    if config.candidates and not induced:
+    if too_long:
+        notes.append(f"{too_long} demos are too long for the model's context: neither shown nor asked")
+    if sizes.candidates and not induced:
         notes.append("the model wrote no usable instruction: only demos were compared")
+    if not any(each.estimate > 0 for each in found):
+        notes.append("no answer was ever right: look at some by hand, or choose another metric")
     if len(found) == 1:
         notes.append("the demos are one region: they do not fall apart, or are too few")
-    plain = sum(each.prompt.plain for each in found)
+    plain = sum(each.plain for each in found)
     if plain:
         notes.append(f"nothing beat the plain prompt in {plain} of {len(found)} regions")
     return notes

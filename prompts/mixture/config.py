@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prompts.mixture.layout import Layout
 from prompts.mixture.metrics import MetricName
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-
 
 class BuildConfig(BaseModel):
     """How a mixture is built. The same demos, config, encoder and answers give the same mixture."""
@@ -22,10 +20,10 @@ class BuildConfig(BaseModel):
     layout: Layout = "turns"
     """Demos as turns of the conversation, which small instruct models copy best, or as a block of text."""
 
-    validation_share: Share = 0.4
-    """Of the demos, those that prompts are chosen on; no prompt that is compared shows them."""
-    held_out_share: float = Field(0.15, ge=0, lt=1)
-    """Of the demos, those that nothing is chosen on: the mixture's figures come from them."""
+    held_out_share: float = Field(0.15, ge=0, le=0.5)
+    """Of the demos, those that nothing is chosen on: the mixture's figures come from them. All others are
+    both shown and asked, though never at once: no prompt that is compared shows the demo that is asked. The
+    paper divides them into some to show and some to ask, and so chooses on half as many."""
     held_out_most: int = Field(60, ge=0)
     """Demos held out at most, however many there are."""
 
@@ -36,6 +34,9 @@ class BuildConfig(BaseModel):
     """What each region adds to the share of inertia that clustering minimises."""
     min_region_demos: int = Field(5, ge=1)
     """Smaller clusters join their nearest neighbour: nothing can be chosen on two demos."""
+    radius_slack: float = Field(1.03, gt=0)
+    """What radii are multiplied by. Not in the paper. The farthest of a few demos is not the farthest there
+    can be: at 1 twice as many requests of the demos' own kind were turned away."""
     radius_quantile: float = Field(1.0, gt=0, le=1)
     """Of the demos' distances from their region: beyond it a request is far. Not in the paper. At 0.95 twice
     as many requests of the demos' own kind were turned away, and no more strangers."""
@@ -58,19 +59,20 @@ class BuildConfig(BaseModel):
     """How many of its demos a region may show, beside none; the paper shows all there are."""
     shared_demos: int = Field(8, ge=0)
     """Size of one more set, of demos from everywhere, that competes in every region. Not in the paper."""
-    region_samples: int = Field(20, ge=1)
-    """Validation demos of a region, at most, that its prompts are compared on."""
+    nearest_counts: tuple[Annotated[int, Field(ge=1)], ...] = (4, 8)
+    """How many demos nearest to the single request a region may show instead. Not in the paper."""
+    region_samples: int = Field(40, ge=1)
+    """Demos of a region, at most, that its prompts are compared on."""
     shrinkage: float | None = Field(None, ge=0)
     """Samples that the mean over all regions counts for in a region's own, against the winner's curse; by
     default estimated from how much regions differ. 0 trusts each region's samples alone, as in the paper."""
     prior_samples: float = Field(8.0, ge=0)
     """The same where too few samples say how much regions differ, and for the radii."""
-    refit: bool = True
-    """Once each region's kind of prompt is chosen, draw its demos again, from training and validation demos
-    together; not where the server refused a prompt as too long. Not in the paper, which shows all demos of
-    a region."""
     token_weight: float = Field(0.02, ge=0)
     """Accuracy that a prompt must gain for each 1,000 tokens it adds to a request."""
+    own_token_weight: float = Field(0.06, ge=0)
+    """The same for tokens that are this request's own, as nearest demos are: no other request has left them
+    in the server's prefix cache."""
 
     answer_tokens: int | None = Field(None, ge=1)
     """Tokens that an answer may have; by default what the longest demo output needs."""
@@ -83,8 +85,6 @@ class BuildConfig(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.validation_share + self.held_out_share >= 1:
-            raise ValueError("validation_share and held_out_share leave no demos to show")
         if self.min_regions > self.max_regions:
             raise ValueError("min_regions is more than max_regions")
         return self

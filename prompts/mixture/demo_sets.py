@@ -1,33 +1,86 @@
-"""Which demos a prompt may show: few that stand for many, a region's own or some from everywhere."""
+"""Which demos a prompt may show: a region's own, some from everywhere, or those nearest to the request."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prompts.mixture.demos import Demo, are_labels
+from prompts.mixture.demos import are_labels
 from prompts.mixture.examining import Examiner
-from prompts.mixture.layout import Prompt
-from prompts.mixture.mixture import Matrix
-from prompts.mixture.regions import Division, Indices
+from prompts.mixture.layout import PLAIN, Prompt
+from prompts.mixture.pool import DemoPool
+from prompts.mixture.regions import Indices
 
-MOST_COMPARED = 1000
-"""Demos, spread evenly, that representatives are sought among: likeness is a matrix of their square."""
-NO_DEMOS = "none"
-"""The set that is empty."""
+SUBSTITUTES = 3
+"""Demos ranked for each that is shown: one stands in for a demo that is asked itself."""
 
 
-def representative(indices: Indices, embeddings: Matrix, demos: Sequence[Demo], count: int) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class DemoSet:
+    """Demos of a pool that a prompt shows, as a rule: `count` of those `ranked`, the same for all requests,
+    or the `nearest` of the pool to each. At most one of both is above 0."""
+
+    name: str
+    ranked: tuple[int, ...] = ()
+    count: int = 0
+    nearest: int = 0
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The demos that all requests are shown."""
+        return self.ranked[: self.count]
+
+    def shown_to(self, asked: int, pool: DemoPool) -> tuple[int, ...]:
+        """What the demo `asked` of the pool is shown: never itself. Where it is one of the fixed, the next
+        in rank takes its place, of the same output if there is one, so that labels stay in balance."""
+        if self.nearest:
+            return pool.nearest(pool.embeddings[asked], self.nearest, (asked,))
+        fixed = self.fixed
+        if asked not in fixed:
+            return fixed
+        spare = self.ranked[self.count :]
+        output = pool.demos[asked].output.strip()
+        alike = [index for index in spare if pool.demos[index].output.strip() == output]
+        instead = (alike or spare)[:1]
+        place = fixed.index(asked)
+        return (*fixed[:place], *instead, *fixed[place + 1 :])
+
+
+NO_DEMOS = DemoSet("none")
+
+
+def demo_sets(regions: Sequence[Indices], pool: DemoPool, examiner: Examiner) -> list[tuple[DemoSet, ...]]:
+    """The sets that compete in each of `regions`, which are given by their members: none, its own by size,
+    one from everywhere, the nearest by number. All regions have sets of the same names. A set that would
+    not fit the context is cut to what fits."""
+    config = examiner.config
+    sizes, numbers = sorted(set(config.demo_counts)), sorted(set(config.nearest_counts))
+    count = config.shared_demos
+    everywhere = [NO_DEMOS]
+    if count:
+        ranked = representative(np.arange(len(pool)), pool, SUBSTITUTES * count)
+        everywhere.append(DemoSet(f"shared:{count}", ranked, min(count, len(ranked))))
+    everywhere += [DemoSet(f"nearest:{number}", nearest=min(number, len(pool) - 1)) for number in numbers]
+    everywhere = [_fitting(each, pool, examiner) for each in everywhere]
+    found = []
+    for members in regions:
+        ranked = representative(members, pool, SUBSTITUTES * max(sizes, default=0))
+        own = [DemoSet(f"region:{size}", ranked, min(size, len(ranked))) for size in sizes]
+        found.append((*everywhere, *(_fitting(each, pool, examiner) for each in own)))
+    return found
+
+
+def representative(indices: Indices, pool: DemoPool, count: int) -> tuple[int, ...]:
     """`count` of the demos at `indices` that stand best for all of them: greedy facility location over
     cosines. Labels take turns, so that no answer is missing. The first of `count` are the same for every
     larger `count`, so that longer prompts begin like shorter ones."""
     if not len(indices):
-        return []
-    if len(indices) > MOST_COMPARED:
-        indices = indices[np.linspace(0, len(indices) - 1, MOST_COMPARED).astype(np.intp)]
-    vectors = np.asarray(embeddings[indices], dtype=np.float64)
+        return ()
+    vectors = np.asarray(pool.embeddings[indices], dtype=np.float64)
     likeness = np.clip(vectors @ vectors.T, 0.0, None)
     covered = np.zeros(len(indices))
-    labels = [demos[index].output.strip() for index in indices] if are_labels(demos) else [""] * len(indices)
+    outputs = [pool.demos[index].output.strip() for index in indices]
+    labels = outputs if are_labels(pool.demos) else [""] * len(indices)
     shown: dict[str, int] = dict.fromkeys(labels, 0)
     chosen: list[int] = []
     left = list(range(len(indices)))
@@ -40,37 +93,18 @@ def representative(indices: Indices, embeddings: Matrix, demos: Sequence[Demo], 
         shown[labels[best]] += 1
         chosen.append(best)
         left.remove(best)
-    return [int(indices[each]) for each in chosen]
+    return tuple(int(indices[each]) for each in chosen)
 
 
-def demo_sets(
-    region: int,
-    demos: Sequence[Demo],
-    train: Indices,
-    division: Division,
-    embeddings: Matrix,
-    examiner: Examiner,
-) -> dict[str, tuple[Demo, ...]]:
-    """The sets of demos that compete in a region, by name: none, its own by size, one from everywhere.
-    A set that would not fit the context is cut to what fits; equal sets stand under several names."""
-    config = examiner.config
-    own = representative(
-        np.intersect1d(train, division.members(region)), embeddings, demos, max(config.demo_counts, default=0)
-    )
-    shared = representative(train, embeddings, demos, config.shared_demos)
-    sets = {f"region:{count}": own[:count] for count in sorted(set(config.demo_counts))}
-    if config.shared_demos:
-        sets[f"shared:{config.shared_demos}"] = shared
-    longest = max(len(demo.input) for demo in demos)
-    fitting = {NO_DEMOS: ()} | {
-        name: _fitting(tuple(demos[index] for index in indices), longest, examiner)
-        for name, indices in sets.items()
-    }
-    return fitting
-
-
-def _fitting(shown: tuple[Demo, ...], longest: int, examiner: Examiner) -> tuple[Demo, ...]:
-    room = examiner.config.max_instruction_chars
-    while shown and not examiner.fits(Prompt("x" * room, shown), longest):
-        shown = shown[:-1]
+def _fitting(shown: DemoSet, pool: DemoPool, examiner: Examiner) -> DemoSet:
+    """`shown`, cut until an instruction and the longest demos that it can come to fit beside the longest
+    input that fits by itself."""
+    inputs = (len(demo.input) for demo in pool.demos)
+    longest = max((size for size in inputs if examiner.fits(PLAIN, size)), default=0)
+    instruction = "x" * examiner.config.max_instruction_chars
+    while shown.count or shown.nearest:
+        demos = pool.pick(pool.longest(shown.nearest) if shown.nearest else shown.fixed)
+        if examiner.fits(Prompt(instruction, demos), longest):
+            break
+        shown = replace(shown, count=max(0, shown.count - 1), nearest=max(0, shown.nearest - 1))
     return shown

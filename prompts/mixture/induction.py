@@ -5,15 +5,16 @@ each region's candidates are induced from the complement of it, all other region
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from prompts.mixture.asking import Asking, Call
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demos import Demo, counts_of_outputs
+from prompts.mixture.examining import cautious_tokens
 from prompts.mixture.layout import examples_text
-from prompts.mixture.regions import Division, Indices
+from prompts.mixture.regions import Division
 
 ROUNDS = 2
 """Of induction: the second makes up for candidates that were repeats or unusable."""
@@ -51,16 +52,15 @@ def induction_messages(demos: Sequence[Demo]) -> tuple[dict[str, str], ...]:
 
 
 async def induce(
-    demos: Sequence[Demo], train: Indices, division: Division, config: BuildConfig, asking: Asking
+    demos: Sequence[Demo], division: Division, config: BuildConfig, asking: Asking
 ) -> tuple[str, ...]:
     """Different usable instructions, at most `config.candidates`, in the order of their regions' turns.
 
-    `division` divides `demos`; only those at `train` are shown. May be empty: a small model often writes
-    nothing that can be used, and then the empty instruction stands alone.
+    `division` divides `demos`. May be empty: a small model often writes nothing that can be used, and then
+    the empty instruction stands alone.
     """
     rng = np.random.default_rng(config.seed)
-    regions = [np.intersect1d(train, division.complement(region)) for region in range(len(division))]
-    regions = [outside if len(outside) else train for outside in regions]
+    regions = [division.complement(region) for region in range(len(division))]
     found: dict[str, str] = {}
     asked = 0
     for _ in range(ROUNDS):
@@ -73,21 +73,35 @@ async def induce(
             for number in numbers
         ]
         asked += missing
-        for answer in await asking.all("inducing instructions", calls):
+        answers = await asking.all("inducing instructions", calls)
+        if None in answers:  # the context is smaller than said: fewer demos may fit
+            config = config.model_copy(update={"induction_demos": max(1, config.induction_demos // 2)})
+        for answer in answers:
             if answer is not None and (instruction := usable(answer.text, demos, config)) is not None:
                 found.setdefault(fingerprint(instruction), instruction)
     return tuple(found.values())[: config.candidates]
 
 
 def induction_call(demos: Sequence[Demo], rng: np.random.Generator, number: int, config: BuildConfig) -> Call:
-    """The `number`-th induction query: a few of `demos`, drawn anew, and a seed of its own."""
-    shown = rng.choice(len(demos), size=min(config.induction_demos, len(demos)), replace=False)
+    """The `number`-th induction query: a few of `demos`, drawn anew, and a seed of its own. Of the drawn ones
+    as many are shown as should fit the context, one at least."""
+    drawn = rng.choice(len(demos), size=min(config.induction_demos, len(demos)), replace=False)
+    messages = induction_messages([demos[index] for index in drawn])
+    while len(drawn) > 1 and not _fits(messages, config):
+        drawn = drawn[:-1]
+        messages = induction_messages([demos[index] for index in drawn])
     return Call(
-        induction_messages([demos[index] for index in shown]),
+        messages,
         config.induction_tokens,
         config.induction_temperature,
         config.seed + number,
     )
+
+
+def _fits(messages: Sequence[Mapping[str, str]], config: BuildConfig) -> bool:
+    if config.context_tokens is None:
+        return True
+    return cautious_tokens(messages) + config.induction_tokens <= config.context_tokens
 
 
 def usable(text: str, demos: Sequence[Demo], config: BuildConfig) -> str | None:

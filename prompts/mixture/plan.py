@@ -1,5 +1,6 @@
 """What a build will ask, planned before anything is paid: never more calls than agreed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,21 +19,32 @@ FEW = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Indices of demos: shown in prompts, chosen on, and measured on."""
+    """Indices of demos: those that prompts are made of and chosen on, and those that measure the result."""
 
-    train: Indices
-    validation: Indices
+    known: Indices
     held_out: Indices
 
 
 def split(count: int, config: BuildConfig) -> Split:
-    """`count` demos in three parts, at random by the seed; training and validation have one at least."""
+    """`count` demos in two parts, at random by the seed."""
     order = np.random.default_rng(config.seed).permutation(count)
-    held_out = min(round(count * config.held_out_share), config.held_out_most, count - 2)
-    validation = min(max(1, round(count * config.validation_share)), count - held_out - 1)
-    cuts = (held_out, held_out + validation)
-    parts = (np.sort(order[cuts[1] :]), np.sort(order[cuts[0] : cuts[1]]), np.sort(order[: cuts[0]]))
-    return Split(*parts)
+    held_out = min(round(count * config.held_out_share), config.held_out_most)
+    return Split(np.sort(order[held_out:]), np.sort(order[:held_out]))
+
+
+def halvings(candidates: int) -> list[int]:
+    """How many candidates each round of the joint search compares: all, the better half, down to two.
+    Sequential halving after Karnin, Koren and Somekh (ICML 2013)."""
+    sizes = [candidates]
+    while sizes[-1] > 2:
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def samples_by_round(samples: int, rounds: int, boost: int) -> list[int]:
+    """On how many of a region's samples candidates have been compared after each round: twice as many as
+    before it, all in the last one. `boost` times as many where calls are left for it."""
+    return [min(samples, math.ceil(boost * samples / 2 ** (rounds - 1 - each))) for each in range(rounds)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +56,11 @@ class Plan:
     scoring_samples: int
     region_samples: int
     demo_sets: int
-    validation: tuple[int, ...]
-    """Validation demos of each region."""
+    regions: tuple[int, ...]
+    """Demos of each region."""
     held_out: int
+    boost: int = 1
+    """How many times as many samples as need be the rounds of the joint search take."""
     reduced: bool = False
     """Whether `max_calls` made anything smaller."""
 
@@ -54,33 +68,41 @@ class Plan:
     def most_calls(self) -> int:
         induced = ROUNDS * self.candidates
         scored = (self.candidates + 1) * self.scoring_samples if self.candidates else 0
-        sampled = sum(min(count, self.region_samples) for count in self.validation)
+        searched = sum(self._searched(min(count, self.region_samples)) for count in self.regions)
         # The plain prompt on held-out demos, and the mixture's.
-        return induced + scored + (self.kept + 1) * self.demo_sets * sampled + 2 * self.held_out
+        return induced + scored + searched + 2 * self.held_out
+
+    def _searched(self, samples: int) -> int:
+        """Calls of the joint search in one region: the plain prompt stays to the end."""
+        sizes = halvings((self.kept + 1) * self.demo_sets)
+        after = samples_by_round(samples, len(sizes), self.boost)
+        new = [now - before for before, now in zip([0, *after], after, strict=False)]
+        return samples + sum(size * count for size, count in zip(sizes, new, strict=True))
 
 
-def plan(validation: Sequence[int], held_out: int, config: BuildConfig) -> Plan:
-    """The config's sizes, made smaller where they come to more than `max_calls`: samples of the joint
-    search first, then samples that candidates are scored on, then candidates.
+def plan(regions: Sequence[int], held_out: int, config: BuildConfig) -> Plan:
+    """The config's sizes for `regions` of so many demos, made smaller where they come to more than
+    `max_calls`: samples of the joint search first, then samples that candidates are scored on, then
+    candidates. What is left over goes to the early rounds of the joint search.
 
     Raises MixtureError when not even the smallest build fits.
     """
-    sets = 1 + len(set(config.demo_counts)) + bool(config.shared_demos)
-    total = sum(validation)
+    sets = 1 + len(set(config.demo_counts)) + bool(config.shared_demos) + len(set(config.nearest_counts))
     kept = min(config.kept_instructions, config.candidates)
     now = Plan(
         config.candidates if kept else 0,
         kept,
-        min(config.scoring_samples, total),
-        config.region_samples,
+        min(config.scoring_samples, sum(regions)),
+        min(config.region_samples, max(regions, default=1)),
         sets,
-        tuple(validation),
+        tuple(regions),
         held_out,
     )
-    now = replace(now, region_samples=min(now.region_samples, max(validation, default=1)))
     while now.most_calls > config.max_calls:
         now = replace(_smaller(now, config), reduced=True)
-    return now
+    rounds = len(halvings((now.kept + 1) * sets))
+    boosts = (replace(now, boost=2**each) for each in range(rounds))
+    return max((each for each in boosts if each.most_calls <= config.max_calls), key=lambda each: each.boost)
 
 
 def _smaller(now: Plan, config: BuildConfig) -> Plan:

@@ -104,7 +104,8 @@ def _without_small(points: NDArray[np.float64], labels: Indices, least: int) -> 
 def _radii(
     points: NDArray[np.float64], labels: Indices, centroids: NDArray[np.float64], config: BuildConfig
 ) -> NDArray[np.float64]:
-    """A quantile of the distances of each region's demos, drawn to that of all demos where they are few.
+    """A quantile of the distances of each region's demos, drawn to that of all demos where they are few, and
+    a little more.
 
     A demo pulls its centroid to itself; n/(n-1) times its distance is that from the mean of the others.
     """
@@ -119,4 +120,4 @@ def _radii(
         weight = len(own) / (len(own) + config.prior_samples) if len(own) > 1 else 0.0
         drawn = everywhere if weight < 1 else 0.0
         radii.append(weight * float(np.quantile(own, config.radius_quantile)) + (1 - weight) * drawn)
-    return np.asarray(radii)
+    return np.asarray(radii) * config.radius_slack

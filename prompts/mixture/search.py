@@ -1,58 +1,56 @@
 """Region-based joint search (arXiv 2407.00256): instruction and demos of each region, chosen together.
 
-Each region compares prompts on its own validation demos, with its own training demos. What goes beyond
-the paper: a region's mean is drawn to the mean over all regions as far as regions do not really differ, so
-that the luckiest of many prompts does not win on a handful of samples; added tokens must pay for
-themselves; the plain prompt competes and keeps its place where nothing beats it; no demos, fewer demos, and
-demos from everywhere compete too.
+Each region compares prompts on its own demos. What goes beyond the paper: no demos, fewer demos, demos from
+everywhere and those nearest to the request compete with the region's own; a demo that is asked is left out
+of what is shown, so that all demos can be both; rounds of sequential halving spend the calls on prompts that
+may still win; a region's estimates are drawn to those over all regions as far as regions do not really
+differ, so that the luckiest of many prompts does not win on a handful of samples; added tokens must pay for
+themselves; and the plain prompt competes to the end and keeps its place where nothing beats it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prompts.mixture.config import BuildConfig
-from prompts.mixture.demo_sets import NO_DEMOS
+from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
-from prompts.mixture.examining import CHARS_PER_TOKEN, Examiner, Trial
+from prompts.mixture.estimates import Scores, estimates
+from prompts.mixture.examining import CHARS_PER_TOKEN, Examiner
 from prompts.mixture.layout import Prompt
-from prompts.mixture.mixture import MixtureError
+from prompts.mixture.plan import halvings, samples_by_round
+from prompts.mixture.pool import DemoPool, MixtureError
 from prompts.mixture.regions import Indices
-
-Scores = NDArray[np.float64]
-
-LEAST_STRENGTH, MOST_STRENGTH = 1.0, 64.0
-"""Bounds of an estimated strength, in samples: few regions say little of how they differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A prompt as the search tells it apart: by its instruction and by which set of demos it shows."""
+    """A prompt as the search tells it apart: by its instruction and by the name of its set of demos."""
 
     instruction: str
     demo_set: str
 
 
-PLAIN_CANDIDATE = Candidate("", NO_DEMOS)
+PLAIN_CANDIDATE = Candidate("", NO_DEMOS.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The prompt of a region and why: `estimate` is its drawn mean, `plain` that of the plain prompt,
-    both on `samples` validation demos of the region; `extra_tokens` what it adds to a request."""
+    """The prompt of a region and why: `estimate` is the accuracy expected of it, `plain` that of the plain
+    prompt, both from `samples` demos of the region; `extra_tokens` what it adds to a request."""
 
-    prompt: Prompt
-    demo_set: str
+    instruction: str
+    demo_set: DemoSet
     samples: int
     estimate: float
-    plain: float
+    plain_estimate: float
     extra_tokens: float
 
-    def showing(self, demos: tuple[Demo, ...]) -> "Found":
-        """The same choice with other demos: its figures stay those of the demos that were compared."""
-        return replace(self, prompt=replace(self.prompt, demos=demos))
+    @property
+    def plain(self) -> bool:
+        """Whether requests of the region go out as they came."""
+        return not (self.instruction or self.demo_set.count or self.demo_set.nearest)
 
 
 async def best_instructions(
@@ -72,141 +70,159 @@ async def best_instructions(
 
 async def region_based_joint_search(
     instructions: Sequence[str],
-    sets: Sequence[Mapping[str, tuple[Demo, ...]]],
-    samples: Sequence[Sequence[Demo]],
+    sets: Sequence[Sequence[DemoSet]],
+    samples: Sequence[Sequence[int]],
+    pool: DemoPool,
     examiner: Examiner,
+    boost: int = 1,
 ) -> tuple[list[Found], Prompt]:
     """The prompt of each region, and the instruction without demos that is best everywhere.
 
     `instructions` has the empty one among them; `sets` has each region's sets of demos (all regions have
-    the same names), `samples` its validation demos, which may be none: then what is best everywhere is
-    taken. A prompt that did not fit the context is out; raises MixtureError when not even the plain prompt
-    ever fitted.
+    the same names), `samples` its demos by their indices in `pool`, which may be none: then what is best
+    everywhere is taken; `boost` is that of the plan. A prompt that did not fit the context is out; raises
+    MixtureError when not even the plain prompt ever fitted.
     """
-    candidates = [Candidate(each, name) for each in instructions for name in sets[0]]
-    asked = [
-        (Prompt(candidate.instruction, sets[region][candidate.demo_set]), demo)
-        for region in range(len(sets))
-        for candidate in candidates
-        for demo in samples[region]
-    ]
-    trials = iter(await examiner.trials("joint search", asked))
-    columns: list[list[list[Trial | None]]] = [
-        [[next(trials) for _ in samples[region]] for _ in candidates] for region in range(len(sets))
-    ]
-    table = _Table(candidates, columns, examiner.config)
-    if not table.fitted(PLAIN_CANDIDATE):
+    search = _Search(instructions, sets, samples, pool, examiner)
+    sizes = halvings(len(search.candidates))
+    after = [samples_by_round(len(each), len(sizes), boost) for each in samples]
+    left = [list(range(len(search.candidates)))] * len(sets)
+    for number, size in enumerate(sizes):
+        if number:
+            left = [search.ranked(region, rows)[:size] for region, rows in enumerate(left)]
+        what = f"joint search, round {number + 1} of {len(sizes)}"
+        await search.ask(what, [(rows, count[number]) for rows, count in zip(left, after, strict=True)])
+    if not search.fitted():
         raise MixtureError("the model's context holds none of the demos' inputs: its context is too small")
-    found = [table.best(region, sets[region]) for region in range(len(sets))]
-    return found, Prompt(table.best_everywhere(instructions))
+    found = [search.found(region, search.ranked(region, rows)[0]) for region, rows in enumerate(left)]
+    return found, Prompt(search.best_everywhere(instructions))
 
 
-def strength(scores: Scores, regions: Indices) -> float | None:
-    """How many samples the mean over all regions is worth beside a region's own; `scores` (prompts, n) are
-    of the samples whose regions are `regions` (n,). None when one cannot tell: one region, or no region with
-    two samples.
-
-    Empirical Bayes by moments (one-way analysis of variance): what one region's samples vary by over what
-    regions vary by. Samples count by their difference from the mean over prompts: that a region is hard for
-    all prompts does not make another prompt right for it.
-    """
-    sizes = np.bincount(regions)
-    sizes = sizes[sizes > 0]
-    count, total = len(sizes), len(regions)
-    if count < 2 or total == count:
-        return None
-    own = scores - scores.mean(axis=0)
-    labels = np.unique(regions)
-    means = np.stack([own[:, regions == label].mean(axis=1) for label in labels], axis=1)
-    spread = own - means[:, np.searchsorted(labels, regions)]
-    within = float((spread**2).sum() / (total - count))
-    between = float((sizes * (means - own.mean(axis=1, keepdims=True)) ** 2).sum() / (count - 1))
-    usual_size = (total - float((sizes**2).sum()) / total) / (count - 1)
-    differ = (between - within) / usual_size
-    if differ <= 0:
-        return MOST_STRENGTH
-    return float(np.clip(within / differ, LEAST_STRENGTH, MOST_STRENGTH))
-
-
-class _Table:
-    """Trials of candidates (rows) on validation demos (columns), region after region."""
+class _Search:
+    """What is known of candidates (rows) on all regions' samples (columns), region after region."""
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
-        columns: Sequence[Sequence[Sequence[Trial | None]]],
-        config: BuildConfig,
+        instructions: Sequence[str],
+        sets: Sequence[Sequence[DemoSet]],
+        samples: Sequence[Sequence[int]],
+        pool: DemoPool,
+        examiner: Examiner,
     ) -> None:
-        rows = [[trial for region in columns for trial in region[each]] for each in range(len(candidates))]
-        sizes = [len(region[0]) for region in columns]
-        # What did not fit counts as wrong: that is what would be answered.
-        self._scores: Scores = np.asarray([[trial.score if trial else 0.0 for trial in row] for row in rows])
-        self._tokens = np.asarray([[trial.tokens if trial else np.nan for trial in row] for row in rows])
-        self._regions: Indices = np.repeat(np.arange(len(columns)), sizes)
-        self._candidates = list(candidates)
-        self._plain = self._candidates.index(PLAIN_CANDIDATE)
-        self._config = config
-        known = config.shrinkage
-        if known is None:
-            known = strength(self._scores, self._regions)
-        self.strength = config.prior_samples if known is None else known
+        names = [each.name for each in sets[0]]
+        self.candidates = [Candidate(each, name) for each in instructions for name in names]
+        self._plain = self.candidates.index(PLAIN_CANDIDATE)
+        self._sets = [{each.name: each for each in own} for own in sets]
+        self._samples = samples
+        self._starts = np.cumsum([0, *(len(each) for each in samples)])
+        self._regions: Indices = np.repeat(np.arange(len(samples)), [len(each) for each in samples])
+        self._pool = pool
+        self._examiner = examiner
+        self._config: BuildConfig = examiner.config
+        shape = (len(self.candidates), len(self._regions))
+        self._scores: Scores = np.full(shape, np.nan)
+        """NaN where nobody asked."""
+        self._tokens: Scores = np.full(shape, np.nan)
+        """NaN also where the prompt did not fit."""
+        self._estimates: Scores = np.zeros((len(self.candidates), len(samples)))
 
-    def fitted(self, candidate: Candidate) -> bool:
-        """Whether the candidate ever fitted the context."""
-        return bool(np.isfinite(self._tokens[self._candidates.index(candidate)]).any())
-
-    def best(self, region: int, sets: Mapping[str, tuple[Demo, ...]]) -> Found:
-        """The candidate of best value; of equals the plain one, then that of fewer tokens, then the
-        earlier."""
-        here = self._regions == region
-        estimates = self._estimates(here)
-        extra = self._extra_tokens(here)
-        # Tokens saved are no gain: a prompt has to answer better than none.
-        price = self._config.token_weight * np.maximum(extra, 0.0) / 1000
-        values: Scores = np.round(estimates - price, 9)
-        possible = [row for row in range(len(values)) if row == self._plain or self._fits(row, here)]
-        chosen = min(
-            possible, key=lambda row: (-values[row], row != self._plain, round(float(extra[row]), 6), row)
+    async def ask(self, what: str, wanted: Sequence[tuple[Sequence[int], int]]) -> None:
+        """Ask each region's candidates, and the plain prompt, what they were not asked yet of its first
+        samples: so many. Calls under one prompt are neighbours."""
+        cells = [
+            (row, int(self._starts[region]) + place)
+            for region, (rows, count) in enumerate(wanted)
+            for row in sorted({*rows, self._plain})
+            for place in range(count)
+        ]
+        new = [(row, column) for row, column in cells if np.isnan(self._scores[row, column])]
+        trials = await self._examiner.trials(what, [self._question(*cell) for cell in new])
+        for (row, column), trial in zip(new, trials, strict=True):
+            # What did not fit counts as wrong: that is what would be answered.
+            self._scores[row, column] = trial.score if trial else 0.0
+            self._tokens[row, column] = trial.tokens if trial else np.nan
+        self._estimates = estimates(
+            self._scores,
+            self._regions,
+            len(self._samples),
+            self._config.shrinkage,
+            self._config.prior_samples,
         )
-        candidate = self._candidates[chosen]
+
+    def _question(self, row: int, column: int) -> tuple[Prompt, Demo]:
+        region = int(self._regions[column])
+        asked = self._samples[region][column - int(self._starts[region])]
+        candidate = self.candidates[row]
+        shown = self._sets[region][candidate.demo_set].shown_to(asked, self._pool)
+        return Prompt(candidate.instruction, self._pool.pick(shown)), self._pool.demos[asked]
+
+    def fitted(self) -> bool:
+        """Whether the plain prompt ever fitted the context."""
+        return bool(np.isfinite(self._tokens[self._plain]).any())
+
+    def ranked(self, region: int, rows: Sequence[int]) -> list[int]:
+        """`rows` and the plain one by their value in a region, those that did not fit left out; of equals
+        the plain one first, then that of fewer tokens, then the earlier."""
+        values = {
+            row: round(float(self._estimates[row, region]) - self._price(row, region), 9) for row in rows
+        }
+        values[self._plain] = round(float(self._estimates[self._plain, region]), 9)
+        possible = [row for row in values if row == self._plain or self._fits(row, region)]
+        return sorted(
+            possible,
+            key=lambda row: (-values[row], row != self._plain, round(self._extra(row, region), 6), row),
+        )
+
+    def found(self, region: int, row: int) -> Found:
+        """What to say of the candidate `row`, chosen in a region."""
+        candidate = self.candidates[row]
+        asked = np.isfinite(self._scores[row, self._columns(region)])
         return Found(
-            Prompt(candidate.instruction, sets[candidate.demo_set]),
-            candidate.demo_set,
-            int(here.sum()),
-            float(estimates[chosen]),
-            float(estimates[self._plain]),
-            float(extra[chosen]),
+            candidate.instruction,
+            self._sets[region][candidate.demo_set],
+            int(asked.sum()),
+            float(np.clip(self._estimates[row, region], 0.0, 1.0)),
+            float(np.clip(self._estimates[self._plain, region], 0.0, 1.0)),
+            self._extra(row, region),
         )
 
     def best_everywhere(self, instructions: Sequence[str]) -> str:
         """The instruction of best value over all regions without demos, by the same rules."""
+        sizes = np.asarray([len(each) for each in self._samples])
 
         def value(instruction: str) -> float:
-            row = self._candidates.index(Candidate(instruction, NO_DEMOS))
+            row = self.candidates.index(Candidate(instruction, NO_DEMOS.name))
             price = self._config.token_weight * len(instruction) / CHARS_PER_TOKEN / 1000
-            return round(float(self._scores[row].mean()) - price, 9)
+            return round(float(np.average(self._estimates[row], weights=sizes)) - price, 9)
 
         return min(instructions, key=lambda each: (-value(each), len(each), each))
 
-    def _estimates(self, here: NDArray[np.bool_]) -> Scores:
-        """Each candidate's mean in a region, drawn to its mean everywhere."""
-        everywhere: Scores = self._scores.mean(axis=1)
-        weight = int(here.sum()) + self.strength
-        if not weight:
-            return everywhere
-        drawn: Scores = (self._scores[:, here].sum(axis=1) + self.strength * everywhere) / weight
-        return drawn
+    def _columns(self, region: int) -> slice:
+        return slice(int(self._starts[region]), int(self._starts[region + 1]))
 
-    def _extra_tokens(self, here: NDArray[np.bool_]) -> Scores:
-        """What each candidate adds to the plain request's tokens: on this region's samples, or on all where
-        it has none."""
-        columns = here if here.any() else np.ones_like(here)
-        added = self._tokens[:, columns] - self._tokens[self._plain, columns]
-        known = np.isfinite(added)
-        mean: Scores = np.where(known, added, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        return mean
+    def _extra(self, row: int, region: int) -> float:
+        """What a candidate adds to the plain request's tokens: on this region's samples, or on all where it
+        was asked none of them."""
+        added = self._tokens[row] - self._tokens[self._plain]
+        own = added[self._columns(region)]
+        known = own if np.isfinite(own).any() else added
+        return float(np.nanmean(known)) if np.isfinite(known).any() else 0.0
 
-    def _fits(self, row: int, here: NDArray[np.bool_]) -> bool:
-        """Whether the candidate fitted wherever the plain request did."""
-        plain = np.isfinite(self._tokens[self._plain, here])
-        return bool((np.isfinite(self._tokens[row, here]) | ~plain).all())
+    def _price(self, row: int, region: int) -> float:
+        """Accuracy that the candidate must gain for its tokens. Tokens saved are no gain: a prompt has to
+        answer better than none."""
+        extra = max(0.0, self._extra(row, region))
+        candidate = self.candidates[row]
+        own = extra if self._sets[region][candidate.demo_set].nearest else 0.0
+        shared = extra - own
+        if own and candidate.instruction:
+            shared = min(extra, len(candidate.instruction) / CHARS_PER_TOKEN)
+            own = extra - shared
+        return (self._config.token_weight * shared + self._config.own_token_weight * own) / 1000
+
+    def _fits(self, row: int, region: int) -> bool:
+        """Whether the candidate fitted wherever it was asked and the plain request fitted."""
+        columns = self._columns(region)
+        asked = np.isfinite(self._scores[row, columns])
+        plain = np.isfinite(self._tokens[self._plain, columns])
+        return bool((np.isfinite(self._tokens[row, columns]) | ~plain | ~asked).all())

@@ -18,7 +18,8 @@ from prompts.mixture.baselines import (
 from prompts.mixture.build import Encode, build
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demos import Demo
-from prompts.mixture.mixture import Matrix, Mixture
+from prompts.mixture.mixture import Mixture
+from prompts.mixture.pool import DemoPool, Matrix
 
 MIXTURE = "mixture"
 
@@ -57,9 +58,9 @@ async def _mixture(setting: Setting) -> Prepared:
     regions = [
         {
             "demo_set": found["demo_set"],
-            "demos": len(region.demos),
+            "demos": found["demos"],
             "instruction": region.instruction,
-            "validation_demos": found["validation_demos"],
+            "asked": found["asked"],
             "estimate": found["estimate"],
             "plain_estimate": found["plain_estimate"],
         }
@@ -85,7 +86,8 @@ async def _random(setting: Setting) -> Prepared:
 
 
 async def _nearest(setting: Setting) -> Prepared:
-    return Prepared(NearestDemos(setting.demos, setting.embeddings, setting.shots, setting.config.layout))
+    pool = DemoPool(setting.demos, setting.embeddings)
+    return Prepared(NearestDemos(pool, setting.shots, setting.config.layout))
 
 
 METHODS: dict[str, Callable[[Setting], Awaitable[Prepared]]] = {
@@ -100,7 +102,8 @@ METHODS: dict[str, Callable[[Setting], Awaitable[Prepared]]] = {
 
 def kind_of_prompt(region: Mapping[str, Any]) -> str:
     """What a region of `facts` puts in front of a request."""
-    demos = {"none": "", "shared": "shared demos"}.get(region["demo_set"].split(":")[0], "own demos")
+    kind = region["demo_set"].split(":")[0]
+    demos = {"none": "", "region": "own demos", "shared": "shared demos", "nearest": "nearest demos"}[kind]
     parts = [part for part in ("instruction" if region["instruction"] else "", demos) if part]
     return " + ".join(parts) or "plain"
 

@@ -11,14 +11,14 @@ REDUCED: dict[str, Any] = {
     "candidates": 6,
     "scoring_samples": 8,
     "kept_instructions": 2,
-    "validation_share": 0.3,
+    "region_samples": 20,
     "demo_counts": (8,),
-    "shared_demos": 8,
-    "max_calls": 400,
+    "nearest_counts": (4, 8),
+    "max_calls": 500,
 }
-"""A fifth of the paper's calls: what two shared cores can do for every task and seed in hours."""
+"""A third of the paper's calls: what two shared cores can do for every task and seed in hours."""
 
-SMALL = REDUCED | {"candidates": 3, "scoring_samples": 5, "kept_instructions": 1, "max_calls": 200}
+SMALL = REDUCED | {"candidates": 3, "scoring_samples": 5, "kept_instructions": 1, "max_calls": 250}
 """A model ten times slower on the same cores."""
 
 PRESETS: dict[Preset, dict[str, Any]] = {"small": SMALL, "reduced": REDUCED, "paper": {}}

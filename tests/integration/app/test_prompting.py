@@ -9,9 +9,10 @@ from app.services import StartError
 from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
+from prompts.mixture.pool import DemoPool
 from prompts.templates import Library
 from tests.integration.app.prompt_world import Experts, mixture
-from tests.integration.app.world import CODE, TALK, UNCLEAR, Api, World, events_of
+from tests.integration.app.world import CODE, TALK, UNCLEAR, Api, WordEncoder, World, events_of
 
 
 @pytest.fixture
@@ -64,12 +65,38 @@ async def test_a_mixture_puts_the_nearest_regions_prompt_in_front(experts: Exper
             "region": 0,
             "distance": 0,
             "fallback": False,
+            "nearest": [],
             "dropped": None,
         }
         assert 0 < used["distance"] < 0.8
         assert (await api.decision(routing["id"]))["mixture"] == used
         assert (await api.chat(TALK, model="helper")).json()["routing"]["mixture"]["region"] == 1
         assert sent(api)[0] == {"role": "user", "content": "hello"}
+
+
+async def test_a_mixture_shows_each_request_the_demos_nearest_to_it(experts: Experts) -> None:
+    asked = ("python code", "weather", "python hello code")
+    demos = tuple(Demo(text, f"about {text}") for text in asked)
+    pool = DemoPool(demos, WordEncoder().encode(asked))
+    experts.mixture(
+        mixture(regions=(Region(mixture().regions[0].centroid, 2.0, "Be short.", nearest=2),), pool=pool)
+    )
+    async with experts.serve() as api:
+        used = (await api.chat("python hello code", model="helper")).json()["routing"]["mixture"]
+        assert (used["region"], used["nearest"]) == (0, [0, 2])
+        assert [each["content"] for each in sent(api)] == [
+            "Be short.",
+            "python code",
+            "about python code",
+            "python hello code",
+            "about python hello code",
+            "python hello code",
+        ]
+        other = (await api.chat("weather", model="helper")).json()["routing"]
+        assert other["mixture"]["nearest"][-1] == 1
+        assert (await api.decision(other["id"]))["mixture"] == other["mixture"]
+        body = {"model": "helper", "messages": users("weather")}
+        assert (await api.http.post("/v1/route", json=body)).json()["mixture"]["nearest"][-1] == 1
 
 
 async def test_a_request_far_from_every_region_gets_the_fallback(experts: Experts) -> None:

@@ -24,8 +24,10 @@ from prompts.identities import (
     identity_messages,
     new_identities,
 )
+from prompts.mixture.build import MOST_POOLED
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Mixture, Region
+from prompts.mixture.pool import DemoPool
 from routers.request import Turn, Vector
 
 REGIONS, DIMENSION, DEMOS = 10, 384, 8
@@ -39,6 +41,14 @@ def mixture() -> Mixture:
     demos = tuple(Demo(f"input {number} " * 10, f"output {number}") for number in range(DEMOS))
     regions = tuple(Region(row.astype(np.float32), 1.0, "Answer shortly.", demos) for row in rows)
     return Mixture("m", "small", "e", "1", regions)
+
+
+def picking() -> Mixture:
+    """Its only region shows each request three demos of a full pool, each as long as its number says."""
+    rows = np.random.default_rng(1).normal(size=(MOST_POOLED, DIMENSION)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    pool = DemoPool(tuple(Demo("x" * number, "y") for number in range(1, MOST_POOLED + 1)), rows)
+    return Mixture("m", "small", "e", "1", (Region(rows[0], 2.0, "Be brief.", nearest=3),), pool=pool)
 
 
 async def never(turns: object) -> Vector:
@@ -60,6 +70,18 @@ def test_choosing_a_region_adds_next_to_nothing() -> None:
         choice = made.choose(embeddings[turn % REGIONS])
         passed.append((time.perf_counter() - started) * 1000)
         assert choice.region == turn % REGIONS
+    assert statistics.median(passed) <= CHOICE_MS
+
+
+def test_picking_demos_of_a_full_pool_adds_next_to_nothing() -> None:
+    made = picking()
+    assert made.pool is not None
+    passed = []
+    for row in made.pool.embeddings[:300]:
+        started = time.perf_counter()
+        choice = made.choose(row)
+        passed.append((time.perf_counter() - started) * 1000)
+        assert len(choice.nearest) == 3
     assert statistics.median(passed) <= CHOICE_MS
 
 
@@ -171,6 +193,25 @@ def test_what_may_stand_in_front_is_counted_by_the_request() -> None:
     most = prompting.prompt_tokens(by_request, body, Reading(turns, category="coding"))
     assert most.asking >= said + MAX_TOKENS
     assert most.writing == most_prompt_tokens(identity_messages("Hi"))
+
+
+def test_picked_demos_are_counted_by_the_request_and_by_the_longest_without_one() -> None:
+    made = picking()
+    assert made.pool is not None
+    prompting = Prompting(ExpertClient(), never, PromptFiles({"m": made}))
+    asked = expert("http://127.0.0.1:1/v1")
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    said = most_prompt_tokens(body["messages"])
+
+    def added(reading: Reading, **how: Any) -> int:
+        return prompting.prompt_tokens(asked, body, reading, **how).asking - said
+
+    one, other = (Reading(embedding=made.pool.embeddings[each]) for each in (10, 900))
+    assert 0 < added(one) != added(other) > 0
+    most = added(Reading())
+    assert max(added(one), added(other)) <= most
+    # Where the longest would be left out, shorter ones may still be shown.
+    assert added(Reading(), room=4096 - most) > added(one, room=4096 - 40)
 
 
 def with_kept(known: Identities) -> Identities:

@@ -12,7 +12,8 @@ import pytest
 from prompts.mixture.artefact import ARRAYS, MANIFEST, check_name, load_mixture, save_mixture, sealed
 from prompts.mixture.layout import Prompt
 from prompts.mixture.mixture import Mixture, MixtureError, Region
-from tests.unit.prompts.mixture.test_mixture import EAST, small_mixture
+from prompts.mixture.pool import DemoPool
+from tests.unit.prompts.mixture.test_mixture import EAST, POOL, picking_mixture, small_mixture
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 def same(one: Mixture, other: Mixture) -> bool:
     return all(
-        np.array_equal(a.centroid, b.centroid) and (a.radius, a.prompt) == (b.radius, b.prompt)
+        np.array_equal(a.centroid, b.centroid)
+        and (a.radius, a.instruction, a.demos, a.nearest) == (b.radius, b.instruction, b.demos, b.nearest)
         for a, b in zip(one.regions, other.regions, strict=True)
     ) and all(
         getattr(one, field) == getattr(other, field)
@@ -46,6 +48,19 @@ def test_saving_gives_the_digest_that_loading_verifies(tmp_path: Path) -> None:
     assert save_mixture(small_mixture(), tmp_path / "m") == load_mixture(tmp_path / "m").digest
 
 
+def test_the_demos_to_pick_from_come_back_with_their_embeddings(tmp_path: Path) -> None:
+    save_mixture(picking_mixture(), tmp_path / "m")
+    loaded = load_mixture(tmp_path / "m")
+    assert same(loaded, sealed(picking_mixture())) and loaded.pool is not None
+    assert loaded.pool.demos == POOL.demos
+    np.testing.assert_array_equal(loaded.pool.embeddings, POOL.embeddings)
+    assert loaded.choose(EAST).nearest == picking_mixture().choose(EAST).nearest != ()
+
+
+def test_a_mixture_that_picks_nothing_keeps_no_demos_to_pick_from(folder: Path) -> None:
+    assert load_mixture(folder).pool is None
+
+
 def test_the_digest_names_what_decides_answers_alone() -> None:
     mixture = small_mixture()
     assert sealed(replace(mixture, manifest={"bill": 7})).digest == sealed(mixture).digest
@@ -54,8 +69,11 @@ def test_the_digest_names_what_decides_answers_alone() -> None:
         replace(mixture, base="other"),
         replace(mixture, fallback=Prompt("Go.")),
         replace(mixture, regions=(replace(mixture.regions[0], radius=0.25), mixture.regions[1])),
+        picking_mixture(),
+        replace(picking_mixture(), pool=DemoPool(POOL.demos[::-1], POOL.embeddings)),
+        replace(picking_mixture(), pool=DemoPool(POOL.demos, POOL.embeddings[::-1])),
     )
-    assert len({sealed(each).digest for each in (mixture, *others)}) == 5
+    assert len({sealed(each).digest for each in (mixture, *others)}) == 8
 
 
 def test_what_was_measured_is_kept_beside_it(tmp_path: Path) -> None:
@@ -99,11 +117,11 @@ def test_a_changed_prompt_is_noticed(folder: Path) -> None:
 def test_another_format_says_so(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(MixtureError, match="format 99, this version reads 1"):
+    with pytest.raises(MixtureError, match="format 99, this version reads 2"):
         load_mixture(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"format": 1}', "\udcff"])
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"format": 2}', "\udcff"])
 def test_a_damaged_manifest_is_a_sentence(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(MixtureError, match="build it again"):
@@ -122,7 +140,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(MixtureError, match="holds no mixture"):
         save_mixture(small_mixture(), tmp_path)
-    with pytest.raises(MixtureError, match="holds no mixture"):
+    with pytest.raises(MixtureError, match="is a file: name a folder"):
         save_mixture(small_mixture(), tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

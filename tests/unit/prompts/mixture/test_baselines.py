@@ -1,6 +1,5 @@
 """Baselines: each puts its prompt in front, and the best single instruction keeps to its calls."""
 
-import numpy as np
 import pytest
 
 from prompts.mixture.baselines import (
@@ -13,7 +12,7 @@ from prompts.mixture.baselines import (
 )
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demos import DemoError
-from prompts.mixture.mixture import MixtureError
+from prompts.mixture.pool import DemoPool, MixtureError
 from tests.unit.prompts.mixture.test_mixture import EAST, small_mixture
 from tests.unit.prompts.mixture.world import COUNT, MIRROR, ToyModel, encode, toy_demos
 
@@ -34,16 +33,11 @@ def test_random_demos_are_drawn_once_by_the_seed() -> None:
 
 def test_nearest_demos_are_those_like_the_request_the_nearest_last() -> None:
     vectors = encode([demo.input for demo in DEMOS])
-    nearest = NearestDemos(DEMOS, vectors, count=3)
+    nearest = NearestDemos(DemoPool(DEMOS, vectors), count=3)
     *shown, asked = nearest.messages_for(DEMOS[5].input, vectors[5])
     assert asked["content"] == DEMOS[5].input == shown[-2]["content"]
     assert all(message["content"].startswith("mirror") for message in shown[::2])
     assert len(shown) == 6
-
-
-def test_nearest_demos_need_an_embedding_each() -> None:
-    with pytest.raises(MixtureError, match="one row each"):
-        NearestDemos(DEMOS, np.zeros((3, 2), dtype=np.float32))
 
 
 def test_a_mixture_stands_behind_the_same_method() -> None:

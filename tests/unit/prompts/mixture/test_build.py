@@ -9,7 +9,7 @@ import pytest
 
 from prompts.mixture.artefact import load_mixture, save_mixture
 from prompts.mixture.asking import Ask, PrefixCache
-from prompts.mixture.build import build
+from prompts.mixture.build import MOST_POOLED, build
 from prompts.mixture.calls import AnswerCache, CachedAsk
 from prompts.mixture.config import BuildConfig
 from prompts.mixture.demos import Demo, DemoError
@@ -46,7 +46,7 @@ async def test_a_build_finds_the_prompts_that_the_task_needs() -> None:
 
 
 async def test_no_one_instruction_is_taken_everywhere_where_none_is_good_everywhere() -> None:
-    mixture = await built(demo_counts=(), shared_demos=0)
+    mixture = await built(demo_counts=(), shared_demos=0, nearest_counts=())
     instructions = {region.instruction for region in mixture.regions}
     assert instructions == {MIRROR, COUNT}
 
@@ -74,7 +74,7 @@ async def test_a_hundred_demos_take_at_most_1500_calls(written: Sequence[str]) -
     assert mixture.manifest["bill"]["calls"] == len(model.seen)
 
 
-@pytest.mark.parametrize("most", [200, 400, 800])
+@pytest.mark.parametrize("most", [200, 400, 700])
 async def test_the_cap_on_calls_is_kept(most: int) -> None:
     model = ToyModel(written=MANY)
     mixture = await built(ask=model, max_calls=most)
@@ -83,25 +83,41 @@ async def test_the_cap_on_calls_is_kept(most: int) -> None:
 
 
 def shown(mixture: Mixture) -> set[str]:
-    """Inputs of the demos that its regions show."""
-    return {demo.input for region in mixture.regions for demo in region.demos}
+    """Inputs of the demos that its regions show, or pick from."""
+    fixed = {demo.input for region in mixture.regions for demo in region.demos}
+    return fixed | {demo.input for demo in (mixture.pool.demos if mixture.pool else ())}
 
 
-async def test_no_prompt_that_is_compared_shows_a_demo_that_is_asked() -> None:
+async def test_no_prompt_that_is_compared_shows_the_demo_that_is_asked() -> None:
     model = ToyModel()
     await built(ask=model)
     compared = [messages for messages, _, temperature, _ in model.seen if temperature == 0]
-    asked = {messages[-1]["content"] for messages in compared[:-30]}  # the last are held out
-    seen = {each["content"] for messages in compared[:-30] for each in messages[:-1]}
-    assert asked and seen and not asked & seen
+    assert any(len(messages) > 4 for messages in compared)
+    for messages in compared:
+        asked = messages[-1]["content"]
+        assert asked not in {each["content"] for each in messages[:-1]}
 
 
-async def test_validation_demos_are_shown_once_the_choice_is_made_unless_told_not_to() -> None:
+async def test_every_demo_that_is_not_held_out_is_asked_and_may_be_shown() -> None:
     model = ToyModel()
-    kept, redrawn = await built(ask=model, refit=False), await built()
+    mixture = await built(ask=model, held_out_share=0, nearest_counts=(3,), demo_counts=(), shared_demos=0)
     asked = {messages[-1]["content"] for messages, _, temperature, _ in model.seen if temperature == 0}
-    assert shown(kept) and not shown(kept) & asked
-    assert shown(redrawn) & asked
+    assert len(asked) == 80 and shown(mixture) <= {demo.input for demo in toy_demos()}
+
+
+async def test_a_mixture_that_picks_nearest_demos_keeps_them_to_pick_from() -> None:
+    picking = await built(ask=ToyModel(written=()), demo_counts=(), shared_demos=0)
+    assert picking.pool is not None and len(picking.pool) == 85
+    assert all(region.nearest == 4 and not region.demos for region in picking.regions)
+    assert await accuracy(picking, toy_demos(160)[100:]) > 0.9
+    fixed = await built(ask=ToyModel(written=()), nearest_counts=())
+    assert fixed.pool is None and all(region.demos for region in fixed.regions)
+
+
+async def test_more_demos_than_a_pool_takes_are_thinned() -> None:
+    mixture = await built(toy_demos(1400), ToyModel(written=()), demo_counts=(), shared_demos=0)
+    assert mixture.pool is not None and len(mixture.pool) == MOST_POOLED
+    assert mixture.manifest["demos"]["known"]["demos"] == 1340
 
 
 async def test_samples_are_not_the_first_of_a_sorted_file() -> None:
@@ -138,14 +154,14 @@ async def test_a_build_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> N
 
 async def test_where_nothing_helps_the_plain_prompt_stays() -> None:
     mixture = await built(ask=ToyModel(answer=lambda _: "nonsense"))
-    assert all(region.prompt.plain for region in mixture.regions)
+    assert all(mixture.longest(region).plain for region in range(len(mixture.regions)))
     assert mixture.fallback.plain
     assert "nothing beat the plain prompt" in " ".join(mixture.manifest["notes"])
 
 
 async def test_a_model_that_writes_no_instruction_still_gets_demos() -> None:
     mixture = await built(ask=ToyModel(written=("", "42")))
-    assert all(region.demos and not region.instruction for region in mixture.regions)
+    assert all((region.demos or region.nearest) and not region.instruction for region in mixture.regions)
     assert "the model wrote no usable instruction" in " ".join(mixture.manifest["notes"])
 
 
@@ -164,11 +180,12 @@ async def test_a_small_context_gets_fewer_demos() -> None:
     assert 0 < max(sizes) <= 24 - len(["mirror", "word"])
 
 
-async def test_demos_are_not_drawn_again_where_the_server_refused_a_prompt() -> None:
-    refused = [await built(ask=ToyModel(words=24), refit=refit) for refit in (True, False)]
-    taken = [await built(refit=refit) for refit in (True, False)]
-    assert refused[0].digest == refused[1].digest
-    assert taken[0].digest != taken[1].digest
+async def test_a_demo_that_fits_no_context_is_left_out_and_said_to_be() -> None:
+    demos = [*toy_demos(40), Demo("mirror " + "w " * 6000, "x")]
+    mixture = await built(demos, ToyModel(), context_tokens=2048, held_out_share=0)
+    assert "1 demos are too long" in " ".join(mixture.manifest["notes"])
+    assert shown(mixture)
+    assert demos[-1].input not in shown(mixture)
 
 
 async def test_a_context_too_small_for_any_input_is_an_error() -> None:
@@ -186,7 +203,7 @@ async def test_demos_of_one_kind_build_one_region_and_keep_its_instruction() -> 
     demos = [Demo(f"mirror a{n:02d}", f"a{n:02d}"[::-1]) for n in range(40)]
     mixture = await build(
         demos,
-        BuildConfig(demo_counts=(), shared_demos=0),
+        BuildConfig(demo_counts=(), shared_demos=0, nearest_counts=()),
         ToyModel(),
         lambda texts: np.ones((len(texts), 2), dtype=np.float32),
     )
@@ -269,7 +286,7 @@ async def test_steps_are_told_as_they_are_made() -> None:
     assert list(dict.fromkeys(stage for stage, *_ in steps)) == [
         "inducing instructions",
         "scoring instructions",
-        "joint search",
+        *(f"joint search, round {number} of 5" for number in range(1, 6)),
         "measuring",
     ]
     assert all(done <= total for _, done, total in steps)

@@ -82,22 +82,21 @@ def asking(model: ToyModel) -> Asking:
     return Asking(model, concurrency=4, max_calls=100)
 
 
-async def test_candidates_come_from_training_demos_outside_the_region() -> None:
+async def test_candidates_come_from_demos_outside_the_region() -> None:
     model, demos = ToyModel(), numbered(9)
     division = divided(0, 0, 0, 1, 1, 1, 2, 2, 2)
-    train = np.asarray([0, 1, 3, 4, 6, 7])
-    await induce(demos, train, division, BuildConfig(candidates=3), asking(model))
+    await induce(demos, division, BuildConfig(candidates=3, induction_demos=6), asking(model))
     shown = [
         {each for each in range(9) if f"number {each}\n" in messages[0]["content"]}
         for messages, *_ in model.seen[:3]
     ]
-    assert shown == [{3, 4, 6, 7}, {0, 1, 6, 7}, {0, 1, 3, 4}]
+    assert shown == [{3, 4, 5, 6, 7, 8}, {0, 1, 2, 6, 7, 8}, {0, 1, 2, 3, 4, 5}]
 
 
 async def test_a_query_shows_five_demos_at_a_high_temperature_and_its_own_seed() -> None:
     model = ToyModel(written=[f"Do thing number {letter}." for letter in "abcdefgh"])
     config = BuildConfig(candidates=4, seed=30)
-    await induce(numbered(20), np.arange(20), divided(*[0] * 20), config, asking(model))
+    await induce(numbered(20), divided(*[0] * 20), config, asking(model))
     assert [messages[0]["content"].count("Input:") for messages, *_ in model.seen] == [5] * 4
     assert [(temperature, seed) for *_, temperature, seed in model.seen] == [(0.9, 30 + n) for n in range(4)]
 
@@ -105,13 +104,28 @@ async def test_a_query_shows_five_demos_at_a_high_temperature_and_its_own_seed()
 async def test_repeats_and_rubbish_are_asked_for_once_more() -> None:
     model = ToyModel(written=("Say it again.", "SAY IT AGAIN", "", "output3 is the answer"))
     config = BuildConfig(candidates=4)
-    found = await induce(numbered(20), np.arange(20), divided(*[0] * 20), config, asking(model))
+    found = await induce(numbered(20), divided(*[0] * 20), config, asking(model))
     assert found == ("Say it again.",)
     assert len(model.seen) == 4 + 3
 
 
 async def test_a_model_that_writes_nothing_leaves_no_candidates() -> None:
-    found = await induce(
-        numbered(8), np.arange(8), divided(*[0] * 8), BuildConfig(), asking(ToyModel(written=()))
-    )
+    found = await induce(numbered(8), divided(*[0] * 8), BuildConfig(), asking(ToyModel(written=())))
     assert found == ()
+
+
+async def test_a_query_shows_as_many_demos_as_fit_the_context() -> None:
+    model = ToyModel()
+    long = [Demo(f"input number {each} {'word ' * 100}", f"output{each}") for each in range(20)]
+    config = BuildConfig(candidates=2, context_tokens=1024)
+    await induce(long, divided(*[0] * 20), config, asking(model))
+    assert {messages[0]["content"].count("Input:") for messages, *_ in model.seen} == {3}
+
+
+async def test_after_a_refusal_queries_show_fewer_demos() -> None:
+    """The server's context is smaller than the registry says."""
+    model = ToyModel(words=100)
+    config = BuildConfig(candidates=2, induction_demos=8)
+    found = await induce(numbered(20), divided(*[0] * 20), config, asking(model))
+    assert [messages[0]["content"].count("Input:") for messages, *_ in model.seen] == [8, 8, 4, 4]
+    assert found

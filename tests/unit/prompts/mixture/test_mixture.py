@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from prompts.mixture.demos import Demo
 from prompts.mixture.layout import Prompt
 from prompts.mixture.mixture import Mixture, MixtureError, Region, RegionChoice, Vector
+from prompts.mixture.pool import DemoPool
 
 EAST, NORTH = (np.eye(3, dtype=np.float32)[axis] for axis in (0, 1))
 
@@ -18,6 +19,18 @@ def small_mixture(*regions: Region) -> Mixture:
         Region(NORTH, 0.5, "Go north."),
     )
     return Mixture("compass", "llm", "toy", "1", own, Prompt("Stay."))
+
+
+POOL = DemoPool(
+    (Demo("east", "e"), Demo("north", "n"), Demo("north-east", "ne")),
+    np.asarray([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32),
+)
+
+
+def picking_mixture() -> Mixture:
+    """Its first region picks two demos for each request, its second shows one to all."""
+    regions = (Region(EAST, 0.7, "Go east.", nearest=2), Region(NORTH, 0.5, "Go north.", (Demo("a", "b"),)))
+    return Mixture("compass", "llm", "toy", "1", regions, Prompt("Stay."), pool=POOL)
 
 
 def at(*numbers: float) -> Vector:
@@ -70,6 +83,38 @@ def test_a_regions_prompt_goes_in_front() -> None:
     asked = [{"role": "user", "content": "where?"}]
     said = mixture.messages(mixture.choose(EAST), asked)
     assert [message["content"] for message in said] == ["Go east.", "a", "b", "where?"]
+
+
+def test_a_region_may_show_each_request_the_demos_nearest_to_it() -> None:
+    mixture = picking_mixture()
+    near = at(0.9, 0.435, 0)
+    choice = mixture.choose(near)
+    assert choice == RegionChoice(0, choice.distance, False, (2, 0))
+    said = mixture.messages(choice, [{"role": "user", "content": "where?"}])
+    assert [message["content"] for message in said] == ["Go east.", "north-east", "ne", "east", "e", "where?"]
+    assert mixture.choose(EAST).nearest == (2, 0)
+
+
+def test_other_regions_and_far_requests_are_shown_no_picked_demos() -> None:
+    mixture = picking_mixture()
+    assert mixture.choose(NORTH).nearest == () == mixture.choose(at(0, 0, 1)).nearest
+    assert mixture.prompt(mixture.choose(NORTH)) == Prompt("Go north.", (Demo("a", "b"),))
+
+
+def test_the_longest_prompt_of_a_region_is_known_before_any_request() -> None:
+    mixture = picking_mixture()
+    assert mixture.longest(0) == Prompt("Go east.", (POOL.demos[2], POOL.demos[1]))
+    assert mixture.longest(1) == Prompt("Go north.", (Demo("a", "b"),))
+
+
+def test_a_mixture_that_picks_needs_a_pool_of_its_space() -> None:
+    picks = (Region(EAST, 0.7, nearest=2),)
+    with pytest.raises(MixtureError, match="no pool"):
+        Mixture("x", "llm", "toy", "1", picks)
+    with pytest.raises(MixtureError, match="two kinds of demos"):
+        Mixture("x", "llm", "toy", "1", (Region(EAST, 0.7, "", (Demo("a", "b"),), 2),), pool=POOL)
+    with pytest.raises(MixtureError, match="not of one space"):
+        Mixture("x", "llm", "toy", "1", picks, pool=DemoPool((Demo("a", "b"),), np.ones((1, 2), np.float32)))
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3))

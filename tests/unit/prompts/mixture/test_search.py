@@ -2,71 +2,108 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
-import numpy as np
 import pytest
 
 from prompts.mixture.asking import Asking, Completion, Messages
 from prompts.mixture.config import BuildConfig
-from prompts.mixture.demo_sets import demo_sets, representative
+from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
 from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.layout import PLAIN, Prompt, lay_out
-from prompts.mixture.mixture import MixtureError
-from prompts.mixture.regions import Division
-from prompts.mixture.search import Found, best_instructions, region_based_joint_search, strength
+from prompts.mixture.pool import DemoPool, MixtureError
+from prompts.mixture.search import Found, best_instructions, region_based_joint_search
 from tests.unit.prompts.mixture.world import COUNT, MIRROR, ToyModel, encode, toy_demos
 
-MIRRORS = [demo for demo in toy_demos(40) if demo.input.startswith("mirror")]
-COUNTS = [demo for demo in toy_demos(40) if demo.input.startswith("count")]
+DEMOS = toy_demos(60)
+POOL = DemoPool(DEMOS, encode([demo.input for demo in DEMOS]))
+MIRRORS = [index for index, demo in enumerate(DEMOS) if demo.input.startswith("mirror")]
+COUNTS = [index for index, demo in enumerate(DEMOS) if demo.input.startswith("count")]
 
 
-def examiner(model: ToyModel, config: BuildConfig | None = None) -> Examiner:
+def examiner(model: ToyModel, config: BuildConfig | None = None, concurrency: int = 4) -> Examiner:
     config = config or BuildConfig()
-    return Examiner(config, Asking(model, concurrency=4, max_calls=5000), 16)
+    return Examiner(config, Asking(model, concurrency=concurrency, max_calls=5000), 16)
+
+
+def showing(*indices: int, name: str = "region:1") -> DemoSet:
+    """A set of these demos, the same for all."""
+    return DemoSet(name, indices, len(indices))
 
 
 async def search(
     model: ToyModel,
-    samples: Sequence[Sequence[Demo]],
+    samples: Sequence[Sequence[int]],
     instructions: Sequence[str] = (MIRROR, COUNT, ""),
-    sets: Sequence[dict[str, tuple[Demo, ...]]] | None = None,
-    config: BuildConfig | None = None,
+    sets: Sequence[Sequence[DemoSet]] | None = None,
+    pool: DemoPool = POOL,
+    boost: int = 64,
+    **hyperparameters: Any,
 ) -> tuple[list[Found], Prompt]:
-    sets = sets or [{"none": ()}] * len(samples)
-    return await region_based_joint_search(instructions, sets, samples, examiner(model, config))
+    sets = sets or [(NO_DEMOS,)] * len(samples)
+    asking = examiner(model, BuildConfig.model_validate(hyperparameters))
+    return await region_based_joint_search(instructions, sets, samples, pool, asking, boost)
 
 
 async def test_each_region_takes_what_is_best_on_its_own_samples() -> None:
     found, _ = await search(ToyModel(), [MIRRORS[:10], COUNTS[:10]])
-    assert [each.prompt.instruction for each in found] == [MIRROR, COUNT]
+    assert [each.instruction for each in found] == [MIRROR, COUNT]
 
 
 async def test_demos_win_where_they_measure_better_than_instructions() -> None:
-    sets = [{"none": (), "region:1": (MIRRORS[-1],)}, {"none": (), "region:1": (COUNTS[-1],)}]
+    sets = [(NO_DEMOS, showing(MIRRORS[-1])), (NO_DEMOS, showing(COUNTS[-1]))]
     found, _ = await search(ToyModel(), [MIRRORS[:10], COUNTS[:10]], instructions=(MIRROR, ""), sets=sets)
-    assert found[1].prompt == Prompt("", (COUNTS[-1],))
-    assert (found[1].demo_set, found[1].estimate, found[1].plain) == ("region:1", 1.0, 0.0)
+    assert (found[1].instruction, found[1].demo_set) == ("", showing(COUNTS[-1]))
+    assert found[1].samples == 10
+    assert found[1].estimate == pytest.approx(1.0, abs=0.05)
+    assert found[1].plain_estimate == pytest.approx(0.0, abs=0.05)
+
+
+async def test_nearest_demos_win_where_those_of_the_region_do_not_help() -> None:
+    """A region of both kinds, that shows demos of one."""
+    sets = [(NO_DEMOS, showing(MIRRORS[-1]), DemoSet("nearest:2", nearest=2))]
+    found, _ = await search(ToyModel(), [[*MIRRORS[:8], *COUNTS[:8]]], instructions=("",), sets=sets)
+    assert found[0].demo_set.nearest == 2
+
+
+async def test_no_demo_is_shown_when_it_is_asked() -> None:
+    model = ToyModel()
+    sets = [(NO_DEMOS, DemoSet("region:4", tuple(MIRRORS), 4), DemoSet("nearest:4", nearest=4))]
+    await search(model, [MIRRORS], instructions=("",), sets=sets)
+    with_demos = [messages for messages, *_ in model.seen if len(messages) > 1]
+    assert len(with_demos) == 2 * len(MIRRORS)
+    for messages in with_demos:
+        assert len(messages) == 9
+        assert messages[-1]["content"] not in {each["content"] for each in messages[:-1]}
 
 
 async def test_of_equally_good_prompts_the_cheaper_wins() -> None:
-    sets = [{"none": (), "region:2": tuple(MIRRORS[-2:]), "region:1": (MIRRORS[-1],)}]
+    sets = [(NO_DEMOS, showing(*MIRRORS[-2:], name="region:2"), showing(MIRRORS[-1]))]
     found, _ = await search(ToyModel(), [MIRRORS[:10]], instructions=(MIRROR, ""), sets=sets)
-    assert found[0].prompt == Prompt("", (MIRRORS[-1],))
+    assert (found[0].instruction, found[0].demo_set.name) == ("", "region:1")
+
+
+async def test_of_equally_good_demos_those_that_all_requests_share_win() -> None:
+    sets = [(NO_DEMOS, DemoSet("nearest:1", nearest=1), showing(MIRRORS[-1]))]
+    shared, _ = await search(ToyModel(), [MIRRORS[:10]], instructions=("",), sets=sets)
+    assert shared[0].demo_set.name == "region:1"
+    free, _ = await search(
+        ToyModel(), [MIRRORS[:10]], instructions=("",), sets=sets, own_token_weight=0, token_weight=9
+    )
+    assert free[0].demo_set.name == "nearest:1"
 
 
 async def test_a_gain_that_does_not_pay_for_its_tokens_is_not_taken() -> None:
-    found, _ = await search(
-        ToyModel(), [MIRRORS[:10]], instructions=(MIRROR, ""), config=BuildConfig(token_weight=1000)
-    )
-    assert found[0].prompt.plain
+    found, _ = await search(ToyModel(), [MIRRORS[:10]], instructions=(MIRROR, ""), token_weight=1000)
+    assert found[0].plain
 
 
 async def test_where_nothing_beats_the_plain_prompt_it_is_kept() -> None:
-    sets = [{"none": (), "region:2": tuple(MIRRORS[-2:])}]
+    sets = [(NO_DEMOS, showing(*MIRRORS[-2:]))]
     for model in (ToyModel(answer=lambda _: "nonsense"), ToyModel(answer=_always_right)):
         found, fallback = await search(model, [MIRRORS[:10]], sets=sets)
-        assert found[0].prompt == PLAIN == fallback
+        assert found[0].plain and fallback == PLAIN
         assert found[0].extra_tokens == 0.0
 
 
@@ -77,7 +114,7 @@ def _always_right(messages: Messages) -> str:
 def by_luck(*right: tuple[str, Sequence[Sequence[int]]]) -> ToyModel:
     """A model that under each instruction is right on these of the eighteen samples, of six regions."""
     tables = {text: [bool(each) for region in table for each in region] for text, table in right}
-    order = {demo.input: place for place, demo in enumerate(MIRRORS[:18])}
+    order = {DEMOS[index].input: place for place, index in enumerate(MIRRORS[:18])}
 
     def answer(messages: Messages) -> str:
         table = tables.get(messages[0]["content"])
@@ -97,9 +134,9 @@ async def test_luck_on_three_samples_does_not_beat_what_is_good_everywhere() -> 
     )
     texts = ("Be lucky.", "Be steady.", "")
     drawn, _ = await search(model, THREES, texts)
-    naive, _ = await search(model, THREES, texts, config=BuildConfig(shrinkage=0))
-    assert {each.prompt.instruction for each in drawn} == {"Be steady."}
-    assert naive[0].prompt.instruction == "Be lucky."
+    naive, _ = await search(model, THREES, texts, shrinkage=0)
+    assert {each.instruction for each in drawn} == {"Be steady."}
+    assert naive[0].instruction == "Be lucky."
 
 
 async def test_regions_that_really_differ_trust_their_few_samples() -> None:
@@ -108,38 +145,12 @@ async def test_regions_that_really_differ_trust_their_few_samples() -> None:
         ("Be common.", [(0, 0, 0), *[(1, 1, 1)] * 5]),
     )
     found, _ = await search(model, THREES, ("Be rare.", "Be common.", ""))
-    assert [each.prompt.instruction for each in found] == ["Be rare.", *["Be common."] * 5]
-
-
-def test_strength_is_high_where_regions_are_alike_and_low_where_they_differ() -> None:
-    rng = np.random.default_rng(0)
-    regions = np.repeat(np.arange(8), 12)
-    alike = (rng.random((6, 96)) < np.linspace(0.2, 0.8, 6)[:, None]).astype(float)
-    harder = alike - 0.5 * (regions % 2)  # for every prompt alike
-    rates = rng.random((6, 8))[:, regions]
-    different = (rng.random((6, 96)) < rates).astype(float)
-    measured = [strength(each, regions) for each in (alike, different)]
-    assert measured[0] is not None and measured[1] is not None
-    assert measured[0] > 20 > 5 > measured[1]
-    assert strength(harder, regions) == pytest.approx(measured[0])
-
-
-def test_strength_finds_the_variances_that_made_the_scores() -> None:
-    rng = np.random.default_rng(1)
-    regions = np.repeat(np.arange(60), 10)
-    effects = rng.normal(0, 0.5, size=(5, 60))[:, regions]
-    scores = effects + rng.normal(0, 1.0, size=(5, 600))
-    assert strength(scores, regions) == pytest.approx(1.0 / 0.25, rel=0.25)
-
-
-@pytest.mark.parametrize("regions", [[0, 0, 0, 0], [0, 1, 2, 3], []])
-def test_strength_is_unknown_without_several_regions_of_several_samples(regions: list[int]) -> None:
-    assert strength(np.ones((2, len(regions))), np.asarray(regions, dtype=np.intp)) is None
+    assert [each.instruction for each in found] == ["Be rare.", *["Be common."] * 5]
 
 
 async def test_a_region_without_samples_takes_what_is_best_everywhere() -> None:
     found, fallback = await search(ToyModel(), [MIRRORS[:10], []], instructions=(COUNT, MIRROR, ""))
-    assert found[1].prompt.instruction == MIRROR == fallback.instruction
+    assert found[1].instruction == MIRROR == fallback.instruction
     assert found[1].samples == 0
 
 
@@ -149,16 +160,17 @@ async def test_far_requests_get_the_instruction_that_is_best_everywhere() -> Non
 
 
 async def test_a_prompt_that_does_not_fit_is_out() -> None:
-    sets = [{"none": (), "region:4": tuple(MIRRORS[-4:]), "region:1": (MIRRORS[-1],)}]
+    sets = [(NO_DEMOS, showing(*MIRRORS[-4:], name="region:4"), showing(MIRRORS[-1]))]
     found, _ = await search(ToyModel(words=7), [MIRRORS[:10]], instructions=("",), sets=sets)
-    assert found[0].prompt == Prompt("", (MIRRORS[-1],))
+    assert found[0].demo_set.name == "region:1"
 
 
 async def test_a_prompt_is_out_even_if_it_failed_to_fit_once_and_is_best_otherwise() -> None:
-    samples = [*MIRRORS[:9], Demo("mirror a b c", "c b a")]
-    sets = [{"none": (), "region:1": (MIRRORS[-1],)}]
-    found, _ = await search(ToyModel(words=6), [samples], instructions=("",), sets=sets)
-    assert found[0].prompt.plain
+    demos = (*DEMOS, Demo("mirror a b c", "c b a"))
+    pool = DemoPool(demos, encode([demo.input for demo in demos]))
+    sets = [(NO_DEMOS, showing(MIRRORS[-1]))]
+    found, _ = await search(ToyModel(words=6), [[*MIRRORS[:9], 60]], ("",), sets, pool)
+    assert found[0].plain
 
 
 async def test_a_prompt_that_gains_nothing_is_not_taken_for_being_shorter() -> None:
@@ -173,14 +185,14 @@ async def test_a_prompt_that_gains_nothing_is_not_taken_for_being_shorter() -> N
             return Completion(said.text, said.prompt_tokens + added, said.completion_tokens)
 
     found, _ = await search(Chatty(), [MIRRORS[:6]], instructions=("Say it.", ""))
-    assert found[0].prompt.plain
+    assert found[0].plain
 
 
 async def test_prompts_are_compared_in_the_layout_that_requests_will_have() -> None:
     config = BuildConfig(layout="block")
-    call = examiner(ToyModel(), config).call(Prompt(MIRROR, (MIRRORS[0],)), MIRRORS[1])
-    asked = [{"role": "user", "content": MIRRORS[1].input}]
-    assert list(call.messages) == lay_out(Prompt(MIRROR, (MIRRORS[0],)), asked, "block")
+    call = examiner(ToyModel(), config).call(Prompt(MIRROR, (DEMOS[0],)), DEMOS[1])
+    asked = [{"role": "user", "content": DEMOS[1].input}]
+    assert list(call.messages) == lay_out(Prompt(MIRROR, (DEMOS[0],)), asked, "block")
 
 
 async def test_a_context_that_holds_no_input_is_an_error() -> None:
@@ -190,20 +202,32 @@ async def test_a_context_that_holds_no_input_is_an_error() -> None:
 
 async def test_calls_under_one_prompt_are_neighbours() -> None:
     model = ToyModel()
-    sets = [{"none": (), "region:1": (MIRRORS[-1],)}]
-    await region_based_joint_search(
-        (MIRROR, ""),
-        sets,
-        [MIRRORS[:5]],
-        Examiner(BuildConfig(), Asking(model, concurrency=1, max_calls=99), 16),
-    )
+    sets = [(NO_DEMOS, showing(MIRRORS[-1]))]
+    one_by_one = examiner(model, concurrency=1)
+    await region_based_joint_search((MIRROR, ""), sets, [MIRRORS[:5]], POOL, one_by_one, 64)
     fronts = [repr(messages[:-1]) for messages, *_ in model.seen]
     changes = sum(one != other for one, other in pairwise(fronts))
     assert changes == len(set(fronts)) - 1 == 3
 
 
+async def test_calls_go_to_prompts_that_may_still_win() -> None:
+    """Half as many prompts in each round, on twice as many samples; the plain one to the end."""
+    rules = [f"Follow rule {number} of the book." for number in range(14)]
+    model = ToyModel()
+    await search(model, [MIRRORS[:16], COUNTS[:16]], instructions=(*rules, MIRROR, ""), boost=1)
+    asked: dict[str, int] = {}
+    for messages, *_ in model.seen:
+        front = messages[0]["content"] if len(messages) > 1 else ""
+        asked[front] = asked.get(front, 0) + 1
+    # 16 prompts are halved to 2 in four rounds, the first of which takes 2 of a region's 16 samples.
+    assert asked[MIRROR] == 16 + 16
+    assert asked[""] == 32
+    assert sorted(asked[rule] for rule in rules)[:7] == [4] * 7
+    assert len(model.seen) <= 2 * (16 * 2 + 8 * 2 + 4 * 4 + 2 * 8 + 16) < 17 * 32
+
+
 async def test_the_best_candidates_are_kept_with_the_empty_one() -> None:
-    samples = [*MIRRORS[:8], *COUNTS[:4]]
+    samples = POOL.pick([*MIRRORS[:8], *COUNTS[:4]])
     kept = await best_instructions(
         ["Say nothing.", COUNT, MIRROR, "Be brief."], samples, 2, examiner(ToyModel())
     )
@@ -212,63 +236,9 @@ async def test_the_best_candidates_are_kept_with_the_empty_one() -> None:
 
 async def test_of_equally_good_candidates_the_shorter_is_kept() -> None:
     kept = await best_instructions(
-        ["Absolutely say nothing.", "Be brief."], MIRRORS[:4], 1, examiner(ToyModel())
+        ["Absolutely say nothing.", "Be brief."], POOL.pick(MIRRORS[:4]), 1, examiner(ToyModel())
     )
     assert kept == ("Be brief.", "")
-
-
-def test_representative_demos_cover_every_bunch() -> None:
-    axes = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
-    demos = [Demo(str(n), f"out {n}") for n in range(12)]
-    chosen = representative(np.arange(12), axes, demos, 3)
-    assert sorted(index // 4 for index in chosen) == [0, 1, 2]
-
-
-def test_fewer_representative_demos_begin_the_longer_list() -> None:
-    demos = toy_demos(20)
-    vectors = encode([demo.input for demo in demos])
-    longest = representative(np.arange(20), vectors, demos, 9)
-    assert [representative(np.arange(20), vectors, demos, n) for n in range(10)] == [
-        longest[:n] for n in range(10)
-    ]
-
-
-def test_rare_labels_are_shown_too() -> None:
-    demos = [Demo(str(n), "rare" if n == 7 else "common") for n in range(20)]
-    vectors = np.ones((20, 2), dtype=np.float32)
-    assert 7 in representative(np.arange(20), vectors, demos, 2)
-
-
-def division(*labels: int) -> Division:
-    return Division(np.asarray(labels), np.zeros((2, 2), np.float32), np.ones(2, np.float32), {})
-
-
-def test_a_region_shows_its_own_training_demos_or_some_from_everywhere() -> None:
-    demos = toy_demos(20)
-    vectors = encode([demo.input for demo in demos])
-    labels = [number % 2 for number in range(20)]
-    config = BuildConfig(demo_counts=(2, 4), shared_demos=6)
-    sets = demo_sets(1, demos, np.arange(14), division(*labels), vectors, examiner(ToyModel(), config))
-    assert {name: len(shown) for name, shown in sets.items()} == {
-        "none": 0,
-        "region:2": 2,
-        "region:4": 4,
-        "shared:6": 6,
-    }
-    assert sets["region:2"] == sets["region:4"][:2]
-    assert all(demos.index(demo) % 2 == 1 and demos.index(demo) < 14 for demo in sets["region:4"])
-    assert {demos.index(demo) % 2 for demo in sets["shared:6"]} == {0, 1}
-
-
-def test_sets_are_cut_to_the_context() -> None:
-    demos = toy_demos(20)
-    vectors = encode([demo.input for demo in demos])
-    config = BuildConfig(context_tokens=530)
-    sets = demo_sets(0, demos, np.arange(20), division(*[0] * 20), vectors, examiner(ToyModel(), config))
-    assert 0 < len(sets["region:8"]) < 8
-    none = BuildConfig(context_tokens=100)
-    cut = demo_sets(0, demos, np.arange(20), division(*[0] * 20), vectors, examiner(ToyModel(), none))
-    assert set(cut.values()) == {()}
 
 
 def test_answers_get_room_for_the_longest_output() -> None:
