@@ -121,6 +121,9 @@ def shadow_document(row: ShadowRow, feedback: Sequence[FeedbackRow] = ()) -> dic
         "usage": row.usage,
         "tokens": row.tokens,
         "price": row.price,
+        "prompt": row.prompt,
+        "mixture": row.mixture,
+        "identity": row.identity,
         "feedback": [feedback_document(each) for each in feedback],
     }
     if row.answer is not None:

@@ -250,6 +250,7 @@ class Shadow:
                 tokens=tokens,
                 price=price,
                 answer=text if self._settings.store_prompts else None,
+                **task.reading.use_of(expert.name).document(),
             )
         )
 

@@ -133,6 +133,10 @@ class ShadowRow(Base, kw_only=True):
     price: Mapped[float] = mapped_column(default=0.0)
     answer: Mapped[str | None] = mapped_column(Text, default=None)
     """The answer's text, only when the operator keeps prompts."""
+    prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """This and the next two: what was put in front, as in a decision."""
+    mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
 
 
 Row = DecisionRow | FeedbackRow | ShadowRow

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import structlog
 
 from app.prompt_room import answer_room
-from app.prompting import IdentityUse, Prompting, Reading
+from app.prompting import IdentityUse, Prompting, PromptUse, Reading
 from app.records import AnswerRecord
 from app.strategies.chunks import (
     Chunk,
@@ -205,7 +205,7 @@ class Calls:
             self.settle(booking, step, None, 0, "failed", error, span, whole=True)
             raise
         finally:
-            self._note_reading(how["reading"], booking, step)
+            self._note_reading(how, booking, step)
         first = first_choice(reply.body)
         tokens = tuple(read_tokens(first.get("logprobs")))
         text = text_of_message(first.get("message"))
@@ -242,7 +242,7 @@ class Calls:
             await stack.aclose()
             raise
         finally:
-            self._note_reading(how["reading"], booking, step)
+            self._note_reading(how, booking, step)
         live = Live(expert, step, self, booking, stack, stream, chunks_of(stream), span)
         self._live.append(live)
         return live
@@ -299,10 +299,17 @@ class Calls:
         span.set_attributes(known(self._attributes(step)))
         span.end()
 
-    def _note_reading(self, reading: Reading, booking: Booking, step: Step) -> None:
+    def _note_reading(self, how: "_How", booking: Booking, step: Step) -> None:
         """Keep what one call found out of the request, and settle the call that was to be made before it."""
-        ours = self._record.reading
-        ours.used |= reading.used
+        ours, reading = self._record.reading, how["reading"]
+        if how["plain"]:
+            # A question of the strategy's own: the expert's prompt stands before it as always, but it does
+            # not tell what stood before the client's.
+            reading.used[step.expert] = PromptUse(prompt=booking.expert.prompt)
+            ours.used = reading.used | ours.used
+        else:
+            ours.used |= reading.used
+        step.used = reading.use_of(step.expert)
         if ours.embedding is None:
             ours.embedding = reading.embedding
         if booking.before is not None:
@@ -317,6 +324,7 @@ class Calls:
         written.prompt_tokens, written.completion_tokens = identity.prompt_tokens, identity.completion_tokens
         written.cost = price_of(booking.expert, written.prompt_tokens, written.completion_tokens)
         written.active_params_b = step.active_params_b
+        written.used = PromptUse(prompt=booking.expert.prompt)
         self.trace.steps.insert(self.trace.steps.index(step), written)
         self.account.settle(booking, written.prompt_tokens, written.completion_tokens)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
+from app.prompting import NOTHING_USED, PromptUse
+
 Status = Literal["running", "ok", "failed", "cancelled", "refused"]
 """`refused`: a limit kept the call from being made."""
 
@@ -46,6 +48,8 @@ class Step:
     active_params_b: float = 0.0
     confidence: float | None = None
     detail: str = ""
+    used: PromptUse = NOTHING_USED
+    """What was put in front."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -63,6 +67,7 @@ class Step:
             "active_params_b": self.active_params_b,
             "confidence": None if self.confidence is None else round(self.confidence, 4),
             "detail": self.detail,
+            **self.used.document(),
         }
 
 

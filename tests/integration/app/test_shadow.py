@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from app.storage.schema import upgrade
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
+from prompts.templates import Library
 from tests.integration.app.prompt_world import Experts, mixture
 from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World, small_world
 
@@ -165,6 +167,20 @@ async def test_a_shadow_gets_the_demos_that_a_live_request_would_get(world: Worl
             assert (await shadows_of(api, decision, 1))[0]["status"] == "ok"
         assert len(coder.log.last["messages"]) == 3
         assert 2_000 < coder.log.last["max_tokens"] < 2_800
+
+
+async def test_a_shadow_says_what_stood_before_it(world: World) -> None:
+    experts = Experts.of(world)
+    experts.add("writer", prompt="writing@1")
+    digest = experts.mixture()
+    for name, place in (("writer", "coder"), ("helper", "talker")):
+        experts.compose(name, place)
+    async with experts.serve(shadow_rate=1, shadow_experts="writer,helper") as api:
+        decision = (await api.chat(TALK, model="backup")).json()["routing"]["id"]
+        found = {each["expert"]: each for each in await shadows_of(api, decision, 2)}
+    assert found["writer"]["prompt"] == asdict(Library().get("writing@1").origin)
+    assert (found["writer"]["mixture"], found["writer"]["identity"]) == (None, None)
+    assert (found["helper"]["prompt"], found["helper"]["mixture"]["digest"]) == (None, digest)
 
 
 async def test_a_shadow_answer_is_no_longer_than_its_experts_answers_to_clients(world: World) -> None:

@@ -22,7 +22,7 @@ from app.storage.recorder import Recorder
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from tests.integration.app.postgres import Postgres
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

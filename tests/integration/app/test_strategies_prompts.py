@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
+from prompts.templates import Library
 from tests.integration.app.prompt_world import Experts, mixture
 from tests.integration.app.strategy_world import ask, calls_of, routing_of, says
 from tests.integration.app.world import Api, World
@@ -130,6 +132,35 @@ async def identities_per_request(
         experts.endpoints["coder"] = coder.endpoint
         async with experts.serve() as api:
             yield api, coder
+
+
+async def test_each_step_says_what_stood_before_it_whoever_answers_in_the_end(world: World) -> None:
+    experts = Experts.of(world)
+    experts.add("writer", prompt="writing@1")
+    experts.compose("writer")
+    digest = experts.mixture(name="second")
+    experts.compose("second", "backup")
+    prompt = asdict(Library().get("writing@1").origin)
+    async with experts.serve() as api:
+        options = {"members": ["writer", "second"], "combine": "judge", "judge": "talker"}
+        answer = await ask(api, "panel", options=options)
+        for routing in (routing_of(answer), await api.decision(answer.json()["routing"]["id"])):
+            by_expert = {(each["expert"], each["purpose"]): each for each in routing["trace"]["steps"]}
+            assert by_expert["writer", "answer"]["prompt"] == prompt
+            assert by_expert["writer", "answer"]["mixture"] is None
+            assert by_expert["second", "answer"]["prompt"] is None
+            assert by_expert["second", "answer"]["mixture"]["digest"] == digest
+
+
+async def test_a_question_of_the_strategys_own_says_the_experts_prompt_too(world: World) -> None:
+    experts = Experts.of(world)
+    experts.add("writer", prompt="writing@1")
+    experts.compose("writer")
+    async with experts.serve() as api:
+        routing = routing_of(await ask(api, "chain", options={"drafter": "talker", "critic": "writer"}))
+    steps = {each["purpose"]: each for each in routing["trace"]["steps"]}
+    assert steps["critique"]["prompt"] == asdict(Library().get("writing@1").origin)
+    assert steps["draft"]["prompt"] is None
 
 
 async def test_identities_written_for_the_request_do_not_overdraw_its_tokens(world: World) -> None:
