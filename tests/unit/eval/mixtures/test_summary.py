@@ -119,4 +119,5 @@ def test_it_says_what_requests_got() -> None:
     assert found.tasks[0].prompts == {"instruction + own demos": 0.6, "plain": 0.3, "far: fallback": 0.1}
     assert found.tasks[0].estimate == pytest.approx((6 * 0.9 + 3 * 0.6) / 9)
     assert kind_of_prompt({"demo_set": "shared:8", "instruction": ""}) == "shared demos"
+    assert kind_of_prompt({"demo_set": "nearest:4", "instruction": "Go."}) == "instruction + nearest demos"
     assert set(found.tasks[0].difference) == set(RIVALS)
