@@ -72,10 +72,20 @@ def _identities(expert: Expert, file: Path) -> "Identities":
         raise PromptFilesError(f"expert {expert.name}: {error}") from error
     per = expert.identity.per if expert.identity else "category"
     if identities.measurement(per) is None:
-        why = "were changed since they were measured" if identities.measured else "were not measured"
+        before = any(each.per == per for each in identities.measured)
+        why = "were changed since they were measured" if before else "were not measured"
+        command = f"coterie eval personas {file}" + (" --per request" if per == "request" else "")
         raise PromptFilesError(
-            f"expert {expert.name}: {file}: identities per {per} {why}: run `coterie eval personas {file}` "
+            f"expert {expert.name}: {file}: identities per {per} {why}: run `{command}` "
             "first, which keeps them where they win"
+        )
+    if identities.expert != expert.base:
+        # As with mixtures: the same model may have another name here.
+        log.warning(
+            "identities_of_another_base",
+            expert=expert.name,
+            base=expert.base,
+            measured_on=identities.expert,
         )
     if not identities.kept(per):
         log.warning("no_identity_kept", expert=expert.name, per=per)

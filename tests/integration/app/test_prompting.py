@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.services import StartError
 from experts.fake import Behaviour, run_fake_expert
@@ -266,6 +267,23 @@ async def test_identities_that_were_not_measured_stop_the_start(experts: Experts
     experts.identities("category")
     with pytest.raises(StartError, match=r"\.yaml: .* were not measured: run `coterie eval personas"):
         await experts.start()
+
+
+async def test_identities_measured_for_the_other_variant_are_not_measured(experts: Experts) -> None:
+    experts.identities("category", "coding")
+    experts.entries[-1]["identity"]["per"] = "request"
+    said = r"per request were not measured: run `coterie eval personas \S+identities.yaml --per request`"
+    with pytest.raises(StartError, match=said):
+        await experts.start()
+
+
+async def test_identities_measured_on_another_expert_are_served_with_a_warning(experts: Experts) -> None:
+    experts.identities("category", "coding")
+    experts.entries[-1]["base"] = "talker"
+    with capture_logs() as logs:
+        await experts.start()
+    (said,) = (each for each in logs if each["event"] == "identities_of_another_base")
+    assert (said["base"], said["measured_on"]) == ("talker", "coder")
 
 
 async def test_no_prompt_of_ours_is_in_the_list_of_experts(experts: Experts) -> None:
