@@ -1,32 +1,38 @@
 """`coterie prompts build`."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.build_config import UNBOUNDED, read_build_config
+from app.cli.build_progress import BuildProgress
 from app.cli.options import Profile
-from app.cli.terminal import fail, read_settings
+from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from experts.errors import ExpertError
     from experts.expert import Expert
     from prompts.mixture.asking import PrefixCache
+    from prompts.mixture.build import Encode
     from prompts.mixture.config import BuildConfig
     from prompts.mixture.demos import Demo
-    from prompts.mixture.mixture import Mixture
+    from prompts.mixture.mixture import Matrix, Mixture
     from routers.encoder import Encoder
 
-MOST_IN_FLIGHT = 64
-"""Calls in flight unless told otherwise, however many the expert takes."""
+EMBEDDED_AT_ONCE = 32
+"""Texts between two looks at whether the build was stopped."""
 METRICS_S = 5.0
 """How long to wait for the server's metrics, which only the bill wants."""
-SHOWN_CHARS = 60
-"""Of an instruction, in the table."""
+
+SAID_CHARS = 300
+"""Of what a server says when it refuses a question."""
 
 _API_KEY = "COTERIE_API_KEY"
 
@@ -34,14 +40,18 @@ _API_KEY = "COTERIE_API_KEY"
 def build(
     demos: Annotated[Path, typer.Argument(help="The examples: JSONL with `input` and `output` a line.")],
     expert: Annotated[str, typer.Option(help="The expert to prompt: an LLM of the registry.")],
-    out: Annotated[Path, typer.Option(help="The folder to write the mixture to.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write the mixture to; a mixture that is there is replaced.")
+    ],
     name: Annotated[
         str | None, typer.Option(help="What to call the mixture.", show_default="the folder's name")
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            help="How answers are scored: exact, verbatim, contains, choice or numeric.", show_default="exact"
+            help="When an answer is right: exact (but for case, quotes and final stops), verbatim, contains "
+            "(the output as whole words), choice (the letter) or numeric (the last number).",
+            show_default="exact",
         ),
     ] = None,
     layout: Annotated[
@@ -61,7 +71,9 @@ def build(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Hyperparameters (YAML); prompts/mixture/config.py has them all."),
+        typer.Option(
+            help="Hyperparameters (YAML), such as `candidates: 10`; prompts/mixture/config.py has them all."
+        ),
     ] = None,
     registry: Annotated[
         Path | None,
@@ -74,7 +86,10 @@ def build(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="The file that keeps answers.", show_default="var/prompts/answers.sqlite"),
+        typer.Option(
+            help="The file that keeps answers; several builds may share it.",
+            show_default="var/prompts/answers.sqlite",
+        ),
     ] = None,
 ) -> None:
     """Build a mixture of prompts from examples: an expert made of one LLM.
@@ -83,17 +98,22 @@ def build(
     and the examples that measure best there; where nothing beats the plain prompt, that is kept. Answers
     are kept as they come: stopped at any moment, the same command goes on. Needs the `fit` extra.
 
+    A line of the examples is `{"input": "Which day follows Monday?", "output": "Tuesday"}`. Eight are the
+    least, a hundred are good: those take up to 1,500 short calls.
+
     Examples:
 
     - `coterie prompts build demos.jsonl --expert smollm2 --out var/mixtures/dates`
 
     - `coterie prompts build demos.jsonl --expert qwen-coder --metric numeric --out var/mixtures/sums`
 
-    Then let an expert of the registry name it: `{name: dates, base: smollm2, mixture: …/dates}`.
+    Then let an expert of the registry name it: `{name: dates, base: smollm2, mixture: …/dates}`, with the
+    folder as seen from the registry's.
     """
+    from app.cli.mixture_views import show_mixture
     from experts.errors import ExpertError
-    from prompts.mixture.artefact import check_name, check_target, save_mixture
-    from prompts.mixture.demos import DemoError, read_demos
+    from prompts.mixture.artefact import save_mixture
+    from prompts.mixture.demos import DemoError
     from prompts.mixture.mixture import MixtureError
     from routers.encoder import EncoderMissing, load_encoder
 
@@ -106,26 +126,74 @@ def build(
         "max_calls": max_calls,
         "concurrency": concurrency,
     }
+    goes_on = f"answers so far are in {known}: the same command goes on from there"
+    progress = BuildProgress()
     try:
-        target = _named(name or out.resolve().name, expert)
-        check_name(target)
-        check_target(out)
         asked = _expert(settings, expert, api)
-        options = _config(config, {key: value for key, value in given.items() if value is not None}, asked)
-        examples = read_demos(demos)
+        target = _target(name or out.resolve().name, out, asked, settings)
+        options = read_build_config(
+            config, {key: value for key, value in given.items() if value is not None}, asked
+        )
+        examples = _examples(demos, options)
         encoder = load_encoder(settings.encoder, precision=settings.encoder_precision)
-        mixture = asyncio.run(_build(examples, options, asked, encoder, target, known))
+        mixture = asyncio.run(_build(examples, options, asked, encoder, target, known, progress))
         save_mixture(mixture, out)
-    except (DemoError, MixtureError, EncoderMissing, ExpertError) as error:
+    except (DemoError, MixtureError, EncoderMissing) as error:
         fail(str(error))
+    except ExpertError as error:
+        fail(f"{_said(error)}\n{goes_on}")
     except KeyboardInterrupt:
-        fail(f"stopped; answers so far are in {known}: the same command goes on from there", 130)
-    _show(mixture, out)
+        fail(f"stopped; {goes_on}", 130)
+    show_mixture(mixture, out, progress.troubles)
 
 
-def _named(name: str, expert: str) -> str:
-    if name == expert:
+def _said(error: "ExpertError") -> str:
+    """A failure with what the expert's server said of it, which is the reader's own."""
+    from experts.errors import ExpertRejected
+
+    reason = str(error.error.get("message") or "") if isinstance(error, ExpertRejected) else ""
+    return f"{error} It says: {reason[:SAID_CHARS]}" if reason else str(error)
+
+
+def _examples(path: Path, config: "BuildConfig") -> "tuple[Demo, ...]":
+    """The demos, checked before anything is loaded or asked. Raises DemoError."""
+    from prompts.mixture.demos import check_buildable, check_scorable, read_demos
+    from prompts.mixture.plan import LEAST_DEMOS
+
+    found = read_demos(path)
+    check_buildable(found, LEAST_DEMOS)
+    check_scorable(found, config.metric)
+    return found
+
+
+def _target(name: str, out: Path, expert: "Expert", settings: "Settings") -> str:
+    """`name`, which a mixture in the folder `out` may have. Raises MixtureError."""
+    from experts.registry import RegistryError, load_registry
+    from prompts.mixture.artefact import check_name, check_target
+    from prompts.mixture.mixture import MixtureError
+
+    if name == expert.name:
         fail(f"the mixture would have the name of its expert, {name!r}: give another --name")
+    try:
+        check_name(name)
+    except MixtureError as error:
+        fail(f"{error}: give another --name")
+    check_target(out)
+    place = out.resolve().parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        # Whether it can be written is best known before anything is paid.
+        with tempfile.TemporaryDirectory(dir=place, prefix=".mixture-"):
+            pass
+    except OSError as error:
+        fail(f"--out: {place}: {error.strerror}: nothing can be written there")
+    try:
+        taken = load_registry(settings.experts, written=False).experts.get(name)
+    except RegistryError:
+        return name  # asked through an API, with no registry here
+    if taken is not None and taken.mixture is None:
+        warn(f"the registry has another expert {name!r}: the entry for this mixture will need another name")
     return name
 
 
@@ -146,49 +214,19 @@ def _expert(settings: "Settings", name: str, api: str | None) -> "Expert":
                 endpoint=base if base.endswith("/v1") else f"{base}/v1",
                 model=name,
                 params_b=1.0,  # nobody asks
-                context_length=2**31,  # the server says when it is exceeded
+                context_length=UNBOUNDED,
                 api_key_env=_API_KEY if os.environ.get(_API_KEY) else None,
             )
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             fail(f"--api or --expert: {problem['msg']}")
     try:
-        found = load_registry(settings.experts).get(name)
+        found = load_registry(settings.experts, written=False).get(name)
     except (RegistryError, UnknownExpert) as error:
         fail(str(error))
     if found.base is not None:
         fail(f"{name} is itself made of prompts: name the LLM under it, --expert {found.base}")
     return found
-
-
-def _config(path: Path | None, given: Mapping[str, Any], expert: "Expert") -> "BuildConfig":
-    """The file's hyperparameters with the command's over them, and what the expert takes under both."""
-    import yaml
-    from pydantic import ValidationError
-
-    from prompts.mixture.config import BuildConfig
-
-    said: Any = {}
-    if path is not None:
-        try:
-            said = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            fail(f"{path}: cannot be read: {error}")
-        if not isinstance(said, dict):
-            fail(f"{path}: must be a mapping of hyperparameters")
-    expected: dict[str, Any] = {"concurrency": min(expert.max_in_flight, MOST_IN_FLIGHT)}
-    if expert.context_length < 2**31:
-        expected["context_tokens"] = expert.context_length
-    try:
-        wanted = BuildConfig.model_validate({**expected, **said, **given})
-    except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, each['loc'])) or 'config'}: {each['msg']}"
-            for each in error.errors(include_url=False)
-        )
-        fail(f"the configuration is wrong: {'; '.join(problems)}")
-    # More would only wait in our own queue.
-    return wanted.model_copy(update={"concurrency": min(wanted.concurrency, expert.max_in_flight)})
 
 
 def identity(expert: "Expert") -> str:
@@ -212,49 +250,49 @@ async def _build(
     encoder: "Encoder",
     name: str,
     cache: Path,
+    progress: BuildProgress,
 ) -> "Mixture":
     from experts.asking import ExpertAsk
     from experts.client import ExpertClient
     from prompts.mixture.build import build as build_mixture
     from prompts.mixture.calls import AnswerCache, CachedAsk
 
-    with AnswerCache(cache) as answers:
-        async with ExpertClient() as client, _progress() as told:
-            return await build_mixture(
-                demos,
-                config,
-                CachedAsk(ExpertAsk(client, expert), answers, identity(expert)),
-                encoder.encode,
-                progress=told,
-                name=name,
-                base=expert.name,
-                encoder=encoder.name,
-                encoder_revision=encoder.revision,
-                prefix_cache=_prefix_cache_reader(expert),
-            )
+    stopped = threading.Event()
+    with AnswerCache(cache) as answers, progress:
+        async with ExpertClient() as client:
+            try:
+                return await build_mixture(
+                    demos,
+                    config,
+                    CachedAsk(ExpertAsk(client, expert, trouble=progress.trouble), answers, identity(expert)),
+                    in_parts(encoder.encode, progress.told, stopped),
+                    progress=progress.told,
+                    name=name,
+                    base=expert.name,
+                    encoder=encoder.name,
+                    encoder_revision=encoder.revision,
+                    prefix_cache=_prefix_cache_reader(expert),
+                )
+            finally:
+                stopped.set()
 
 
-@contextlib.asynccontextmanager
-async def _progress() -> AsyncIterator[Callable[[str, int, int], None]]:
-    """One bar a step, on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def in_parts(encode: "Encode", told: Callable[[str, int, int], None], stopped: threading.Event) -> "Encode":
+    """The same vectors, some texts at a time: with a bar, and ended by `stopped`, since the thread that
+    works on them cannot be."""
+    import numpy as np
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bars: dict[str, Any] = {}
-        before: dict[str, int] = {}
+    def encoded(texts: Sequence[str]) -> "Matrix":
+        rows = []
+        for start in range(0, len(texts), EMBEDDED_AT_ONCE):
+            if stopped.is_set():
+                raise RuntimeError("the build was stopped")
+            told("embedding demos", start, len(texts))
+            rows.append(encode(texts[start : start + EMBEDDED_AT_ONCE]))
+        told("embedding demos", len(texts), len(texts))
+        return np.concatenate(rows)
 
-        def told(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=0)
-                before[stage] = 0
-            if done == 0:
-                # A step may have several rounds: its bar grows.
-                before[stage] = int(progress.tasks[bars[stage]].total or 0)
-            progress.update(bars[stage], completed=before[stage] + done, total=before[stage] + total)
-
-        yield told
+    return encoded
 
 
 def _prefix_cache_reader(expert: "Expert") -> "Callable[[], Awaitable[PrefixCache | None]]":
@@ -301,51 +339,3 @@ def prefix_cache_of(metrics: str, model: str) -> "PrefixCache | None":
         return None
     queries, hits = (int(value) for value in counted.values())
     return PrefixCache(queries, hits)
-
-
-def _show(mixture: "Mixture", out: Path) -> None:
-    """Regions, what they measured, and the bill."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    said = mixture.manifest
-    table = Table("region", "demos", "instruction", "estimate", "plain", "tokens", "held out", "plain")
-    rows = zip(mixture.regions, said["search"], said["held_out"]["regions"], strict=True)
-    for number, (region, searched, held_out) in enumerate(rows):
-        table.add_row(
-            str(number),
-            str(searched["demos"]),
-            escape(_short(region.instruction)) or "[dim]none[/]",
-            f"{searched['estimate']:.2f}",
-            f"{searched['plain_estimate']:.2f}",
-            f"+{searched['extra_tokens']:.0f}",
-            _accuracy(held_out["mixture"]),
-            _accuracy(held_out["plain"]),
-        )
-    console = Console()
-    console.print(table)
-    overall, bill = said["held_out"]["all"], said["bill"]
-    measured = f"{_accuracy(overall['mixture'])} correct, {_accuracy(overall['plain'])} with the plain prompt"
-    lines = [
-        f"On {overall['demos']} held-out demos: {measured}" if overall["demos"] else "No demos were held out",
-        *said["notes"],
-        f"{bill['calls']} calls and {bill['cached']} from the cache, {bill['prompt_tokens']:,} prompt and "
-        f"{bill['completion_tokens']:,} answer tokens, {bill['seconds']:.0f} s",
-    ]
-    if bill["prefix_cache_hit_rate"] is not None:
-        lines.append(f"{bill['prefix_cache_hit_rate']:.0%} of prompt tokens came from the prefix cache")
-    lines.append(f"{mixture.name} ({mixture.digest}) is in {out}")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
-
-
-def _accuracy(measured: Mapping[str, Any] | None) -> str:
-    if measured is None:
-        return "–"
-    low, high = measured["interval"]
-    return f"{measured['accuracy']:.2f} ({low:.2f}–{high:.2f})"

@@ -6,19 +6,22 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from typer.testing import CliRunner
 
-from app.cli.prompts_build import prefix_cache_of
+from app.cli.prompts_build import in_parts, prefix_cache_of
 from app.cli.root import build as build_command
 from app.settings import PROJECT
 from experts.fake import Behaviour, Chooser, RunningFake, create_fake_expert, run_fake_expert, serve_in_thread
@@ -201,12 +204,12 @@ def test_hyperparameters_come_from_a_file_with_options_over_them(
     tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text("candidates: 3\nseed: 1\nmetric: numeric\n")
+    config.write_text("candidates: 3\nseed: 1\nmetric: contains\n")
     words = arguments(tmp_path, demos, fake.endpoint, "--config", str(config), "--seed", "7")
     code, _, err = run(words, monkeypatch)
     assert code == 0, err
     said = load_mixture(tmp_path / "capitals").manifest["config"]
-    assert (said["candidates"], said["seed"], said["metric"]) == (3, 7, "numeric")
+    assert (said["candidates"], said["seed"], said["metric"]) == (3, 7, "contains")
     assert (said["concurrency"], said["context_tokens"]) == (64, 4096)
 
 
@@ -227,7 +230,7 @@ def nothing_was_written(tmp_path: Path) -> bool:
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ({"input": "x"}, r"demos\.jsonl:46: output: must be text"),
+        ({"input": "x"}, r"demos\.jsonl:46: output: is missing"),
         ({"input": "Country: France", "output": "Lyon"}, r"demos\.jsonl:46: has the input of .*:1 "),
     ],
 )
@@ -300,10 +303,13 @@ def test_a_small_context_is_told_by_the_server_and_costs_demos_alone(
     ("more", "complaint"),
     [
         (["--expert", "lm"], "did you mean llm"),
-        (["--metric", "likelihood"], "the configuration is wrong: metric"),
-        (["--name", "a b"], "cannot name a mixture"),
+        (["--metric", "likelihood"], "--metric: should be 'exact', "),
+        (["--metric", "choice"], "whose output is no letter of a choice"),
+        (["--name", "a b"], "cannot name a mixture: "),
+        (["--out", "my mixture"], "give another --name"),
+        (["--out", "/proc/none/mixture"], "nothing can be written there"),
         (["--name", "llm"], "the name of its expert"),
-        (["--config", "missing.yaml"], "cannot be read"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file"),
         (["--out", "."], "holds no mixture"),
         (["--max-calls", "3"], "the smallest build"),
         (["--api", "ftp://x"], "http://"),
@@ -323,6 +329,85 @@ def test_a_wrong_option_says_what_to_do(
     assert fake.log.started == 0
 
 
+def test_a_registry_may_name_the_mixture_before_it_is_built(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = arguments(tmp_path, demos, fake.endpoint)
+    entries = yaml.safe_load((tmp_path / "experts.yaml").read_text())
+    entries["experts"].append({"name": "capitals", "base": "llm", "mixture": "capitals"})
+    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(entries))
+    code, _, err = run(words, monkeypatch)
+    assert code == 0, err
+    assert "another name" not in err
+
+
+def test_a_name_that_another_expert_has_is_said(
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = arguments(tmp_path, demos, fake.endpoint, "--name", "friend", "--max-calls", "60")
+    entries = yaml.safe_load((tmp_path / "experts.yaml").read_text())
+    entries["experts"].append({"name": "friend", "base": "llm", "system_prompt": "Be kind."})
+    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(entries))
+    code, _, err = run(words, monkeypatch)
+    assert code == 0, err
+    assert "the registry has another expert 'friend'" in err
+
+
+def test_a_server_that_refuses_says_why(tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = Behaviour(status=400, error={"message": "No chat template is defined."})
+    with run_fake_expert(refusal) as fake:
+        code, _, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 1
+    assert "It says: No chat template is defined." in err
+
+
+def test_an_expert_that_goes_away_for_good_is_said_with_how_to_go_on(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second build asks only what the first did not hear."""
+    heard = 0
+
+    def goes_away(body: Mapping[str, Any]) -> Behaviour:
+        nonlocal heard
+        heard += 1
+        return clever(body) if heard <= 30 else Behaviour(rubbish_after=0)
+
+    with run_fake_expert(goes_away) as fake:
+        words = arguments(tmp_path, demos, fake.endpoint, "--concurrency", "4")
+        code, _, err = run(words, monkeypatch)
+        assert code == 1
+        assert f"answers so far are in {tmp_path / 'kept.sqlite'}: the same command goes on" in err
+        assert "Trying again." in err
+        assert nothing_was_written(tmp_path)
+        heard = -10_000
+        code, _, err = run(words, monkeypatch)
+    assert code == 0, err
+    assert load_mixture(tmp_path / "capitals").manifest["bill"]["cached"] == 30
+
+
+def test_a_silent_model_that_was_mended_is_asked_again(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviours = [lambda body: Behaviour(reply=""), clever]
+    with run_fake_expert(lambda body: behaviours[0](body)) as fake:
+        words = arguments(tmp_path, demos, fake.endpoint)
+        code, _, err = run(words, monkeypatch)
+        assert (code, "with nothing at all" in err) == (1, True)
+        del behaviours[0]
+        code, out, err = run(words, monkeypatch)
+    assert code == 0, err
+    assert " and 0 from the cache" in out
+
+
+def test_questions_that_the_server_refused_as_too_long_are_on_the_bill(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_fake_expert(clever, context_length=40) as fake:
+        code, out, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
+    assert code == 0, err
+    assert re.search(r"refused \d+ of \d+ questions as too long: is a context_length of 4096 right", out)
+
+
 def test_a_prompt_expert_is_no_base(
     tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +418,25 @@ def test_a_prompt_expert_is_no_base(
     code, _, err = run([*words, "--expert", "friend"], monkeypatch)
     assert code == 1
     assert "--expert llm" in err
+
+
+def test_a_build_that_is_stopped_embeds_no_further() -> None:
+    """A thread cannot be ended from outside: Ctrl-C would wait for thousands of demos."""
+    stopped, asked = threading.Event(), list[int]()
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        asked.append(len(texts))
+        if len(asked) == 2:
+            stopped.set()
+        return np.ones((len(texts), 4), dtype=np.float32)
+
+    told: list[tuple[str, int, int]] = []
+    embed = in_parts(encode, lambda *step: told.append(step), stopped)
+    assert embed(["a"] * 20).shape == (20, 4)
+    with pytest.raises(RuntimeError, match="stopped"):
+        embed(["a"] * 500)
+    assert asked == [20, 32]
+    assert told[1] == ("embedding demos", 20, 20)
 
 
 def test_ctrl_c_says_how_to_go_on_and_going_on_asks_only_the_rest(tmp_path: Path, demos: Path) -> None:
