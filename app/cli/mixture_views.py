@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prompts.mixture.mixture import Mixture
 
-SHOWN_CHARS = 60
-"""Of an instruction, in the table."""
-
 
 def show_mixture(mixture: "Mixture", out: Path, sent_again: int) -> None:
     """Regions, what they measured, and the bill; `sent_again` requests failed and were repeated."""
@@ -18,18 +15,21 @@ def show_mixture(mixture: "Mixture", out: Path, sent_again: int) -> None:
     from rich.table import Table
 
     said = mixture.manifest
-    table = Table("region", "demos", "instruction", "expected", "plain", "tokens", "held out", "plain")
+    table = Table(expand=True)
+    for name in ("", "demos", "expected", "plain", "tokens", "held out", "plain"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("instruction", no_wrap=True, overflow="ellipsis", ratio=1)
     rows = zip(mixture.regions, said["search"], said["held_out"]["regions"], strict=True)
     for number, (region, searched, held_out) in enumerate(rows):
         table.add_row(
             str(number),
-            str(searched["demos"]),
-            escape(_short(region.instruction)) or "[dim]none[/]",
+            _demos(searched),
             f"{searched['estimate']:.2f}",
             f"{searched['plain_estimate']:.2f}",
             f"+{searched['extra_tokens']:.0f}",
             _right(held_out["mixture"], held_out["demos"]),
             _right(held_out["plain"], held_out["demos"]),
+            escape(region.instruction) or "[dim]none[/]",
         )
     console = Console()
     console.print(table)
@@ -68,8 +68,10 @@ def _bill(said: Mapping[str, Any], sent_again: int) -> list[str]:
     return lines
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+def _demos(searched: Mapping[str, Any]) -> str:
+    """How many demos a region shows, and of what kind."""
+    kind = {"none": "", "region": " own", "shared": " shared", "nearest": " nearest"}
+    return f"{searched['demos']}{kind[searched['demo_set'].split(':')[0]]}"
 
 
 def _right(measured: Mapping[str, Any] | None, demos: int) -> str:
