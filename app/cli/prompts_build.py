@@ -112,7 +112,6 @@ def build(
     """
     from app.cli.mixture_views import show_mixture
     from experts.errors import ExpertError
-    from prompts.mixture.artefact import save_mixture
     from prompts.mixture.demos import DemoError
     from prompts.mixture.mixture import MixtureError
     from routers.encoder import EncoderMissing, load_encoder
@@ -137,7 +136,7 @@ def build(
         examples = _examples(demos, options)
         encoder = load_encoder(settings.encoder, precision=settings.encoder_precision)
         mixture = asyncio.run(_build(examples, options, asked, encoder, target, known, progress))
-        save_mixture(mixture, out)
+        _save(mixture, out, goes_on)
     except (DemoError, MixtureError, EncoderMissing) as error:
         fail(str(error))
     except ExpertError as error:
@@ -145,6 +144,16 @@ def build(
     except KeyboardInterrupt:
         fail(f"stopped; {goes_on}", 130)
     show_mixture(mixture, out, progress.troubles)
+
+
+def _save(mixture: "Mixture", out: Path, goes_on: str) -> None:
+    from prompts.mixture.artefact import save_mixture
+    from prompts.mixture.mixture import MixtureError
+
+    try:
+        save_mixture(mixture, out)
+    except MixtureError as error:
+        fail(f"{error}\n{goes_on}")
 
 
 def _said(error: "ExpertError") -> str:

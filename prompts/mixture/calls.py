@@ -107,7 +107,10 @@ class AnswerCache:
                 (key, answer.text, answer.prompt_tokens, answer.completion_tokens),
             )
         except sqlite3.Error as error:
-            raise MixtureError(f"{self._path}: an answer cannot be kept: {_reason(error)}") from error
+            raise MixtureError(
+                f"{self._path}: an answer cannot be kept: {_reason(error)}: mend that, and the same build goes "
+                "on with the answers before it"
+            ) from error
 
 
 def _is_no_cache(error: sqlite3.Error) -> bool:

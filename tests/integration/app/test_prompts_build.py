@@ -385,6 +385,26 @@ def test_an_expert_that_goes_away_for_good_is_said_with_how_to_go_on(
     assert load_mixture(tmp_path / "capitals").manifest["bill"]["cached"] == 30
 
 
+def test_a_folder_that_was_taken_meanwhile_costs_no_answers(
+    tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "capitals"
+
+    def taken(body: Mapping[str, Any]) -> Behaviour:
+        out.write_text("mine")
+        return clever(body)
+
+    with run_fake_expert(taken) as fake:
+        words = arguments(tmp_path, demos, fake.endpoint)
+        code, _, err = run(words, monkeypatch)
+        asked = fake.log.started
+        assert (code, out.read_text()) == (1, "mine")
+        assert "the same command goes on from there" in err
+        out.unlink()
+        code, _, err = run(words, monkeypatch)
+        assert (code, fake.log.started) == (0, asked), err
+
+
 def test_a_silent_model_that_was_mended_is_asked_again(
     tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
