@@ -108,8 +108,8 @@ class AnswerCache:
             )
         except sqlite3.Error as error:
             raise MixtureError(
-                f"{self._path}: an answer cannot be kept: {_reason(error)}: mend that, and the same build goes "
-                "on with the answers before it"
+                f"{self._path}: an answer cannot be kept: {_reason(error)}: mend that, and the same build "
+                "goes on with the answers before it"
             ) from error
 
 
