@@ -15,10 +15,10 @@ LONGEST = 1_000
 
 
 def test_every_category_has_a_prompt_of_its_name_that_needs_no_values() -> None:
-    prompts = {each.category: each for each in Library().all() if each.category}
-    assert set(prompts) == {each.name for each in load_categories()}
-    for category, prompt in prompts.items():
-        assert prompt.name == category
+    prompts = [each for each in Library().all() if each.category]
+    assert {each.category for each in prompts} == {each.name for each in load_categories()}
+    for prompt in prompts:
+        assert prompt.name == prompt.category
         text = prompt.render()
         assert 100 < len(text) <= LONGEST
         assert "{" not in text
