@@ -322,7 +322,7 @@ def _bill(costs: tuple[Cost, ...]) -> list[str]:
     ]
     return [
         "",
-        "| calls | n | prompt tokens | answer tokens | seconds each |",
+        "| calls | n | prompt tokens | answer tokens | seconds each, queue included |",
         "|---|---:|---:|---:|---:|",
         *rows,
     ]
