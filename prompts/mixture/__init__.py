@@ -18,6 +18,6 @@
     artefact   the folder that it is saved to
     baselines  what it is compared with
 
-`mixture`, `pool`, `artefact` and `layout` serve requests and need numpy and safetensors alone; building needs the
-extra `fit`.
+`mixture`, `pool`, `artefact` and `layout` serve requests and need numpy and safetensors alone; building
+needs the extra `fit`.
 """
