@@ -46,7 +46,13 @@ def read_build_config(path: Path | None, given: Mapping[str, Any], expert: "Expe
     try:
         wanted = BuildConfig.model_validate({**expected, **said, **given})
     except ValidationError as error:
-        fail("\n".join(_problem(each, path, lines, given) for each in error.errors(include_url=False)))
+        problems = (
+            f"expert {expert.name}: context_length: {_in_words(each)}"
+            if each["loc"] == ("context_tokens",) and "context_tokens" not in said
+            else _problem(each, path, lines, given)
+            for each in error.errors(include_url=False)
+        )
+        fail("\n".join(problems))
     # More would only wait in our own queue.
     return wanted.model_copy(update={"concurrency": min(wanted.concurrency, expert.max_in_flight)})
 
@@ -61,10 +67,14 @@ def _problem(detail: "ErrorDetails", path: Path | None, lines: "Lines", given: M
         close = difflib.get_close_matches(field, list(BuildConfig.model_fields), n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(BuildConfig.model_fields)}"
         return f"{path}:{lines.of(loc)}: {field}: unknown field; {hint}"
-    wrong = "must be a list" if detail["type"] == "tuple_type" else detail["msg"]
-    wrong = wrong.removeprefix("Value error, ").replace("Input should", "should")
+    wrong = _in_words(detail)
     if not loc:
         return f"--config: {path}: {wrong}"
     if loc[0] in given:
         return f"--{str(loc[0]).replace('_', '-')}: {wrong}"
     return f"{path}:{lines.of(loc)}: {field}: {wrong}"
+
+
+def _in_words(detail: "ErrorDetails") -> str:
+    wrong = "must be a list" if detail["type"] == "tuple_type" else detail["msg"]
+    return wrong.removeprefix("Value error, ").replace("Input should", "should")

@@ -62,3 +62,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(typer.Exit):
         read(tmp_path, "seed: -1\ncandidates: many\n", layout="table")
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_an_experts_own_context_is_told_as_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        read_build_config(None, {}, expert(context_length=10))
+    assert "expert llm: context_length: should be greater than or equal to 16" in capsys.readouterr().err
