@@ -22,9 +22,9 @@ from prompts.mixture.demos import Demo, check_buildable, check_scorable, demos_d
 from prompts.mixture.evidence import held_out_evidence
 from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.induction import induce
-from prompts.mixture.layout import Prompt
+from prompts.mixture.layout import PLAIN, Prompt
 from prompts.mixture.mixture import Mixture, Region
-from prompts.mixture.plan import LEAST_DEMOS, Plan, Split, plan, split, spread
+from prompts.mixture.plan import FEW, LEAST_DEMOS, Plan, Split, plan, split, spread
 from prompts.mixture.pool import DemoPool, Matrix, MixtureError
 from prompts.mixture.regions import Division, Indices, demo_clustering
 from prompts.mixture.search import Found, best_instructions, region_based_joint_search
@@ -81,6 +81,7 @@ async def build(
     before = await prefix_cache() if prefix_cache is not None else None
     limited = config.model_copy(update={"candidates": sizes.candidates})
     induced = await induce([used[index] for index in parts.known], division, limited, asking)
+    unasked = bool(asking.bill.too_long)
     kept: tuple[str, ...] = ("",)
     if induced:
         scored_on = pool.pick(spread(shuffled, sizes.scoring_samples))
@@ -112,7 +113,7 @@ async def build(
         "instructions": {"induced": list(induced), "kept": list(kept)},
         "clustering": {str(k): round(value, 6) for k, value in division.criterion.items()},
         "demos": _demos_record(demos, used, parts),
-        "notes": _notes(induced, found, sizes, len(parts.known) - len(fitting)),
+        "notes": _notes(config, induced, found, sizes, len(parts.known) - len(fitting), unasked),
         "bill": asdict(bill) | {"prefix_cache_hit_rate": _rate(bill.prefix_cache)},
         "answer_tokens": examiner.answer_tokens,
         "config": config.model_dump(mode="json"),
@@ -129,14 +130,22 @@ def _embedded(texts: Sequence[str], encode: Encode) -> Matrix:
 
 
 def _fitting(demos: Sequence[Demo], known: Indices, examiner: Examiner) -> Indices:
-    """The places in `known` of demos that fit the context together with an input of their length.
+    """The places in `known` of demos that fit the context together with an input of their length; where none
+    does, so that none can be shown, of those whose input fits alone.
 
-    Raises MixtureError when none does.
+    Raises MixtureError when not even that is so of any.
     """
-    fits = [examiner.fits(Prompt(demos=(demos[index],)), len(demos[index].input)) for index in known]
-    if not any(fits):
-        raise MixtureError("the model's context holds none of the demos: its context is too small")
-    return np.flatnonzero(fits)
+    inputs = [len(demos[index].input) for index in known]
+    beside = [
+        examiner.fits(Prompt(demos=(demos[index],)), size) for index, size in zip(known, inputs, strict=True)
+    ]
+    alone = [examiner.fits(PLAIN, size) for size in inputs]
+    if not any(alone):
+        raise MixtureError(
+            "the model's context holds none of the demos' inputs: its context is too small; shorten them, or "
+            "take an expert with a larger one"
+        )
+    return np.flatnonzero(beside if any(beside) else alone)
 
 
 def _pool(
@@ -177,10 +186,18 @@ def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: Split) -> 
     }
 
 
-def _notes(induced: Sequence[str], found: Sequence[Found], sizes: Plan, too_long: int) -> list[str]:
-    """What fell back, in words."""
+def _notes(
+    config: BuildConfig,
+    induced: Sequence[str],
+    found: Sequence[Found],
+    sizes: Plan,
+    too_long: int,
+    unasked: bool,
+) -> list[str]:
+    """What fell back, in words: so many demos were `too_long`; `unasked` questions for instructions as well."""
     notes = []
-    if sizes.reduced:
+    fewer = sizes.candidates < config.candidates or sizes.region_samples < 2 * FEW
+    if sizes.reduced and fewer:
         notes.append(
             f"max_calls left {sizes.candidates} candidates, {sizes.scoring_samples} samples to score them on "
             f"and at most {sizes.region_samples} a region to choose on"
@@ -188,7 +205,8 @@ def _notes(induced: Sequence[str], found: Sequence[Found], sizes: Plan, too_long
     if too_long:
         notes.append(f"{too_long} demos are too long for the model's context: neither shown nor asked")
     if sizes.candidates and not induced:
-        notes.append("the model wrote no usable instruction: only demos were compared")
+        why = "no question for one fitted its context" if unasked else "it wrote none that can be used"
+        notes.append(f"the model gave no instruction, {why}: only demos were compared")
     if not any(each.estimate > 0 for each in found):
         notes.append("no answer was ever right: look at some by hand, or choose another metric")
     if len(found) == 1:

@@ -75,11 +75,11 @@ async def test_a_hundred_demos_take_at_most_1500_calls(written: Sequence[str]) -
 
 
 @pytest.mark.parametrize("most", [200, 400, 700])
-async def test_the_cap_on_calls_is_kept(most: int) -> None:
+async def test_the_cap_on_calls_is_kept_and_said_where_it_takes_much_away(most: int) -> None:
     model = ToyModel(written=MANY)
     mixture = await built(ask=model, max_calls=most)
     assert len(model.seen) <= most
-    assert "max_calls left" in mixture.manifest["notes"][0]
+    assert any("max_calls left" in note for note in mixture.manifest["notes"]) == (most < 400)
 
 
 def shown(mixture: Mixture) -> set[str]:
@@ -162,7 +162,7 @@ async def test_where_nothing_helps_the_plain_prompt_stays() -> None:
 async def test_a_model_that_writes_no_instruction_still_gets_demos() -> None:
     mixture = await built(ask=ToyModel(written=("", "42")))
     assert all((region.demos or region.nearest) and not region.instruction for region in mixture.regions)
-    assert "the model wrote no usable instruction" in " ".join(mixture.manifest["notes"])
+    assert "it wrote none that can be used" in " ".join(mixture.manifest["notes"])
 
 
 async def test_a_model_that_answers_nothing_is_an_error() -> None:
@@ -186,6 +186,18 @@ async def test_a_demo_that_fits_no_context_is_left_out_and_said_to_be() -> None:
     assert "1 demos are too long" in " ".join(mixture.manifest["notes"])
     assert shown(mixture)
     assert demos[-1].input not in shown(mixture)
+
+
+async def test_demos_too_long_to_be_shown_still_choose_instructions() -> None:
+    demos = [Demo(f"{demo.input} {'x' * 1500}", demo.output) for demo in toy_demos(40)]
+    alone = ToyModel(written=(MIRROR,), answer=lambda messages: "yes")
+    mixture = await built(demos, alone, context_tokens=1024)
+    assert alone.seen and not shown(mixture)
+
+
+async def test_a_model_that_is_asked_for_no_instruction_is_not_said_to_have_written_none() -> None:
+    mixture = await built(ask=ToyModel(words=24))
+    assert "no question for one fitted its context" in " ".join(mixture.manifest["notes"])
 
 
 async def test_a_context_too_small_for_any_input_is_an_error() -> None:
