@@ -194,7 +194,7 @@ def _notes(
     too_long: int,
     unasked: bool,
 ) -> list[str]:
-    """What fell back, in words: so many demos were `too_long`; `unasked` questions for instructions as well."""
+    """What fell back, in words: so many demos were `too_long`, and `unasked` questions for instructions."""
     notes = []
     fewer = sizes.candidates < config.candidates or sizes.region_samples < 2 * FEW
     if sizes.reduced and fewer:
