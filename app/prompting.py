@@ -390,10 +390,11 @@ def _shortened(prompt: "Prompt") -> list[tuple["Prompt", Dropped | None]]:
 
 def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
     """By region, None for the fallback: tokens of each of its prompt's `_shortened` forms, at most."""
-    found = {None: _sizes(mixture, mixture.fallback)}
-    return found | {
-        number: _sizes(mixture, mixture.longest(number)) for number in range(len(mixture.regions))
-    }
+    found: dict[int | None, tuple[int, ...]] = {None: _sizes(mixture, mixture.fallback)}
+    for number in range(len(mixture.regions)):
+        longest = (_sizes(mixture, prompt) for prompt in mixture.longest(number))
+        found[number] = tuple(max(sizes) for sizes in zip(*longest, strict=True))
+    return found
 
 
 def _sizes(mixture: "Mixture", prompt: "Prompt") -> tuple[int, ...]:

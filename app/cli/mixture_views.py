@@ -70,7 +70,9 @@ def _bill(said: Mapping[str, Any], sent_again: int) -> list[str]:
 
 def _demos(searched: Mapping[str, Any]) -> str:
     """How many demos a region shows, and of what kind."""
-    kind = {"none": "", "region": " own", "shared": " shared", "nearest": " nearest"}
+    if not searched["demos"]:
+        return "none"
+    kind = {"region": " own", "shared": " shared", "nearest": " nearest"}
     return f"{searched['demos']}{kind[searched['demo_set'].split(':')[0]]}"
 
 

@@ -135,11 +135,8 @@ def _fitting(demos: Sequence[Demo], known: Indices, examiner: Examiner) -> Indic
 
     Raises MixtureError when not even that is so of any.
     """
-    inputs = [len(demos[index].input) for index in known]
-    beside = [
-        examiner.fits(Prompt(demos=(demos[index],)), size) for index, size in zip(known, inputs, strict=True)
-    ]
-    alone = [examiner.fits(PLAIN, size) for size in inputs]
+    beside = [examiner.fits(Prompt(demos=(demos[index],)), demos[index].input) for index in known]
+    alone = [examiner.fits(PLAIN, demos[index].input) for index in known]
     if not any(alone):
         raise MixtureError(
             "the model's context holds none of the demos' inputs: its context is too small; shorten them, or "

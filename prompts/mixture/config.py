@@ -21,9 +21,10 @@ class BuildConfig(BaseModel):
     """Demos as turns of the conversation, which small instruct models copy best, or as a block of text."""
 
     held_out_share: float = Field(0.15, ge=0, le=0.5)
-    """Of the demos, those that nothing is chosen on: the mixture's figures come from them. All others are
-    both shown and asked, though never at once: no prompt that is compared shows the demo that is asked. The
-    paper divides them into some to show and some to ask, and so chooses on half as many."""
+    """Of the demos, those that nothing is chosen on: the mixture's figures come from them. Each of the others
+    may be both shown and asked, though never at once: no prompt that is compared shows the demo that is
+    asked, or one that the encoder cannot tell from it. The paper divides them into some to show and some to
+    ask, and so chooses on fewer."""
     held_out_most: int = Field(60, ge=0)
     """Demos held out at most, however many there are."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prompts.mixture.demos import are_labels
-from prompts.mixture.examining import Examiner
+from prompts.mixture.examining import Examiner, cautious_length
 from prompts.mixture.layout import PLAIN, Prompt
 from prompts.mixture.pool import DemoPool
 from prompts.mixture.regions import Indices
@@ -31,19 +31,28 @@ class DemoSet:
         return self.ranked[: self.count]
 
     def shown_to(self, asked: int, pool: DemoPool) -> tuple[int, ...]:
-        """What the demo `asked` of the pool is shown: never itself. Where it is one of the fixed, the next
-        in rank takes its place, of the same output if there is one, so that labels stay in balance."""
+        """What the demo `asked` of the pool is shown: never itself, nor a twin of it. Where such a one is
+        among the fixed, the next in rank takes its place, of the same output if there is one, so that labels
+        stay in balance."""
+        twins = pool.twins(asked)
         if self.nearest:
-            return pool.nearest(pool.embeddings[asked], self.nearest, (asked,))
-        fixed = self.fixed
-        if asked not in fixed:
-            return fixed
-        spare = self.ranked[self.count :]
-        output = pool.demos[asked].output.strip()
-        alike = [index for index in spare if pool.demos[index].output.strip() == output]
-        instead = (alike or spare)[:1]
-        place = fixed.index(asked)
-        return (*fixed[:place], *instead, *fixed[place + 1 :])
+            return pool.nearest(pool.embeddings[asked], self.nearest, twins)
+        shown = list(self.fixed)
+        spare = [index for index in self.ranked[self.count :] if index not in twins]
+        for place in [place for place, index in enumerate(shown) if index in twins]:
+            output = pool.demos[shown[place]].output.strip()
+            instead = next((each for each in spare if pool.demos[each].output.strip() == output), None)
+            instead = instead if instead is not None else next(iter(spare), None)
+            if instead is not None:
+                spare.remove(instead)
+                shown[place] = instead
+        return tuple(index for index in shown if index not in twins)
+
+    def longest(self, pool: DemoPool) -> list[tuple[int, ...]]:
+        """What it can come to at most: of the whole pool where the nearest are shown, else of the ranked."""
+        if self.nearest:
+            return pool.longest(self.nearest)
+        return pool.longest(self.count, self.ranked)
 
 
 NO_DEMOS = DemoSet("none")
@@ -99,12 +108,12 @@ def representative(indices: Indices, pool: DemoPool, count: int) -> tuple[int, .
 def _fitting(shown: DemoSet, pool: DemoPool, examiner: Examiner) -> DemoSet:
     """`shown`, cut until an instruction and the longest demos that it can come to fit beside the longest
     input that fits by itself."""
-    inputs = (len(demo.input) for demo in pool.demos)
-    longest = max((size for size in inputs if examiner.fits(PLAIN, size)), default=0)
+    inputs = [demo.input for demo in pool.demos if examiner.fits(PLAIN, demo.input)]
+    longest = max(inputs, key=cautious_length, default="")
     instruction = "x" * examiner.config.max_instruction_chars
     while shown.count or shown.nearest:
-        demos = pool.pick(pool.longest(shown.nearest) if shown.nearest else shown.fixed)
-        if examiner.fits(Prompt(instruction, demos), longest):
+        prompts = (Prompt(instruction, pool.pick(each)) for each in shown.longest(pool))
+        if all(examiner.fits(prompt, longest) for prompt in prompts):
             break
         shown = replace(shown, count=max(0, shown.count - 1), nearest=max(0, shown.nearest - 1))
     return shown

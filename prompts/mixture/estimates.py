@@ -32,12 +32,10 @@ def estimates(scores: Scores, regions: Indices, count: int, shrinkage: float | N
         drawn = prior if known is None else known
     weights = sizes + drawn
     special = np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0)
-    usual = np.asarray(
-        [
-            easiness[regions == each].mean() if (regions == each).any() else easiness.mean()
-            for each in range(count)
-        ]
-    )
+    met = asked.any(axis=0)
+    everywhere = float(easiness[met].mean()) if met.any() else 0.0
+    own = [easiness[met & (regions == each)] for each in range(count)]
+    usual = np.asarray([each.mean() if len(each) else everywhere for each in own])
     return np.asarray(usual[None, :] + effects[:, None] + special)
 
 
@@ -47,7 +45,8 @@ def strength(rest: Scores, asked: NDArray[np.bool_], regions: Indices, count: in
 
     `rest` (prompts, n) is what `asked` scores leave when easiness and prompts' effects are taken off.
     Empirical Bayes by moments (one-way analysis of variance): what the samples of one region vary by over
-    what regions vary by.
+    what regions vary by. Exact where all prompts were asked all samples; the fewer were, the more of what
+    regions differ by is taken for easiness, and the higher, up to twice, it errs: on the side of caution.
     """
     sums, sizes = (
         _by_region(each, regions, count) for each in (np.where(asked, rest, 0.0), asked.astype(float))

@@ -36,8 +36,6 @@ class Examiner:
         self._metric = METRICS[config.metric]
         self.heard = False
         """Whether the model ever answered anything."""
-        self.refused = False
-        """Whether a prompt ever did not fit the context."""
 
     def call(self, prompt: Prompt, demo: Demo) -> Call:
         """The question that `demo` is under `prompt`."""
@@ -51,17 +49,16 @@ class Examiner:
             self._trial(prompt, demo, answer) for (prompt, demo), answer in zip(asked, answers, strict=True)
         ]
 
-    def fits(self, prompt: Prompt, longest_input: int) -> bool:
-        """Whether `prompt` and an input of `longest_input` characters should fit the model's context."""
+    def fits(self, prompt: Prompt, asked: str) -> bool:
+        """Whether `asked` under `prompt` should fit the model's context, with room for the answer."""
         if self.config.context_tokens is None:
             return True
-        added = lay_out(prompt, [{"role": "user", "content": "x" * longest_input}], self.config.layout)
+        added = lay_out(prompt, [{"role": "user", "content": asked}], self.config.layout)
         room = max(self.answer_tokens, LEAST_ANSWER_ROOM)
         return cautious_tokens(added) + room <= self.config.context_tokens
 
     def _trial(self, prompt: Prompt, demo: Demo, answer: Completion | None) -> Trial | None:
         if answer is None:
-            self.refused = True
             return None
         self.heard = self.heard or bool(answer.text.strip())
         tokens = float(answer.prompt_tokens or _estimate(self.call(prompt, demo).messages))
@@ -74,10 +71,11 @@ def _estimate(messages: Sequence[Mapping[str, str]]) -> int:
 
 def cautious_tokens(messages: Sequence[Mapping[str, str]]) -> int:
     """Tokens that `messages` hardly exceed."""
-    return sum(TOKENS_PER_MESSAGE + round(_cautious(each["content"])) for each in messages)
+    return sum(TOKENS_PER_MESSAGE + round(cautious_length(each["content"])) for each in messages)
 
 
-def _cautious(text: str) -> float:
+def cautious_length(text: str) -> float:
+    """Tokens that `text` hardly exceeds."""
     return max(len(text) / CAUTIOUS_CHARS_PER_TOKEN, len(text.encode()) / CAUTIOUS_BYTES_PER_TOKEN)
 
 

@@ -69,6 +69,10 @@ class Mixture:
         if len(shapes) > 1 or len(next(iter(shapes))) != 1:
             raise MixtureError(f"the regions of {self.name!r} are not of one space: build it again")
         for region in self.regions:
+            if region.nearest < 0 or not region.radius >= 0:
+                raise MixtureError(
+                    f"a region of {self.name!r} has no radius, or fewer than no demos: build it again"
+                )
             if region.nearest and (region.demos or self.pool is None):
                 raise MixtureError(
                     f"a region of {self.name!r} has no pool, or two kinds of demos: build it again"
@@ -112,12 +116,12 @@ class Mixture:
             return Prompt(region.instruction, region.demos)
         return Prompt(region.instruction, self.pool.pick(choice.nearest))
 
-    def longest(self, region: int) -> Prompt:
-        """The longest prompt, in characters, that a request of a region can get."""
+    def longest(self, region: int) -> list[Prompt]:
+        """Prompts that no request of a region gets longer ones than: by characters, and by bytes."""
         own = self.regions[region]
         if self.pool is None or not own.nearest:
-            return Prompt(own.instruction, own.demos)
-        return Prompt(own.instruction, self.pool.pick(self.pool.longest(own.nearest)))
+            return [Prompt(own.instruction, own.demos)]
+        return [Prompt(own.instruction, self.pool.pick(each)) for each in self.pool.longest(own.nearest)]
 
     def messages(self, choice: RegionChoice, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """`messages` with the chosen instruction and demos in front, shared parts first."""

@@ -86,14 +86,16 @@ async def region_based_joint_search(
     search = _Search(instructions, sets, samples, pool, examiner)
     sizes = halvings(len(search.candidates))
     after = [samples_by_round(len(each), len(sizes), boost) for each in samples]
-    left = [list(range(len(search.candidates)))] * len(sets)
+    left = [search.different(region) for region in range(len(sets))]
     for number, size in enumerate(sizes):
         if number:
             left = [search.ranked(region, rows)[:size] for region, rows in enumerate(left)]
         what = f"joint search, round {number + 1} of {len(sizes)}"
         await search.ask(what, [(rows, count[number]) for rows, count in zip(left, after, strict=True)])
-    if not search.fitted():
-        raise MixtureError("the model's context holds none of the demos' inputs: its context is too small")
+        if not search.fitted():
+            raise MixtureError(
+                "the model's context holds none of the demos' inputs: its context is too small"
+            )
     found = [search.found(region, search.ranked(region, rows)[0]) for region, rows in enumerate(left)]
     return found, Prompt(search.best_everywhere(instructions))
 
@@ -155,6 +157,15 @@ class _Search:
         candidate = self.candidates[row]
         shown = self._sets[region][candidate.demo_set].shown_to(asked, self._pool)
         return Prompt(candidate.instruction, self._pool.pick(shown)), self._pool.demos[asked]
+
+    def different(self, region: int) -> list[int]:
+        """The candidates that are different prompts in a region: where sets were cut to the context, or the
+        region is the whole, several names may stand for one prompt, of which the first is taken."""
+        first: dict[tuple[str, tuple[int, ...], int], int] = {}
+        for row, candidate in enumerate(self.candidates):
+            shown = self._sets[region][candidate.demo_set]
+            first.setdefault((candidate.instruction, shown.fixed, shown.nearest), row)
+        return list(first.values())
 
     def fitted(self) -> bool:
         """Whether the plain prompt ever fitted the context."""

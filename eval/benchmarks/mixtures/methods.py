@@ -102,8 +102,8 @@ METHODS: dict[str, Callable[[Setting], Awaitable[Prepared]]] = {
 
 def kind_of_prompt(region: Mapping[str, Any]) -> str:
     """What a region of `facts` puts in front of a request."""
-    kind = region["demo_set"].split(":")[0]
-    demos = {"none": "", "region": "own demos", "shared": "shared demos", "nearest": "nearest demos"}[kind]
+    kinds = {"region": "own demos", "shared": "shared demos", "nearest": "nearest demos"}
+    demos = kinds[region["demo_set"].split(":")[0]] if region["demos"] else ""
     parts = [part for part in ("instruction" if region["instruction"] else "", demos) if part]
     return " + ".join(parts) or "plain"
 

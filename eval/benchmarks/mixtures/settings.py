@@ -51,7 +51,9 @@ class Sizes:
         )
 
     def record(self) -> dict[str, Any]:
-        """All that decides results."""
+        """All that decides results, the builder's defaults included."""
+        config = self.config(seed=0, metric="exact", max_tokens=1, context_tokens=None)
+        told_apart = {"seed", "metric", "answer_tokens", "context_tokens", "concurrency"}
         return {name: value for name, value in asdict(self).items() if name != "concurrency"} | {
-            "config": PRESETS[self.preset]
+            "config": config.model_dump(mode="json", exclude=told_apart)
         }

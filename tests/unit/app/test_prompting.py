@@ -214,6 +214,24 @@ def test_picked_demos_are_counted_by_the_request_and_by_the_longest_without_one(
     assert added(Reading(), room=4096 - most) > added(one, room=4096 - 40)
 
 
+async def test_no_more_is_sent_than_was_counted_before_the_request_was_read() -> None:
+    """Whichever demos are picked, in whatever script."""
+    rows = np.eye(4, DIMENSION, dtype=np.float32)
+    texts = ("x" * 150, "y" * 140, "\u6771" * 100, "\u4eac" * 90)
+    pool = DemoPool(tuple(Demo(text, "z") for text in texts), rows)
+    made = Mixture("m", "small", "e", "1", (Region(rows[0], 2.0, nearest=2),), pool=pool)
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    with run_fake_expert(name="small") as fake:
+        async with ExpertClient() as client:
+            prompting = Prompting(client, never, PromptFiles({"m": made}))
+            asked = expert(fake.endpoint)
+            most = prompting.prompt_tokens(asked, body, Reading()).asking
+            for towards in (rows[0] + rows[1], rows[2] + rows[3], rows[1] + rows[2]):
+                reading = Reading((), (towards / np.sqrt(2)).astype(np.float32))
+                await prompting.complete(asked, body, reading)
+                assert most_prompt_tokens(fake.log.last["messages"]) <= most
+
+
 def with_kept(known: Identities) -> Identities:
     variants: tuple[Per, ...] = ("category", "request")
     for per in variants:

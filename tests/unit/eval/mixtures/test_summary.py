@@ -13,8 +13,8 @@ SHARES = {"mixture": 8, "zero-shot": 0, "instruction": 2, "random demos": 8, "ne
 
 def result(task: str, seed: int, method: str, right: int) -> dict[str, Any]:
     regions = [
-        {"demo_set": "region:8", "instruction": "Sort them.", "estimate": 0.9},
-        {"demo_set": "none", "instruction": "", "estimate": 0.6},
+        {"demo_set": "region:8", "demos": 8, "instruction": "Sort them.", "estimate": 0.9},
+        {"demo_set": "none", "demos": 0, "instruction": "", "estimate": 0.6},
     ]
     mixture = method == "mixture"
     return {
@@ -118,6 +118,10 @@ def test_it_says_what_requests_got() -> None:
     assert found is not None
     assert found.tasks[0].prompts == {"instruction + own demos": 0.6, "plain": 0.3, "far: fallback": 0.1}
     assert found.tasks[0].estimate == pytest.approx((6 * 0.9 + 3 * 0.6) / 9)
-    assert kind_of_prompt({"demo_set": "shared:8", "instruction": ""}) == "shared demos"
-    assert kind_of_prompt({"demo_set": "nearest:4", "instruction": "Go."}) == "instruction + nearest demos"
+    assert kind_of_prompt({"demo_set": "shared:8", "demos": 8, "instruction": ""}) == "shared demos"
+    assert (
+        kind_of_prompt({"demo_set": "nearest:4", "demos": 4, "instruction": "Go."})
+        == "instruction + nearest demos"
+    )
+    assert kind_of_prompt({"demo_set": "region:8", "demos": 0, "instruction": "Go."}) == "instruction"
     assert set(found.tasks[0].difference) == set(RIVALS)

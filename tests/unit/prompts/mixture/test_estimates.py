@@ -65,6 +65,26 @@ def test_strength_finds_the_variances_that_made_the_scores() -> None:
     assert everything(scores, regions) == pytest.approx(1.0 / 0.25, rel=0.25)
 
 
+def test_where_few_prompts_were_asked_everything_strength_errs_on_the_side_of_caution() -> None:
+    """As sequential halving leaves it: the later a sample, the fewer prompts were asked it."""
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(20):
+        regions = np.repeat(np.arange(6), 14)
+        scores = rng.normal(0, 0.5, size=(30, 6))[:, regions] + rng.normal(0, 1.0, size=(30, 84))
+        place = np.tile(np.arange(14), 6)
+        asked = np.stack([place < max(1, 14 * (row + 1) // 30) for row in range(30)])
+        asked[0] = True
+        rest = np.where(asked, scores, np.nan)
+        easiness = np.nanmean(rest, axis=0)
+        rest = rest - easiness
+        rest = np.where(asked, rest - np.nanmean(rest, axis=1, keepdims=True), 0.0)
+        found.append(strength(rest, asked, regions, 6))
+    known = [each for each in found if each is not None]
+    assert len(known) == 20
+    assert 4.0 * 0.75 < float(np.median(known)) < 4.0 * 3
+
+
 def test_strength_has_a_bound_where_regions_differ_by_less_than_chance() -> None:
     regions = np.repeat(np.arange(6), 10)
     scores = np.tile([[1.0, 0.0], [0.0, 1.0]], 30)

@@ -25,4 +25,4 @@ def test_texts_of_many_bytes_take_more_of_a_context(letter: str, count: int) -> 
     """As serving estimates it: demos that it would drop again are not worth building with."""
     config = BuildConfig(context_tokens=1024)
     examiner = Examiner(config, Asking(ToyModel(), concurrency=1, max_calls=9), 16)
-    assert examiner.fits(Prompt(demos=(Demo(letter * count, "y"),)), 10) is (letter == "x")
+    assert examiner.fits(Prompt(demos=(Demo(letter * count, "y"),)), "z" * 10) is (letter == "x")

@@ -103,8 +103,21 @@ def test_other_regions_and_far_requests_are_shown_no_picked_demos() -> None:
 
 def test_the_longest_prompt_of_a_region_is_known_before_any_request() -> None:
     mixture = picking_mixture()
-    assert mixture.longest(0) == Prompt("Go east.", (POOL.demos[2], POOL.demos[1]))
-    assert mixture.longest(1) == Prompt("Go north.", (Demo("a", "b"),))
+    assert mixture.longest(0) == [Prompt("Go east.", (POOL.demos[2], POOL.demos[1]))] * 2
+    assert mixture.longest(1) == [Prompt("Go north.", (Demo("a", "b"),))]
+
+
+def test_the_longest_prompt_is_so_by_characters_and_by_bytes() -> None:
+    demos = (Demo("x" * 30, "y"), Demo("\u6771" * 20, "y"), Demo("z", "y"))
+    pool = DemoPool(demos, np.eye(3, dtype=np.float32))
+    picks = Mixture("x", "llm", "toy", "1", (Region(EAST, 2.0, nearest=1),), pool=pool)
+    assert picks.longest(0) == [Prompt(demos=demos[:1]), Prompt(demos=demos[1:2])]
+
+
+@pytest.mark.parametrize("wrong", [Region(EAST, np.nan), Region(EAST, -1.0), Region(EAST, 1.0, nearest=-1)])
+def test_a_region_that_cannot_be_is_refused(wrong: Region) -> None:
+    with pytest.raises(MixtureError, match="no radius, or fewer than no demos"):
+        Mixture("x", "llm", "toy", "1", (wrong,), pool=POOL)
 
 
 def test_a_mixture_that_picks_needs_a_pool_of_its_space() -> None:

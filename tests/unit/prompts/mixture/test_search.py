@@ -154,6 +154,23 @@ async def test_a_region_without_samples_takes_what_is_best_everywhere() -> None:
     assert found[1].samples == 0
 
 
+async def test_a_region_without_demos_of_its_own_does_not_take_an_empty_set_for_a_good_one() -> None:
+    own = [(NO_DEMOS, showing(MIRRORS[-1])), (NO_DEMOS, DemoSet("region:1"))]
+    found, _ = await search(ToyModel(), [MIRRORS[:10], []], instructions=(MIRROR, ""), sets=own)
+    assert found[0].demo_set.name == "region:1"
+    assert (found[1].demo_set, found[1].instruction) == (NO_DEMOS, MIRROR)
+
+
+async def test_several_names_of_one_prompt_take_one_place() -> None:
+    model, copies = ToyModel(), [showing(MIRRORS[-1], name=f"region:{each}") for each in range(6)]
+    rules = [f"Follow rule {number} of the book." for number in range(5)]
+    await search(model, [MIRRORS[:16], COUNTS[:16]], (*rules, ""), [(NO_DEMOS, *copies)] * 2, boost=1)
+    few = ToyModel()
+    await search(few, [MIRRORS[:16], COUNTS[:16]], (*rules, ""), [(NO_DEMOS, copies[0])] * 2, boost=4)
+    asked = {repr(messages[:-1]) for messages, *_ in model.seen}
+    assert asked == {repr(messages[:-1]) for messages, *_ in few.seen}
+
+
 async def test_far_requests_get_the_instruction_that_is_best_everywhere() -> None:
     _, fallback = await search(ToyModel(), [MIRRORS[:3], COUNTS[:9]])
     assert fallback == Prompt(COUNT)
