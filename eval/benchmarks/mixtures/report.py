@@ -197,12 +197,12 @@ def _prices(axes: "Axes", summary: Summary) -> None:
         spot = (each.computed_tokens, summary.mean[each.method].value)
         colour, mixture = COLOURS[each.method], each.method == MIXTURE
         axes.scatter([spot[0]], [spot[1]], color=colour, s=46, marker="D" if mixture else "o")
-        # Those of few tokens lie close together.
-        beside = each.method in {MIXTURE, "zero-shot"}
+        # Those of few tokens lie close together: their names stand on different sides.
+        beside, below = each.method in {MIXTURE, "zero-shot"}, each.method == "random demos"
         axes.annotate(
             each.method,
             spot,
-            xytext=(7, -3) if beside else (0, 7),
+            xytext=(7, -3) if beside else (0, -14 if below else 7),
             textcoords="offset points",
             ha="left" if beside else "center",
             fontsize=8,
