@@ -14,7 +14,7 @@ from eval.benchmarks.mixtures.__main__ import main
 from eval.benchmarks.mixtures.expert import PrefixCounts, answers, greedy, identity, serving
 from eval.benchmarks.mixtures.methods import METHODS
 from eval.benchmarks.mixtures.run import Job, Line, Model, Results, jobs, run_job
-from eval.benchmarks.mixtures.settings import Sizes
+from eval.benchmarks.mixtures.settings import PRESETS, Sizes
 from eval.benchmarks.mixtures.tasks import TASKS
 from experts.asking import ExpertAsk
 from experts.client import ExpertClient
@@ -23,6 +23,7 @@ from experts.expert import Expert
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from experts.registry import RegistryError, UnknownExpert
 from prompts.mixture.calls import AnswerCache, CachedAsk
+from prompts.mixture.config import BuildConfig
 from prompts.mixture.mixture import Matrix
 
 SIZES = Sizes(train=40, test=12, shots=4, concurrency=8)
@@ -259,3 +260,13 @@ def test_nothing_finished_and_unknown_tasks_are_told(
     assert "no task is finished" in capsys.readouterr().err
     assert main(["--out", str(tmp_path), "--tasks", "letters,chess"]) == 1
     assert "no task is called 'chess'" in capsys.readouterr().err
+
+
+def test_results_say_every_hyperparameter_that_they_hang_on() -> None:
+    """So that those of other defaults are not taken for today's."""
+    each_task_has_its_own = {"seed", "metric", "answer_tokens", "context_tokens"}
+    changes_no_result = {"concurrency"}
+    for preset in PRESETS:
+        said = Sizes(preset=preset).record()["config"]
+        assert set(said) == set(BuildConfig.model_fields) - each_task_has_its_own - changes_no_result
+    assert Sizes(preset="paper").record()["config"]["candidates"] == BuildConfig().candidates
