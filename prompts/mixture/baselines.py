@@ -91,7 +91,7 @@ async def best_instruction(
     """The best single instruction that at most `calls` calls find, and what it cost.
 
     Induced from the demos that a mixture of these demos and config is made of, and scored on them without
-    demos. Half of the calls screen all instructions on few validation demos, the rest compares the
+    demos. Half of the calls screen all instructions on a few of them, the rest compares the
     best of them on more. The empty instruction competes; of equals the shorter wins. Raises as `build`.
     """
     used = distinct(demos)
@@ -99,9 +99,9 @@ async def best_instruction(
     parts = split(len(used), config)
     rng = np.random.default_rng(config.seed)
     known = [used[index] for index in parts.known]
-    validation = [used[index] for index in rng.permutation(parts.known)]
-    screening = validation[: config.scoring_samples]
-    further = len(validation) - len(screening)
+    shuffled = [used[index] for index in rng.permutation(parts.known)]
+    screening = shuffled[: config.scoring_samples]
+    further = len(shuffled) - len(screening)
     if calls < 2 * (1 + 2 * len(screening)):
         raise MixtureError(
             f"{calls} calls are too few: {2 * (1 + 2 * len(screening))} compare one instruction"
@@ -125,7 +125,7 @@ async def best_instruction(
     finalists = sorted(means, key=lambda each: (-means[each], len(each), each))
     if further and (room := (calls - asking.made) // further):
         finalists = list(dict.fromkeys([*finalists[: max(1, room - 1)], ""]))[:room]
-        means = await _means(finalists, validation, examiner)
+        means = await _means(finalists, shuffled, examiner)
     best = min(finalists, key=lambda each: (-means[each], len(each), each))
     return FixedPrompt(Prompt(best), config.layout), asking.bill
 

@@ -37,8 +37,8 @@ PLAIN_CANDIDATE = Candidate("", NO_DEMOS.name)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The prompt of a region and why: `estimate` is the accuracy expected of it, `plain` that of the plain
-    prompt, both from `samples` demos of the region; `extra_tokens` what it adds to a request."""
+    """The prompt of a region and why: `estimate` is the accuracy expected of it, `plain_estimate` that of the
+    plain prompt, both from `samples` demos of the region; `extra_tokens` what it adds to a request."""
 
     instruction: str
     demo_set: DemoSet

@@ -329,13 +329,18 @@ def test_a_wrong_option_says_what_to_do(
     assert fake.log.started == 0
 
 
+def add_expert(folder: Path, entry: dict[str, Any]) -> None:
+    """Put one more expert into the registry of the folder."""
+    registry = yaml.safe_load((folder / "experts.yaml").read_text())
+    registry["experts"].append(entry)
+    (folder / "experts.yaml").write_text(yaml.safe_dump(registry))
+
+
 def test_a_registry_may_name_the_mixture_before_it_is_built(
     tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = arguments(tmp_path, demos, fake.endpoint)
-    entries = yaml.safe_load((tmp_path / "experts.yaml").read_text())
-    entries["experts"].append({"name": "capitals", "base": "llm", "mixture": "capitals"})
-    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(entries))
+    add_expert(tmp_path, {"name": "capitals", "base": "llm", "mixture": "capitals"})
     code, _, err = run(words, monkeypatch)
     assert code == 0, err
     assert "another name" not in err
@@ -345,9 +350,7 @@ def test_a_name_that_another_expert_has_is_said(
     tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = arguments(tmp_path, demos, fake.endpoint, "--name", "friend", "--max-calls", "60")
-    entries = yaml.safe_load((tmp_path / "experts.yaml").read_text())
-    entries["experts"].append({"name": "friend", "base": "llm", "system_prompt": "Be kind."})
-    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(entries))
+    add_expert(tmp_path, {"name": "friend", "base": "llm", "system_prompt": "Be kind."})
     code, _, err = run(words, monkeypatch)
     assert code == 0, err
     assert "the registry has another expert 'friend'" in err
@@ -432,9 +435,7 @@ def test_a_prompt_expert_is_no_base(
     tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = arguments(tmp_path, demos, fake.endpoint)
-    entries = yaml.safe_load((tmp_path / "experts.yaml").read_text())
-    entries["experts"].append({"name": "friend", "base": "llm", "system_prompt": "Be kind."})
-    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(entries))
+    add_expert(tmp_path, {"name": "friend", "base": "llm", "system_prompt": "Be kind."})
     code, _, err = run([*words, "--expert", "friend"], monkeypatch)
     assert code == 1
     assert "--expert llm" in err

@@ -1,5 +1,6 @@
 """The joint search: what measures better wins, luck and long prompts do not."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -162,13 +163,13 @@ async def test_a_region_without_demos_of_its_own_does_not_take_an_empty_set_for_
 
 
 async def test_several_names_of_one_prompt_take_one_place() -> None:
+    """Six names of a good one would leave no other a second sample."""
     model, copies = ToyModel(), [showing(MIRRORS[-1], name=f"region:{each}") for each in range(6)]
     rules = [f"Follow rule {number} of the book." for number in range(5)]
-    await search(model, [MIRRORS[:16], COUNTS[:16]], (*rules, ""), [(NO_DEMOS, *copies)] * 2, boost=1)
-    few = ToyModel()
-    await search(few, [MIRRORS[:16], COUNTS[:16]], (*rules, ""), [(NO_DEMOS, copies[0])] * 2, boost=4)
-    asked = {repr(messages[:-1]) for messages, *_ in model.seen}
-    assert asked == {repr(messages[:-1]) for messages, *_ in few.seen}
+    await search(model, [MIRRORS[:16]], (*rules, ""), [(NO_DEMOS, *copies)], boost=1)
+    asked = Counter(repr(messages[:-1]) for messages, *_ in model.seen)
+    assert len(asked) == 12
+    assert sum(times >= 2 for times in asked.values()) >= 10
 
 
 async def test_far_requests_get_the_instruction_that_is_best_everywhere() -> None:
