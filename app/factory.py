@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 
-from app.api import catalogue, chat, decisions, operations, probes
+from app.api import chat_routes, decision_routes, model_routes, probes, reload_route
 from app.api.auth import check_api_key
 from app.api.body import body_components
+from app.api.body_limit import BodyLimit
 from app.api.errors import install_error_handlers
-from app.api.limits import BodyLimit
 from app.api.schemas import ChatBody, FeedbackBody
 from app.services import Services, open_services
 from app.settings import Settings
@@ -48,7 +48,7 @@ def create_app(
     if services is not None:
         app.state.services = services
     guarded = [Depends(check_api_key)]
-    for part in (chat, catalogue, decisions, operations):
+    for part in (chat_routes, model_routes, decision_routes, reload_route):
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)

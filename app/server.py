@@ -11,8 +11,8 @@ import structlog
 import uvicorn
 
 from app.factory import create_app
-from app.reload import Reloader, ReloadError
 from app.services import StartError, open_services
+from app.serving.composition_reload import Reloader, ReloadError
 from app.settings import Settings
 
 BACKLOG = 2048

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.answering import Answering
-from app.conversations import Conversations
-from app.exploration import Exploration
-from app.prompt_files import PromptFilesError, load_prompt_files
-from app.prompting import Prompting
-from app.records import AnswerRecord, Status
-from app.reload import Reloader
-from app.routing import RoutingDesk, load_router
-from app.rules import RulesError
+from app.serving.answering import Answering
+from app.serving.composition_reload import Reloader
+from app.serving.conversations import Conversations
+from app.serving.exploration import Exploration
+from app.serving.operator_rules import RulesError
+from app.serving.prompt_files import PromptFilesError, load_prompt_files
+from app.serving.prompting import Prompting
+from app.serving.records import AnswerRecord, Status
+from app.serving.routing import RoutingDesk, load_router
+from app.serving.shadow import Shadow
 from app.settings import Settings
-from app.shadow import Shadow
 from app.storage.database import Database, DatabaseError, database_url
 from app.storage.recorder import Recorder
 from app.storage.schema import ensure
-from app.strategies.catalogue import Catalogue, StrategyError
 from app.strategies.limits import Limits
-from app.strategies.service import Strategies, read_cascades
+from app.strategies.strategy_registry import Catalogue, StrategyError
+from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
@@ -226,7 +226,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
 @contextmanager
 def explained(settings: Settings) -> Iterator[None]:
     """Whatever stops a start, as a StartError that says what to do."""
-    from routers.cascade import CascadeError
+    from routers.cascade_model import CascadeError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
-from eval.replies import (
+from eval.form_rules import Phrase, Rule, is_met
+from eval.reply_parsing import (
     bare,
     code_candidates,
     contains_phrase,
@@ -20,7 +21,6 @@ from eval.replies import (
     read_number,
     read_objects,
 )
-from eval.rules import Phrase, Rule, is_met
 
 
 class _Check(BaseModel):

@@ -18,7 +18,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import Expert
-from prompts.mixture.asking import Completion, Messages, PromptTooLong
+from prompts.mixture.call_budget import Completion, Messages, PromptTooLong
 
 TRIES, PATIENT_TRIES = 3, 8
 """How often a request is sent at most: to an expert that has not answered anything yet or answers wrongly or

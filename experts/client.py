@@ -16,8 +16,8 @@ from experts.admission import Admission
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import Expert
+from experts.expert_replies import Reply, ReplyStream, check_completion, refusal
 from experts.outgoing import outgoing_body
-from experts.replies import Reply, ReplyStream, check_completion, refusal
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

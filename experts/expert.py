@@ -56,7 +56,7 @@ class Timeouts(_Strict):
 class LocalServer(_Strict):
     """A vLLM process that `experts.local` starts and watches for this expert.
 
-    `source` names a model that `experts.local.models` knows, or a hub repository, or a folder.
+    `source` names a model that `experts.local.model_folders` knows, or a hub repository, or a folder.
     `args` go to vLLM's command line after our own, so they win.
 
     Without a GPU: `kv_cache_gib`, and `threads`. Without the latter vLLM binds a thread to every core,

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import Expert
-from experts.replies import refusal
+from experts.expert_replies import refusal
 
 FIELDS = frozenset(
     {

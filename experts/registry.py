@@ -30,9 +30,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from base.yaml_lines import Lines, YamlProblem, read_yaml
 from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
 from prompts.templates import Library, Prompt, PromptError, read_prompt
-from prompts.yaml_lines import Lines, YamlProblem, read_yaml
 
 __all__ = [
     "Capability",

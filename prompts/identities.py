@@ -20,9 +20,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from base.yaml_lines import YamlProblem, read_yaml
 from prompts.seeds import Category
 from prompts.templates import Library, Prompt
-from prompts.yaml_lines import YamlProblem, read_yaml
 
 PROMPT = "identity@1"
 """The prompt of the library that asks for an identity."""

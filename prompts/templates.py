@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from prompts.yaml_lines import Lines, YamlProblem, read_yaml
+from base.yaml_lines import Lines, YamlProblem, read_yaml
 
 LIBRARY = Path(__file__).resolve().parent / "library"
 """The prompts that Coterie ships."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routers.composition import ExpertCard
-from routers.outcomes import OutcomeTable
+from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 
 RESAMPLES = 1_000

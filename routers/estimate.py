@@ -49,7 +49,7 @@ def estimate(composition: Composition, features: Matrix, *, trust: float = 1.0) 
     if composition.correction is None or not trust:
         corrections = np.zeros_like(utilities)
     else:
-        # An expert that joined later (`routers.joining`) comes after those that were fitted: zero for it.
+        # An expert that joined later (`routers.new_expert`) comes after those that were fitted: zero for it.
         fitted = len(composition.correction.means)
         corrections = np.zeros_like(utilities)
         found = composition.correction.predict(features, posterior, utilities[:, :fitted])

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ui import figures
-from ui.catalogue import Offer
+from ui.availability import Offer
 from ui.documents import ExpertCard
 from ui.markdown import plain
 from ui.problems import show_problem

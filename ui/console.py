@@ -12,7 +12,7 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
-from ui.chat import show_chat  # noqa: E402
+from ui.chat_page import show_chat  # noqa: E402
 from ui.composition_page import show_composition  # noqa: E402
 from ui.decisions_page import show_decisions  # noqa: E402
 from ui.session import open_console, recognise_browser  # noqa: E402

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from ui.catalogue import Offer
+from ui.availability import Offer
 from ui.decision_view import REASONS, headline, show_decision
 from ui.documents import DecisionRecord
 from ui.errors import ApiError

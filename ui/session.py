@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import streamlit as st
 
 from ui.api import CoterieApi
+from ui.availability import Catalogue
 from ui.background import BackgroundLoop
-from ui.catalogue import Catalogue
-from ui.conversations import Conversation, Library, Pin, Shelf
+from ui.conversation_store import Conversation, Library, Pin, Shelf
 from ui.settings import ConsoleSettings, read_settings
 
 BROWSER = "session"

@@ -3,8 +3,8 @@
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from ui.catalogue import Offer
-from ui.conversations import Conversation, Pin
+from ui.availability import Offer
+from ui.conversation_store import Conversation, Pin
 from ui.documents import ExpertCard
 from ui.markdown import plain
 from ui.session import PIN, Console

@@ -15,7 +15,7 @@ async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str,
     """The checked body and the whole document it came from.
 
     Raises ApiError: 400 for invalid JSON or a field that does not validate. The size is bounded by
-    `app.api.limits.BodyLimit`.
+    `app.api.body_limit.BodyLimit`.
     """
     try:
         raw = await request.body()

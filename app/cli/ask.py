@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import Pin, Strategy, StrategyOption, Url, strategy_fields
+from app.cli.shared_options import Pin, Strategy, StrategyOption, Url, strategy_fields
 from app.cli.terminal import fail, read_question, read_settings
 
 

@@ -10,9 +10,9 @@ from app.cli.terminal import fail
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from base.yaml_lines import Lines
     from experts.expert import Expert
-    from prompts.mixture.config import BuildConfig
-    from prompts.yaml_lines import Lines
+    from prompts.mixture.hyperparameters import BuildConfig
 
 MOST_IN_FLIGHT = 64
 """Calls in flight unless told otherwise, however many the expert takes."""
@@ -25,8 +25,8 @@ def read_build_config(path: Path | None, given: Mapping[str, Any], expert: "Expe
     every mistake, by line or option, and ends when there is one."""
     from pydantic import ValidationError
 
-    from prompts.mixture.config import BuildConfig
-    from prompts.yaml_lines import Lines, YamlProblem, read_yaml
+    from base.yaml_lines import Lines, YamlProblem, read_yaml
+    from prompts.mixture.hyperparameters import BuildConfig
 
     said: Any = {}
     lines = Lines(None)
@@ -59,7 +59,7 @@ def read_build_config(path: Path | None, given: Mapping[str, Any], expert: "Expe
 
 def _problem(detail: "ErrorDetails", path: Path | None, lines: "Lines", given: Mapping[str, Any]) -> str:
     """One mistake: where it is and what is wrong."""
-    from prompts.mixture.config import BuildConfig
+    from prompts.mixture.hyperparameters import BuildConfig
 
     loc = detail["loc"]
     field = ".".join(map(str, loc))

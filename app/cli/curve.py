@@ -34,11 +34,11 @@ def curve(
     if by not in columns:
         fail(f"no cost {by!r}: active or price")
     try:
-        from app.curve import held_out_curve, table_curve
+        from app.operations.curve_report import held_out_curve, table_curve
         from routers.composition import CompositionError
         from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
         from routers.evidence import EvidenceError
-        from routers.outcomes import OutcomeError
+        from routers.outcome_table import OutcomeError
 
         seen = 0
         try:
@@ -57,7 +57,7 @@ def curve(
         if json_file is not None:
             json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if picture is not None:
-            from routers.pictures import draw_curve
+            from routers.fit_pictures import draw_curve
 
             draw_curve(picture, found, f"Quality and cost, {prompts:,} prompts")
     except ImportError as error:
@@ -65,7 +65,7 @@ def curve(
     from rich.console import Console
     from rich.table import Table
 
-    from routers.curve import score_at
+    from routers.cost_curve import score_at
 
     shown = Table(show_edge=False, pad_edge=False)
     for head in (columns[by], "score", "mixing single experts"):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import ExpertsFile, Profile, Url
+from app.cli.shared_options import ExpertsFile, Profile, Url
 from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
-    from app.joining import Joined
+    from app.operations.add_expert import Joined
     from app.settings import Settings
     from routers.composition import ExpertCard
-    from routers.outcomes import OutcomeTable
+    from routers.outcome_table import OutcomeTable
 
 WIDE = 120
 """Columns of a terminal that has room for descriptions."""
@@ -96,12 +96,12 @@ def add(
     """
     from dataclasses import replace
 
-    from app.joining import add_expert
+    from app.operations.add_expert import add_expert
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing, load_encoder
-    from routers.joining import JoinError
-    from routers.outcomes import OutcomeError, read_outcomes
+    from routers.new_expert import JoinError
+    from routers.outcome_table import OutcomeError, read_outcomes
 
     if in_place and out is not None:
         fail("give --out or --in-place, not both")
@@ -132,7 +132,7 @@ def _card(
     settings: "Settings", name: str, table: "OutcomeTable | None", params_b: float | None
 ) -> "ExpertCard":
     """The registry's facts of `name`, else the table's, else the size that was given."""
-    from app.routing import expert_card
+    from app.serving.routing import expert_card
     from experts.registry import RegistryError, load_registry
     from routers.composition import ExpertCard
 
@@ -191,7 +191,7 @@ def _from_api(settings: "Settings", url: str | None) -> list[dict[str, Any]]:
 
 
 def _from_registry(settings: "Settings") -> list[dict[str, Any]]:
-    from app.documents import expert_document
+    from app.serving.decision_document import expert_document
     from experts.registry import RegistryError, load_registry
 
     try:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from app.cli.options import ExpertsFile, Profile
+from app.cli.shared_options import ExpertsFile, Profile
 from app.cli.terminal import fail, read_settings
 
 if TYPE_CHECKING:
-    from app.fitting import Categories, Source
+    from app.operations.composition_fit import Categories, Source
     from routers.composition import Composition
     from routers.fitting import FitOptions
 
@@ -143,10 +143,10 @@ def _source(
     table: Path | None, registry: Path, only: list[str] | None, categories: str, seeds: bool | None
 ) -> "Source":
     try:
-        from app.fitting import Source
+        from app.operations.composition_fit import Source
     except ImportError as error:
         fail(f"fitting needs {error.name}: pip install 'coterie[fit]'")
-    from app.routing import expert_card
+    from app.serving.routing import expert_card
     from experts.registry import RegistryError, load_registry
 
     try:
@@ -162,13 +162,13 @@ def _fit(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from app.fitting import fit_from_files
+    from app.operations.composition_fit import fit_from_files
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
     from routers.fitting import FitError
     from routers.mapping import BudgetTooSmall
-    from routers.outcomes import OutcomeError
+    from routers.outcome_table import OutcomeError
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     try:

@@ -27,7 +27,7 @@ def describe_table(
     Example: `coterie outcomes describe var/outcomes`
     """
     from routers.describe import describe
-    from routers.outcomes import OutcomeError, read_outcomes
+    from routers.outcome_table import OutcomeError, read_outcomes
 
     try:
         found = describe(read_outcomes(table), seed)
@@ -72,10 +72,10 @@ def plan_scores(
 
     - `coterie outcomes plan var/composition --new-prompts --json`
     """
-    from app.outcome_plan import PlanError, plan_for
+    from app.operations.outcome_plan import PlanError, plan_for
     from routers.composition import CompositionError
     from routers.evidence import EvidenceError
-    from routers.outcomes import OutcomeError
+    from routers.outcome_table import OutcomeError
 
     try:
         planned = plan_for(source, judgments, new_prompts=new_prompts)

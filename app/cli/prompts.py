@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import ExpertsFile, Pin, Profile, Url
 from app.cli.prompts_build import build
+from app.cli.shared_options import ExpertsFile, Pin, Profile, Url
 from app.cli.terminal import fail, read_question, read_settings, warn
 
 if TYPE_CHECKING:
-    from app.cli.identities import IdentityWriter
+    from app.cli.identity_writing import IdentityWriter
     from prompts.templates import Library, Prompt
 
 app = typer.Typer(
@@ -319,7 +319,7 @@ def identity(
     - `coterie prompts identity smollm2 --text "Is 391 prime?"` shows what a request would stand behind
     """
     from app.cli.api import ApiRefused, ApiUnreachable
-    from app.cli.identities import IdentityWriter
+    from app.cli.identity_writing import IdentityWriter
     from prompts.identities import IdentityError
     from prompts.seeds import PromptsError
 

@@ -12,17 +12,17 @@ import typer
 
 from app.cli.build_config import UNBOUNDED, read_build_config
 from app.cli.build_progress import BuildProgress
-from app.cli.options import Profile
+from app.cli.shared_options import Profile
 from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
     from app.settings import Settings
     from experts.errors import ExpertError
     from experts.expert import Expert
-    from prompts.mixture.asking import PrefixCache
     from prompts.mixture.build import Encode
-    from prompts.mixture.config import BuildConfig
+    from prompts.mixture.call_budget import PrefixCache
     from prompts.mixture.demos import Demo
+    from prompts.mixture.hyperparameters import BuildConfig
     from prompts.mixture.mixture import Matrix, Mixture
     from routers.encoder import Encoder
 
@@ -72,7 +72,7 @@ def build(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Hyperparameters (YAML), such as `candidates: 10`; prompts/mixture/config.py has them all."
+            help="Hyperparameters (YAML), such as `candidates: 10`; docs/mixture-of-prompts.md lists them."
         ),
     ] = None,
     registry: Annotated[
@@ -332,7 +332,7 @@ def prefix_cache_of(metrics: str, model: str) -> "PrefixCache | None":
     None when they are not there."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    from prompts.mixture.asking import PrefixCache
+    from prompts.mixture.call_budget import PrefixCache
 
     counted = {"vllm:prefix_cache_queries_total": 0.0, "vllm:prefix_cache_hits_total": 0.0}
     found: set[str] = set()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import Url
+from app.cli.shared_options import Url
 from app.cli.terminal import fail, read_settings
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import typer
 
-from app.cli.options import (
+from app.cli.shared_options import (
     CompositionFolder,
     ExpertsFile,
     Pin,
@@ -87,12 +87,12 @@ async def _ask_api(url: str, body: dict[str, Any]) -> dict[str, Any]:
 def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
     from app.api.errors import ApiError, api_error
     from app.api.schemas import ChatBody
-    from app.documents import decision_document
-    from app.intake import Caller, Names, routing_request
-    from app.routing import load_router
     from app.services import StartError, explained
-    from app.strategies.catalogue import Catalogue
+    from app.serving.decision_document import decision_document
+    from app.serving.request_parsing import Caller, Names, routing_request
+    from app.serving.routing import load_router
     from app.strategies.choice import choose_strategy
+    from app.strategies.strategy_registry import Catalogue
     from experts.registry import load_registry
     from routers.decide import RoutingError
 

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from app.cli.options import CompositionFolder, ExpertsFile, Host, Port, Profile
+from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile
 from app.cli.terminal import fail, read_settings
 
 

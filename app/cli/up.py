@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import CompositionFolder, ExpertsFile, Host, Port, Profile
+from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile
 from app.cli.terminal import fail, read_settings
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def up(
 
     - `coterie up --profile tiny --port 9000 --no-console`
     """
+    from app.operations.local_stack import UpPlan, require_ports, run_up
     from app.services import StartError
-    from app.up import UpPlan, require_ports, run_up
 
     settings = read_settings(
         profile=profile,
@@ -73,8 +73,8 @@ def up(
 def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", ...]:
     """The local experts' servers, their models ready. Raises StartError."""
     from app.services import StartError, explained
+    from experts.local.download_progress import model_bars
     from experts.local.errors import LocalError
-    from experts.local.terminal import model_bars
     from experts.local.vllm import prepare_servers
     from experts.registry import load_registry
 

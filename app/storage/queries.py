@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.models import DecisionRow, FeedbackRow, ShadowRow
+from app.storage.rows import DecisionRow, FeedbackRow, ShadowRow
 
 
 class BadCursor(ValueError):

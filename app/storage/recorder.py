@@ -15,7 +15,7 @@ from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import Database, is_sqlite, is_transient
-from app.storage.models import DecisionRow, FeedbackRow, Row, ShadowRow
+from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow
 
 LINGER_S = 0.1
 """A row waits so long for others to share its transaction, unless somebody wants to read it."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.calls import Live
+from app.strategies.expert_calls import Live
+from app.strategies.judgments import agreement, verify
 from app.strategies.limits import LimitReached
-from app.strategies.run import Candidate, Run
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
-from app.strategies.verdicts import agreement, verify
+from app.strategies.strategy_run import Candidate, Run
 from experts.confidence import Signals, bounds_of, signals_of
 from experts.errors import ExpertError
-from routers.cascade import CascadeModel, Weights
+from routers.cascade_model import CascadeModel, Weights
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.calls import Messages, Said
-from app.strategies.run import Candidate, Run
+from app.strategies.expert_calls import Messages, Said
+from app.strategies.judgments import critique
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
-from app.strategies.verdicts import critique
+from app.strategies.strategy_run import Candidate, Run
 from experts.outgoing import with_system_prompt
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
+from base.sse import EventCutter
 from experts.confidence import Token, read_tokens
-from experts.replies import ReplyStream
-from experts.sse import EventCutter
+from experts.expert_replies import ReplyStream
 
 Chunk = dict[str, Any]
 """One `chat.completion.chunk`."""

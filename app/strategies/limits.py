@@ -7,7 +7,7 @@ cost. So calls that run side by side cannot overdraw the account together.
 import time
 from dataclasses import dataclass, field
 
-from app.prompt_room import context_left
+from app.serving.prompt_budget import context_left
 from experts.expert import Expert
 
 LEAST_ANSWER = 16

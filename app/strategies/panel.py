@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.calls import Messages, Said
-from app.strategies.run import Candidate, Run
+from app.strategies.expert_calls import Messages, Said
+from app.strategies.judgments import judge
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of
-from app.strategies.verdicts import judge
+from app.strategies.strategy_run import Candidate, Run
 from app.strategies.votes import closed_answer, kind_of_question, vote
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.calls import Live, Said
+from app.strategies.expert_calls import Live, Said
 from app.strategies.limits import LimitReached
-from app.strategies.run import Run
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
+from app.strategies.strategy_run import Run
 from app.strategies.votes import closed_answer, kind_of_question, vote
 from experts.confidence import FLOOR, signals_of
 from experts.errors import ExpertError

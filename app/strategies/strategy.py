@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
-    from app.strategies.run import Run
+    from app.strategies.strategy_run import Run
 
 SINGLE = "single"
 """The default: one expert, no graph."""
@@ -75,7 +75,7 @@ def graph_of(state: type, **steps: StepFunction) -> "StateGraph[Any, Any, Any, A
     """A graph over `state` with these nodes, and no edges yet."""
     from langgraph.graph import StateGraph
 
-    from app.strategies.run import Run
+    from app.strategies.strategy_run import Run
 
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(state, context_schema=Run)
     for name, step in steps.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.strategies.chunks import text_of_message
-from experts.answers import bare, fold, read_choice, read_number
+from base.closed_answers import bare, fold, read_choice, read_number
 
 Kind = Literal["choice", "number", "yes_no", "words"]
 

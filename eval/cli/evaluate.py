@@ -2,17 +2,17 @@
 
 import typer
 
-from eval.cli.compare import compare
-from eval.cli.export import export
-from eval.cli.judge import judge
-from eval.cli.list import list_
-from eval.cli.offpolicy import offpolicy
-from eval.cli.personas import personas
-from eval.cli.rate import rate
-from eval.cli.resume import resume
-from eval.cli.run import run
-from eval.cli.show import show
-from eval.cli.sweep import sweep
+from eval.cli.eval_compare import compare
+from eval.cli.eval_export import export
+from eval.cli.eval_judge import judge
+from eval.cli.eval_list import list_
+from eval.cli.eval_offpolicy import offpolicy
+from eval.cli.eval_personas import personas
+from eval.cli.eval_rate import rate
+from eval.cli.eval_resume import resume
+from eval.cli.eval_run import run
+from eval.cli.eval_show import show
+from eval.cli.eval_sweep import sweep
 
 app = typer.Typer(
     name="eval",

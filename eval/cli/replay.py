@@ -1,18 +1,18 @@
-"""`coterie replay`. Thin: reads options, calls `eval.replay`, prints."""
+"""`coterie replay`. Thin: reads options, calls `eval.composition_replay`, prints."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.options import FiguresFile
+from base.files import DocumentError, write_json
+from eval.cli.eval_options import FiguresFile
 from eval.cli.terminal import console, fail
-from eval.documents import DocumentError, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eval.replay import Replay
+    from eval.composition_replay import Replay
 
 
 def replay(
@@ -42,14 +42,14 @@ def replay(
     """
     from rich.progress import Progress
 
-    from eval.guard import GuardError, fitted_on
-    from eval.replay import ReplayError
-    from eval.replay import replay as run
+    from eval.composition_replay import ReplayError
+    from eval.composition_replay import replay as run
+    from eval.decontamination import GuardError, fitted_on
     from routers.composition import CompositionError, load_composition
     from routers.embeddings import default_cache
     from routers.encoder import EncoderMissing, load_encoder
     from routers.evidence import EvidenceError, load_evidence
-    from routers.outcomes import OutcomeError, read_outcomes
+    from routers.outcome_table import OutcomeError, read_outcomes
 
     try:
         fitted = load_composition(composition)
@@ -97,7 +97,7 @@ def replay(
 
         pyarrow.parquet.write_table(pyarrow.table({k: list(v) for k, v in found.items.items()}), items)
     if picture:
-        from eval.pictures import draw_curve
+        from eval.drawing import draw_curve
 
         draw_curve(found, picture)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
+from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
 from eval.cli.terminal import bars, console, fail, plain, say
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
     """Write the table, print the summary; exit with 1 when an expert has no score at all."""
     from rich.table import Table
 
+    from eval.outcome_writing import ALL, cells, failures, summary_rows, write_outcomes
     from eval.scoring import TEMPERATURE
-    from eval.tables import ALL, cells, failures, summary_rows, write_outcomes
 
     write_outcomes(
         outcomes,

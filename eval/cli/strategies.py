@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.options import FiguresFile
+from base.files import write_json
+from eval.cli.eval_options import FiguresFile
 from eval.cli.terminal import console, fail, plain, say
-from eval.documents import write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eval.strategies.replay import Report
+    from eval.strategies.strategy_replay import Report
 
 app = typer.Typer(
     name="strategies",
@@ -76,13 +76,13 @@ def replay(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from eval.strategies.answers import StrategyError, read_answered
-    from eval.strategies.replay import ReplaySettings
-    from eval.strategies.replay import replay as run
+    from eval.strategies.answer_table import StrategyError, read_answered
+    from eval.strategies.strategy_replay import ReplaySettings
+    from eval.strategies.strategy_replay import replay as run
     from routers.embeddings import encode_cached
     from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
     from routers.fitting import FitError
-    from routers.outcomes import OutcomeError
+    from routers.outcome_table import OutcomeError
 
     kept = cache or default_encoder_folder().parent.parent
     try:
@@ -116,7 +116,7 @@ def replay(
         if json_file:
             write_json(report.document(), json_file)
         if picture:
-            from eval.strategies.pictures import draw_strategies
+            from eval.strategies.strategy_pictures import draw_strategies
 
             draw_strategies(report, picture)
     except KeyboardInterrupt as error:

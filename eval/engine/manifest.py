@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eval.documents import write_json
+from base.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("var/eval/runs")

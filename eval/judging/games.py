@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from eval.engine.asking import Asker, together
 from eval.judging.judge import Judge, Judgment
-from eval.judging.prompts import Kind
+from eval.judging.judge_prompts import Kind
+from eval.rating.five_way_verdicts import Counts, outcome
 from eval.rating.style import style_of
-from eval.rating.verdicts import Counts, outcome
 
 
 @dataclass(frozen=True, slots=True)

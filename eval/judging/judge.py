@@ -11,8 +11,8 @@ from typing import Any
 from eval.api import AskError
 from eval.engine.asking import Asker
 from eval.engine.contestants import Contestant
-from eval.judging.prompts import BRIEF, FORMATS, JudgePrompt, JudgePrompts, Kind, Scale
-from eval.judging.verdicts import read_label, read_rating, schema
+from eval.judging.judge_prompts import BRIEF, FORMATS, JudgePrompt, JudgePrompts, Kind, Scale
+from eval.judging.verdict_parsing import read_label, read_rating, schema
 
 ATTEMPTS = 3
 BRIEF_TOKENS = 64
@@ -101,7 +101,7 @@ class Judge:
         turn: int = 1,
         game: int = 1,
     ) -> Judgment:
-        """One judgment of `values`, the texts that the prompt's places take (`eval.judging.prompts.NAMES`).
+        """One judgment of `values`, the texts of the prompt's fields (`eval.judging.judge_prompts.NAMES`).
 
         Raises:
             AskError: the judge did not answer.

@@ -10,8 +10,8 @@ from typing import Any
 
 from eval.engine.items import Item
 from eval.engine.manifest import Manifest
-from eval.reports import pictures
-from eval.reports.items import items_section, link
+from eval.reports import run_pictures
+from eval.reports.report_items import items_section, link
 
 STYLE = """
 :root { color-scheme: light; --ink: #23201d; --soft: #6d665e; --line: #e3ddd2; --link: #1f5fa8; }
@@ -112,7 +112,7 @@ def _scores(results: Mapping[str, Any]) -> str:
             f'<p class="soft">On the {results["baselines"]["n"]} questions that everybody has a score for. '
             "What is known only in hindsight is a bound, not a rival.</p>" + _table(["", "score"], there)
         )
-    picture = pictures.bars(
+    picture = run_pictures.bars(
         [
             (each["name"], each["score"], each["low"], each["high"])
             for each in results["contestants"]
@@ -163,7 +163,7 @@ def _categories(manifest: Manifest, results: Mapping[str, Any]) -> str:
             for each in there
             if each["categories"]
         }
-        picture = _figure(pictures.radar(scores, top=factor), "Mean score by category.")
+        picture = _figure(run_pictures.radar(scores, top=factor), "Mean score by category.")
     return "<h2>By category</h2>" + _table(["", *(escape(each["name"]) for each in there)], rows) + picture
 
 
@@ -220,7 +220,7 @@ def _ratings(results: Mapping[str, Any]) -> str:
             if each["score"] is not None
         ]
         picture = _figure(
-            pictures.bars(drawn, label="win rate against the baseline, %", low=0, high=100, mark=50),
+            run_pictures.bars(drawn, label="win rate against the baseline, %", low=0, high=100, mark=50),
             "Expected win rates (Bradley–Terry) with 95 % intervals.",
         )
     notes = "".join(f"<li>{escape(note)}</li>" for note in ratings["notes"])
@@ -275,7 +275,7 @@ def _judges(manifest: Manifest, results: Mapping[str, Any]) -> str:
         "of decided pairs that the longer answer won, or Spearman's correlation of rating and words; longer "
         "answers may also be better. Self-preference: how much more a judge likes its own answers than "
         "others like them, less the same for everybody else's answers; empty where nobody else judged.</p>",
-        _figure(pictures.shares(drawn, label="share"), "Judge checks.") if any(drawn.values()) else "",
+        _figure(run_pictures.shares(drawn, label="share"), "Judge checks.") if any(drawn.values()) else "",
     ]
     agreements = [
         [f"{escape(name)} with {escape(who)}", *_agreement(found)]
@@ -340,4 +340,4 @@ def _without_empty(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tupl
 
 
 def _figure(figure: Any, caption: str) -> str:
-    return f"<figure>{pictures.svg(figure)}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{run_pictures.svg(figure)}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from eval.documents import write_json
+from base.files import write_json
 from eval.engine.items import Item, read_items
 from eval.engine.manifest import ITEMS, RESULTS, VERDICTS, Manifest, Run
 from eval.reports.hindsight import hindsight
@@ -17,7 +17,7 @@ from eval.reports.hindsight import hindsight
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eval.judging.checks import View
+    from eval.judging.judge_checks import View
 
 ROUNDS = 1000
 CONFIDENCE = 0.95
@@ -211,7 +211,7 @@ def _ratings(path: Path, notes: list[str]) -> dict[str, Any] | None:
 
 
 def _trusted(manifest: Manifest, verdicts: Path, same: Mapping[str, str] | None) -> "dict[str, list[View]]":
-    from eval.judging.checks import read_trusted
+    from eval.judging.judge_checks import read_trusted
 
     baselines = manifest.protocol.get("baselines") or [manifest.protocol.get("baseline")]
     return read_trusted(
@@ -228,7 +228,7 @@ def _judges(
     judges: Sequence[Mapping[str, Any]],
     trusted: "dict[str, list[View]] | None",
 ) -> dict[str, Any]:
-    from eval.judging.checks import check_judges
+    from eval.judging.judge_checks import check_judges
 
     return check_judges(
         items,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.documents import write_text
+from base.files import write_text
 from eval.engine.items import read_items
 from eval.engine.manifest import ITEMS, Run
 from eval.reports.page import page

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
-from eval.strategies.answers import Answered, Floats, Ints, StrategyError
+from eval.strategies.answer_table import Answered, Floats, Ints, StrategyError
 from eval.strategies.voting import Ballots
 from routers.batch import choose
 from routers.composition import Composition, costs
@@ -146,7 +146,7 @@ def _part(
 def _baselines(
     composition: Composition, evidence: Evidence, truth: Sequence[str], embeddings: Matrix
 ) -> dict[str, Ints]:
-    """Each baseline that chooses an expert, by column, as in `eval.replay`."""
+    """Each baseline that chooses an expert, by column, as in `eval.composition_replay`."""
     scores = replace(evidence, held_out=None)
     return {
         "best_single": np.full(len(truth), best_single(scores), dtype=np.int64),

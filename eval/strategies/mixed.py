@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.strategies.answers import Floats, Ints
+from eval.strategies.answer_table import Floats, Ints
 from eval.strategies.folds import Fold
 from eval.strategies.trials import Outcome, Trial
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.strategies.answers import Ints
+from eval.strategies.answer_table import Ints
 from eval.strategies.folds import Fold, Part
-from eval.strategies.panel import Panel, Stage
+from eval.strategies.panel_replay import Panel, Stage
 from eval.strategies.trials import Outcome, Trial, chosen_scores
 
 WEIGHTS = 24

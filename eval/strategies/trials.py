@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.strategies.answers import Answered, Floats, Ints
+from eval.strategies.answer_table import Answered, Floats, Ints
 from eval.strategies.voting import Booleans
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.sweeps.config import (
+from eval.sweeps.sweep_file import (
     LARGEST_GRID,
     LiveComposition,
     LiveSweep,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experts.local.download_progress import model_bars
 from experts.local.errors import LocalError
-from experts.local.models import default_python, ensure_model, is_ready
-from experts.local.sources import SOURCES
-from experts.local.terminal import model_bars
+from experts.local.model_folders import default_python, ensure_model, is_ready
+from experts.local.model_sources import SOURCES
 from experts.local.vllm import plan_servers
 from experts.registry import RegistryError, load_registry
 

@@ -3,7 +3,7 @@ it runs in the vLLM environment, where transformers and torch live, and knows no
 
     python convert_gguf.py MODEL.gguf FOLDER
 
-Lines on standard output are for `experts.local.models`: `stage NAME` before each stage. The weights
+Lines on standard output are for `experts.local.model_folders`: `stage NAME` before each stage. The weights
 are saved in bfloat16, two bytes a parameter: what the CPU build of vLLM computes in.
 """
 

@@ -1,7 +1,7 @@
 """Keep servers running: start, watch, restart, stop, with their logs and the cause when one dies.
 
 Knows processes and health checks; knows neither vLLM nor experts. Each server runs under
-`tether.py`, so that nothing of it is left whichever way this process ends.
+`process_reaper.py`, so that nothing of it is left whichever way this process ends.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from experts.local import tether
-from experts.local.causes import explain, oom_kills
+from experts.local import process_reaper
 from experts.local.errors import Cause, ServerError
-from experts.local.logs import open_log, tail
+from experts.local.exit_causes import explain, oom_kills
+from experts.local.server_logs import open_log, tail
 from experts.local.vllm import Server
 
 
@@ -37,7 +37,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One server, now. `since` is on the monotonic clock; `pid` that of its tether."""
+    """One server, now. `since` is on the monotonic clock; `pid` that of its reaper."""
 
     name: str
     state: State
@@ -259,7 +259,7 @@ class _Keeper:
         grace = str(self.limits.stop_s)
         with open_log(self.log, kept=self.limits.kept_logs) as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", tether.__file__, grace, *self.server.command),
+                *(sys.executable, "-I", "-S", process_reaper.__file__, grace, *self.server.command),
                 stdin=asyncio.subprocess.PIPE,  # never written to: its closing tells that we are gone
                 stdout=log,
                 stderr=log,
@@ -326,7 +326,7 @@ class _Keeper:
         if process.returncode is None:
             process.terminate()
             try:
-                # The tether keeps `stop_s` itself; more than that and it hangs.
+                # The process_reaper keeps `stop_s` itself; more than that and it hangs.
                 async with asyncio.timeout(self.limits.stop_s + 5):
                     await process.wait()
             except TimeoutError:

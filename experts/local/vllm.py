@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experts.local.errors import Cause, ServerError
-from experts.local.models import Report, default_python, ensure_model, silent
+from experts.local.model_folders import Report, default_python, ensure_model, silent
 from experts.registry import Expert, LocalServer, Registry
 
 HOST = "127.0.0.1"

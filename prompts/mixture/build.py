@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from prompts.mixture.artefact import check_name, sealed
-from prompts.mixture.asking import Ask, Asking, PrefixCache, Progress
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.call_budget import Ask, Asking, PrefixCache, Progress
 from prompts.mixture.demo_sets import demo_sets
 from prompts.mixture.demos import Demo, check_buildable, check_scorable, demos_digest, distinct
-from prompts.mixture.evidence import held_out_evidence
 from prompts.mixture.examining import Examiner, answer_tokens
+from prompts.mixture.held_out_evidence import held_out_evidence
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.induction import induce
 from prompts.mixture.layout import PLAIN, Prompt
 from prompts.mixture.mixture import Mixture, Region

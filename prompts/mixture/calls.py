@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from prompts.mixture.asking import Ask, Completion, Messages
+from prompts.mixture.call_budget import Ask, Completion, Messages
 from prompts.mixture.mixture import MixtureError
 
 _SCHEMA = """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prompts.mixture.metrics import METRICS, MetricName
+from prompts.mixture.answer_metrics import METRICS, MetricName
 
 MOST_TOLD = 5
 """Wrong lines that an error names; of the others it says how many there are."""

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prompts.mixture.asking import Asking, Call, Completion
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.answer_metrics import METRICS
+from prompts.mixture.call_budget import Asking, Call, Completion
 from prompts.mixture.demos import Demo
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.layout import Prompt, lay_out
-from prompts.mixture.metrics import METRICS
 
 CHARS_PER_TOKEN = 4.0
 """Of English prose: where a server counts no tokens."""

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from prompts.mixture.asking import Asking, Call
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.call_budget import Asking, Call
 from prompts.mixture.demos import Demo, counts_of_outputs
 from prompts.mixture.examining import cautious_tokens
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.layout import examples_text
 from prompts.mixture.regions import Division
 

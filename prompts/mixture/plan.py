@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.induction import ROUNDS
 from prompts.mixture.mixture import MixtureError
 from prompts.mixture.regions import Indices

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import Matrix, MixtureError, Vector
 
 Indices = NDArray[np.intp]

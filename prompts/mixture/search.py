@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prompts.mixture.config import BuildConfig
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
 from prompts.mixture.estimates import Scores, estimates
 from prompts.mixture.examining import CHARS_PER_TOKEN, Examiner
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.layout import Prompt
 from prompts.mixture.plan import halvings, samples_by_round
 from prompts.mixture.pool import DemoPool, MixtureError

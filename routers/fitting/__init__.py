@@ -6,6 +6,6 @@ fitted on all of them.
 """
 
 from routers.fitting.compose import Fit, fit, fit_composition
-from routers.fitting.options import FitError, FitOptions, Labelled
+from routers.fitting.fit_options import FitError, FitOptions, Labelled
 
 __all__ = ["Fit", "FitError", "FitOptions", "Labelled", "fit", "fit_composition"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from routers.correction import contrasts
 from routers.features import format_columns
-from routers.fitting.options import FitError
+from routers.fitting.fit_options import FitError
 from routers.fitting.splits import FOLDS, Index, distinct_prompts, fits, fold_of_each
 from routers.kernel import standardised
 from routers.request import Matrix

@@ -14,14 +14,14 @@ from routers.correction import contrasts
 from routers.encoder import Encoder
 from routers.evidence import Evidence, prompt_digest
 from routers.fitting.corrections import CorrectionFit, fit_correction, held_out_utilities
-from routers.fitting.options import FitError, FitOptions, Labelled
-from routers.fitting.policy import Expectation, Trial, fit_policy
+from routers.fitting.fit_options import FitError, FitOptions, Labelled
+from routers.fitting.policy_fit import Expectation, Trial, fit_policy
 from routers.fitting.splits import FOLDS, Index, distinct_prompts, fold_of_each
 from routers.fitting.stage1 import HeldOut, Stage1, choose_classifier
 from routers.fitting.stages import Stages
 from routers.mapping import solve_map
 from routers.novelty import Novelty, fit_prototypes, fit_quantiles
-from routers.outcomes import OutcomeTable
+from routers.outcome_table import OutcomeTable
 from routers.policy import Policy
 from routers.request import Vector
 from routers.utilities import Utilities, estimate_utilities, prior_utilities

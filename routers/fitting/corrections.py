@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from routers.correction import Correction, Projection, contrasts, forest_inputs
+from routers.fitting.fit_options import CORRECTORS
 from routers.fitting.landmarks import KERNELS, kernel_basis
-from routers.fitting.options import CORRECTORS
 from routers.fitting.splits import Index, fits
 from routers.fitting.stages import Stages, digest
 from routers.fitting.trees import LEAVES, SMALLEST_LEAF, TREES, GrownForest, grow, joined

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from routers.calibration import fit_temperature, softmax
 from routers.classifiers import CLASSIFIERS, Classifier
-from routers.fitting.options import FitError
+from routers.fitting.fit_options import FitError
 from routers.fitting.splits import Index, fits
 from routers.fitting.stages import Stages, digest
 from routers.novelty import Novelty, fit_prototypes

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from experts.local.models import default_python, is_ready
+from experts.local.model_folders import default_python, is_ready
 from experts.local.supervisor import Supervisor
 from experts.local.vllm import prepare_servers
 from experts.registry import Registry, load_registry
@@ -30,9 +30,9 @@ class RunningExperts:
     """Name of the one server, as the supervisor knows it."""
 
     def processes(self) -> set[int]:
-        """Every process of the server now: tether, API server, engine, workers."""
-        tether = self.supervisor.statuses[self.server].pid
-        return descendants(tether) if tether is not None else set()
+        """Every process of the server now: reaper, API server, engine, workers."""
+        reaper = self.supervisor.statuses[self.server].pid
+        return descendants(reaper) if reaper is not None else set()
 
 
 def descendants(pid: int) -> set[int]:

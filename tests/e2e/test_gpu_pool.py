@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.settings import PROJECT
-from experts.local.models import default_python
+from experts.local.model_folders import default_python
 
 pytestmark = pytest.mark.vllm
 

@@ -96,10 +96,10 @@ async def test_a_killed_server_is_restarted_and_answers_again(
     running_experts: RunningExperts, client: ExpertClient
 ) -> None:
     supervisor, name = running_experts.supervisor, running_experts.server
-    tether = supervisor.statuses[name].pid
+    reaper = supervisor.statuses[name].pid
     before = running_experts.processes()
     assert len(before) > 2  # an engine beside the API server, or the kill below proves little
-    (api_server,) = (pid for pid in before if pid != tether and _parent(pid) == tether)
+    (api_server,) = (pid for pid in before if pid != reaper and _parent(pid) == reaper)
     os.kill(api_server, signal.SIGKILL)
     async with asyncio.timeout(180):
         status = await supervisor.until(

@@ -3,8 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from app.strategies.run import Run
 from app.strategies.strategy import Strategy, add_step
+from app.strategies.strategy_run import Run
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

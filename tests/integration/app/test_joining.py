@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.joining import add_expert
+from app.operations.add_expert import add_expert
 from routers.composition import CompositionError, ExpertCard, load_composition, save_composition
 from routers.evidence import Evidence, load_evidence, prompt_digest
 from routers.fingerprints import FILE as FINGERPRINTS
 from routers.fingerprints import fingerprints_of, load_fingerprints, write_fingerprints
-from routers.joining import JoinError
-from routers.outcomes import OutcomeTable
+from routers.new_expert import JoinError
+from routers.outcome_table import OutcomeTable
 from tests.integration.app.world import CODE, TALK, WordEncoder, World, small_composition
 
 EXPERT = ExpertCard("newcomer", 3.0, 3.0)

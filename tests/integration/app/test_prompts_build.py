@@ -26,7 +26,7 @@ from app.cli.root import build as build_command
 from app.settings import PROJECT
 from experts.fake import Behaviour, Chooser, RunningFake, create_fake_expert, run_fake_expert, serve_in_thread
 from prompts.mixture.artefact import load_mixture
-from prompts.mixture.asking import PrefixCache
+from prompts.mixture.call_budget import PrefixCache
 from routers.encoder import EncoderMissing, load_encoder
 
 CAPITAL = "Name the capital of the country."

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.services import StartError, open_services
-from app.shadow import Budget
+from app.serving.shadow import Budget
 from app.storage.database import Database
 from app.storage.schema import upgrade
 from experts.fake import Behaviour, RunningFake, run_fake_expert

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, func, select, text
 
 from app.settings import PROJECT
 from app.storage.database import Database, DatabaseError
-from app.storage.models import Base, DecisionRow, FeedbackRow
 from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of, last_expert
 from app.storage.recorder import Recorder
+from app.storage.rows import Base, DecisionRow, FeedbackRow
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from tests.integration.app.postgres import Postgres
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eval.benchmarks.live_traffic import Traffic, table, truths
+from benchmarks.offpolicy_accuracy import Traffic, table, truths
 from eval.checks import RulesCheck
 from eval.cli.evaluate import app
 from eval.offpolicy import always, as_decided
 from eval.suite import Item
 from eval.traffic import TrafficError, fetch_traffic
-from routers.outcomes import read_outcomes
+from routers.outcome_table import read_outcomes
 from tests.integration.app.world import CODE, TALK, Api, World
 
 REQUESTS = 30

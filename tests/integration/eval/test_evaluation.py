@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from eval.api import Retry
-from eval.catalogue import RunRequest, prepare
+from eval.benchmark_registry import RunRequest, prepare
 from eval.engine.items import Item
 from eval.engine.manifest import RunError
 from eval.engine.run import Finished, RunOptions, run_benchmark
@@ -378,7 +378,7 @@ def test_replayed_answers_are_judged_without_asking_their_models(tmp_path: Path)
 
 
 def test_what_a_composition_was_fitted_on_is_left_out(tmp_path: Path) -> None:
-    from eval.engine.screening import composition_folder
+    from eval.engine.exclusions import composition_folder
     from routers.composition import load_composition
 
     digest = load_composition(ROOT / "routers" / "compositions" / "cpu").digest

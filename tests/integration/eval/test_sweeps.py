@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from eval.api import Retry
-from eval.sweeps.config import LiveSweep, SweepError, read_sweep
-from eval.sweeps.run import run_sweep, write_items, write_report
-from eval.sweeps.store import ItemRow, SweepStore
+from eval.sweeps.sweep_file import LiveSweep, SweepError, read_sweep
+from eval.sweeps.sweep_run import run_sweep, write_items, write_report
+from eval.sweeps.sweep_store import ItemRow, SweepStore
 from experts.fake import Behaviour, run_fake_expert
 from tests.integration.app.postgres import NoPostgres, running_postgres
 

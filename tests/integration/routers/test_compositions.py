@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from app.fitting import Source, fit_from_files
-from app.routing import expert_card
+from app.operations.composition_fit import Source, fit_from_files
+from app.serving.routing import expert_card
 from experts.registry import load_registry
 from prompts.seeds import load_categories, load_seeds
 from routers.composition import CompositionError, load_composition

@@ -9,7 +9,7 @@ import typer
 
 from app.cli.build_config import read_build_config
 from experts.expert import Expert
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.hyperparameters import BuildConfig
 
 
 def expert(**fields: Any) -> Expert:

@@ -26,6 +26,6 @@ def test_the_service_needs_neither_torch_nor_litellm_to_be_imported() -> None:
 
 
 def test_langgraph_is_loaded_by_the_first_request_that_asks_for_a_strategy() -> None:
-    build = "from app.strategies.catalogue import Catalogue; c = Catalogue()"
+    build = "from app.strategies.strategy_registry import Catalogue; c = Catalogue()"
     assert "langgraph" not in modules_after(f"import app.server; {build}; c.strategy('panel')")
     assert "langgraph" in modules_after(f"{build}; c.compiled('panel')")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.api.errors import ApiError
 from app.api.schemas import ChatBody
-from app.intake import Caller, Names, routing_request
+from app.serving.request_parsing import Caller, Names, routing_request
 from routers.request import Request
 
 EXPERTS, CATEGORIES = ("coder", "talker"), ("coding", "smalltalk")

@@ -44,10 +44,10 @@ def test_an_error_names_a_path_in_brackets_whole_and_in_one_line(tmp_path: Path,
     place = str(tmp_path / ("long-" * 20) / "[old]")
     arguments = {
         "replay": ("eval.cli.replay", [place, place]),
-        "rate": ("eval.cli.rate", [f"{place}.csv"]),
-        "compare": ("eval.cli.compare", [place, place]),
-        "export": ("eval.cli.export", [str(tmp_path / "out"), "--table", place]),
-        "offpolicy": ("eval.cli.offpolicy", [f"{place}.jsonl"]),
+        "rate": ("eval.cli.eval_rate", [f"{place}.csv"]),
+        "compare": ("eval.cli.eval_compare", [place, place]),
+        "export": ("eval.cli.eval_export", [str(tmp_path / "out"), "--table", place]),
+        "offpolicy": ("eval.cli.eval_offpolicy", [f"{place}.jsonl"]),
     }
     module, given = arguments[command]
     app = typer.Typer()

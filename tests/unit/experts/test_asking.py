@@ -10,7 +10,7 @@ from experts.client import ExpertClient
 from experts.errors import ExpertBadReply, ExpertBusy, ExpertError, ExpertRejected, ExpertUnavailable
 from experts.expert import Expert
 from experts.fake import Behaviour, RunningFake, run_fake_expert
-from prompts.mixture.asking import PromptTooLong
+from prompts.mixture.call_budget import PromptTooLong
 
 
 def expert_at(endpoint: str) -> Expert:

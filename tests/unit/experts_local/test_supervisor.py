@@ -36,9 +36,9 @@ async def becomes(supervisor: Supervisor, name: str, state: State, restarts: int
 
 
 def server_pid(supervisor: Supervisor, name: str) -> int:
-    tether = supervisor.statuses[name].pid
-    assert tether is not None
-    return children(tether)[0]
+    reaper = supervisor.statuses[name].pid
+    assert reaper is not None
+    return children(reaper)[0]
 
 
 async def test_servers_are_ready_after_the_start_and_gone_after_the_stop(tmp_path: Path) -> None:
@@ -171,9 +171,9 @@ async def test_a_start_that_is_cancelled_leaves_nothing_running(tmp_path: Path) 
     supervisor = Supervisor([failing("a", "import time; time.sleep(60)")], logs=tmp_path, limits=QUICK)
     start = asyncio.create_task(supervisor.start())
     async with asyncio.timeout(60):
-        tether = (await supervisor.until("a", lambda status: status.pid is not None)).pid
-    assert tether is not None
-    await asyncio.to_thread(wait_until, lambda: children(tether))
+        reaper = (await supervisor.until("a", lambda status: status.pid is not None)).pid
+    assert reaper is not None
+    await asyncio.to_thread(wait_until, lambda: children(reaper))
     pid = server_pid(supervisor, "a")
     start.cancel()
     with pytest.raises(asyncio.CancelledError):

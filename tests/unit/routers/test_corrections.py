@@ -12,7 +12,7 @@ from routers.estimate import estimate, estimate_table
 from routers.features import features_of
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
 from routers.fitting.corrections import blend_weights, relevance
-from routers.outcomes import OutcomeTable
+from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
 
 WORDS = {

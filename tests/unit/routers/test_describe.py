@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routers.describe import CategorySummary, Description, describe
-from routers.outcomes import OutcomeTable
+from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import card
 
 NAN = float("nan")

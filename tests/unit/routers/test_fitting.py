@@ -13,7 +13,7 @@ from routers.features import features_of
 from routers.fitting import FitError, FitOptions, Labelled, fit_composition
 from routers.fitting import fit as fit_all
 from routers.mapping import BudgetTooSmall
-from routers.outcomes import OutcomeTable
+from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
 
 WORDS = {

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.unit.ui.api_server import Running
 from tests.unit.ui.conftest import NOBODY
-from ui.answering import fill
+from ui.answer_filling import fill
 from ui.api import ChatEvent, CoterieApi, Counted, Ended, Routed, Said, _events, read_chunk
 from ui.background import BackgroundLoop
-from ui.conversations import Answer, State
+from ui.conversation_store import Answer, State
 from ui.errors import ApiBadReply, ApiRefused, ApiTimeout, ApiUnreachable
 from ui.settings import ConsoleSettings
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.confidence import FLOOR, MOST_ENTROPY, Token, bounds_of, read_tokens, signals_of
-from routers.cascade import CascadeModel
+from routers.cascade_model import CascadeModel
 
 TOKENS = st.lists(st.builds(Token, st.floats(FLOOR, 0), st.floats(0, MOST_ENTROPY)), min_size=1, max_size=40)
 

@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.engine.replay import ReplayError, merged, read_answers
+from eval.engine.answer_files import ReplayError, merged, read_answers
 
 FLAT = {"question_id": "q1", "model": "a", "answer": "yes"}
 FORMS = {

@@ -6,10 +6,10 @@ Four experts answer letters on two topics. `cheap` and `small` are right two tim
 
 import numpy as np
 
-from eval.strategies.answers import Answered, answered
+from eval.strategies.answer_table import Answered, answered
 from eval.strategies.folds import Fold, Part
 from eval.strategies.voting import Ballots
-from routers.outcomes import OutcomeTable
+from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import card
 
 CARDS = (card("cheap", 2.0), card("small", 3.0), card("echo", 3.0), card("big", 20.0))

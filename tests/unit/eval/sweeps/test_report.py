@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.documents import DocumentError
-from eval.sweeps.run import write_report
-from eval.sweeps.summary import Report, Row
+from base.files import DocumentError
+from eval.sweeps.sweep_run import write_report
+from eval.sweeps.sweep_summary import Report, Row
 
 
 def test_a_figure_that_is_no_number_is_named_and_nothing_is_written(tmp_path: Path) -> None:

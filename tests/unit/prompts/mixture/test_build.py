@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from prompts.mixture.artefact import load_mixture, save_mixture
-from prompts.mixture.asking import Ask, PrefixCache
 from prompts.mixture.build import MOST_POOLED, build
+from prompts.mixture.call_budget import Ask, PrefixCache
 from prompts.mixture.calls import AnswerCache, CachedAsk
-from prompts.mixture.config import BuildConfig
 from prompts.mixture.demos import Demo, DemoError
-from prompts.mixture.evidence import wilson
+from prompts.mixture.held_out_evidence import wilson
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError
 from tests.unit.prompts.mixture.world import COUNT, MIRROR, ToyModel, encode, follow, toy_demos
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prompts.mixture.asking import Asking, Call, Completion, Messages, PrefixCache
+from prompts.mixture.call_budget import Asking, Call, Completion, Messages, PrefixCache
 from prompts.mixture.calls import AnswerCache, CachedAsk, call_key
 from prompts.mixture.mixture import MixtureError
 from tests.unit.prompts.mixture.world import ToyModel

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts.mixture.asking import Asking
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.call_budget import Asking
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet, demo_sets, representative
 from prompts.mixture.demos import Demo
 from prompts.mixture.examining import Examiner
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.pool import DemoPool, MixtureError
 from tests.unit.prompts.mixture.world import ToyModel, encode, toy_demos
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from prompts.mixture.answer_metrics import MetricName
 from prompts.mixture.demos import (
     Demo,
     DemoError,
@@ -15,7 +16,6 @@ from prompts.mixture.demos import (
     distinct,
     read_demos,
 )
-from prompts.mixture.metrics import MetricName
 
 
 def written(path: Path, *lines: object) -> Path:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from prompts.mixture.asking import Asking
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.call_budget import Asking
 from prompts.mixture.demos import Demo
 from prompts.mixture.examining import Examiner, answer_tokens
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.layout import Prompt
 from tests.unit.prompts.mixture.world import ToyModel
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from prompts.mixture.asking import Asking
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.call_budget import Asking
 from prompts.mixture.demos import Demo
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.induction import clean, induce, induction_messages, leaks, usable
 from prompts.mixture.regions import Division
 from tests.unit.prompts.mixture.world import ToyModel

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import MixtureError
 from prompts.mixture.plan import halvings, plan, samples_by_round, split, spread
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import Matrix
 from prompts.mixture.regions import demo_clustering
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from prompts.mixture.asking import Asking, Completion, Messages
-from prompts.mixture.config import BuildConfig
+from prompts.mixture.call_budget import Asking, Completion, Messages
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
 from prompts.mixture.examining import Examiner, answer_tokens
+from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.layout import PLAIN, Prompt, lay_out
 from prompts.mixture.pool import DemoPool, MixtureError
 from prompts.mixture.search import Found, best_instructions, region_based_joint_search

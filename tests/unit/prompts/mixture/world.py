@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from prompts.mixture.asking import Completion, Messages, PromptTooLong
+from prompts.mixture.call_budget import Completion, Messages, PromptTooLong
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Matrix
 

@@ -1,0 +1,197 @@
+"""/v1/decisions and /v1/feedback: what was decided, and what people thought of it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.api.body import body_schema, read_body
+from app.api.errors import ApiError
+from app.api.json import JsonResponse
+from app.api.schemas import FeedbackBody
+from app.services import Services
+from app.serving.decision_document import feedback_document, shadow_document, stored_document
+from app.serving.shadow import SHADOW_PREFIX
+from app.storage.queries import (
+    Cursor,
+    Filters,
+    decision_by_id,
+    decisions_page,
+    feedback_of,
+    shadow_by_id,
+    shadows_of,
+)
+from app.storage.rows import FeedbackRow
+
+router = APIRouter()
+
+READ_YOUR_WRITES_S = 2.0
+"""How long a read waits for rows that are still in the writer's queue."""
+
+Form = Literal["svg", "mermaid"]
+Text = Annotated[str | None, Query(max_length=256)]
+
+
+@router.get("/v1/decisions")
+async def decisions(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Text = None,
+    expert: Text = None,
+    category: Text = None,
+    reason: Text = None,
+    status: Text = None,
+    model: Text = None,
+    conversation: Text = None,
+    request_id: Text = None,
+    api_key: Text = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Response:
+    """Decisions, newest first. `after` takes the `next_cursor` of the page before; the other parameters
+    filter by equality, `since` and `until` by time."""
+    services: Services = request.app.state.services
+    filters = Filters(
+        expert=expert,
+        category=category,
+        reason=reason,
+        status=status,
+        model=model,
+        conversation=conversation,
+        request_id=request_id,
+        api_key=api_key,
+        since=_utc(since),
+        until=_utc(until),
+    )
+    cursor = None if after is None else Cursor.decode(after)
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    async with services.database.session() as session:
+        rows, following = await decisions_page(session, filters, limit=limit, after=cursor)
+        feedback, shadows = await _notes(session, [row.id for row in rows])
+    return JsonResponse(
+        {
+            "object": "list",
+            "data": [stored_document(row, feedback[row.id], shadows[row.id]) for row in rows],
+            "has_more": following is not None,
+            "next_cursor": None if following is None else following.encode(),
+        }
+    )
+
+
+@router.get("/v1/decisions/{decision_id}")
+async def decision(request: Request, decision_id: str) -> Response:
+    """One decision; `status` is `running` while its answer is on the way."""
+    services: Services = request.app.state.services
+    record = services.in_flight.get(decision_id)
+    if record is not None:
+        row = record.row("running", 0)
+        return JsonResponse(stored_document(row) | {"http_status": None, "latency_ms": None})
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    waiting = services.recorder.waiting_decision(decision_id)
+    if waiting is not None:
+        return JsonResponse(stored_document(waiting))
+    async with services.database.session() as session:
+        found = await decision_by_id(session, decision_id)
+        if found is None:
+            raise _no_decision()
+        feedback, shadows = await _notes(session, [decision_id])
+    return JsonResponse(stored_document(found, feedback[decision_id], shadows[decision_id]))
+
+
+@router.get("/v1/decisions/{decision_id}/graph")
+async def graph(request: Request, decision_id: str, form: Form = "svg") -> Response:
+    """The strategy's graph with the path that the request took: an SVG picture, or Mermaid text with
+    `?form=mermaid`. 404 for a decision that one expert answered."""
+    services: Services = request.app.state.services
+    trace = await _trace(services, decision_id)
+    if trace is None:
+        raise ApiError(
+            404, "no_graph", "One expert answered this request; there is no graph.", param="decision_id"
+        )
+    from app.strategies.graph_picture import mermaid, svg
+
+    if form == "mermaid":
+        return Response(mermaid(trace), media_type="text/plain; charset=utf-8")
+    return Response(
+        svg(trace),
+        media_type="image/svg+xml",
+        headers={"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"},
+    )
+
+
+async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:
+    """Raises ApiError (404) when there is no such decision."""
+    record = services.in_flight.get(decision_id)
+    if record is not None:
+        return None if record.trace is None else record.trace.document()
+    await services.recorder.written(READ_YOUR_WRITES_S)
+    row = services.recorder.waiting_decision(decision_id)
+    if row is None:
+        async with services.database.session() as session:
+            row = await decision_by_id(session, decision_id)
+    if row is None:
+        raise _no_decision()
+    return row.trace
+
+
+@router.post("/v1/feedback", status_code=201, openapi_extra=body_schema(FeedbackBody))
+async def feedback(request: Request) -> Response:
+    """Rate the answer of a decision: `rating` -1, 0 or 1, or `score` 0..1, and a comment if there is one."""
+    services: Services = request.app.state.services
+    body, _ = await read_body(request, FeedbackBody)
+    if not await _exists(services, body.decision_id):
+        raise _no_decision()
+    row = FeedbackRow(
+        id=f"fb_{uuid4().hex}",
+        decision_id=body.decision_id,
+        created_at=datetime.now(UTC),
+        api_key=request.state.api_key,
+        rating=body.rating,
+        score=body.score,
+        comment=_storable(body.comment),
+    )
+    await services.recorder.submit(row)
+    return JsonResponse(feedback_document(row), 201)
+
+
+async def _notes(
+    session: AsyncSession, decision_ids: list[str]
+) -> tuple[dict[str, list[FeedbackRow]], dict[str, list[dict[str, Any]]]]:
+    """The feedback of each decision, and its shadow answers as documents with their own feedback."""
+    shadows = await shadows_of(session, decision_ids)
+    rated = [shadow.id for each in shadows.values() for shadow in each]
+    feedback = await feedback_of(session, [*decision_ids, *rated])
+    documents = {
+        decision_id: [shadow_document(shadow, feedback[shadow.id]) for shadow in each]
+        for decision_id, each in shadows.items()
+    }
+    return feedback, documents
+
+
+async def _exists(services: Services, decision_id: str) -> bool:
+    if decision_id in services.in_flight or services.recorder.waiting_decision(decision_id):
+        return True
+    async with services.database.session() as session:
+        if decision_id.startswith(SHADOW_PREFIX):
+            return await shadow_by_id(session, decision_id) is not None
+        return await decision_by_id(session, decision_id) is not None
+
+
+def _no_decision() -> ApiError:
+    return ApiError(404, "decision_not_found", "There is no decision with this id.", param="decision_id")
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def _storable(text: str | None) -> str | None:
+    """What every database takes: no NUL, no half surrogate pair."""
+    if text is None:
+        return None
+    cleaned: Any = text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return str(cleaned)

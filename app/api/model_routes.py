@@ -1,0 +1,100 @@
+"""/v1/models, /v1/experts and /v1/composition: what there is to ask, and what the router knows."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.errors import ApiError
+from app.api.json import JsonResponse
+from app.services import Services
+from app.serving.decision_document import expert_document
+from routers.composition import Composition
+from routers.policy import Policy
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Response:
+    """Everything `model` may say: `coterie`, `coterie/<category>`, and every expert."""
+    services: Services = request.app.state.services
+    names = services.desk.names
+    return JsonResponse({"object": "list", "data": [_model(name, names.experts) for name in names.models]})
+
+
+@router.get("/v1/models/{name:path}")
+async def model(request: Request, name: str) -> Response:
+    """One model."""
+    services: Services = request.app.state.services
+    names = services.desk.names
+    if name not in names.models:
+        raise ApiError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
+    return JsonResponse(_model(name, names.experts))
+
+
+@router.get("/v1/experts")
+async def experts(request: Request) -> Response:
+    """Every expert of the registry, and whether it is up."""
+    services: Services = request.app.state.services
+    data = [
+        expert_document(expert, services.health.status(expert.name), services.prompting.facts(expert))
+        for expert in services.registry.experts.values()
+    ]
+    return JsonResponse({"object": "list", "data": data})
+
+
+@router.get("/v1/composition")
+async def composition(request: Request) -> Response:
+    """The composition that decides now: categories, experts, policy, map, utilities, evidence."""
+    services: Services = request.app.state.services
+    current = services.desk.router
+    return JsonResponse(
+        composition_document(current.composition, current.policy or current.composition.policy)
+    )
+
+
+def composition_document(composition: Composition, policy: Policy) -> dict[str, Any]:
+    """The composition for people and programs."""
+    return {
+        "object": "composition",
+        "digest": composition.digest,
+        "encoder": {"name": composition.encoder, "revision": composition.encoder_revision},
+        "classifier": composition.classifier_name,
+        "categories": list(composition.categories),
+        "experts": [
+            {**asdict(card), "capabilities": sorted(card.capabilities)} for card in composition.experts
+        ],
+        "policy": _policy_document(policy),
+        "map": dict(composition.map),
+        "utilities": {
+            category: _by_expert(composition, row)
+            for category, row in zip(composition.categories, composition.utilities, strict=True)
+        },
+        "standard_errors": {
+            category: _by_expert(composition, row)
+            for category, row in zip(composition.categories, composition.errors, strict=True)
+        },
+        "global_utilities": _by_expert(composition, composition.global_utilities),
+        "manifest": dict(composition.manifest),
+    }
+
+
+def _policy_document(policy: Policy) -> dict[str, Any]:
+    """The policy; of the rules their names and targets, since conditions may hold customers' words."""
+    document = {name: getattr(policy, name) for name in policy.__dataclass_fields__ if name != "rules"}
+    rules = [
+        {"name": r.name, "expert": r.expert, "category": r.category, "strategy": r.strategy}
+        for r in policy.rules
+    ]
+    return {**document, "rules": rules}
+
+
+def _by_expert(composition: Composition, row: Any) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in zip(composition.expert_names, row, strict=True)}
+
+
+def _model(name: str, experts: Any) -> dict[str, Any]:
+    owner = "expert" if name in experts else "coterie"
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner}

@@ -1,0 +1,49 @@
+"""/v1/composition/reload: what operators do to a running service."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.errors import ApiError
+from app.api.json import JsonResponse
+from app.services import Services
+from app.serving.composition_reload import ReloadError
+from app.settings import is_loopback
+
+router = APIRouter()
+
+
+@router.post("/v1/composition/reload")
+async def reload(request: Request) -> Response:
+    """Read the composition's folder and the rules again and route by them from now on.
+
+    Requests in flight keep the composition that they were routed by. What cannot be used is refused
+    with the reason, and the old composition stays. Needs an API key; without any, this machine only.
+    """
+    services: Services = request.app.state.services
+    _check_operator(request, services)
+    try:
+        done = await services.reloader.reload()
+    except ReloadError as error:
+        raise ApiError(422, "invalid_composition", f"{error}. The old composition stays.") from error
+    return JsonResponse(
+        {
+            "object": "composition.reload",
+            "old": done.old,
+            "new": done.new,
+            "changed": done.old != done.new,
+            "rules": done.rules,
+        }
+    )
+
+
+def _check_operator(request: Request, services: Services) -> None:
+    """Without API keys: callers on this machine, and no page that a browser here happens to show."""
+    if services.settings.keys:
+        return
+    caller = request.client.host if request.client else ""
+    if not is_loopback(caller) or "origin" in request.headers:
+        raise ApiError(
+            403,
+            "forbidden",
+            "Without API keys the composition is reloaded from this machine only: set COTERIE_API_KEYS.",
+        )

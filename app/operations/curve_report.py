@@ -1,0 +1,62 @@
+"""`coterie curve`: a composition's whole quality–cost curve, on its own held-out prompts or on a table."""
+
+from pathlib import Path
+
+import numpy as np
+
+from routers.composition import Composition, CompositionError, load_composition
+from routers.cost_curve import CostCurve, cost_curve
+from routers.embeddings import Progress, encode_cached
+from routers.encoder import Encoder
+from routers.estimate import estimate_table
+from routers.evidence import Evidence, load_evidence
+from routers.features import with_text_parts
+from routers.outcome_table import read_outcomes
+from routers.request import Matrix
+
+
+def held_out_curve(folder: Path, by: str) -> tuple[CostCurve, int]:
+    """The curve by what the fit expected of prompts it had put aside, and their number.
+
+    Raises CompositionError and EvidenceError.
+    """
+    composition = load_composition(folder)
+    evidence = load_evidence(folder)
+    if evidence.held_out is None:
+        raise CompositionError(f"{folder} was fitted without held-out estimates: give a table instead")
+    scores = _columns(evidence, composition)
+    return cost_curve(evidence.held_out, scores, composition.experts, by), len(evidence)
+
+
+def table_curve(
+    folder: Path,
+    table: Path,
+    encoder: Encoder,
+    by: str,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[CostCurve, int, int]:
+    """The curve on an outcome table, its number of prompts, and how many of them were fitted on.
+
+    Raises CompositionError, and OutcomeError when the table lacks an expert of the composition.
+    """
+    composition = load_composition(folder)
+    if (composition.encoder, composition.encoder_revision) != (encoder.name, encoder.revision):
+        raise CompositionError(f"{folder} was fitted with another encoder: fit it again")
+    outcomes = read_outcomes(table).keep_experts(composition.expert_names)
+    vectors = encode_cached(encoder, outcomes.prompts, cache, progress)
+    expected = estimate_table(composition, with_text_parts(vectors, outcomes.prompts)).expected
+    seen = 0
+    if composition.manifest.get("evidence"):
+        seen = int((~load_evidence(folder).unseen(outcomes.prompts)).sum())
+    return cost_curve(expected, outcomes.scores, composition.experts, by), len(outcomes), seen
+
+
+def _columns(evidence: Evidence, composition: Composition) -> Matrix:
+    """The scores of the composition's experts, in its order."""
+    columns = [evidence.experts.index(name) for name in composition.expert_names if name in evidence.experts]
+    if len(columns) != len(composition.experts):
+        raise CompositionError("experts were added after the fit: give a table that scores them")
+    scores: Matrix = np.ascontiguousarray(evidence.scores[:, columns])
+    return scores

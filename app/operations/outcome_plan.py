@@ -1,0 +1,60 @@
+"""`coterie outcomes plan`: what a table, or a composition's evidence, says should be scored next."""
+
+from pathlib import Path
+
+import numpy as np
+
+from routers.composition import MANIFEST, costs, load_composition
+from routers.evidence import load_evidence
+from routers.outcome_table import read_outcomes
+from routers.planning import Cells, Plan, cells_of, plan
+
+
+class PlanError(Exception):
+    """Nothing can be planned; the message says why."""
+
+
+def plan_for(source: Path, judgments: int, *, new_prompts: bool | None = None) -> Plan:
+    """A plan for the outcome table or the composition in `source`.
+
+    `new_prompts` plans beyond the prompts that are there; None does so when all of them are scored.
+    Raises OutcomeError, CompositionError, EvidenceError and PlanError.
+    """
+    if (source / MANIFEST).exists():
+        cells = _of_composition(source)
+    else:
+        table = read_outcomes(source)
+        categories = sorted(set(table.categories))
+        index = {name: row for row, name in enumerate(categories)}
+        labels = np.asarray([index[each] for each in table.categories], dtype=np.int64)
+        try:
+            cells = cells_of(table.scores, labels, categories, table.experts)
+        except ValueError as error:
+            raise PlanError(f"{source}: {error}: score a few prompts with each first") from error
+    return plan(cells.for_new_prompts() if _beyond(cells, new_prompts) else cells, judgments)
+
+
+def _beyond(cells: Cells, new_prompts: bool | None) -> bool:
+    nothing_left = not (cells.available > 0).any()
+    if new_prompts is False and nothing_left:
+        raise PlanError("every prompt is scored by every expert: --new-prompts plans for more of them")
+    return nothing_left if new_prompts is None else new_prompts
+
+
+def _of_composition(folder: Path) -> Cells:
+    """The scores that `folder` was fitted on, of the experts that it kept; costs as its policy has them."""
+    composition, evidence = load_composition(folder), load_evidence(folder)
+    scored = [card for card in composition.experts if card.name in evidence.experts]
+    columns = [evidence.experts.index(card.name) for card in scored]
+    if not len(evidence) or not columns:
+        raise PlanError(f"{folder} was fitted without any score: plan from an outcome table")
+    try:
+        return cells_of(
+            evidence.scores[:, columns],
+            evidence.labels,
+            composition.categories,
+            scored,
+            costs=costs(scored, composition.policy),
+        )
+    except ValueError as error:
+        raise PlanError(f"{folder}: {error}: score a few prompts with each first") from error

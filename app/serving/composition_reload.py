@@ -1,0 +1,77 @@
+"""Another composition for a running service: loaded beside the old one, then swapped whole. Its fitted
+cascades come with it.
+
+Requests that are being decided keep the router they began with. The registry of experts and the
+encoder stay those of the start.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from app.serving.operator_rules import RulesError
+from app.serving.routing import RoutingDesk, load_router
+from app.settings import Settings
+from app.strategies.strategy_service import Strategies, read_cascades
+from app.telemetry.metrics import Metrics
+from experts.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+
+class ReloadError(Exception):
+    """The folder's composition, or the rules, cannot be used; the service keeps what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The digests before and after, which are equal when nothing had changed, and the rules now."""
+
+    old: str
+    new: str
+    rules: int
+
+
+class Reloader:
+    """Reloads `desk` from the folder and the rules that `settings` name, one reload at a time."""
+
+    def __init__(
+        self,
+        desk: RoutingDesk,
+        settings: Settings,
+        registry: Registry,
+        metrics: Metrics,
+        strategies: Strategies,
+    ) -> None:
+        self._desk = desk
+        self._settings = settings
+        self._registry = registry
+        self._metrics = metrics
+        self._strategies = strategies
+        self._turn = asyncio.Lock()
+
+    async def reload(self) -> Reloaded:
+        """Load, verify and swap. Raises ReloadError, after which nothing has changed."""
+        from routers.cascade_model import CascadeError
+        from routers.composition import CompositionError
+
+        async with self._turn:
+            old = self._desk.router
+            try:
+                # The digests are verified, arrays read and names checked before anything is swapped.
+                new = await asyncio.to_thread(load_router, self._settings, self._registry, old.encoder)
+                cascades = await asyncio.to_thread(
+                    read_cascades, self._settings.cascades, self._settings.composition
+                )
+            except (CompositionError, RulesError, CascadeError) as error:
+                self._metrics.reloads.labels("refused").inc()
+                log.warning("reload_refused", composition=old.composition.digest, error=str(error))
+                raise ReloadError(str(error)) from error
+            self._desk.router = new
+            self._strategies.cascades = cascades
+        policy = new.policy or new.composition.policy
+        done = Reloaded(old.composition.digest, new.composition.digest, len(policy.rules))
+        self._metrics.reloads.labels("done").inc()
+        log.info("reloaded", old=done.old, composition=done.new, rules=done.rules)
+        return done

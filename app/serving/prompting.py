@@ -1,0 +1,413 @@
+"""The one seam between a routed request and what is sent to an expert.
+
+Prompts of the library are part of an expert already (`Expert.system_prompt`); a mixture's region and an
+identity depend on the request, and are chosen here. Whoever asks an expert asks through `Prompting`, with
+the `Reading` of the request, which afterwards says what was put in front.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from app.serving.prompt_budget import TOKENS_PER_MESSAGE, front_room, front_tokens
+from app.serving.prompt_files import PromptFiles
+from experts.client import ExpertClient, Reply, ReplyStream
+from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.outgoing import with_system_prompt
+from experts.registry import Expert
+from experts.tokens import most_prompt_tokens
+from prompts.identities import (
+    MAX_TOKENS,
+    Identities,
+    IdentityError,
+    Per,
+    identity_messages,
+    read_identity,
+    text_hash,
+)
+from prompts.templates import PromptOrigin
+from routers.conversation import latest_user_text
+from routers.request import Turn, Vector
+
+if TYPE_CHECKING:
+    from prompts.mixture.layout import Prompt
+    from prompts.mixture.mixture import Mixture, RegionChoice
+
+log = structlog.get_logger(__name__)
+
+Body = Mapping[str, Any]
+Embed = Callable[[Sequence[Turn]], Awaitable[Vector]]
+
+Dropped = Literal["demos", "prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureUse:
+    """Which region of a mixture a request fell into. `distance` is the Euclidean one to the nearest
+    centroid; `fallback` says that this was too far, so that no region's prompt was taken. `nearest` has the
+    demos that were picked for this request, by their places in the mixture's pool. `dropped` says what did
+    not fit the expert's context: the demos, or the whole prompt."""
+
+    name: str
+    digest: str
+    region: int | None
+    distance: float
+    fallback: bool
+    nearest: tuple[int, ...] = ()
+    dropped: Dropped | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUse:
+    """An identity in front of a request, or why there was none (`skipped`). `calls` and what they cost
+    are those of writing it: 0 when it was read from a file. `hash` is of its text."""
+
+    per: Per
+    category: str | None
+    hash: str | None = None
+    skipped: Literal["no_category", "not_kept", "not_written", "too_long"] | None = None
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """What was put in front of one request for one expert."""
+
+    prompt: PromptOrigin | None = None
+    mixture: MixtureUse | None = None
+    identity: IdentityUse | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The fields of a decision document."""
+        return {
+            "prompt": None if self.prompt is None else asdict(self.prompt),
+            "mixture": None if self.mixture is None else asdict(self.mixture),
+            "identity": None if self.identity is None else asdict(self.identity),
+        }
+
+
+NOTHING_USED = PromptUse()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is known of one request when experts are asked: its turns, the embedding if routing made one
+    (filled in when somebody needs it), its category. `used` is by expert, the latest one."""
+
+    turns: tuple[Turn, ...] = ()
+    embedding: Vector | None = None
+    category: str | None = None
+    used: dict[str, PromptUse] = field(default_factory=dict)
+
+    def again(self) -> "Reading":
+        """The same request, for whoever asks about it anew."""
+        return Reading(self.turns, self.embedding, self.category)
+
+    def use_of(self, expert: str) -> PromptUse:
+        """What was put in front for `expert`: nothing before it was asked."""
+        return self.used.get(expert, NOTHING_USED)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """Tokens of prompts that one request to an expert takes at most: of `asking`, with what is put in
+    front; of `writing` an identity for it before, None where that is not done."""
+
+    asking: int
+    writing: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompted:
+    body: Body
+    use: PromptUse
+    added: int = 0
+    """Tokens that stand before what the client said, at most."""
+
+
+class Prompting:
+    """Asks experts, each behind the prompt that is theirs for this request."""
+
+    def __init__(
+        self, client: ExpertClient, embed: Embed, files: PromptFiles, experts: Iterable[Expert] = ()
+    ) -> None:
+        """`embed` embeds what routing did not have to read; `files` are those that `experts` name."""
+        self._client = client
+        self._embed = embed
+        self._mixtures = files.mixtures
+        self._identities = files.identities
+        self._kept = {
+            expert.name: files.identities[expert.name].kept(expert.identity.per)
+            for expert in experts
+            if expert.identity is not None
+        }
+        self._mixture_tokens = {name: _mixture_tokens(mixture) for name, mixture in files.mixtures.items()}
+        self._identity_tokens = {
+            (name, each.category): _identity_tokens(each.text)
+            for name, identities in files.identities.items()
+            for each in identities.identities
+        }
+
+    def prompt_tokens(
+        self, expert: Expert, body: Body, reading: Reading, *, room: int | None = None, plain: bool = False
+    ) -> PromptTokens:
+        """What prompts will take when `expert` is asked, at most; `room` and `plain` as for `complete`.
+        Nobody is asked, nothing is embedded: without an embedding any region is possible."""
+        said = most_prompt_tokens(
+            body["messages"], system_prompt=expert.system_prompt, tools=body.get("tools")
+        )
+        if plain:
+            return PromptTokens(said)
+        fits = front_room(expert, body, room)
+        if (mixture := self._mixtures.get(expert.name)) is not None:
+            if reading.embedding is not None:
+                choice = mixture.choose(reading.embedding)
+                sizes = self._sizes(expert.name, mixture, choice)
+                possible = [size for size in sizes if size <= fits]
+            else:
+                known = self._mixture_tokens[expert.name]
+                possible = [size for sizes in known.values() for size in sizes if size <= fits]
+                # What is picked for the request may come to less than the longest, and then fit.
+                picked = (each for each, region in enumerate(mixture.regions) if region.nearest)
+                possible += [min(known[each][0], max(0, fits)) for each in picked]
+            return PromptTokens(said + max(possible, default=0))
+        category = reading.category
+        if expert.identity is None or category is None or category not in self._kept.get(expert.name, ()):
+            return PromptTokens(said)
+        if expert.identity.per == "category":
+            size = self._identity_tokens.get((expert.name, category), 0)
+            return PromptTokens(said + (size if size <= fits else 0))
+        asked = identity_messages(latest_user_text(reading.turns))
+        written = min(MAX_TOKENS + TOKENS_PER_MESSAGE, max(0, fits))
+        return PromptTokens(
+            said + written, writing=most_prompt_tokens(asked, system_prompt=expert.system_prompt)
+        )
+
+    async def complete(
+        self,
+        expert: Expert,
+        body: Body,
+        reading: Reading,
+        *,
+        request_id: str | None = None,
+        room: int | None = None,
+        plain: bool = False,
+    ) -> Reply:
+        """A whole answer of `expert` to `body`, whose `messages` are the client's. `plain`: they are not
+        (a question of our own about an answer), and nothing is put in front. `room`: tokens of context
+        that are kept for the answer when what is in front is chosen, where that is not the body's own
+        limit. Raises ExpertError."""
+        if plain:
+            return await self._client.complete(expert, body, request_id=request_id)
+        *richer, last = await self._prompted(expert, body, reading, request_id, room)
+        for prompted in richer:
+            reading.used[expert.name] = prompted.use
+            with suppress(ContextTooLong):
+                return await self._client.complete(expert, prompted.body, request_id=request_id)
+        reading.used[expert.name] = last.use
+        return await self._client.complete(expert, last.body, request_id=request_id)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        expert: Expert,
+        body: Body,
+        reading: Reading,
+        *,
+        request_id: str | None = None,
+        room: int | None = None,
+        plain: bool = False,
+    ) -> AsyncIterator[ReplyStream]:
+        """A streamed answer whose first event has come; `room` and `plain` as above. Raises ExpertError,
+        also from the iterator."""
+        if plain:
+            async with self._client.stream(expert, body, request_id=request_id) as stream:
+                yield stream
+            return
+        *richer, last = await self._prompted(expert, body, reading, request_id, room)
+        async with AsyncExitStack() as stack:
+            for prompted in richer:
+                reading.used[expert.name] = prompted.use
+                asked = self._client.stream(expert, prompted.body, request_id=request_id)
+                with suppress(ContextTooLong):
+                    stream = await stack.enter_async_context(asked)
+                    break
+            else:
+                reading.used[expert.name] = last.use
+                asked = self._client.stream(expert, last.body, request_id=request_id)
+                stream = await stack.enter_async_context(asked)
+            yield stream
+
+    async def preview(self, expert: Expert, reading: Reading) -> None:
+        """Note in `reading` what would be put in front for `expert`, without asking anybody: an identity
+        that would be written is not."""
+        mixture = self._mixtures.get(expert.name)
+        use = PromptUse(prompt=expert.prompt)
+        if mixture is not None:
+            use = replace(use, mixture=_mixture_use(mixture, mixture.choose(await self._embedded(reading))))
+        reading.used[expert.name] = use
+
+    def facts(self, expert: Expert) -> dict[str, Any]:
+        """What /v1/experts says of an expert's mixture and identities: never their text."""
+        mixture = self._mixtures.get(expert.name)
+        identities = self._identities.get(expert.name)
+        per = expert.identity.per if expert.identity else "category"
+        return {
+            "mixture": None if mixture is None else {"name": mixture.name, "digest": mixture.digest},
+            "identity": None
+            if identities is None
+            else {
+                "per": per,
+                "digest": identities.subject(per),
+                "categories": sorted(self._kept[expert.name]),
+            },
+        }
+
+    async def _prompted(
+        self, expert: Expert, body: Body, reading: Reading, request_id: str | None, room: int | None
+    ) -> list["_Prompted"]:
+        """Ways to put it, the richest first, the last one sure to be no longer than what the client said.
+        Those that would not fit the context by a cautious estimate are left out."""
+        plain = PromptUse(prompt=expert.prompt)
+        ways = [_Prompted(body, plain)]
+        if (mixture := self._mixtures.get(expert.name)) is not None:
+            ways = await self._with_mixture(expert.name, mixture, body, reading, plain)
+        elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
+            ways = await self._with_identity(expert, identities, body, reading, plain, request_id)
+        fits = front_room(expert, body, room)
+        *richer, last = ways
+        return [*(way for way in richer if way.added <= fits), last]
+
+    async def _with_mixture(
+        self, name: str, mixture: "Mixture", body: Body, reading: Reading, plain: PromptUse
+    ) -> list["_Prompted"]:
+        from prompts.mixture.layout import lay_out
+
+        choice = mixture.choose(await self._embedded(reading))
+        use = _mixture_use(mixture, choice)
+        return [
+            _Prompted(
+                {**body, "messages": lay_out(prompt, body["messages"], mixture.layout)},
+                replace(plain, mixture=replace(use, dropped=dropped)),
+                added,
+            )
+            for (prompt, dropped), added in zip(
+                _shortened(mixture.prompt(choice)), self._sizes(name, mixture, choice), strict=True
+            )
+        ]
+
+    def _sizes(self, name: str, mixture: "Mixture", choice: "RegionChoice") -> tuple[int, ...]:
+        """Tokens of each form that the prompt of a choice may be shortened to."""
+        if choice.nearest:
+            return _sizes(mixture, mixture.prompt(choice))
+        return self._mixture_tokens[name][choice.region]
+
+    async def _with_identity(
+        self,
+        expert: Expert,
+        identities: "Identities",
+        body: Body,
+        reading: Reading,
+        plain: PromptUse,
+        request_id: str | None,
+    ) -> list["_Prompted"]:
+        per: Per = expert.identity.per if expert.identity else "category"
+        use = IdentityUse(per, reading.category)
+        text = None
+        if reading.category is None:
+            use = replace(use, skipped="no_category")
+        elif reading.category not in self._kept[expert.name]:
+            use = replace(use, skipped="not_kept")
+        elif per == "category":
+            identity = identities.of(reading.category)
+            text = identity.text if identity else None
+            use = use if identity else replace(use, skipped="not_written")
+        else:
+            use, text = await self._written(expert, body, reading, use, request_id)
+        if text is None:
+            return [_Prompted(body, replace(plain, identity=use))]
+        used = replace(plain, identity=replace(use, hash=text_hash(text)))
+        without = replace(plain, identity=replace(use, skipped="too_long"))
+        messages = with_system_prompt(text, list(body["messages"]))
+        put = _Prompted({**body, "messages": messages}, used, _identity_tokens(text))
+        return [put, _Prompted(body, without)]
+
+    async def _written(
+        self, expert: Expert, body: Body, reading: Reading, use: "IdentityUse", request_id: str | None
+    ) -> tuple["IdentityUse", str | None]:
+        """An identity for this request, written by the expert itself. What would make another expert
+        answer is raised; any other failure leaves the request without an identity, and says so."""
+        started = time.perf_counter()
+        asked = {
+            "messages": identity_messages(latest_user_text(reading.turns)),
+            "max_tokens": MAX_TOKENS,
+            "temperature": 0,
+        }
+        text, usage = None, None
+        try:
+            reply = await self._client.complete(expert, asked, request_id=request_id)
+            usage = reply.body.get("usage")
+            text = read_identity(str(reply.body["choices"][0]["message"].get("content") or ""))
+        except (ExpertUnavailable, ExpertBusy, ExpertTimeout):
+            raise
+        except (ExpertError, IdentityError) as error:
+            log.warning("no_identity_written", expert=expert.name, error=type(error).__name__)
+            text, reply = None, None
+        ms = round((time.perf_counter() - started) * 1000, 3)
+        prompt_tokens, completion_tokens = (_count(usage, kind) for kind in ("prompt", "completion"))
+        use = replace(use, calls=1, ms=ms, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        return (use if text else replace(use, skipped="not_written")), text
+
+    async def _embedded(self, reading: Reading) -> Vector:
+        if reading.embedding is None:
+            reading.embedding = await self._embed(reading.turns)
+        return reading.embedding
+
+
+def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
+    distance = round(choice.distance, 6)
+    return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback, choice.nearest)
+
+
+def _shortened(prompt: "Prompt") -> list[tuple["Prompt", Dropped | None]]:
+    """`prompt` and what is left of it when more and more is dropped, down to nothing."""
+    from prompts.mixture.layout import PLAIN
+
+    ways: list[tuple[Prompt, Dropped | None]] = [(prompt, None)]
+    if prompt.demos and prompt.instruction:
+        ways.append((replace(prompt, demos=()), "demos"))
+    if not prompt.plain:
+        ways.append((PLAIN, "prompt"))
+    return ways
+
+
+def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
+    """By region, None for the fallback: tokens of each of its prompt's `_shortened` forms, at most."""
+    found: dict[int | None, tuple[int, ...]] = {None: _sizes(mixture, mixture.fallback)}
+    for number in range(len(mixture.regions)):
+        longest = (_sizes(mixture, prompt) for prompt in mixture.longest(number))
+        found[number] = tuple(max(sizes) for sizes in zip(*longest, strict=True))
+    return found
+
+
+def _sizes(mixture: "Mixture", prompt: "Prompt") -> tuple[int, ...]:
+    from prompts.mixture.layout import lay_out
+
+    return tuple(front_tokens(lay_out(each, (), mixture.layout)) for each, _ in _shortened(prompt))
+
+
+def _identity_tokens(text: str) -> int:
+    return front_tokens([{"role": "system", "content": text}])
+
+
+def _count(usage: Any, kind: str) -> int:
+    """Tokens of one call as the expert reported them, 0 when it did not."""
+    count = usage.get(f"{kind}_tokens") if isinstance(usage, Mapping) else None
+    return count if isinstance(count, int) else 0

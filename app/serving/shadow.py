@@ -1,0 +1,310 @@
+"""Shadow runs: a sample of live requests, answered by other experts too, off the request path.
+
+The client has its answer before anybody else is asked. One bounded queue, few requests at once, and limits
+on tokens and dollars a day; whatever does not fit is dropped and written down as dropped. Answers go to
+the database beside the decision; people or judges rate them there like any other answer.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from app.serving.prompt_budget import answer_room, context_left, own_limits
+from app.serving.prompting import Prompting, Reading
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.queries import shadow_spending
+from app.storage.recorder import Recorder
+from app.storage.rows import ShadowRow
+from app.telemetry.metrics import Metrics
+from experts.errors import ExpertError, ExpertTimeout
+from experts.expert import Expert
+from experts.health import HealthMonitor
+from experts.registry import Registry
+from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
+from routers.decision import Decision
+
+SHADOW_PREFIX = "shd_"
+OUR_FIELDS = frozenset({"stream", "stream_options", "n", "routing"})
+"""What of a request is the client's business alone: a shadow answer is one, and whole."""
+
+log = structlog.get_logger(__name__)
+
+_Tokens = tuple[int, int]
+"""Of prompts, and of answers."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What shadow answers may cost in one day (UTC), and have cost."""
+
+    tokens: int
+    price: float
+    """Dollars."""
+    day: date
+    spent_tokens: int = 0
+    spent_price: float = 0.0
+
+    def reserve(self, tokens: int, price: float, today: date) -> bool:
+        """Take so much of today's budget, or nothing when it is not there."""
+        if today != self.day:
+            self.day, self.spent_tokens, self.spent_price = today, 0, 0.0
+        if self.spent_tokens + tokens > self.tokens or self.spent_price + price > self.price:
+            return False
+        self.spent_tokens += tokens
+        self.spent_price += price
+        return True
+
+    def settle(self, day: date, tokens: int, price: float) -> None:
+        """Correct what was reserved on `day` by these differences, now that the answer is known."""
+        if day == self.day:
+            self.spent_tokens += tokens
+            self.spent_price += price
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    decision_id: str
+    expert: Expert
+    body: Mapping[str, Any]
+    reading: Reading
+    """Of this task alone: it says afterwards what was put in front."""
+    shadow_id: str = field(default_factory=lambda: f"{SHADOW_PREFIX}{uuid4().hex}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is sent for a task, and the most that it can take: the answer, and an identity written before
+    it. `room`: tokens of context that what is put in front leaves to the answer."""
+
+    body: Mapping[str, Any]
+    room: int
+    answer: _Tokens
+    identity: _Tokens
+
+
+class Shadow:
+    """Asks other experts what live requests asked one. `start` it, `offer` requests, `stop` it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        prompting: Prompting,
+        health: HealthMonitor,
+        database: Database,
+        recorder: Recorder,
+        metrics: Metrics,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
+        self._settings = settings
+        self._registry = registry
+        self._prompting = prompting
+        self._health = health
+        self._database = database
+        self._recorder = recorder
+        self._metrics = metrics
+        self._now = now
+        names = [each.strip() for each in (settings.shadow_experts or "").split(",")]
+        self._experts = frozenset(registry.get(name).name for name in names if name)
+        self._queue: asyncio.Queue[_Task] = asyncio.Queue(settings.shadow_queue)
+        self._budget = Budget(settings.shadow_tokens_per_day, settings.shadow_price_per_day, now().date())
+        self._workers: list[asyncio.Task[None]] = []
+
+    @property
+    def on(self) -> bool:
+        """Whether any request is sampled."""
+        return self._settings.shadow_rate > 0
+
+    @property
+    def waiting(self) -> int:
+        """Answers that are still to be asked for."""
+        return self._queue.qsize()
+
+    async def start(self) -> None:
+        """Read what today has cost already, and begin to work."""
+        if not self.on:
+            return
+        if not self._settings.store_prompts:
+            log.warning("shadow_answers_not_kept", remedy="set COTERIE_STORE_PROMPTS to score them later")
+        now = self._now()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._database.session() as session:
+            tokens, price = await shadow_spending(session, midnight)
+        self._budget.spent_tokens, self._budget.spent_price = tokens, price
+        count = self._settings.shadow_concurrency
+        self._workers = [asyncio.create_task(self._work(), name=f"shadow-{each}") for each in range(count)]
+
+    async def stop(self) -> None:
+        """Ask nobody any more; what still waits is dropped and written down as dropped."""
+        for worker in self._workers:
+            worker.cancel()
+        for worker in self._workers:
+            with suppress(asyncio.CancelledError):
+                await worker
+        self._workers = []
+        while not self._queue.empty():
+            await self._drop(self._queue.get_nowait(), "service_stopped")
+
+    async def offer(self, decision: Decision, body: Mapping[str, Any], reading: Reading) -> None:
+        """Queue shadow answers to a request that `decision.expert` has answered, if it is in the sample.
+        Never waits for an expert."""
+        if not self._workers or not self._sampled(decision.id):
+            return
+        asked = {name: value for name, value in body.items() if name not in OUR_FIELDS}
+        for expert in self._others(decision):
+            task = _Task(decision.id, expert, asked, reading.again())
+            try:
+                self._queue.put_nowait(task)
+            except asyncio.QueueFull:
+                await self._drop(task, "queue_full")
+
+    def _sampled(self, decision_id: str) -> bool:
+        digest = hashlib.sha256(f"shadow:{self._settings.explore_seed}:{decision_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64 < self._settings.shadow_rate
+
+    def _others(self, decision: Decision) -> list[Expert]:
+        """The experts that could have answered and did not."""
+        able = [each.expert for each in decision.ranking if each.excluded is None]
+        return [
+            self._registry.get(name)
+            for name in able
+            if name != decision.expert
+            and name in self._registry.experts
+            and (not self._experts or name in self._experts)
+        ]
+
+    async def _work(self) -> None:
+        while True:
+            task = await self._queue.get()
+            try:
+                await self._answer(task)
+            except asyncio.CancelledError:
+                await self._drop(task, "service_stopped")
+                raise
+            except Exception as error:  # a worker that dies would end shadowing without a word
+                log.error("shadow_failed", expert=task.expert.name, error=type(error).__name__)
+
+    async def _answer(self, task: _Task) -> None:
+        expert = task.expert
+        if not self._health.available(expert.name):
+            await self._drop(task, "expert_unavailable")
+            return
+        day = self._now().date()
+        call = self._call(task)
+        reserved = _sum(call.answer, call.identity)
+        reserved_price = _price(expert, *reserved)
+        if not self._budget.reserve(sum(reserved), reserved_price, day):
+            await self._drop(task, "spending_limit")
+            return
+        started = time.perf_counter()
+        status, code, usage, text = "ok", None, None, None
+        counted: _Tokens | None = (0, 0)
+        late = False
+        try:
+            reply = await self._prompting.complete(
+                expert, call.body, task.reading, request_id=task.shadow_id, room=call.room
+            )
+            usage = reply.body.get("usage")
+            counted = _counted(usage) or call.answer
+            text = _text(reply.body)
+        except ExpertError as error:
+            status, code = "error", error.code
+            if late := isinstance(error, ExpertTimeout):
+                counted = call.answer  # it was at work all the while
+        except asyncio.CancelledError:
+            # Its server may have worked already: what was reserved stays spent.
+            counted = None
+            raise
+        finally:
+            if counted is not None:
+                written = task.reading.use_of(expert.name).identity
+                if written is not None:  # a call of its own, before the answer's
+                    counted = _sum(counted, (written.prompt_tokens, written.completion_tokens))
+                elif late:  # without a word of it: that call itself took too long, if there was one
+                    counted = _sum(counted, call.identity)
+                tokens, price = sum(counted), _price(expert, *counted)
+                self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
+        self._metrics.shadows.labels(expert.name, status).inc()
+        await self._recorder.submit(
+            ShadowRow(
+                id=task.shadow_id,
+                decision_id=task.decision_id,
+                created_at=self._now(),
+                expert=expert.name,
+                status=status,
+                error_code=code,
+                latency_ms=round((time.perf_counter() - started) * 1000, 3),
+                usage=usage if isinstance(usage, dict) else None,
+                tokens=tokens,
+                price=price,
+                answer=text if self._settings.store_prompts else None,
+                **task.reading.use_of(expert.name).document(),
+            )
+        )
+
+    async def _drop(self, task: _Task, why: str) -> None:
+        self._metrics.shadows.labels(task.expert.name, "dropped").inc()
+        log.warning("shadow_dropped", expert=task.expert.name, decision=task.decision_id, why=why)
+        await self._recorder.submit_over_bound(
+            ShadowRow(
+                id=task.shadow_id,
+                decision_id=task.decision_id,
+                created_at=self._now(),
+                expert=task.expert.name,
+                status="dropped",
+                error_code=why,
+            )
+        )
+
+    def _call(self, task: _Task) -> _Call:
+        room = answer_room(task.expert, task.body)
+        prompts = self._prompting.prompt_tokens(task.expert, task.body, task.reading, room=room)
+        identity = (0, 0) if prompts.writing is None else (prompts.writing, IDENTITY_TOKENS)
+        body, limit = task.body, task.body.get("max_completion_tokens") or task.body.get("max_tokens")
+        if not isinstance(limit, int):
+            # No longer than the context leaves: else what stands in front would have to go for it. Nor
+            # longer than the expert's own sampling lets it answer a client.
+            longest = self._settings.shadow_max_tokens, *own_limits(task.expert)
+            limit = min(*longest, context_left(task.expert, prompts.asking))
+            body = {**body, "max_tokens": limit}
+        return _Call(body, room, (prompts.asking, limit), identity)
+
+
+def _sum(one: _Tokens, other: _Tokens) -> _Tokens:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _counted(usage: Any) -> tuple[int, int] | None:
+    """Prompt and completion tokens as the expert reported them."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
+        return None
+    return prompt, completion
+
+
+def _price(expert: Expert, prompt: int, completion: int) -> float:
+    """Dollars."""
+    return (prompt * expert.price.input + completion * expert.price.output) / 1e6
+
+
+def _text(body: Mapping[str, Any]) -> str | None:
+    """The answer's text; of one without text, its message as JSON (tool calls, for instance)."""
+    message = body["choices"][0]["message"]
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if isinstance(content, str):
+        return content.replace("\0", "").encode("utf-8", "replace").decode()
+    return json.dumps(message)

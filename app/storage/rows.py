@@ -1,0 +1,142 @@
+"""The tables: one row a decision, one row a piece of feedback, one row a shadow answer."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, Index, Integer, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with its zone, always UTC; SQLite keeps none of its own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(MappedAsDataclass, DeclarativeBase):
+    """Constraint names are fixed, so that migrations can name them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class DecisionRow(Base, kw_only=True):
+    """A decision, and what became of the request it was made for.
+
+    `status` is `ok`, `error` (see `error_code`) or `cancelled` (the client went away). Times are in
+    milliseconds from the request's arrival; `first_byte_ms` is None when no byte of an answer came.
+    """
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        Index("ix_decisions_created_at_id", "created_at", "id"),
+        Index("ix_decisions_conversation_created_at", "conversation", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = mapped_column(String(64), index=True)
+    api_key: Mapped[str | None] = mapped_column(String(128), default=None)
+    """The label of the caller's key, never the key."""
+    conversation: Mapped[str | None] = mapped_column(String(128), default=None)
+    model: Mapped[str] = mapped_column(String(256))
+    """The `model` that the client asked for."""
+    stream: Mapped[bool] = mapped_column(default=False)
+
+    composition: Mapped[str] = mapped_column(String(128))
+    classification: Mapped[str] = mapped_column(String(32))
+    category: Mapped[str | None] = mapped_column(String(128), index=True, default=None)
+    probability: Mapped[float | None] = mapped_column(default=None)
+    runners_up: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
+    ood_score: Mapped[float | None] = mapped_column(default=None)
+    ranking: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
+    expert: Mapped[str] = mapped_column(String(128), index=True)
+    strategy: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(Text)
+    spilled_from: Mapped[str | None] = mapped_column(String(128), default=None)
+    explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
+    propensity: Mapped[float | None] = mapped_column(default=None)
+    """The chance that `expert` had of answering; None where exploration had no say."""
+    strategy_source: Mapped[str] = mapped_column(String(32), default="default", server_default="default")
+    strategy_detail: Mapped[str] = mapped_column(Text, default="", server_default="")
+    trace: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """What a strategy of several experts did (`app/strategies/trace.py`); None for one expert."""
+    prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """The library's prompt that `expert` answered under: name, version, hash."""
+    mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """The region of its mixture that the request fell into (`app/serving/prompting.py`)."""
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+
+    status: Mapped[str] = mapped_column(String(16))
+    http_status: Mapped[int] = mapped_column(Integer)
+    error_code: Mapped[str | None] = mapped_column(String(128), default=None)
+    latency_ms: Mapped[float | None] = mapped_column(default=None)
+    first_byte_ms: Mapped[float | None] = mapped_column(default=None)
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    messages: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """The request's messages, only when the operator keeps prompts."""
+
+
+class FeedbackRow(Base, kw_only=True):
+    """What somebody thought of an answer. `decision_id` names a decision, or a shadow answer by its own
+    id; it is no foreign key: feedback may be written while the answer still streams, before its
+    decision is."""
+
+    __tablename__ = "feedback"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    decision_id: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    api_key: Mapped[str | None] = mapped_column(String(128), default=None)
+    rating: Mapped[int | None] = mapped_column(default=None)
+    """-1, 0 or 1."""
+    score: Mapped[float | None] = mapped_column(default=None)
+    """0..1."""
+    comment: Mapped[str | None] = mapped_column(Text, default=None)
+
+
+class ShadowRow(Base, kw_only=True):
+    """What another expert made of a request that somebody else answered.
+
+    `status` is `ok`, `error` or `dropped` (not asked: see `error_code`). `tokens` and `price` ($) count
+    against the day's limits; where the expert reported no usage they are an estimate.
+    """
+
+    __tablename__ = "shadows"
+    __table_args__ = (Index("ix_shadows_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    decision_id: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expert: Mapped[str] = mapped_column(String(128))
+    status: Mapped[str] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(128), default=None)
+    latency_ms: Mapped[float | None] = mapped_column(default=None)
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    tokens: Mapped[int] = mapped_column(Integer, default=0)
+    price: Mapped[float] = mapped_column(default=0.0)
+    answer: Mapped[str | None] = mapped_column(Text, default=None)
+    """The answer's text, only when the operator keeps prompts."""
+    prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """This and the next two: what was put in front, as in a decision."""
+    mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+
+
+Row = DecisionRow | FeedbackRow | ShadowRow

@@ -1,0 +1,82 @@
+"""Where a strategy's answer goes: piece by piece to a client that streams, whole to one that waits.
+
+What was sent is never taken back: an answer begins once, with one expert.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from app.strategies.chunks import Chunk, as_chunks, without_logprobs
+from app.strategies.expert_calls import Live, Said
+
+QUEUE = 64
+"""Chunks that may wait for a slow client."""
+
+
+class AlreadyAnswered(Exception):
+    """A strategy began a second answer."""
+
+
+class Output:
+    """One request's answer."""
+
+    def __init__(self, *, stream: bool, logprobs: bool) -> None:
+        """`stream`: the client streams; `logprobs`: it asked for log-probabilities."""
+        self.stream = stream
+        self.expert: str | None = None
+        """Who answers, once the answer has begun."""
+        self.whole = False
+        """Whether the answer is there to its end."""
+        self.completion: dict[str, Any] | None = None
+        """The whole answer, for a client that does not stream."""
+        self.envelope: Mapping[str, Any] = {}
+        self._keep_logprobs = logprobs
+        self._queue: asyncio.Queue[Chunk | None] = asyncio.Queue(QUEUE)
+
+    @property
+    def begun(self) -> bool:
+        return self.expert is not None
+
+    async def say(self, said: Said) -> None:
+        """A whole answer."""
+        self._begin(said.expert)
+        if not self.stream:
+            self.completion = self._cleaned(said.completion)
+        else:
+            for chunk in as_chunks(said.completion):
+                await self._put(chunk)
+        self.whole = True
+
+    async def follow(self, live: Live) -> None:
+        """An answer that is still coming: what was held back, then the rest as it comes."""
+        if not self.stream:
+            await self.say(await live.rest())
+            return
+        self._begin(live.expert)
+        for chunk in list(live.chunks):
+            await self._put(chunk)
+        while (following := await live.read()) is not None:
+            await self._put(following)
+        self.whole = True
+
+    async def next(self) -> Chunk | None:
+        """The next chunk for the client; None after the last one."""
+        return await self._queue.get()
+
+    async def end(self) -> None:
+        """No chunk comes any more."""
+        await self._queue.put(None)
+
+    def _begin(self, expert: str) -> None:
+        if self.begun:
+            raise AlreadyAnswered(f"{self.expert} answers already; {expert} cannot")
+        self.expert = expert
+
+    async def _put(self, chunk: Chunk) -> None:
+        if not self.envelope:
+            self.envelope = chunk
+        await self._queue.put(self._cleaned(chunk))
+
+    def _cleaned(self, document: dict[str, Any]) -> dict[str, Any]:
+        return document if self._keep_logprobs else without_logprobs(document)

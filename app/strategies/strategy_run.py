@@ -1,0 +1,139 @@
+"""One request on its way through a strategy's graph: what the steps see and what they can do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.strategies.answer_output import Output
+from app.strategies.expert_calls import Calls, Live, Messages, Said
+from app.strategies.limits import LimitReached
+from app.strategies.strategy import NODE, StrategyOptions
+from app.strategies.trace import Trace
+from experts.errors import ExpertError
+from routers.cascade_model import CascadeModel
+from routers.decision import Decision
+
+SURE = 0.99
+"""No expert is expected to be right more surely than this, nor less than 1 − SURE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An expert that may answer. `probability`: expected score, taken as the probability of being right;
+    `value`: what the decision ranks by; parameters in billions, $ per million tokens."""
+
+    expert: str
+    probability: float
+    value: float
+    active_params_b: float
+    price: float
+
+
+@dataclass(slots=True)
+class Run:
+    """What a step works with. `candidates` are best value first, without those that may not answer or
+    are known to be down."""
+
+    decision: Decision
+    options: Any
+    """An instance of the strategy's options class."""
+    body: Mapping[str, Any]
+    """The client's request."""
+    candidates: tuple[Candidate, ...]
+    generalist: str | None
+    """The composition's generalist, when it may answer."""
+    calls: Calls
+    output: Output
+    trace: Trace
+    cascades: Sequence[CascadeModel]
+    replies: list[Said] = field(default_factory=list)
+    """Whole answers that could be the request's: the last resort when something fails."""
+    live: list[Live] = field(default_factory=list)
+    """Answers that one step began and another goes on with."""
+    critique: str = ""
+    """What was found wrong with the latest reply."""
+
+    @property
+    def messages(self) -> Messages:
+        messages: Messages = self.body["messages"]
+        return messages
+
+    def candidate(self, expert: str | None) -> Candidate | None:
+        return next((each for each in self.candidates if each.expert == expert), None)
+
+    def lacks(self, *experts: str | None) -> str | None:
+        """Why a strategy that needs `experts` (None: nobody) refuses this request; None when they all may
+        answer it."""
+        missing = next((each for each in experts if each is not None and self.candidate(each) is None), None)
+        return None if missing is None else f"{missing} cannot answer this request"
+
+    async def ask(self, expert: str, purpose: str, *, answers: bool = True, **how: Any) -> Said | None:
+        """Ask for a whole answer; None when it failed, which the trace then says. `answers`: it may stand
+        as the request's own answer. `how`: see `Calls.complete`."""
+        try:
+            said = await self.calls.complete(expert, node=NODE.get(), purpose=purpose, **how)
+        except (ExpertError, LimitReached) as error:
+            self._failed(expert, purpose, error)
+            return None
+        if answers:
+            self.replies.append(said)
+        return said
+
+    async def listen(self, expert: str, purpose: str, **how: Any) -> Live | None:
+        """Ask for an answer that is read as it comes; None when it failed."""
+        try:
+            return await self.calls.open(expert, node=NODE.get(), purpose=purpose, **how)
+        except (ExpertError, LimitReached) as error:
+            self._failed(expert, purpose, error)
+            return None
+
+    async def answer(self, said: Said) -> None:
+        """This is the request's answer."""
+        await self.output.say(said)
+
+    async def answer_from(self, expert: str, purpose: str, **how: Any) -> bool:
+        """What `expert` says is the request's answer, passed on as it comes. False when it failed before
+        anything was passed on."""
+        if not self.output.stream:
+            said = await self.ask(expert, purpose, **how)
+            if said is not None:
+                await self.answer(said)
+            return said is not None
+        live = await self.listen(expert, purpose, **how)
+        if live is None:
+            return False
+        await self.output.follow(live)
+        return True
+
+    async def follow(self, live: Live) -> bool:
+        """The answer that is coming is the request's. False when it failed before anything was passed on."""
+        try:
+            await self.output.follow(live)
+        except (ExpertError, LimitReached) as error:
+            if self.output.begun:
+                raise
+            self._failed(live.expert, live.step.purpose, error)
+            return False
+        return True
+
+    def note(self, sentence: str) -> None:
+        """Say what was decided, in the trace."""
+        self.trace.notes.append(sentence)
+
+    def degrade(self, sentence: str) -> None:
+        """Say what went otherwise than meant, in the trace."""
+        self.trace.degrade(sentence)
+
+    def _failed(self, expert: str, purpose: str, error: ExpertError | LimitReached) -> None:
+        why = f"failed ({error.code})" if isinstance(error, ExpertError) else f"was left out: {error}"
+        self.degrade(f"{expert} {why} ({purpose}).")
+
+
+def probability_of(utility: float) -> float:
+    """An expected score as a probability of being right."""
+    return min(SURE, max(1 - SURE, utility))
+
+
+def options_of(kind: type[StrategyOptions], given: Mapping[str, Any]) -> StrategyOptions:
+    """The options as the strategy reads them. Raises pydantic's ValidationError."""
+    return kind.model_validate(dict(given))

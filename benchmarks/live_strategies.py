@@ -1,0 +1,303 @@
+"""Strategies on real models: `python -m benchmarks.live_strategies --api http://127.0.0.1:8000/v1`.
+
+Asks the project's checkable prompts of a running API: every expert alone, `single`, and each strategy.
+Half of the prompts fit the cascade (the cheap expert's confidence, and the threshold for a target share of
+escalations); the other half is reported, the same prompts for everybody. Every answer is kept as it comes,
+so a run that was stopped goes on where it was. Writes a table, a picture and the fitted cascade.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks.live_tables import Answer, draw, read_answers, rows_of, table_of, write_between
+from eval.api import Api, ApiError, AskError, Completion, ExpertFacts
+from eval.checks import score
+from eval.suite import OWN, Item, SuiteError, load_suite
+from experts.confidence import ALTERNATIVES, NAMES, read_tokens, signals_of
+from routers.cascade_model import WINDOW, CascadeError, CascadeModel, Outcomes, fit_cascade, save_cascades
+
+FIT, REPORT = "fit", "report"
+BEGIN, END = "<!-- live table: begin -->", "<!-- live table: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way of asking: the body's `model` and further fields."""
+
+    name: str
+    model: str
+    fields: Mapping[str, Any]
+    strategy: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Another when the arm is asked differently, so that old answers are not taken for its own."""
+        text = json.dumps([self.model, dict(self.fields)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask, fit, report. Returns 1 when it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live_strategies", description=__doc__)
+    parser.add_argument("--api", default="http://127.0.0.1:8000/v1", help="the API; key in COTERIE_API_KEY")
+    parser.add_argument("--suite", type=Path, default=OWN, help="checkable prompts")
+    parser.add_argument("--out", type=Path, default=Path("var/strategies-live"), help="answers and results")
+    parser.add_argument("--per-category", type=int, metavar="N", help="the first N prompts of each category")
+    parser.add_argument("--share", type=float, default=0.5, help="of requests to escalate, the fit's target")
+    parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--weak", help="the cascade's cheap expert; default: the smallest")
+    parser.add_argument("--strong", help="its strong one; default: the largest")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help=f"put the table between {BEGIN} and {END}")
+    parser.add_argument(
+        "--allow-network-code", action="store_true", help="run code answers without network isolation"
+    )
+    given = parser.parse_args(arguments)
+    if not 0 < given.share < 1:
+        parser.error("--share must be between 0 and 1")
+    try:
+        return asyncio.run(_run(given))
+    except (ApiError, SuiteError, CascadeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped; the same command goes on from the answers in {given.out}\n")
+        return 130
+
+
+async def _run(given: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    items = chosen_items(load_suite(given.suite).items, given.per_category)
+    given.out.mkdir(parents=True, exist_ok=True)
+    store = given.out / "answers.jsonl"
+    async with Api(given.api, key=os.environ.get("COTERIE_API_KEY"), connections=given.concurrency) as api:
+        experts = await api.experts()
+        weak, strong = pair_of(experts, given.weak, given.strong)
+        alone = [expert_arm(each) for each in experts]
+        asking = _Asking(api, store, given.concurrency, given.allow_network_code)
+        fitting = [item for item in items if part_of(item) == FIT]
+        reporting = [item for item in items if part_of(item) == REPORT]
+        await asking.ask("fit", [arm for arm in alone if arm.model in {weak.name, strong.name}], fitting)
+        model = fit(read_answers(store), weak, strong, alone, {item.id for item in fitting}, given.share)
+        save_cascades([model], given.out / "cascades.json")
+        arms = [*alone, *strategy_arms(model)]
+        await asking.ask("report", arms, reporting)
+    digests = {arm.name: arm.digest for arm in arms}
+    kept = {item.id for item in reporting}
+    answers = [
+        each for each in read_answers(store) if each.id in kept and digests.get(each.arm) == each.digest
+    ]
+    rows = rows_of(answers, [arm.name for arm in arms], {each.name: each for each in experts})
+    table = table_of(rows)
+    about = (
+        f"{rows[0].answers if rows else 0} prompts, the same for every row; the cascade was fitted on "
+        f"{model.fitted_on} others (threshold {model.threshold:.3f}, for {given.share:.0%} escalations). "
+        f"Requests in flight: {given.concurrency}."
+    )
+    (given.out / "table.md").write_text(f"{about}\n\n{table}", encoding="utf-8")
+    draw(rows, given.out / "strategies.png")
+    Console().print(f"{about}\n\n{table}", markup=False, highlight=False)
+    if given.docs:
+        write_between(given.docs, BEGIN, END, f"{about}\n\n{table}")
+    unasked = len(arms) * len(reporting) - len(answers)
+    if unasked:
+        sys.stderr.write(f"{unasked} answers are missing; the same command tries them again\n")
+    return 0
+
+
+def chosen_items(items: Sequence[Item], per_category: int | None) -> list[Item]:
+    """The first `per_category` of each category; all without it."""
+    seen: dict[str, int] = {}
+    found = []
+    for item in items:
+        seen[item.category] = seen.get(item.category, 0) + 1
+        if per_category is None or seen[item.category] <= per_category:
+            found.append(item)
+    return found
+
+
+def part_of(item: Item) -> str:
+    """Which half a prompt belongs to: settled by its id, so that a longer run keeps the halves apart."""
+    return FIT if hashlib.sha256(item.id.encode()).digest()[0] % 2 else REPORT
+
+
+def pair_of(
+    experts: Sequence[ExpertFacts], weak: str | None, strong: str | None
+) -> tuple[ExpertFacts, ExpertFacts]:
+    """The cascade's two experts. Raises ApiError when there are no two of different sizes."""
+    by_name = {each.name: each for each in experts}
+    for name in (weak, strong):
+        if name is not None and name not in by_name:
+            raise ApiError(f"the API has no expert {name!r}: it has {', '.join(by_name)}")
+    sized = sorted(
+        (each for each in experts if each.active_params_b),
+        key=lambda each: (each.active_params_b or 0.0, each.base is not None),
+    )
+    if not sized:
+        raise ApiError("the API tells no expert's size: is it Coterie?")
+    first, last = by_name.get(weak or sized[0].name), by_name.get(strong or sized[-1].name)
+    if first is None or last is None or (first.active_params_b or 0) >= (last.active_params_b or 0):
+        raise ApiError("a cascade takes a smaller and a larger expert: name them with --weak and --strong")
+    return first, last
+
+
+def expert_arm(expert: ExpertFacts) -> Arm:
+    """The expert alone, with the log-probabilities that a cascade would read."""
+    return Arm(expert.name, expert.name, {"logprobs": True, "top_logprobs": ALTERNATIVES})
+
+
+def strategy_arms(model: CascadeModel) -> list[Arm]:
+    """`single` and every strategy; the cascade by its fitted model."""
+    cascade = {
+        "weak": model.weak,
+        "strong": model.strong,
+        "weights": dict(model.weights),
+        "bias": model.bias,
+        "threshold": model.threshold,
+        "window": model.window,
+    }
+    routings: dict[str, dict[str, Any]] = {
+        "single": {"strategy": "single"},
+        "cascade": {"strategy": "cascade", "options": cascade},
+        "panel": {"strategy": "panel"},
+        "panel, aggregated": {"strategy": "panel", "options": {"combine": "aggregate"}},
+        "chain": {"strategy": "chain"},
+        "self_select": {"strategy": "self_select"},
+    }
+    return [
+        Arm(name, "coterie", {"routing": routing}, routing["strategy"]) for name, routing in routings.items()
+    ]
+
+
+def fit(
+    answers: Sequence[Answer],
+    weak: ExpertFacts,
+    strong: ExpertFacts,
+    alone: Sequence[Arm],
+    ids: set[str],
+    share: float,
+) -> CascadeModel:
+    """The cascade of the two experts, for escalating `share` of the requests. Cost is in billions of active
+    parameters that ran. Raises CascadeError."""
+    import numpy as np
+
+    digests = {arm.name: arm.digest for arm in alone}
+    found = {
+        (each.arm, each.id): each
+        for each in answers
+        if each.id in ids and digests.get(each.arm) == each.digest
+    }
+    both = sorted(
+        id_
+        for id_ in ids
+        if (weak.name, id_) in found and (strong.name, id_) in found and found[weak.name, id_].signals
+    )
+    if not both:
+        raise CascadeError(f"{weak.name} reported no log-probabilities, so there is no confidence to fit")
+    signals = {name: [found[weak.name, id_].signals.get(name) for id_ in both] for name in NAMES}
+    known = {
+        name: np.asarray(values, dtype=np.float64)
+        for name, values in signals.items()
+        if all(value is not None for value in values)
+    }
+    small, large = weak.active_params_b or 0.0, strong.active_params_b or 0.0
+    ones = np.ones(len(both))
+    outcomes = Outcomes(
+        signals=known,
+        weak=np.asarray([found[weak.name, id_].score for id_ in both]),
+        strong=np.asarray([found[strong.name, id_].score for id_ in both]),
+        weak_cost=small * ones,
+        strong_cost=large * ones,
+    )
+    target = small + share * large
+    model = fit_cascade(weak.name, strong.name, outcomes, target, cost_unit="B active parameters")
+    return model
+
+
+class _Asking:
+    """Asks what was not answered yet and keeps each answer as it comes."""
+
+    def __init__(self, api: Api, store: Path, concurrency: int, allow_network_code: bool) -> None:
+        self._api = api
+        self._store = store
+        self._slots = asyncio.Semaphore(concurrency)
+        self._allow_network_code = allow_network_code
+
+    async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[Item]) -> None:
+        """Ask every item of every arm, arms in turn, so that one that stops early stops for all alike."""
+        done = {(each.arm, each.digest, each.id) for each in read_answers(self._store)}
+        wanted = [
+            (arm, item) for item in items for arm in arms if (arm.name, arm.digest, item.id) not in done
+        ]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        from rich.console import Console
+
+        with (
+            Progress(*columns, console=Console(stderr=True)) as progress,
+            self._store.open("a", encoding="utf-8") as file,
+        ):
+            task = progress.add_task(what, total=len(wanted))
+
+            async def one(arm: Arm, item: Item) -> None:
+                async with self._slots:
+                    answer = await self._one(arm, item)
+                if answer is not None:
+                    file.write(json.dumps(answer.document(), ensure_ascii=False) + "\n")
+                    file.flush()
+                progress.advance(task)
+
+            await asyncio.gather(*(one(arm, item) for arm, item in wanted))
+
+    async def _one(self, arm: Arm, item: Item) -> Answer | None:
+        messages = [{"role": "user", "content": item.prompt}]
+        fields = {"max_tokens": item.max_tokens, "temperature": 0, "seed": 0, **arm.fields}
+        try:
+            found = await self._api.complete(arm.model, messages, fields)
+        except AskError as error:
+            sys.stderr.write(f"{arm.name}, {item.id}: {error.code}\n")
+            return None
+        points = await asyncio.to_thread(
+            score, item.check, found.text, allow_network_code=self._allow_network_code
+        )
+        return answer_of(arm, item, found, points)
+
+
+def answer_of(arm: Arm, item: Item, found: Completion, points: float) -> Answer:
+    """What is kept of one answer: numbers and names, not its text."""
+    routing = found.routing or {}
+    trace = routing.get("trace") or {}
+    steps = [step for step in trace.get("steps", []) if step.get("status") != "refused"]
+    ran = str(routing.get("strategy") or "single")
+    answer = Answer(
+        arm=arm.name,
+        digest=arm.digest,
+        id=item.id,
+        category=item.category,
+        score=points,
+        seconds=found.latency_s,
+        prompt_tokens=found.prompt_tokens or 0,
+        completion_tokens=found.completion_tokens or 0,
+        calls=[step["expert"] for step in steps] or [str(routing.get("expert") or arm.model)],
+        strategy=ran,
+        degraded=bool(trace.get("degraded"))
+        or (arm.strategy or "single") != routing.get("strategy", "single"),
+    )
+    tokens = read_tokens(found.logprobs)[:WINDOW]
+    if not tokens:
+        return answer
+    signals = signals_of(tokens)
+    return replace(answer, signals={name: getattr(signals, name) for name in NAMES})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

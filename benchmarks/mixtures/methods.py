@@ -1,0 +1,115 @@
+"""The ways to prompt that are compared, by name: each is prepared from the same demos, then asked alike."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from prompts.mixture.baseline_prompts import (
+    Baseline,
+    MixturePrompt,
+    NearestDemos,
+    best_instruction,
+    random_demos,
+    zero_shot,
+)
+from prompts.mixture.build import Encode, build
+from prompts.mixture.call_budget import Ask, Progress
+from prompts.mixture.demos import Demo
+from prompts.mixture.hyperparameters import BuildConfig
+from prompts.mixture.mixture import Mixture
+from prompts.mixture.pool import DemoPool, Matrix
+
+MIXTURE = "mixture"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What methods are prepared from: demos with their embeddings (n, d), and how the model is asked."""
+
+    demos: tuple[Demo, ...]
+    embeddings: Matrix
+    config: BuildConfig
+    shots: int
+    ask: Ask
+    encode: Encode
+    progress: Progress | None = None
+    learned: dict[str, int] = field(default_factory=dict)
+    """Calls that methods took to prepare, for those that must not take more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A method ready to be asked. `bill` says what preparing took, `facts` what was chosen."""
+
+    baseline: Baseline
+    bill: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    mixture: Mixture | None = None
+
+
+async def _mixture(setting: Setting) -> Prepared:
+    mixture = await build(
+        setting.demos, setting.config, setting.ask, setting.encode, progress=setting.progress
+    )
+    bill = mixture.manifest["bill"]
+    setting.learned[MIXTURE] = bill["calls"] + bill["cached"]
+    regions = [
+        {
+            "demo_set": found["demo_set"],
+            "demos": found["demos"],
+            "instruction": region.instruction,
+            "asked": found["asked"],
+            "estimate": found["estimate"],
+            "plain_estimate": found["plain_estimate"],
+        }
+        for region, found in zip(mixture.regions, mixture.manifest["search"], strict=True)
+    ]
+    facts = {"regions": regions, "notes": mixture.manifest["notes"]}
+    return Prepared(MixturePrompt(mixture), bill, facts, mixture)
+
+
+async def _zero_shot(setting: Setting) -> Prepared:
+    return Prepared(zero_shot(setting.config.layout))
+
+
+async def _instruction(setting: Setting) -> Prepared:
+    found, bill = await best_instruction(
+        setting.demos, setting.config, setting.ask, setting.learned[MIXTURE], progress=setting.progress
+    )
+    return Prepared(found, asdict(bill), {"instruction": found.prompt.instruction})
+
+
+async def _random(setting: Setting) -> Prepared:
+    return Prepared(random_demos(setting.demos, setting.shots, setting.config.seed, setting.config.layout))
+
+
+async def _nearest(setting: Setting) -> Prepared:
+    pool = DemoPool(setting.demos, setting.embeddings)
+    return Prepared(NearestDemos(pool, setting.shots, setting.config.layout))
+
+
+METHODS: dict[str, Callable[[Setting], Awaitable[Prepared]]] = {
+    MIXTURE: _mixture,
+    "zero-shot": _zero_shot,
+    "instruction": _instruction,
+    "random demos": _random,
+    "nearest demos": _nearest,
+}
+"""The mixture first: the search for one instruction gets as many calls as it took."""
+
+
+def kind_of_prompt(region: Mapping[str, Any]) -> str:
+    """What a region of `facts` puts in front of a request."""
+    kinds = {"region": "own demos", "shared": "shared demos", "nearest": "nearest demos"}
+    demos = kinds[region["demo_set"].split(":")[0]] if region["demos"] else ""
+    parts = [part for part in ("instruction" if region["instruction"] else "", demos) if part]
+    return " + ".join(parts) or "plain"
+
+
+def regions_of(prepared: Prepared, embeddings: Matrix) -> list[int | None]:
+    """The region of each test item, None where it fell back; empty for methods without regions."""
+    if prepared.mixture is None:
+        return []
+    return [prepared.mixture.choose(np.asarray(row, dtype=np.float32)).region for row in embeddings]

@@ -1,0 +1,94 @@
+"""The model under test: an expert of a registry, asked greedily, its answers kept on disk.
+
+The expert's own sampling defaults are left out: a penalty on repetition punishes exactly the copying from
+demos that is measured here. Starts a local vLLM server where none answers.
+"""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experts.client import ExpertClient
+from experts.errors import ExpertError
+from experts.expert import Expert
+from experts.registry import load_registry
+from prompts.mixture.call_budget import PrefixCache
+
+SERVER_ARGS = ("--block-size", "32", "--max-num-batched-tokens", "16384", "--enable-prompt-tokens-details")
+"""Prefix caching keeps whole blocks, and prompts here are shorter than two of the CPU engine's own 128
+tokens. Batches are roomy so that no prompt is read in chunks."""
+
+
+def greedy(expert: Expert) -> Expert:
+    """`expert` without sampling defaults."""
+    return expert.model_copy(update={"sampling": {}})
+
+
+def identity(expert: Expert) -> str:
+    """All that greedy answers of `expert` depend on."""
+    return json.dumps({"model": expert.model, "system_prompt": expert.system_prompt, "greedy": True})
+
+
+class PrefixCounts:
+    """Prompt tokens of our own requests, and those that the server found in its prefix cache: told with
+    each answer, so that nobody else's requests are among them."""
+
+    def __init__(self) -> None:
+        self._queries = self._hits = 0
+        self._told = True
+
+    def add(self, usage: Mapping[str, Any]) -> None:
+        """Count one answer's usage."""
+        details = usage.get("prompt_tokens_details") or {}
+        self._told = self._told and "cached_tokens" in details
+        self._queries += int(usage.get("prompt_tokens") or 0)
+        self._hits += int(details.get("cached_tokens") or 0)
+
+    def read(self) -> PrefixCache | None:
+        """The counts so far; None when the server does not tell them."""
+        return PrefixCache(self._queries, self._hits) if self._told else None
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    registry: Path, name: str, *, endpoint: str | None, threads: int | None, concurrency: int, logs: Path
+) -> AsyncIterator[Expert]:
+    """The expert `name` of `registry`, taking `concurrency` requests at once until the block ends.
+
+    At `endpoint` when given; else at its own, where a local vLLM server is started unless one answers.
+
+    Raises:
+        RegistryError, UnknownExpert, LocalError: the expert is not there or its server does not start.
+    """
+    expert = greedy(load_registry(registry).get(name))
+    expert = expert.model_copy(update={"max_in_flight": max(concurrency, expert.max_in_flight)})
+    if endpoint is not None:
+        expert = Expert.model_validate(
+            expert.model_dump(exclude={"local", "endpoint"}) | {"endpoint": endpoint}
+        )
+    if expert.local is None or await answers(expert):
+        yield expert
+        return
+    from experts.local.model_folders import default_python, ensure_model
+    from experts.local.supervisor import Supervisor
+    from experts.local.vllm import Plan, vllm_server
+
+    local = expert.local.model_copy(
+        update={"threads": threads or expert.local.threads, "args": (*expert.local.args, *SERVER_ARGS)}
+    )
+    python = default_python()
+    model = ensure_model(local.source, python=python)
+    server = vllm_server(Plan((expert.name,), (expert.model,), local), model, python=python)
+    async with Supervisor([server], logs=logs):
+        yield expert
+
+
+async def answers(expert: Expert) -> bool:
+    """Whether a server at the expert's endpoint serves its model."""
+    async with ExpertClient() as client:
+        try:
+            return expert.model in await client.models(expert)
+        except ExpertError:
+            return False

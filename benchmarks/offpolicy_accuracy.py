@@ -1,0 +1,196 @@
+"""Off-policy estimates beside the truth, on a running service: do they say what would have happened?
+
+    export COTERIE_EXPLORE=0.5 COTERIE_SHADOW_RATE=1 COTERIE_SHADOW_QUEUE=1000 COTERIE_STORE_PROMPTS=true
+    COTERIE_SHADOW_CONCURRENCY=4 COTERIE_DATA=var/traffic coterie up
+    python -m benchmarks.offpolicy_accuracy [--limit 120]
+
+Asks the service checkable prompts, rates each answer by program, waits for the shadow answers of all other
+experts and rates those too. Then it estimates from the explored answers alone what other policies would have
+scored (`eval.offpolicy`), and prints beside it what they did score, which only the shadows know. What was
+asked already is not asked again.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.api import Api, ApiError, AskError
+from eval.benchmark_registry import HELD_OUT
+from eval.checks import grade
+from eval.offpolicy import OffPolicyError, Target, always, as_decided, evaluate, usable, weighing
+from eval.suite import Item, load_suite
+from eval.traffic import Logged, TrafficError, fetch_traffic, reward
+
+WAIT_S, PATIENCE_S = 5.0, 300.0
+"""Between looks at the shadows, and without a further one before we give up."""
+MAX_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a policy scored on `n` requests whose every answer was rated."""
+
+    score: float
+    n: int
+
+
+class Traffic:
+    """Asks `items` of the service at `base` and rates what comes, with as many in flight as agreed."""
+
+    def __init__(
+        self,
+        base: str,
+        items: Iterable[Item],
+        concurrency: int,
+        key: str | None = None,
+        *,
+        wait_s: float = WAIT_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._items = {item.prompt.strip(): item for item in items}
+        self._base, self._key = base, key
+        self._wait_s, self._patience_s = wait_s, patience_s
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def ask(self) -> int:
+        """Ask and rate what the service was not asked yet; returns how many that were."""
+        known = {each["messages"][-1]["content"].strip() for each in await self._decisions()}
+        left = [item for prompt, item in self._items.items() if prompt not in known]
+        async with Api(self._base, key=self._key) as api:
+
+            async def one(item: Item) -> None:
+                sampling = {"temperature": 0, "max_tokens": min(item.max_tokens, MAX_TOKENS)}
+                async with self._slots:
+                    said = await api.complete("coterie", [{"role": "user", "content": item.prompt}], sampling)
+                    await api.rate(str((said.routing or {})["id"]), await _score(item, said.text))
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for item in left:
+                        group.create_task(one(item))
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+        return len(left)
+
+    async def rate_shadows(self) -> int:
+        """Wait for the shadow answers, and rate those that nobody has rated; returns how many."""
+        await self._shadows()
+        rated = 0
+        async with Api(self._base, key=self._key) as api:
+            for decision in await self._decisions():
+                item = self._items[decision["messages"][-1]["content"].strip()]
+                for shadow in decision["shadows"]:
+                    if shadow["status"] == "ok" and not shadow["feedback"]:
+                        await api.rate(shadow["id"], await _score(item, shadow["answer"] or ""))
+                        rated += 1
+        return rated
+
+    async def _shadows(self) -> None:
+        """Wait until every request has its shadows. Raises TrafficError when they stop coming."""
+        there, latest = -1, time.monotonic()
+        while time.monotonic() - latest < self._patience_s:
+            decisions = await self._decisions()
+            counts = [len(each["shadows"] or ()) for each in decisions]
+            if all(count >= _others(each) for count, each in zip(counts, decisions, strict=True)):
+                return
+            if sum(counts) > there:
+                there, latest = sum(counts), time.monotonic()
+            await asyncio.sleep(self._wait_s)
+        raise TrafficError(
+            f"{there} shadow answers came, and no more for {self._patience_s:g} s: start the service with "
+            "COTERIE_SHADOW_RATE=1, then run this again"
+        )
+
+    async def _decisions(self) -> list[dict[str, Any]]:
+        """Decisions about our items. Raises TrafficError when the service keeps no prompts."""
+        async with Api(self._base, key=self._key) as api:
+            found = await api.decisions()
+        if any(each.get("messages") is None for each in found):
+            raise TrafficError("the service keeps no prompts: start it with COTERIE_STORE_PROMPTS=true")
+        return [each for each in found if each["messages"][-1]["content"].strip() in self._items]
+
+
+async def _score(item: Item, text: str) -> float:
+    return (await asyncio.to_thread(grade, item.check, text)).score
+
+
+def _others(decision: Mapping[str, Any]) -> int:
+    """Experts that could have answered and did not."""
+    return sum(each["excluded"] is None for each in decision["ranking"]) - 1
+
+
+def truths(log: Sequence[Logged], targets: Mapping[str, Target]) -> dict[str, Truth]:
+    """What each policy scored, over the requests that every expert's answer is rated for."""
+    found: dict[str, list[float]] = {name: [] for name in targets}
+    for each in usable(log)[0]:
+        scores = {each.expert: reward(each.feedback)}
+        scores |= {shadow.expert: reward(shadow.feedback) for shadow in each.shadows}
+        for name, target in targets.items():
+            if (score := scores.get(target(each) or "")) is not None:
+                found[name].append(score)
+    return {name: Truth(sum(scores) / len(scores), len(scores)) for name, scores in found.items() if scores}
+
+
+def table(log: Sequence[Logged], weights: Sequence[float]) -> str:
+    """Markdown: estimates with 95 % intervals, and the truth. Raises OffPolicyError."""
+    experts = sorted({choice.expert for each in log for choice in each.ranking})
+    targets: dict[str, Target] = {"as it was decided": as_decided}
+    targets |= {f"active weight {weight:g}": weighing(weight) for weight in weights}
+    targets |= {f"always {name}": always(name) for name in experts}
+    report, known = evaluate(log, targets), truths(log, targets)
+    rows = [
+        f"{report.usable} requests; the plain mean of their answers is {report.naive.value:.3f}.",
+        "",
+        "| policy | scored | doubly robust, 95 % | SNIPS | IPS | worth, requests |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in report.policies:
+        robust, scored = each.doubly_robust, known.get(each.policy)
+        rows.append(
+            f"| {each.policy} | {'–' if scored is None else f'{scored.score:.3f}'} "
+            f"| {robust.value:.3f} ({robust.low:.3f} to {robust.high:.3f}) "
+            f"| {each.snips.value:.3f} | {each.ips.value:.3f} | {each.effective:.0f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+async def gather(traffic: Traffic) -> None:
+    """Ask and rate everything, with a word on how far it is."""
+    started = time.monotonic()
+    asked = await traffic.ask()
+    sys.stderr.write(
+        f"asked {asked} prompts in {time.monotonic() - started:.0f} s; waiting for the shadows\n"
+    )
+    rated = await traffic.rate_shadows()
+    sys.stderr.write(f"rated {rated} shadow answers\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.offpolicy_accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--api", default="http://127.0.0.1:8000/v1")
+    parser.add_argument("--limit", type=int, default=120, help="prompts")
+    parser.add_argument("--weight", type=float, action="append", help="active weights to estimate")
+    parser.add_argument("--concurrency", type=int, default=6)
+    parser.add_argument("--api-key")
+    given = parser.parse_args(arguments)
+    items = [*load_suite(HELD_OUT).items, *load_suite().items][: given.limit]
+    try:
+        asyncio.run(gather(Traffic(given.api, items, given.concurrency, given.api_key)))
+        log = fetch_traffic(given.api, key=given.api_key)
+        sys.stdout.write(table(log, given.weight or [0.0, 0.2, 0.5]))
+    except (ApiError, AskError, OffPolicyError, TrafficError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

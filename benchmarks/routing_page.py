@@ -1,0 +1,220 @@
+"""docs/routing.md, measured again: every table and picture of that page, by one command.
+
+    python -m benchmarks.routing_page OUTCOMES --mt-bench question.jsonl --flask flask_evaluation.parquet
+
+OUTCOMES is a folder of outcome tables as `benchmarks.routing_quality` takes it. Each part of the page between
+`<!-- measured: NAME -->` and `<!-- end -->` is replaced by what its measurement says now, and the pictures
+are drawn again; the sentences around them are a person's, to be read again afterwards. Folds that were
+fitted and judged are kept in `--out`, so a stopped run goes on where it was. Times are those of this
+machine; `--only NAME …` measures some parts alone.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from base.files import write_text
+from benchmarks.routing_quality import (
+    SETTINGS,
+    learning_table,
+    run_folds,
+    signal_table,
+    table_section,
+)
+from routers.outcome_table import OutcomeError
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGE = PROJECT / "docs" / "routing.md"
+COMPOSITION = PROJECT / "routers" / "compositions" / "cpu"
+TABLE = PROJECT / "eval" / "outcomes" / "cpu"
+BENCHMARKS = ("routing", "service")
+"""Modules of benchmarks that measure times and memory."""
+
+Lines = Sequence[str]
+
+
+class PageError(Exception):
+    """The page has no such part; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where everything is: `outcomes` a folder of outcome tables, `work` what is kept between runs,
+    `runs` of `folds` folds are judged on."""
+
+    outcomes: Path
+    mt_bench: Path
+    flask: Path
+    work: Path
+    images: Path
+    runs: int
+    folds: int
+
+
+def categories(sources: Sources) -> Lines:
+    """Stage 1 on our test prompts and on sets of others."""
+    from benchmarks.category_accuracy import accuracies
+
+    rows = [
+        "| set | prompts | accuracy | sure of | right when sure | calibration error |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in accuracies(COMPOSITION, sources.images / "confusion.png", sources.mt_bench, sources.flask):
+        ece = "–" if each.ece is None else f"{each.ece:.3f}"
+        rows.append(
+            f"| {each.name} | {each.prompts:,} | {each.accuracy:.3f} | {each.sure:.0%} "
+            f"| {each.accuracy_when_sure:.3f} | {ece} |"
+        )
+    return rows
+
+
+def encoder(sources: Sources) -> Lines:
+    """What int8 weights cost, and what each part of the features brings."""
+    from benchmarks.category_accuracy import accuracy_by_features, accuracy_by_precision
+
+    found = accuracy_by_precision()
+    names = list(next(iter(found.values())))
+    rows = ["| fitted on the seed prompts | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for precision, by_classifier in found.items():
+        rows.append(f"| {precision} | " + " | ".join(f"{by_classifier[name]:.3f}" for name in names) + " |")
+    for parts, accuracy in accuracy_by_features().items():
+        cells = (f"{accuracy:.3f}" if name == "logistic" else "" for name in names)
+        rows.append(f"| int8, {parts} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def shipped(sources: Sources) -> Lines:
+    """The scores that the shipped CPU composition was fitted on, as `coterie score` summed them up."""
+    text = (TABLE / "summary.md").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def held_out(sources: Sources) -> Lines:
+    """What the shipped CPU composition scored on held-out folds when it was fitted."""
+    found = json.loads((COMPOSITION / "composition.json").read_text(encoding="utf-8"))["held_out"]
+    best = found["best_single"]
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
+    return [
+        "| on held-out folds | score | active | answered by |",
+        "|---|---|---|---|",
+        f"| the composition | {found['score']:.3f} | {found['active_params_b']:.2f} B | {shares} |",
+        f"| {best['expert']} alone | {best['score']:.3f} | | |",
+        f"| the best expert of each prompt | {found['oracle']:.3f} | | |",
+    ]
+
+
+def table(name: str) -> Callable[[Sources], Lines]:
+    """The part on one outcome table."""
+
+    def measured(sources: Sources) -> Lines:
+        setting = next(each for each in SETTINGS if each.table == name)
+        run_folds([setting], sources.outcomes, sources.work, sources.runs, sources.folds, learning=True)
+        if setting is SETTINGS[0]:
+            curve = sources.work / name / "fold0" / "quality" / "curve.png"
+            shutil.copyfile(curve, sources.images / f"{name}-replay.png")
+        return table_section(setting, sources.outcomes, sources.work)
+
+    return measured
+
+
+def signal(sources: Sources) -> Lines:
+    """What near neighbours share beyond their category."""
+    return signal_table(SETTINGS, sources.outcomes)
+
+
+def learning(sources: Sources) -> Lines:
+    """Scores by the number of prompts fitted on."""
+    run_folds(SETTINGS, sources.outcomes, sources.work, sources.runs, sources.folds, learning=True)
+    lines = learning_table(SETTINGS, sources.outcomes, sources.work)
+    shutil.copyfile(sources.work / "learning.png", sources.images / "learning.png")
+    return lines
+
+
+def speed(sources: Sources) -> Lines:
+    """Times and memory of routing and of the service, beside their bounds."""
+    rows = ["| measure | figure | bound |", "|---|---|---|"]
+    with tempfile.TemporaryDirectory(prefix="coterie-page-") as scratch:
+        for name in BENCHMARKS:
+            kept = Path(scratch) / f"{name}.json"
+            # They return 1 when a bound does not hold: the table says so.
+            done = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.{name}", "--json", str(kept)],
+                cwd=PROJECT,
+                check=False,
+            )
+            if not kept.exists():
+                raise PageError(f"benchmarks.{name} measured nothing and returned {done.returncode}")
+            for each in json.loads(kept.read_text(encoding="utf-8")):
+                bound = "" if each["bound"] is None else f"{each['bound']:g} {each['unit']}"
+                missed = "" if each["holds"] else ", not held"
+                rows.append(f"| {each['name']} | {each['value']:.3g} {each['unit']} | {bound}{missed} |")
+    return rows
+
+
+PARTS: Mapping[str, Callable[[Sources], Lines]] = {
+    "categories": categories,
+    "encoder": encoder,
+    "shipped": shipped,
+    "held-out": held_out,
+    **{each.table: table(each.table) for each in SETTINGS},
+    "signal": signal,
+    "learning": learning,
+    "speed": speed,
+}
+
+
+def filled(page: str, name: str, lines: Lines) -> str:
+    """`page` with `lines` as its part `name`. Raises PageError when it has no such part."""
+    block = re.compile(rf"(<!-- measured: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    text = "\n" + "\n".join(lines) + "\n\n"
+    new, count = block.subn(lambda found: found[1] + text + found[2], page)
+    if count != 1:
+        raise PageError(f"the page has {count} parts `<!-- measured: {name} -->` … `<!-- end -->`, not one")
+    return new
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.routing_page",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("outcomes", type=Path)
+    parser.add_argument("--mt-bench", type=Path, required=True, help="question.jsonl of MT-Bench")
+    parser.add_argument("--flask", type=Path, required=True, help="flask_evaluation.parquet")
+    parser.add_argument("--runs", type=int, default=2, help="of --folds folds, how many are judged on")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("var/routing"), help="folds that are done")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="NAME")
+    given = parser.parse_args(arguments)
+    images = given.page.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    sources = Sources(given.outcomes, given.mt_bench, given.flask, given.out, images, given.runs, given.folds)
+    try:
+        page = given.page.read_text(encoding="utf-8")
+        for name in given.only:
+            filled(page, name, ())  # said now, not after an hour
+        for name in given.only:
+            sys.stderr.write(f"{name} …\n")
+            lines = PARTS[name](sources)
+            write_text(filled(given.page.read_text(encoding="utf-8"), name, lines), given.page)
+    except (PageError, OutcomeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on with the folds that are not done.\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

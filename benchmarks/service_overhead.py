@@ -1,0 +1,256 @@
+"""What the service itself costs: `python -m benchmarks.service_overhead`.
+
+Starts a fake expert and the API as processes of their own, with the shipped composition, and measures
+as a client: start-up, the latency that the API adds to the expert's own, memory. Routing, the encoder
+included, is part of the added latency. Prints a table; `--json FILE` keeps the numbers.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+
+from benchmarks.measures import Measure, print_measures, write_measures
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHORT = "Write a Python function that reverses a linked list."
+WARM_UP = 30
+START_S = 60.0
+IMPORTS = 5
+
+Latencies = Mapping[str, Sequence[float]]
+"""Milliseconds by what was asked, in the order of asking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A running fake expert and API."""
+
+    expert: str
+    api: str
+    ready_s: float
+    """From the start of the API's process to its first good /readyz."""
+    pid: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; returns 1 when a bound does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service_overhead", description=__doc__)
+    parser.add_argument("--profile", default="cpu", help="the shipped composition to route with")
+    parser.add_argument("--requests", type=int, default=300, help="of each kind, one after the other")
+    parser.add_argument("--concurrency", type=int, default=32, help="in flight, for the rate")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    given = parser.parse_args(arguments)
+    measures = [_import_time()]
+    with (
+        tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch,
+        running(given.profile, Path(scratch)) as bench,
+    ):
+        measures += asyncio.run(_measure(bench, given.requests, given.concurrency))
+    print_measures(measures)
+    if given.json:
+        write_measures(measures, given.json)
+    return 0 if all(each.holds for each in measures) else 1
+
+
+def _import_time() -> Measure:
+    """Seconds that `import app` takes in a fresh interpreter, the best of a few."""
+    code = "import time; t = time.perf_counter(); import app; print(time.perf_counter() - t)"
+    command = [sys.executable, "-c", code]
+    times = [
+        float(subprocess.run(command, cwd=PROJECT, capture_output=True, check=True).stdout)
+        for _ in range(IMPORTS)
+    ]
+    return Measure("import app", min(times), "s", 0.5)
+
+
+async def _measure(bench: Bench, requests: int, concurrency: int) -> list[Measure]:
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+        latencies = await _latencies(session, bench, requests)
+        rate = await _rate(session, bench, requests, concurrency)
+    medians = {name: statistics.median(values) for name, values in latencies.items()}
+    tails = {name: statistics.quantiles(values, n=20)[-1] for name, values in latencies.items()}
+    added = medians["api"] - medians["expert"]
+    added_stream = medians["api, first byte"] - medians["expert, first byte"]
+    return [
+        Measure("API ready after start", bench.ready_s, "s", 10),
+        Measure("expert alone, p50", medians["expert"], "ms"),
+        Measure("through the API, p50", medians["api"], "ms"),
+        Measure("through the API, p95", tails["api"], "ms"),
+        Measure("added by the API, p50", added, "ms", 8),
+        Measure("added to the first byte of a stream, p50", added_stream, "ms", 8),
+        Measure(f"rate with {concurrency} in flight", rate, "requests/s"),
+        Measure("API process, peak resident", peak_mb(bench.pid), "MB", 700),
+    ]
+
+
+async def _latencies(session: "ClientSession", bench: Bench, requests: int) -> Latencies:
+    """Each kind in turn, so that whatever else the machine does meets all alike."""
+    kinds: dict[str, Callable[[], Awaitable[float]]] = {
+        "expert": lambda: ask_whole(session, bench.expert, "fake"),
+        "api": lambda: ask_whole(session, bench.api, "coterie"),
+        "expert, first byte": lambda: ask_first_byte(session, bench.expert, "fake"),
+        "api, first byte": lambda: ask_first_byte(session, bench.api, "coterie"),
+    }
+    found: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(WARM_UP + requests):
+        for name, ask in kinds.items():
+            milliseconds = await ask()
+            if number >= WARM_UP:
+                found[name].append(milliseconds)
+    return found
+
+
+async def ask_whole(session: "ClientSession", base: str, model: str) -> float:
+    """Milliseconds until a whole answer is there."""
+    started = time.perf_counter()
+    async with session.post(f"{base}/chat/completions", json=_body(model, stream=False)) as response:
+        response.raise_for_status()
+        await response.read()
+    return (time.perf_counter() - started) * 1000
+
+
+async def ask_first_byte(session: "ClientSession", base: str, model: str) -> float:
+    """Milliseconds until the first byte of a stream is there; the rest is read too."""
+    started = time.perf_counter()
+    async with session.post(f"{base}/chat/completions", json=_body(model, stream=True)) as response:
+        response.raise_for_status()
+        await response.content.readany()
+        took = (time.perf_counter() - started) * 1000
+        await response.read()
+    return took
+
+
+async def _rate(session: "ClientSession", bench: Bench, requests: int, concurrency: int) -> float:
+    """Whole answers a second with `concurrency` in flight."""
+    left = iter(range(requests * 2))
+
+    async def ask() -> None:
+        for _ in left:
+            await ask_whole(session, bench.api, "coterie")
+
+    started = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(concurrency)))
+    return requests * 2 / (time.perf_counter() - started)
+
+
+def _body(model: str, *, stream: bool) -> dict[str, Any]:
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": SHORT}],
+        "stream": stream,
+        "fake": {"reply": "Like this."},
+    }
+
+
+@contextlib.contextmanager
+def running(profile: str, scratch: Path) -> Iterator[Bench]:
+    expert_port, api_port = _free_port(), _free_port()
+    expert = f"http://127.0.0.1:{expert_port}/v1"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        "COTERIE_PROFILE": profile,
+        "COTERIE_EXPERTS": str(_registry(profile, expert, scratch / "experts.yaml")),
+        "COTERIE_DATA": str(scratch / "var"),
+        "COTERIE_PORT": str(api_port),
+        "COTERIE_LOG_LEVEL": "info",
+    }
+    with (scratch / "log").open("w") as log, contextlib.ExitStack() as stack:
+        fake = _start(stack, ["experts.fake", "--port", str(expert_port)], environment, log)
+        started = time.perf_counter()
+        api = _start(stack, ["app.cli", "serve"], environment, log)
+        for process, port, path in ((fake, expert_port, "/health"), (api, api_port, "/readyz")):
+            if not _answers(process, port, path):
+                raise SystemExit(f"{path} did not answer:\n{(scratch / 'log').read_text()[-2000:]}")
+        ready_s = time.perf_counter() - started
+        yield Bench(expert, f"http://127.0.0.1:{api_port}/v1", ready_s, api.pid)
+
+
+def _start(
+    stack: contextlib.ExitStack, words: Sequence[str], environment: Mapping[str, str], log: IO[str]
+) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=log, stderr=log)
+    stack.callback(_stop, process)
+    return process
+
+
+def _registry(profile: str, endpoint: str, path: Path) -> Path:
+    """The experts of the profile's composition, all of them the fake one."""
+    manifest = json.loads((PROJECT / "routers" / "compositions" / profile / "composition.json").read_text())
+    experts = [
+        {
+            "name": card["name"],
+            "endpoint": endpoint,
+            "model": "fake",
+            "params_b": card["params_b"],
+            "context_length": card["context_length"] or 4096,
+            "max_in_flight": 256,
+            "max_queued": 4096,
+            "timeouts": {"connect_s": 60},
+        }
+        for card in manifest["experts"]
+    ]
+    path.write_text(yaml.safe_dump({"experts": experts}))
+    return path
+
+
+def _answers(process: subprocess.Popen[bytes], port: int, path: str) -> bool:
+    """Wait until it answers 200; False when it ends or takes too long."""
+    deadline = time.perf_counter() + START_S
+    while process.poll() is None and time.perf_counter() < deadline:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response,
+        ):
+            if response.status == 200:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory the process has had resident (Linux)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,326 @@
+"""The benchmarks there are, and a run's request as it is written down and gone on with.
+
+A request is plain data: the command line makes one, the manifest keeps it, `resume` reads it back.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from eval.engine.answer_files import Replayed, merged, read_answers
+from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
+from eval.engine.contestants import DEFAULT_API, Contestant, identify, parse_contestants
+from eval.engine.exclusions import screened
+from eval.engine.manifest import RunError
+from eval.judging.judge import Judge, JudgeOptions
+
+HELD_OUT = Path(__file__).resolve().parent / "questions" / "held_out"
+"""Checkable prompts that no shipped composition was fitted on."""
+OWN = "own"
+"""What `data` says for the small question sets of our own."""
+
+
+class RunRequest(BaseModel):
+    """What is to be run. Paths are kept as they were given; keys of servers are not part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    """A name of `BENCHMARKS`, or a JSONL file of checkable prompts."""
+    against: str = ""
+    api: str = DEFAULT_API
+    data: str | None = None
+    """A folder, `own`, or None for the upstream's."""
+    answers: Path | None = None
+    """Answers to replay: contestants that it names are not asked."""
+    limit: int | None = Field(default=None, ge=1)
+    category: tuple[str, ...] = ()
+    turns: int = Field(default=2, ge=1, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=131_072)
+    mode: Literal["single", "pairwise"] = "single"
+    baseline: str | None = None
+    judge: str = ""
+    judge_prompts: Path | None = None
+    judge_max_tokens: int = Field(default=1024, ge=1, le=131_072)
+    judge_temperature: float = Field(default=0.0, ge=0, le=2)
+    judge_explains: bool = True
+    judge_structured: bool = True
+    verdicts: Path | None = None
+    """Verdicts of people or of a stronger judge, to compare the judges with."""
+    same: dict[str, str] = Field(default_factory=dict)
+    """What `verdicts` calls a contestant, where it has another name for it."""
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    seed: int | None = 0
+    cache: Path | None = None
+    composition: Path | None = None
+    """The folder of the composition that routes, to leave out what it was fitted on; None looks for it."""
+    allow_seen: bool = False
+    allow_network_code: bool = False
+    thinking_tokens: int = Field(default=0, ge=0, le=32_768)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request made ready: files read, servers asked who they are, no question asked yet."""
+
+    benchmark: Benchmark
+    contestants: tuple[Contestant, ...]
+    replayed: ReplayedAnswers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Bearer tokens, never written down: of `--api`, and of other servers by the contestant's name."""
+
+    api: str | None = field(default=None, repr=False)
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def on(self, contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
+        """`contestants` with the keys that are theirs."""
+        return tuple(replace(each, api_key=self.others.get(each.name, each.api_key)) for each in contestants)
+
+
+def prepare(request: RunRequest, keys: Keys | None = None) -> Prepared:
+    """Read what the request names, and ask the servers about contestants, judges and baselines. Blocks.
+
+    Raises what `problems` lists: a name or a file that cannot be used.
+    """
+    build = BENCHMARKS.get(request.benchmark)
+    if build is None:
+        if not Path(request.benchmark).exists():
+            raise RunError(
+                f"there is no benchmark or file {request.benchmark!r}; benchmarks are {', '.join(BENCHMARKS)}"
+            )
+        build = _checkable
+    desk = _Desk(request, keys or Keys(), read_answers(request.answers) if request.answers else None)
+    prepared = asyncio.run(build(desk))
+    benchmark = screened(
+        prepared.benchmark,
+        prepared.contestants,
+        folder=request.composition,
+        allow_seen=request.allow_seen,
+    )
+    return replace(prepared, benchmark=benchmark)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """A request with what belongs to it, and how names on it are read."""
+
+    request: RunRequest
+    keys: Keys
+    answers: Replayed | None
+
+    async def contestants(self, replayed: Replayed | None, but: Sequence[str] = ()) -> tuple[Contestant, ...]:
+        """Who is evaluated; without names everybody that the file of answers has. Those in `but` are not."""
+        if self.request.against:
+            found = await self.named(self.request.against, replayed)
+        elif self.answers is not None:
+            found = tuple(self.answers.contestant(name) for name in self.answers.models)
+        else:
+            raise RunError("nobody is named to be evaluated: give --against, such as coterie,qwen-coder")
+        found = tuple(each for each in found if each.name not in but)
+        if not found:
+            raise RunError("only the baseline is named to be evaluated; name somebody else with --against")
+        return found
+
+    async def named(self, text: str, replayed: Replayed | None = None) -> tuple[Contestant, ...]:
+        """Contestants by name: replayed where answers are there, else models that their servers have."""
+        named = parse_contestants(text, api=self.request.api, api_key=self.keys.api)
+        known = set(replayed.models) if replayed else set()
+        bare = {entry.strip() for entry in text.split(",")}
+        kept = [
+            replayed.contestant(each.name)
+            if replayed is not None and each.name in known and each.name in bare
+            else each
+            for each in named
+        ]
+        live = self.keys.on([each for each in kept if not each.base.startswith(REPLAYED)])
+        identified = {each.name: each for each in await identify(live)}
+        return tuple(identified.get(each.name, each) for each in kept)
+
+    async def one(self, text: str, replayed: Replayed | None) -> Contestant:
+        """The baseline."""
+        found = await self.named(text, replayed)
+        if len(found) != 1:
+            raise RunError("--baseline names one contestant")
+        return found[0]
+
+    async def judges(self) -> tuple[Judge, ...]:
+        """The judges of the request."""
+        from eval.judging.judge_prompts import own_prompts, read_prompts
+
+        request = self.request
+        if not request.judge:
+            raise RunError("nobody is named to judge: give --judge, an expert's name or NAME=URL#MODEL")
+        prompts = read_prompts(request.judge_prompts) if request.judge_prompts else own_prompts()
+        options = JudgeOptions(
+            max_tokens=request.judge_max_tokens,
+            temperature=request.judge_temperature,
+            explain=request.judge_explains,
+            structured=request.judge_structured,
+            seed=request.seed,
+        )
+        return tuple(Judge(each, prompts, options) for each in await self.named(request.judge))
+
+    def folder(self, own: Path) -> Path | None:
+        """The folder of the question set; None for the upstream's."""
+        data = self.request.data
+        return None if data is None else own if data == OWN else Path(data)
+
+
+async def _checkable(desk: _Desk) -> Prepared:
+    from eval.protocols.checkable import Checkable
+    from eval.suite import OWN as SHIPPED
+    from eval.suite import SuiteError, load_suite
+
+    request = desk.request
+    path = {"checkable": SHIPPED, "held-out": HELD_OUT}.get(request.benchmark, Path(request.benchmark))
+    suite = load_suite(path)
+    unknown = [name for name in request.category if name not in suite.categories]
+    if unknown:
+        raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
+    if request.category:
+        suite = replace(suite, items=tuple(i for i in suite.items if i.category in request.category))
+    benchmark = Checkable(
+        suite.with_room(request.thinking_tokens),
+        name=re.sub(r"[^\w.-]", "-", path.stem) if request.benchmark not in BENCHMARKS else request.benchmark,
+        allow_network_code=request.allow_network_code,
+        limit=request.limit,
+    )
+    return Prepared(benchmark, await desk.contestants(desk.answers), desk.answers)
+
+
+async def _mt_bench(desk: _Desk) -> Prepared:
+    from eval.protocols.mt_bench import MtBench, Opponent
+    from eval.protocols.mt_bench_questions import OWN as OURS
+    from eval.protocols.mt_bench_questions import MtBenchError, load_questions
+
+    request = desk.request
+    data = load_questions(
+        desk.folder(OURS),
+        turns=request.turns,
+        max_tokens=(request.max_tokens or 1024) + request.thinking_tokens,
+    )
+    if request.category:
+        there = {each.category for each in data.questions}
+        if unknown := set(request.category) - there:
+            raise MtBenchError(
+                f"no category {', '.join(sorted(unknown))}; there are {', '.join(sorted(there))}"
+            )
+        data = replace(data, questions=tuple(q for q in data.questions if q.category in request.category))
+    opponent = None
+    if request.mode == "pairwise":
+        if not request.baseline:
+            raise RunError("comparing in pairs needs --baseline: the contestant to compare with")
+        contestant = await desk.one(request.baseline, desk.answers)
+        opponent = Opponent(contestant, desk.answers, request.seed)
+    benchmark = MtBench(data, await desk.judges(), opponent=opponent, limit=request.limit)
+    but = [opponent.contestant.name] if opponent else []
+    return Prepared(benchmark, await desk.contestants(desk.answers, but), desk.answers)
+
+
+async def _mt_bench_exact(desk: _Desk) -> Prepared:
+    from eval.protocols.mt_bench_checkable import MtBenchExact
+    from eval.protocols.mt_bench_questions import OWN as OURS
+    from eval.protocols.mt_bench_questions import load_questions
+
+    request = desk.request
+    max_tokens = (request.max_tokens or 1024) + request.thinking_tokens
+    data = load_questions(desk.folder(OURS), turns=1, max_tokens=max_tokens)
+    benchmark = MtBenchExact(data, limit=request.limit)
+    return Prepared(benchmark, await desk.contestants(desk.answers), desk.answers)
+
+
+async def _arena_hard(desk: _Desk) -> Prepared:
+    from eval.protocols.arena_hard import ArenaHard
+    from eval.protocols.arena_hard_questions import OWN as OURS
+    from eval.protocols.arena_hard_questions import load_questions
+
+    request = desk.request
+    data = load_questions(
+        desk.folder(OURS),
+        request.benchmark,
+        max_tokens=(request.max_tokens or 4096) + request.thinking_tokens,
+    )
+    if request.category:
+        data = replace(data, questions=tuple(q for q in data.questions if q.category in request.category))
+    replayed = merged(desk.answers, data.answers) if desk.answers or data.answers else None
+    wanted = (
+        [request.baseline] if request.baseline else sorted({data.baselines[q.id] for q in data.questions})
+    )
+    baselines = {}
+    for text in wanted:
+        if not request.baseline and (replayed is None or text not in replayed.models):
+            raise RunError(
+                f"the answers of the baseline {text} are needed: put model_answer/{text}.jsonl into the "
+                "folder of --data, give them with --answers, or compare with somebody else: --baseline NAME"
+            )
+        found = await desk.one(text, replayed)
+        baselines[found.name] = found
+    benchmark = ArenaHard(
+        data,
+        await desk.judges(),
+        baselines,
+        name=request.benchmark,
+        everywhere=next(iter(baselines)) if request.baseline else None,
+        replayed=replayed,
+        limit=request.limit,
+        seed=request.seed,
+    )
+    return Prepared(benchmark, await desk.contestants(replayed, list(baselines)), replayed)
+
+
+BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, Prepared]]] = {
+    "checkable": _checkable,
+    "held-out": _checkable,
+    "mt-bench": _mt_bench,
+    "mt-bench-exact": _mt_bench_exact,
+    "arena-hard": _arena_hard,
+    "arena-hard-v2": _arena_hard,
+}
+
+
+def options_of(request: RunRequest) -> dict[str, Any]:
+    """The request as the manifest keeps it."""
+    return request.model_dump(mode="json", exclude_defaults=True) | {"benchmark": request.benchmark}
+
+
+def problems() -> tuple[type[Exception], ...]:
+    """What can be wrong with a request or a run, for commands to say; each message says what to do."""
+    from base.files import DocumentError
+    from eval.api import ApiError
+    from eval.engine.answer_files import ReplayError
+    from eval.engine.cache import CacheError
+    from eval.engine.contestants import ContestantError
+    from eval.engine.items import ItemsError
+    from eval.engine.question_sources import SourceError
+    from eval.judging.judge_prompts import PromptFileError
+    from eval.protocols.arena_hard_questions import ArenaHardError
+    from eval.protocols.mt_bench_questions import MtBenchError
+    from eval.rating.bradley_terry import RatingError
+    from eval.rating.columns import VerdictError
+    from eval.suite import SuiteError
+
+    return (
+        ApiError,
+        DocumentError,
+        RunError,
+        ContestantError,
+        SuiteError,
+        MtBenchError,
+        ArenaHardError,
+        SourceError,
+        ReplayError,
+        PromptFileError,
+        RatingError,
+        VerdictError,
+        CacheError,
+        ItemsError,
+        OSError,
+    )

@@ -1,1 +1,0 @@
-"""Benchmarks without a judge: a program checks the answers."""

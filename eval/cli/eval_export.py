@@ -1,0 +1,107 @@
+"""`coterie eval export`. Thin: reads options, calls `eval.outcome_export`, prints."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eval.cli.eval_options import API, ApiKey, Newest
+from eval.cli.terminal import console, fail, plain
+
+if TYPE_CHECKING:
+    from eval.api import ExpertFacts
+    from routers.composition import ExpertCard
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="The folder to write the outcome table to.")],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="The folder of a run of `coterie eval run`; may be repeated.", metavar="DIR"),
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Rated answers of the running service.")] = False,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(help="Decisions in a file: JSON lines or Parquet; may be repeated.", metavar="FILE"),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="An outcome table to take along; may be repeated.", metavar="DIR"),
+    ] = None,
+    experts: Annotated[
+        Path | None,
+        typer.Option(help="An experts.yaml that says how large experts are.", metavar="FILE"),
+    ] = None,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this expert; may be repeated.", show_default="all that were scored"),
+    ] = None,
+    api: Annotated[
+        str, typer.Option(help="The running service, for --live.", envvar="COTERIE_API_URL")
+    ] = API,
+    limit: Newest = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Make an outcome table of runs, live feedback and shadow answers, for `coterie fit`.
+
+    Fit, evaluate, refit: what was scored becomes what is fitted on. Prompts of a table that is fitted on
+    can no longer be reported on, and the guard sees to that.
+
+    Examples:
+
+      coterie eval export var/outcomes/lived --live --table var/outcomes/mine
+
+      coterie eval export var/outcomes/judged --run var/eval/runs/RUN
+    """
+    from eval.outcome_export import (
+        ExportError,
+        from_run,
+        from_table,
+        from_traffic,
+        gathered_table,
+        write_table,
+    )
+    from eval.traffic import TrafficError, fetch_traffic, read_traffic
+    from routers.outcome_table import OutcomeError, read_cards, read_outcomes
+
+    if not (run or live or log or table):
+        fail("name something to export: --run, --live, --log or --table")
+    try:
+        sources = [from_table(read_outcomes(each)) for each in table or []]
+        sources += [from_run(each) for each in run or []]
+        sources += [from_traffic(read_traffic(each)) for each in log or []]
+        if live:
+            sources.append(from_traffic(fetch_traffic(api, key=api_key, limit=limit)))
+        cards = {card.name: card for card in read_cards(experts)} if experts else {}
+        if live and not experts:
+            cards = _served(api, api_key)
+        made = gathered_table(sources, cards=cards, only=expert or None)
+        write_table(made, out)
+    except (ExportError, OutcomeError, TrafficError, OSError) as error:
+        fail(error)
+    printer = console(stderr=False)
+    scored = {name: int((made.scores[:, column] >= 0).sum()) for column, name in enumerate(made.expert_names)}
+    shown = ", ".join(f"{plain(name)} {count}" for name, count in scored.items())
+    printer.print(f"{out}: {len(made)} prompts; scores: {shown}", highlight=False)
+    why = Counter[str]()
+    for source in sources:
+        why.update(source.left_out)
+    for reason, count in why.most_common():
+        printer.print(f"left out: {count} {plain(reason)}", highlight=False)
+
+
+def _served(base: str, key: str | None) -> "dict[str, ExpertCard]":
+    """What the service says of its experts: all of it, where decisions tell only size and price."""
+    from eval.api import Api, ApiError
+    from eval.outcome_export import ExportError, cards_of
+
+    async def facts() -> "tuple[ExpertFacts, ...]":
+        async with Api(base, key=key) as api:
+            return await api.experts()
+
+    try:
+        return cards_of(asyncio.run(facts()))
+    except ApiError as error:
+        raise ExportError(str(error)) from error

@@ -1,0 +1,99 @@
+"""`coterie eval judge`. Thin: `coterie eval run` on answers from a file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.cli.eval_options import (
+    API,
+    RUNS,
+    ApiKey,
+    ApiUrl,
+    Baseline,
+    Cache,
+    Category,
+    Concurrency,
+    Data,
+    JudgeExplains,
+    JudgePrompts,
+    JudgeStructured,
+    JudgeTokens,
+    Keys,
+    Limit,
+    Mode,
+    Runs,
+    Same,
+    Seed,
+    Verdicts,
+)
+from eval.cli.run_progress import pairs, perform, request_of
+
+
+def judge(
+    answers: Annotated[
+        Path,
+        typer.Argument(
+            help="Answers of models: JSONL, Parquet (question_id, model, answer) or a folder.",
+            metavar="ANSWERS",
+        ),
+    ],
+    by: Annotated[
+        str,
+        typer.Option("--judge", help="Who judges: an expert's name or NAME=URL#MODEL; several make a panel."),
+    ],
+    benchmark: Annotated[
+        str, typer.Option(help="Whose questions and protocol: arena-hard, arena-hard-v2 or mt-bench.")
+    ] = "arena-hard",
+    models: Annotated[
+        str, typer.Option(help="Whose answers, with commas between.", show_default="all but the baseline")
+    ] = "",
+    data: Data = None,
+    baseline: Baseline = None,
+    limit: Limit = None,
+    category: Category = None,
+    mode: Mode = "single",
+    judge_prompts: JudgePrompts = None,
+    judge_max_tokens: JudgeTokens = 1024,
+    judge_explains: JudgeExplains = True,
+    judge_structured: JudgeStructured = True,
+    verdicts: Verdicts = None,
+    same: Same = None,
+    api: ApiUrl = API,
+    api_key: ApiKey = None,
+    key: Keys = None,
+    concurrency: Concurrency = 8,
+    seed: Seed = 0,
+    cache: Cache = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Judge answers that are already there: nobody but the judges is asked.
+
+    For comparing judges, and for answers that were generated elsewhere.
+
+    Example:
+
+      coterie eval judge answers.parquet --data questions/ --judge qwen-coder --verdicts gpt4.parquet
+    """
+    request = request_of(
+        benchmark=benchmark,
+        against=models,
+        judge=by,
+        data=data,
+        limit=limit,
+        category=tuple(category or ()),
+        mode=mode,
+        baseline=baseline,
+        answers=answers,
+        judge_prompts=judge_prompts,
+        judge_max_tokens=judge_max_tokens,
+        judge_explains=judge_explains,
+        judge_structured=judge_structured,
+        verdicts=verdicts,
+        same=pairs(same or [], "--same"),
+        api=api,
+        concurrency=concurrency,
+        seed=None if seed < 0 else seed,
+        cache=cache,
+    )
+    perform(request, api_key=api_key, keys=key or [], runs=runs)

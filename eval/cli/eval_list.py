@@ -1,0 +1,39 @@
+"""`coterie eval list`. Thin: reads manifests, prints."""
+
+import json
+
+import typer
+
+from eval.cli.eval_options import RUNS, PrintJson, Runs
+
+
+def list_(
+    runs: Runs = RUNS,
+    json_out: PrintJson = False,
+) -> None:
+    """List the runs there are, newest first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from eval.cli.terminal import console, plain, say
+    from eval.engine.manifest import list_runs
+
+    found = list_runs(runs)
+    out = console(stderr=False)
+    if json_out:
+        typer.echo(json.dumps([run.manifest.model_dump(mode="json") for run in found], indent=2))
+        return
+    if not found:
+        say(f"No runs in {plain(str(runs))}. Start one: coterie eval run checkable --against coterie")
+        return
+    table = Table("run", "against", "judges", "questions", "status", box=SIMPLE_HEAD)
+    for run in found:
+        manifest = run.manifest
+        table.add_row(
+            plain(manifest.id),
+            plain(", ".join(str(each["name"]) for each in manifest.contestants)),
+            plain(", ".join(str(each["name"]) for each in manifest.protocol.get("judges") or ())),
+            str(manifest.questions),
+            manifest.status,
+        )
+    out.print(table)

@@ -1,0 +1,161 @@
+"""`coterie eval personas`."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
+from eval.cli.terminal import bars, fail
+
+if TYPE_CHECKING:
+    from eval.personas import Personas
+    from eval.suite import Suite
+    from prompts.identities import Identities
+
+
+def personas(
+    identities: Annotated[
+        Path, typer.Argument(help="The file of identities, as `coterie prompts identity` writes it.")
+    ],
+    per: Annotated[
+        Literal["category", "request"],
+        typer.Option(help="The identities of the file, or one that the expert writes for each prompt."),
+    ] = "category",
+    api: AnyServer = API,
+    suite: SuitePath = None,
+    category: Category = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the measured file here.", show_default="into the same file")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the report (Markdown) here.", show_default="printed alone")
+    ] = None,
+    answers: Annotated[Path, typer.Option(help="The file that keeps answers.")] = Path(
+        "var/personas/answers.jsonl"
+    ),
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 4,
+    allow_network_code: NetworkCode = False,
+    api_key: ApiKey = None,
+) -> None:
+    """Measure expert identities: with and without, on prompts whose answers a program checks.
+
+    Writes into the file in which categories they win; the others go out plain when the file is served. Says
+    where they hurt. Stopped at any moment, the same command goes on where it was.
+
+    Examples:
+
+      coterie eval personas var/identities/smollm2.yaml
+
+      coterie eval personas var/identities/smollm2.yaml --per request --report var/personas.md
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from eval.answers import StoreError
+    from eval.api import ApiError
+    from eval.personas import report as report_of
+    from eval.suite import OWN, SuiteError, load_suite, only
+    from prompts.identities import IdentityError, load_identities, save_identities
+
+    said = Console(stderr=True)
+    started = time.perf_counter()
+    try:
+        found = load_identities(identities)
+        chosen = only(load_suite(suite or OWN), category or [])
+        measured = asyncio.run(
+            _run(api, api_key, found, chosen, answers, per, confidence, concurrency, allow_network_code)
+        )
+        text = report_of(measured, found)
+        written = _learned(identities, found, measured)
+        save_identities(written, out or identities)
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(text, encoding="utf-8")
+    except (IdentityError, SuiteError, StoreError, ApiError, OSError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        said.print(f"\nStopped. Answers so far are kept in {answers}; the same command goes on.")
+        raise typer.Exit(130) from None
+    console = Console()
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        typer.echo(text)
+    calls = sum(each.calls for each in measured.costs)
+    said.print(
+        f"asked now: {measured.asked} of {calls} answers, in {time.perf_counter() - started:.0f} s",
+        highlight=False,
+    )
+    gone = found.kept(per) - written.kept(per) - {each.category for each in measured.results}
+    if gone:
+        why = "their verdicts were of other prompts or another confidence"
+        said.print(f"no longer kept: {', '.join(sorted(gone))} ({why})", highlight=False, soft_wrap=True)
+    serves = ", ".join(sorted(written.kept(per))) or "no category"
+    said.print(f"measured: {out or identities} (serves: {serves})", highlight=False, soft_wrap=True)
+
+
+def _learned(path: Path, asked: "Identities", measured: "Personas") -> "Identities":
+    """The file as it is now, with what was found. Raises IdentityError when its texts have changed."""
+    from prompts.identities import IdentityError, load_identities
+
+    now = load_identities(path)
+    if now.subject(measured.per) != asked.subject(measured.per):
+        raise IdentityError(
+            f"{path}: was changed while it was measured, so nothing was written: run the same command again, "
+            "which asks only for what is new"
+        )
+    return now.with_measurement(measured.measurement(now))
+
+
+async def _run(
+    base: str,
+    key: str | None,
+    identities: "Identities",
+    suite: "Suite",
+    store_path: Path,
+    per: Literal["category", "request"],
+    confidence: float,
+    concurrency: int,
+    allow_network_code: bool,
+) -> "Personas":
+    from collections.abc import Callable
+
+    from eval.answers import AnswerStore
+    from eval.api import Api
+    from eval.personas import measure
+    from eval.scoring import choose
+
+    async with Api(base, key=key) as api:
+        (expert,) = choose(await api.experts(), [identities.expert])
+        with (
+            AnswerStore(store_path) as store,
+            bars() as progress,
+        ):
+
+            def step(what: str, prompts: int) -> Callable[[str, bool], None]:
+                bar = progress.add_task(what, total=prompts, note="")
+                failed = 0
+
+                def done(_: str, answered: bool) -> None:
+                    nonlocal failed
+                    failed += not answered
+                    progress.update(bar, advance=1, note=f"{failed} failed" if failed else "")
+
+                return done
+
+            return await measure(
+                api,
+                expert,
+                identities,
+                suite,
+                store,
+                per=per,
+                confidence=confidence,
+                concurrency=concurrency,
+                allow_network_code=allow_network_code,
+                step=step,
+            )

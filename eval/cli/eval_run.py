@@ -1,0 +1,147 @@
+"""`coterie eval run`. Thin: reads options, calls `eval.benchmark_registry` and `eval.engine`, prints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.cli.eval_options import (
+    API,
+    RUNS,
+    ApiKey,
+    ApiUrl,
+    Baseline,
+    Cache,
+    Category,
+    Concurrency,
+    Data,
+    JudgeExplains,
+    JudgePrompts,
+    JudgeStructured,
+    JudgeTokens,
+    Keys,
+    Limit,
+    Mode,
+    NetworkCode,
+    Runs,
+    Same,
+    Seed,
+    Verdicts,
+)
+from eval.cli.run_progress import pairs, perform, request_of
+
+Against = Annotated[
+    str,
+    typer.Option(
+        help="Who is evaluated, with commas between: `coterie`, an expert's name, `NAME=URL` for any "
+        "OpenAI-compatible server, `NAME=URL#MODEL`.",
+        show_default=False,
+    ),
+]
+JudgeNames = Annotated[
+    str,
+    typer.Option(help="Who judges, named as in --against; several make a panel.", show_default=False),
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option(help="Answers to judge instead of asking: JSONL, Parquet or a folder.", metavar="FILE"),
+]
+Turns = Annotated[int, typer.Option(min=1, max=2, help="MT-Bench: 1 asks the first turns alone.")]
+
+
+def run(
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="held-out, checkable, mt-bench, mt-bench-exact, arena-hard, arena-hard-v2, or a JSONL "
+            "file of checkable prompts.",
+            metavar="BENCHMARK",
+        ),
+    ],
+    against: Against = "",
+    judge: JudgeNames = "",
+    data: Data = None,
+    limit: Limit = None,
+    category: Category = None,
+    turns: Turns = 2,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of an answer at most.", show_default="the protocol's"),
+    ] = None,
+    thinking_tokens: Annotated[
+        int,
+        typer.Option(min=0, max=32_768, help="Tokens an answer may have beyond that, for thinking experts."),
+    ] = 0,
+    mode: Mode = "single",
+    baseline: Baseline = None,
+    answers: Answers = None,
+    judge_prompts: JudgePrompts = None,
+    judge_max_tokens: JudgeTokens = 1024,
+    judge_temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
+    judge_explains: JudgeExplains = True,
+    judge_structured: JudgeStructured = True,
+    verdicts: Verdicts = None,
+    same: Same = None,
+    composition: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the composition that routes, to leave out what it was fitted on.",
+            show_default="found by its digest",
+            metavar="DIR",
+        ),
+    ] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Report on prompts that the composition was fitted on, too.")
+    ] = False,
+    allow_network_code: NetworkCode = False,
+    api: ApiUrl = API,
+    api_key: ApiKey = None,
+    key: Keys = None,
+    concurrency: Concurrency = 8,
+    seed: Seed = 0,
+    cache: Cache = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Run a benchmark against the service, single experts or any OpenAI-compatible server.
+
+    Answers and judgments are kept in a cache: stopped at any moment, `coterie eval resume` goes on, and
+    nothing is asked or paid for twice. The run's folder has its manifest, items, verdicts, report and
+    Inspect's logs (`inspect view --log-dir RUN/logs`).
+
+    Examples:
+
+      coterie eval run checkable --against coterie,qwen-coder
+
+      coterie eval run mt-bench --against coterie,qwen-coder --judge gpt=https://host/v1#gpt-large
+
+      coterie eval run arena-hard --data own --against coterie --judge qwen-coder
+    """
+    request = request_of(
+        benchmark=benchmark,
+        against=against,
+        judge=judge,
+        data=data,
+        limit=limit,
+        category=tuple(category or ()),
+        turns=turns,
+        max_tokens=max_tokens,
+        thinking_tokens=thinking_tokens,
+        mode=mode,
+        baseline=baseline,
+        answers=answers,
+        judge_prompts=judge_prompts,
+        judge_max_tokens=judge_max_tokens,
+        judge_temperature=judge_temperature,
+        judge_explains=judge_explains,
+        judge_structured=judge_structured,
+        verdicts=verdicts,
+        same=pairs(same or [], "--same"),
+        composition=composition,
+        allow_seen=allow_seen,
+        allow_network_code=allow_network_code,
+        api=api,
+        concurrency=concurrency,
+        seed=None if seed < 0 else seed,
+        cache=cache,
+    )
+    perform(request, api_key=api_key, keys=key or [], runs=runs)

@@ -1,0 +1,48 @@
+"""`coterie eval show`. Thin: makes a run's results and report anew, prints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from base.files import json_text
+from eval.cli.eval_options import RUNS, Runs, Verdicts
+
+
+def show(
+    run: Annotated[
+        str, typer.Argument(help="A run's id, the beginning of one, its folder, or `last`.")
+    ] = "last",
+    runs: Runs = RUNS,
+    verdicts: Verdicts = None,
+    json_out: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Show what a run found, and write its report again.
+
+    Works on a run that is going on or was stopped, too: on what it has so far. Nobody is asked.
+    """
+    from eval.benchmark_registry import problems
+    from eval.cli.terminal import console, fail, plain
+    from eval.engine.manifest import find_run
+    from eval.reports.results import results_of, summary
+    from eval.reports.write import write_report
+
+    try:
+        found = find_run(run, runs)
+        given = found.manifest.options.get("verdicts")
+        results = results_of(
+            found,
+            verdicts=verdicts or (Path(given) if given else None),
+            same=found.manifest.options.get("same"),
+        )
+        report = write_report(found, results)
+    except problems() as error:
+        fail(error)
+    if json_out:
+        typer.echo(json_text(results))
+        return
+    out = console(stderr=False)
+    out.print(summary(results))
+    for note in results["notes"]:
+        out.print(f"note: {plain(note)}", highlight=False)
+    out.print(plain(str(report)), highlight=False, soft_wrap=True)

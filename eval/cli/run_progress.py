@@ -1,0 +1,149 @@
+"""Performing a run for the commands that start one or go on with one: progress, errors, what is printed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from eval.cli.terminal import bars, console, fail, plain, say
+
+if TYPE_CHECKING:
+    from eval.benchmark_registry import RunRequest
+    from eval.engine.items import Item
+    from eval.engine.run import Finished
+
+
+def request_of(**options: Any) -> "RunRequest":
+    """The options as a request; exits with what is wrong with them."""
+    from pydantic import ValidationError
+
+    from eval.benchmark_registry import RunRequest
+
+    try:
+        return RunRequest(**options)
+    except ValidationError as error:
+        fail(
+            "; ".join(
+                f"--{'.'.join(map(str, each['loc'])).replace('_', '-')}: {each['msg']}"
+                for each in error.errors()
+            )
+        )
+
+
+def perform(
+    request: "RunRequest",
+    *,
+    api_key: str | None,
+    keys: Sequence[str],
+    runs: Path,
+    folder: Path | None = None,
+) -> None:
+    """Run `request`, in `folder` when it goes on; writes results and report, prints the table.
+
+    Exits with 1 on an error or an incomplete run, with 130 on Ctrl-C.
+    """
+    from eval.benchmark_registry import Keys as KeyRing
+    from eval.benchmark_registry import prepare, problems
+    from eval.engine.manifest import new_run_id
+
+    try:
+        prepared = prepare(request, KeyRing(api_key, _keys(keys)))
+        folder = folder or runs / new_run_id(prepared.benchmark.name)
+        finished = _run(request, prepared, folder)
+        from eval.reports.results import results_of, summary
+        from eval.reports.write import write_report
+
+        results = results_of(finished.run, verdicts=request.verdicts, same=request.same)
+        report = write_report(finished.run, results)
+    except problems() as error:
+        fail(error)
+    except KeyboardInterrupt:
+        name = folder.name if folder else "last"
+        say(f"\nStopped. What was answered is kept; go on with: coterie eval resume {name}")
+        raise typer.Exit(130) from None
+    out = console(stderr=False)
+    out.print(summary(results))
+    for note in results["notes"]:
+        out.print(f"note: {plain(note)}", highlight=False)
+    out.print(f"{plain(str(report))}", highlight=False, soft_wrap=True)
+    if not finished.complete:
+        say(
+            "[yellow]Not every question was answered and marked.[/] "
+            f"Go on with: coterie eval resume {plain(folder.name)}"
+        )
+        raise typer.Exit(1)
+
+
+def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
+    from eval.benchmark_registry import options_of
+    from eval.engine.manifest import CACHE
+    from eval.engine.run import RunOptions, run_benchmark
+
+    options = RunOptions(
+        concurrency=request.concurrency,
+        seed=request.seed,
+        cache=request.cache or CACHE,
+        command=tuple(sys.argv[1:]),
+        options=options_of(request),
+    )
+    with bars() as progress:
+        total = len(prepared.benchmark.questions)
+        rows = {
+            each.name: progress.add_task(each.name, total=total, note="") for each in prepared.contestants
+        }
+        seen = _there(folder)
+        failed: set[tuple[str, str]] = set()
+        for name, _ in seen:
+            if name in rows:
+                progress.advance(rows[name])
+
+        def done(item: "Item") -> None:
+            place = (item.contestant, item.question)
+            new = place not in seen
+            seen.add(place)
+            (failed.add if item.error else failed.discard)(place)
+            count = sum(name == item.contestant for name, _ in failed)
+            note = f"[red]{count} failed[/]" if count else ""
+            progress.update(rows[item.contestant], advance=int(new), note=note)
+
+        return run_benchmark(
+            prepared.benchmark,
+            prepared.contestants,
+            folder,
+            options=options,
+            replayed=prepared.replayed,
+            progress=done,
+        )
+
+
+def _there(folder: Path) -> set[tuple[str, str]]:
+    """What a run that goes on has already, by contestant and question."""
+    from eval.engine.items import read_items
+    from eval.engine.manifest import ITEMS
+
+    path = folder / ITEMS
+    return {(item.contestant, item.question) for item in read_items(path)} if path.is_file() else set()
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """`NAME=VALUE` of an option that may be repeated."""
+    found = {}
+    for each in given:
+        name, _, value = each.partition("=")
+        if not name or not value:
+            raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint=option)
+        found[name] = value
+    return found
+
+
+def _keys(given: Sequence[str]) -> dict[str, str]:
+    import os
+
+    found = {}
+    for name, variable in pairs(given, "--key").items():
+        found[name] = os.environ.get(variable, "")
+        if not found[name]:
+            raise typer.BadParameter(f"the variable {variable} is not set", param_hint="--key")
+    return found

@@ -1,0 +1,253 @@
+"""Replay: what a composition would have scored on an outcome table, with baselines on the same prompts.
+
+Nothing is asked of any expert; the table already holds what each would have scored. Prompts that the
+composition was fitted on, and near copies of them, are left out and counted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
+from eval.decontamination import Fitted, Screening, screen
+from routers.batch import choose, is_sure
+from routers.calibration import expected_calibration_error
+from routers.composition import Composition
+from routers.cost_curve import CostCurve, CurvePoint, cost_curve
+from routers.embeddings import Progress, encode_cached
+from routers.encoder import Encoder
+from routers.estimate import Estimate, estimate_table
+from routers.evidence import Evidence
+from routers.features import with_text_parts
+from routers.fingerprints import fingerprints_of
+from routers.outcome_table import OutcomeTable
+from routers.request import Matrix
+
+ROUNDS = 2000
+"""Bootstrap rounds of an interval."""
+
+Scores = npt.NDArray[np.float64]
+
+
+class ReplayError(Exception):
+    """A table on which this composition cannot be judged; the message says why."""
+
+
+LOOKALIKES = 0.05
+"""The share of near copies up to which they are taken for what every corpus of exams has, cases that
+share their story and differ in the question: they are judged on, counted, and the score without them is
+given too. A table with more was made from the fitting prompts, and they are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A paired difference in mean score with its 95 % bootstrap interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Results over `n` prompts; scores 0..1, `price` in $ per million tokens."""
+
+    n: int
+    score: float
+    error: float
+    """Standard error of `score`."""
+    active_params_b: float
+    price: float
+    sure: float
+    """Share of prompts that stage 1 was sure of."""
+    category_accuracy: float | None
+    """None when no prompt is of a category that the composition knows."""
+    ece: float | None
+    baselines: Mapping[str, float]
+    differences: Mapping[str, Interval]
+    """The composition minus each baseline, on the same prompts."""
+    curve: CostCurve
+    """Decisions by the estimates alone, over weights on active parameters; each expert alone beside it."""
+    alike: int
+    """Prompts among the `n` that resemble a fitting prompt almost word for word."""
+    score_without_alike: float | None
+    """The score without those; None when there are no others."""
+    left_out_seen: int
+    screening: Screening
+    left_out_unscored: int
+    items: Mapping[str, tuple[str, ...] | tuple[float, ...]]
+    """Columns over the prompts: `uid`, `expert`, `score`, and the score of each baseline."""
+
+    @property
+    def left_out_near(self) -> int:
+        """Prompts left out as near copies of fitting prompts."""
+        return int(self.screening.refused.sum()) - self.left_out_seen
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "n": self.n,
+            "score": self.score,
+            "active_params_b": self.active_params_b,
+            "price": self.price,
+            "category_accuracy": self.category_accuracy,
+            "ece": self.ece,
+            "baselines": dict(self.baselines),
+            "curve": [_point(each) for each in self.curve.points],
+            "standard_error": self.error,
+            "sure": self.sure,
+            "differences": {
+                name: {"difference": each.difference, "low": each.low, "high": each.high}
+                for name, each in self.differences.items()
+            },
+            "singles": {name: _point(each) for name, each in self.curve.singles},
+            "left_out": {
+                "fitted_on": self.left_out_seen,
+                "near_duplicates": self.left_out_near,
+                "unscored": self.left_out_unscored,
+            },
+            "guard": self.screening.document(),
+            "lookalikes": {"n": self.alike, "score_without": self.score_without_alike},
+        }
+
+
+def replay(
+    composition: Composition,
+    evidence: Evidence,
+    table: OutcomeTable,
+    encoder: Encoder,
+    *,
+    fitted: Fitted | None = None,
+    allow_seen: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    seed: int = 0,
+) -> Replay:
+    """Score `composition` on `table`; baselines are fitted on `evidence`.
+
+    Prompts that were `fitted` on (by default: those of `evidence`) are left out unless `allow_seen`, and
+    so are near copies of them where they are more than `LOOKALIKES` of the table.
+    Experts of the table that the composition lacks are ignored. Raises OutcomeError when the table
+    lacks one of the composition's, ReplayError when no prompt is left.
+    """
+    table = table.keep_experts(composition.expert_names)
+    fitted = fitted or Fitted(fingerprints_of(()), frozenset(evidence.prompt_digests), source="evidence")
+    evidence = _narrow(evidence, composition)
+    vectors = encode_cached(encoder, table.prompts, cache, progress)
+    screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
+    alike = screening.near & ~screening.seen
+    if alike.sum() <= LOOKALIKES * (~screening.seen).sum():
+        screening = replace(screening, near=np.zeros_like(alike))
+    unseen = ~screening.refused
+    scored = ~np.isnan(table.scores).any(axis=1)
+    rows = np.flatnonzero(unseen & scored)
+    if not len(rows):
+        raise ReplayError(
+            f"nothing to judge on: of {len(table)} prompts {int((~unseen).sum())} were fitted on or are near "
+            f"copies, and {int((unseen & ~scored).sum())} are not scored for every expert"
+        )
+    table, embeddings = table.take(rows), vectors[rows]
+    estimate = estimate_table(composition, with_text_parts(embeddings, table.prompts))
+    chosen = choose(composition, composition.policy, estimate)
+    routed = _scores(table, chosen)
+    baselines = _baselines(composition, evidence, table, embeddings)
+    active = np.asarray([card.active_params_b for card in composition.experts])
+    prices = np.asarray([card.price for card in composition.experts])
+    accuracy, ece = _stage1(composition, table, estimate)
+    return Replay(
+        n=len(table),
+        score=float(routed.mean()),
+        error=float(routed.std(ddof=1) / np.sqrt(len(routed))) if len(routed) > 1 else 0.0,
+        active_params_b=float(active[chosen].mean()),
+        price=float(prices[chosen].mean()),
+        sure=float(is_sure(composition.policy, estimate).mean()),
+        category_accuracy=accuracy,
+        ece=ece,
+        baselines={name: float(scores.mean()) for name, scores in baselines.items()},
+        differences={name: paired_interval(routed, scores, seed) for name, scores in baselines.items()},
+        curve=cost_curve(estimate.expected, table.scores, composition.experts),
+        items={
+            "uid": table.uids,
+            "expert": tuple(composition.expert_names[column] for column in chosen),
+            "score": tuple(routed.tolist()),
+            "active_params_b": tuple(active[chosen].tolist()),
+            **{name: tuple(scores.tolist()) for name, scores in baselines.items()},
+        },
+        alike=int(alike[rows].sum()),
+        score_without_alike=float(routed[~alike[rows]].mean()) if not alike[rows].all() else None,
+        left_out_seen=int((~unseen & screening.seen).sum()),
+        screening=screening,
+        left_out_unscored=int((unseen & ~scored).sum()),
+    )
+
+
+def paired_interval(ours: Scores, theirs: Scores, seed: int = 0) -> Interval:
+    """The mean of ours - theirs over prompts, with its 95 % percentile bootstrap interval."""
+    differences = ours - theirs
+    random = np.random.default_rng(seed)
+    n = len(differences)
+    means = np.asarray([differences[random.integers(n, size=n)].mean() for _ in range(ROUNDS)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(differences.mean()), float(low), float(high))
+
+
+def _baselines(
+    composition: Composition, evidence: Evidence, table: OutcomeTable, embeddings: Matrix
+) -> dict[str, Scores]:
+    """Per-prompt scores of each baseline; of `random` its expectation."""
+    single = np.full(len(table), best_single(evidence), dtype=np.int64)
+    return {
+        "random": table.scores.mean(axis=1, dtype=np.float64),
+        "best_single": _scores(table, single),
+        "knn": _scores(table, knn_choices(evidence, embeddings)),
+        "kmeans": _scores(table, kmeans_choices(evidence, embeddings)),
+        "category_oracle": _scores(
+            table, category_choices(evidence, composition.categories, table.categories)
+        ),
+        "oracle": table.scores.max(axis=1).astype(np.float64),
+    }
+
+
+def _scores(table: OutcomeTable, chosen: npt.NDArray[np.int64]) -> Scores:
+    return table.scores[np.arange(len(table)), chosen].astype(np.float64)
+
+
+def _stage1(
+    composition: Composition, table: OutcomeTable, estimate: Estimate
+) -> tuple[float | None, float | None]:
+    """Accuracy and calibration on the prompts whose category the composition knows."""
+    index = {name: column for column, name in enumerate(composition.categories)}
+    known = np.asarray([category in index for category in table.categories])
+    if not known.any():
+        return None, None
+    truth = np.asarray([index.get(category, -1) for category in table.categories])
+    correct = (estimate.posterior.argmax(axis=1) == truth)[known]
+    confidence = estimate.posterior.max(axis=1)[known]
+    return float(correct.mean()), expected_calibration_error(confidence, correct)
+
+
+def _narrow(evidence: Evidence, composition: Composition) -> Evidence:
+    """The evidence of the composition's experts alone, where anything was scored."""
+    columns = [evidence.experts.index(name) for name in composition.expert_names if name in evidence.experts]
+    if len(columns) < len(composition.experts):
+        joined = [name for name in composition.expert_names if name not in evidence.experts]
+        raise ReplayError(
+            f"{', '.join(joined)} joined after the fit, so baselines cannot be chosen for them: fit again"
+        )
+    scores = evidence.scores[:, columns]
+    rows = ~np.isnan(scores).all(axis=1)
+    return Evidence(
+        evidence.embeddings[rows],
+        scores[rows],
+        evidence.labels[rows],
+        evidence.prompt_digests,
+        composition.expert_names,
+    )
+
+
+def _point(point: CurvePoint) -> dict[str, float]:
+    return {"active_params_b": point.cost, "score": point.score}

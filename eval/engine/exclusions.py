@@ -1,0 +1,102 @@
+"""Keeping out of a run what a composition was fitted on: the guard, applied to a benchmark's questions.
+
+The service does not say which prompts it was fitted on, so the composition's folder is looked for on this
+machine, by its digest. Knows nothing of benchmarks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.decontamination import GuardError, screen_for
+from eval.engine.asking import Asker
+from eval.engine.benchmark import Benchmark, Marks, Question, Turn
+from eval.engine.contestants import Contestant
+from eval.engine.manifest import ROOT, RunError
+
+PLACES = (ROOT / "routers" / "compositions", ROOT / "var" / "compositions", Path("var/compositions"))
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """`benchmark` with the questions that may be reported on. `screening` goes into the manifest."""
+
+    benchmark: Benchmark
+    questions: Sequence[Question]
+    screening: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.benchmark.name
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self.benchmark.digests
+
+    def document(self) -> Mapping[str, Any]:
+        return {**self.benchmark.document(), "screening": dict(self.screening)}
+
+    async def mark(
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+    ) -> Marks:
+        return await self.benchmark.mark(question, contestant, turns, asker)
+
+
+def screened(
+    benchmark: Benchmark,
+    contestants: Sequence[Contestant],
+    *,
+    folder: Path | None = None,
+    allow_seen: bool = False,
+) -> Benchmark:
+    """`benchmark` without questions whose first turn is one that a routed contestant was fitted on.
+
+    `folder` is the composition's; None looks for it. A composition that is nowhere on this machine, or does
+    not say what it was fitted on, is not screened against, and the manifest says so. The benchmark itself
+    when nobody is routed.
+
+    Raises:
+        RunError: nothing is left, or `folder` cannot be used.
+    """
+    digests = {each.composition for each in contestants if each.routed and each.composition}
+    if not digests:
+        return benchmark
+    prompts = [question.turns[0] for question in benchmark.questions]
+    refused = [False] * len(prompts)
+    found: dict[str, Any] = {}
+    for digest in sorted(each for each in digests if each):
+        place = folder or composition_folder(digest)
+        if place is None:
+            found[digest] = "not checked: the composition's folder is not on this machine"
+            continue
+        try:
+            screening = screen_for(place, prompts, allow_seen=allow_seen)
+        except GuardError as error:
+            if folder is not None:
+                raise RunError(str(error)) from error
+            found[digest] = "not checked: the composition does not say what it was fitted on"
+            continue
+        found[digest] = screening.document()
+        refused = [one or bool(other) for one, other in zip(refused, screening.refused, strict=True)]
+    kept = [question for question, out in zip(benchmark.questions, refused, strict=True) if not out]
+    if not kept:
+        raise RunError(
+            f"all {len(prompts)} questions were used to fit the composition, so they say nothing about it: "
+            "use other questions, name experts alone with --against, or add --allow-seen and say so"
+        )
+    return Screened(benchmark, tuple(kept), found)
+
+
+def composition_folder(digest: str) -> Path | None:
+    """The folder on this machine of the composition with this digest."""
+    from routers.composition import CompositionError, load_composition
+
+    for place in PLACES:
+        for manifest in sorted(place.glob("*/composition.json")):
+            try:
+                if load_composition(manifest.parent).digest == digest:
+                    return manifest.parent
+            except CompositionError:
+                continue
+    return None

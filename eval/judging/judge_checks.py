@@ -1,0 +1,279 @@
+"""Checks on judges, from the items of a run: do they follow positions, lengths, themselves, and do they
+agree with each other and with verdicts that are trusted more?
+
+Works on what was judged; asks nobody.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from eval.engine.items import Item
+from eval.judging.agreement import cohen_kappa, fleiss_kappa, spearman
+from eval.judging.judge_prompts import Scale
+
+RATINGS = tuple(range(1, 11))
+SIGNS = (-1, 0, 1)
+"""Of a pair: the model lost, neither won, the model won."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What somebody thinks of one answer: a rating, or the sign of a pair; `place` tells answers apart."""
+
+    place: tuple[str, str, int]
+    """Contestant, question, turn."""
+    value: float
+    words: int
+    other_words: int | None = None
+    """Of the baseline's answer, for pairs."""
+
+    @property
+    def sign(self) -> int:
+        """-1, 0 or 1."""
+        return (self.value > 0) - (self.value < 0)
+
+
+def check_judges(
+    items: Sequence[Item],
+    *,
+    models: Mapping[str, str],
+    judge_models: Mapping[str, str],
+    trusted: Mapping[str, Sequence[View]] | None = None,
+) -> dict[str, Any]:
+    """All checks: `{"judges": {name: {...}}, "panel": {...} | None}`.
+
+    `models` and `judge_models` say which model stands behind a contestant's or judge's name (a model that
+    judges itself goes by both). `trusted` are views of people or stronger judges, by who they are.
+    """
+    views = {name: views_of(items, name) for name in judge_models}
+    pairwise = _is_pairwise(items)
+    judges: dict[str, Any] = {}
+    for name, model in judge_models.items():
+        said = [each for item in items for each in item.judgments if each["judge"] == name]
+        others = [one for other, those in views.items() if other != name for one in those]
+        others += [one for those in (trusted or {}).values() for one in those]
+        judges[name] = {
+            "judgments": len(said),
+            "unparsed": sum("rating" not in each and "label" not in each for each in said),
+            "retried": sum(each["attempts"] > 1 for each in said),
+            "positions": positions(items, name) if pairwise else None,
+            "length": _lengths(views[name], pairwise=pairwise),
+            "self_preference": self_preference(
+                views[name],
+                others,
+                [contestant for contestant, behind in models.items() if behind == model],
+            ),
+            "agreement": {
+                who: found
+                for who, those in (trusted or {}).items()
+                if (found := agreement(views[name], those, pairwise=pairwise))["n"]
+            },
+        }
+    return {"judges": judges, "panel": panel(views, pairwise=pairwise) if len(views) > 1 else None}
+
+
+def views_of(items: Sequence[Item], judge: str) -> list[View]:
+    """The readable views of one judge. Of a pair of games the sign of their sum counts."""
+    found = []
+    for item in items:
+        by_turn: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for each in item.judgments:
+            if each["judge"] == judge:
+                by_turn[each["turn"]].append(each)
+        for turn, said in by_turn.items():
+            place = (item.contestant, item.question, turn)
+            words = len(item.turns[turn - 1].answer.split()) if len(item.turns) >= turn else 0
+            if said[0]["scale"] == Scale.RATING.value:
+                found += [View(place, each["rating"], words) for each in said if "rating" in each]
+            elif all("label" in each for each in said):
+                found.append(
+                    View(place, float(sum(map(_points, said))), words, _baseline_words(item, judge, turn))
+                )
+    return found
+
+
+def positions(items: Sequence[Item], judge: str) -> dict[str, Any]:
+    """How a judge's verdicts change with the order of the answers: `same`, the share of pairs whose two
+    games have the same winner or are both ties; `first` and `second`, the shares in which the answer shown
+    first (second) won both games, whoever gave it."""
+    pairs = same = first = second = 0
+    for item in items:
+        games: dict[int, dict[int, str]] = defaultdict(dict)
+        for each in item.judgments:
+            if each["judge"] == judge and "label" in each:
+                games[each["turn"]][each["game"]] = each["label"]
+        for labels in games.values():
+            if len(labels) < 2:
+                continue
+            one, two = _a_wins(labels[1]), _a_wins(labels[2])
+            pairs += 1
+            same += one == -two
+            first += one == two == 1
+            second += one == two == -1
+    shares = {"same": same, "first": first, "second": second}
+    return {"pairs": pairs} | {name: count / pairs if pairs else None for name, count in shares.items()}
+
+
+def self_preference(
+    views: Sequence[View], others: Sequence[View], own: Sequence[str]
+) -> dict[str, Any] | None:
+    """By how much a judge favours the contestants `own`, which are itself: its mean view of them less that
+    of `others` on the same answers, less the same difference for everybody else. None when it judged no
+    answer of its own; `preference` None when nobody else judged both kinds of answers."""
+    if not any(view.place[0] in own for view in views):
+        return None
+    elsewhere: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for view in others:
+        elsewhere[view.place].append(view.value)
+    gaps: dict[bool, list[float]] = {True: [], False: []}
+    for view in views:
+        if there := elsewhere.get(view.place):
+            gaps[view.place[0] in own].append(view.value - sum(there) / len(there))
+    ours, theirs = _mean(gaps[True]), _mean(gaps[False])
+    preference = ours - theirs if ours is not None and theirs is not None else None
+    return {"preference": preference, "own": len(gaps[True]), "others": len(gaps[False])}
+
+
+def agreement(views: Sequence[View], trusted: Sequence[View], *, pairwise: bool) -> dict[str, Any]:
+    """How far `views` agree with `trusted` on the answers that both judged.
+
+    Pairs: the share of equal signs, the same where neither says tie, and Cohen's kappa. Ratings: Spearman's
+    correlation, the mean absolute difference and the quadratically weighted kappa of rounded ratings.
+    """
+    there = {view.place: view for view in trusted}
+    both = [(view, there[view.place]) for view in views if view.place in there]
+    if pairwise:
+        ours, theirs = [one.sign for one, _ in both], [other.sign for _, other in both]
+        decided = [one == other for one, other in zip(ours, theirs, strict=True) if one and other]
+        return {
+            "n": len(both),
+            "same": _mean([one == other for one, other in zip(ours, theirs, strict=True)]),
+            "same_decided": _mean(decided),
+            "n_decided": len(decided),
+            "kappa": cohen_kappa(ours, theirs),
+        }
+    ratings, theirs_rated = [one.value for one, _ in both], [other.value for _, other in both]
+    return {
+        "n": len(both),
+        "spearman": spearman(ratings, theirs_rated),
+        "mean_difference": _mean([abs(a - b) for a, b in zip(ratings, theirs_rated, strict=True)]),
+        "kappa": cohen_kappa(_rounded(ratings), _rounded(theirs_rated), order=RATINGS),
+    }
+
+
+def panel(views: Mapping[str, Sequence[View]], *, pairwise: bool) -> dict[str, Any]:
+    """How far the judges agree with each other: Fleiss' kappa over what all of them judged (signs of pairs;
+    of ratings, low, middle or high), and each pair of judges by itself."""
+    by_judge = {name: {view.place: view for view in those} for name, those in views.items()}
+    common = sorted(set.intersection(*(set(those) for those in by_judge.values())))
+    rated = [
+        [those[place].sign if pairwise else _third(those[place].value) for those in by_judge.values()]
+        for place in common
+    ]
+    return {
+        "n": len(common),
+        "fleiss_kappa": fleiss_kappa(rated),
+        "pairs": [
+            {"judges": [one, other]} | agreement(views[one], views[other], pairwise=pairwise)
+            for one, other in combinations(views, 2)
+        ],
+    }
+
+
+def read_trusted(
+    path: Path,
+    *,
+    pairwise: bool,
+    baselines: Sequence[str] = (),
+    same: Mapping[str, str] | None = None,
+) -> dict[str, list[View]]:
+    """Views from a verdict table (`eval.rating.table`), by its judges; of pairs those against `baselines`.
+
+    `same` says what the table calls a contestant, where it has another name for it.
+
+    Raises:
+        eval.rating.columns.VerdictError: the table cannot be used, or holds the other kind of verdicts.
+    """
+    from eval.rating.columns import VerdictError
+    from eval.rating.table import PairwiseTable, read_verdicts
+
+    table = read_verdicts(path)
+    if isinstance(table, PairwiseTable) != pairwise:
+        kinds = ("pairs", "graded answers") if pairwise else ("graded answers", "pairs")
+        raise VerdictError(f"{path}: judges of {kinds[0]} cannot be compared with verdicts on {kinds[1]}")
+    names = table.judge.names
+    called = {theirs: ours for ours, theirs in (same or {}).items()}
+    sums: dict[str, dict[tuple[str, str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in range(len(table)):
+        judge = names[table.judge.codes[row]] if table.judge.codes[row] >= 0 else path.stem
+        question = table.question.names[table.question.codes[row]]
+        if isinstance(table, PairwiseTable):
+            if baselines and table.players[table.baseline[row]] not in baselines:
+                continue
+            player = table.players[table.model[row]]
+            place = (called.get(player, player), question, 1)
+            sums[judge][place].append(float(table.win[row] - table.loss[row]))
+        else:
+            model = table.model.names[table.model.codes[row]]
+            place = (called.get(model, model), question, int(table.turn[row]))
+            sums[judge][place].append(float(table.score[row]))
+    return {
+        judge: [
+            # The sum of a pair's games says who won; of several ratings the mean is one.
+            View(place, sum(values) if isinstance(table, PairwiseTable) else sum(values) / len(values), 0)
+            for place, values in places.items()
+        ]
+        for judge, places in sums.items()
+    }
+
+
+def _lengths(views: Sequence[View], *, pairwise: bool) -> dict[str, Any]:
+    """Pairs: the share of decided pairs in which the longer answer won. Ratings: Spearman's correlation of
+    rating and words. Neither is a bias by itself: longer answers may be better."""
+    if not pairwise:
+        return {"n": len(views), "spearman": spearman([v.value for v in views], [v.words for v in views])}
+    decided = [
+        (view.sign > 0) == (view.words > view.other_words)
+        for view in views
+        if view.other_words is not None and view.sign and view.words != view.other_words
+    ]
+    return {"n": len(decided), "longer_won": _mean(decided)}
+
+
+def _baseline_words(item: Item, judge: str, turn: int) -> int | None:
+    for row in item.verdicts:
+        if row.get("judge") == judge and row.get("turn", 1) == turn and "baseline_length" in row:
+            return int(row["baseline_length"])
+    return None
+
+
+def _is_pairwise(items: Sequence[Item]) -> bool:
+    return any(each["scale"] != Scale.RATING.value for item in items for each in item.judgments)
+
+
+def _a_wins(label: str) -> int:
+    """1 when the answer shown first won, -1 when the second did."""
+    return 0 if "=" in label else 1 if label.startswith("A") else -1
+
+
+def _points(judgment: Mapping[str, Any]) -> int:
+    """Of one game for the model, which is B in the first game: `>>` counts 3."""
+    label = judgment["label"]
+    points = _a_wins(label) * (3 if ">>" in label else 1)
+    return -points if judgment["game"] == 1 else points
+
+
+def _rounded(values: Sequence[float]) -> list[int]:
+    return [min(10, max(1, round(value))) for value in values]
+
+
+def _third(rating: float) -> str:
+    return "low" if rating < 4 else "middle" if rating < 8 else "high"
+
+
+def _mean(values: Sequence[float | bool]) -> float | None:
+    return sum(values) / len(values) if values else None

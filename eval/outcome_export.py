@@ -1,0 +1,231 @@
+"""From evaluation to routing: answers and scores become an outcome table that `coterie fit` reads.
+
+Sources are runs of `coterie eval run`, live traffic with feedback (shadow answers too) and other outcome
+tables. The same prompt from several sources is one row; several scores of one expert are averaged.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base.files import write_text
+from eval.api import ExpertFacts, Price
+from eval.outcome_writing import experts_yaml
+from eval.traffic import Logged, reward
+from routers.composition import ExpertCard
+from routers.fingerprints import text_digest
+from routers.outcome_table import OutcomeTable
+
+ROUTED = "coterie"
+
+
+class ExportError(Exception):
+    """Nothing can be exported; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One expert's score, 0..1, on one prompt."""
+
+    prompt: str
+    category: str
+    expert: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a source gave: scores, what it knows of experts, and what it had to leave out."""
+
+    scores: tuple[Scored, ...]
+    cards: Mapping[str, ExpertCard]
+    left_out: Mapping[str, int]
+
+
+def from_traffic(log: Iterable[Logged]) -> Gathered:
+    """Rated answers of live traffic: of the expert that answered, and of shadows that were rated too.
+
+    Only where prompts were kept and one expert answered alone. The category is the one that was predicted.
+    """
+    scores: list[Scored] = []
+    cards: dict[str, ExpertCard] = {}
+    why = Counter[str]()
+    for each in log:
+        rated = [(each.expert, reward(each.feedback))] if each.status == "ok" else []
+        rated += [
+            (shadow.expert, reward(shadow.feedback)) for shadow in each.shadows if shadow.status == "ok"
+        ]
+        known = [(expert, score) for expert, score in rated if score is not None]
+        prompt = each.prompt
+        if not known:
+            why["not rated"] += 1
+        elif each.strategy != "single":
+            why["several experts answered"] += 1
+        elif prompt is None:
+            why["text not kept (COTERIE_STORE_PROMPTS)"] += 1
+        elif each.category is None:
+            why["no category"] += 1
+        else:
+            scores += [Scored(prompt, each.category, expert, score) for expert, score in known]
+        for choice in each.ranking:
+            size = choice.active_params_b
+            cards.setdefault(choice.expert, ExpertCard(choice.expert, size, size, choice.price, choice.price))
+    return Gathered(tuple(scores), cards, dict(why))
+
+
+def from_run(folder: Path) -> Gathered:
+    """Scores of one run of `coterie eval run`. What a router's contestant scored counts for the expert that
+    answered. Raises ExportError."""
+    from eval.engine.items import ItemsError, read_items
+    from eval.engine.manifest import ITEMS, RunError, load_run
+
+    try:
+        run = load_run(folder)
+        items = read_items(folder / ITEMS)
+    except (RunError, ItemsError, OSError) as error:
+        raise ExportError(f"{folder}: {error}") from error
+    models = {each["name"]: each for each in run.manifest.contestants}
+    scores: list[Scored] = []
+    cards: dict[str, ExpertCard] = {}
+    why = Counter[str]()
+    for document in models.values():
+        identity = document.get("identity") or {}
+        facts = [identity["expert"]] if identity.get("expert") else identity.get("experts") or []
+        cards |= {card.name: card for card in map(_card, facts) if card is not None}
+    for item in items:
+        contestant = models.get(item.contestant, {})
+        model = str(contestant.get("model", item.contestant))
+        experts = set(item.experts)
+        if item.score is None:
+            why["no score"] += 1
+        elif len(experts) > 1 or any((turn.routing or {}).get("trace") for turn in item.turns):
+            why["several experts answered"] += 1
+        elif not item.turns:
+            why["no answer kept"] += 1
+        else:
+            prompt = "\n\n".join(turn.prompt for turn in item.turns)
+            expert = experts.pop() if experts else model
+            scores.append(Scored(prompt, item.category, expert, item.score))
+    return Gathered(tuple(scores), cards, dict(why))
+
+
+def from_table(table: OutcomeTable) -> Gathered:
+    """Every score of an outcome table."""
+    scores = [
+        Scored(table.prompts[int(row)], table.categories[int(row)], table.expert_names[int(column)], score)
+        for row, column in np.argwhere(~np.isnan(table.scores))
+        for score in [float(table.scores[row, column])]
+    ]
+    return Gathered(tuple(scores), {card.name: card for card in table.experts}, {})
+
+
+def gathered_table(
+    sources: Sequence[Gathered],
+    *,
+    cards: Mapping[str, ExpertCard] | None = None,
+    only: Sequence[str] | None = None,
+) -> OutcomeTable:
+    """One outcome table of all sources; `only` keeps these experts.
+
+    `cards` go before what sources say of experts, earlier sources before later ones. A prompt's category is
+    the one most often given. Raises ExportError.
+    """
+    known: dict[str, ExpertCard] = {}
+    for source in reversed(sources):
+        known |= source.cards
+    known |= cards or {}
+    scores = [each for source in sources for each in source.scores if only is None or each.expert in only]
+    if not scores:
+        why = Counter[str]()
+        for source in sources:
+            why.update(source.left_out)
+        reasons = "; ".join(f"{count} {reason}" for reason, count in why.most_common())
+        raise ExportError(f"nothing is scored{f' ({reasons})' if reasons else ''}")
+    names = list(dict.fromkeys(each.expert for each in scores))
+    if unknown := [name for name in names if name not in known or known[name].params_b <= 0]:
+        raise ExportError(
+            f"nothing says how large {', '.join(unknown)} is: give an experts.yaml with --experts, or "
+            "leave it out by naming the others with --expert"
+        )
+    prompts: dict[bytes, str] = {}
+    categories: dict[bytes, Counter[str]] = defaultdict(Counter)
+    cells: dict[tuple[bytes, str], list[float]] = defaultdict(list)
+    for each in scores:
+        key = text_digest(each.prompt)
+        prompts.setdefault(key, each.prompt)
+        categories[key][each.category] += 1
+        cells[key, each.expert].append(each.score)
+    matrix = np.full((len(prompts), len(names)), np.nan, dtype=np.float32)
+    for row, key in enumerate(prompts):
+        for column, name in enumerate(names):
+            if (key, name) in cells:
+                matrix[row, column] = float(np.mean(cells[key, name]))
+    return OutcomeTable(
+        tuple(key.hex() for key in prompts),
+        tuple(categories[key].most_common(1)[0][0] for key in prompts),
+        tuple(prompts.values()),
+        tuple(known[name] for name in names),
+        matrix,
+    )
+
+
+def write_table(table: OutcomeTable, folder: Path) -> None:
+    """Write prompts.parquet, scores.parquet and experts.yaml to `folder`, each whole or not at all."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    prompts = pa.table(
+        {"uid": list(table.uids), "category": list(table.categories), "prompt": list(table.prompts)}
+    )
+    columns: dict[str, Any] = {"uid": list(table.uids)}
+    for column, name in enumerate(table.expert_names):
+        values = table.scores[:, column].astype(np.float64)
+        columns[name] = pa.array(
+            [None if np.isnan(value) else float(value) for value in values], pa.float64()
+        )
+    for name, content in (("prompts", prompts), ("scores", pa.table(columns))):
+        partial = folder / f"{name}.parquet.partial"
+        parquet.write_table(content, partial)
+        os.replace(partial, folder / f"{name}.parquet")
+    write_text(experts_yaml([_facts(card) for card in table.experts]), folder / "experts.yaml")
+
+
+def cards_of(facts: Iterable[ExpertFacts]) -> dict[str, ExpertCard]:
+    """What an API says of its experts, as cards; those of unknown size are left out."""
+    found = (_card(each.model_dump()) for each in facts)
+    return {card.name: card for card in found if card is not None}
+
+
+def _card(facts: Mapping[str, Any]) -> ExpertCard | None:
+    known = ExpertFacts.model_validate(facts)
+    if known.params_b is None:
+        return None
+    return ExpertCard(
+        known.name,
+        known.params_b,
+        known.active_params_b or known.params_b,
+        known.price.input,
+        known.price.output,
+        known.context_length,
+        description=known.description,
+        base=known.base,
+    )
+
+
+def _facts(card: ExpertCard) -> ExpertFacts:
+    return ExpertFacts(
+        name=card.name,
+        params_b=card.params_b or None,
+        active_params_b=card.active_params_b or None,
+        context_length=card.context_length,
+        capabilities=tuple(sorted(card.capabilities)),
+        price=Price(input=card.price_input, output=card.price_output),
+        description=card.description,
+        base=card.base,
+    )

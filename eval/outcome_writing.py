@@ -1,0 +1,204 @@
+"""Writing outcomes: the outcome table that `coterie fit` reads, the replies, and a summary for people.
+
+Only writes; reading and checking outcome tables is `routers.outcome_table`' work.
+"""
+
+import math
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from base.files import write_json, write_text
+from eval.api import ExpertFacts
+from eval.scoring import Outcome, Outcomes
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One expert on one category: `mean` and standard error `error` of `n` scores, `missing` without."""
+
+    n: int
+    missing: int
+    mean: float | None
+    error: float | None
+    completion_tokens: float | None
+    """Mean over the answers whose server counted."""
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return "–"
+        error = f" ± {self.error:.2f}" if self.error is not None else ""
+        return f"{self.mean:.2f}{error}"
+
+
+def cell(outcomes: Iterable[Outcome]) -> Cell:
+    """Mean score, its standard error (of the sample, so None below two scores) and counts."""
+    outcomes = list(outcomes)
+    scores = [each.score for each in outcomes if each.score is not None]
+    tokens = [
+        each.answer.completion_tokens
+        for each in outcomes
+        if each.answer is not None and each.answer.completion_tokens is not None
+    ]
+    return Cell(
+        n=len(scores),
+        missing=len(outcomes) - len(scores),
+        mean=statistics.fmean(scores) if scores else None,
+        error=statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
+        completion_tokens=statistics.fmean(tokens) if tokens else None,
+    )
+
+
+def cells(outcomes: Outcomes) -> dict[str, dict[str, Cell]]:
+    """Category, then expert, to its cell; the last category is `all`."""
+    table = {
+        category: {
+            expert.name: cell(o for o in outcomes.of(expert.name) if o.item.category == category)
+            for expert in outcomes.experts
+        }
+        for category in outcomes.suite.categories
+    }
+    return {**table, ALL: {expert.name: cell(outcomes.of(expert.name)) for expert in outcomes.experts}}
+
+
+def failures(outcomes: Outcomes) -> dict[str, Counter[str]]:
+    """Expert to how often each error code left it without a score."""
+    return {
+        expert.name: Counter(each.error for each in outcomes.of(expert.name) if each.error is not None)
+        for expert in outcomes.experts
+    }
+
+
+def summary_rows(outcomes: Outcomes) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the summary: mean ± standard error by category and expert, then the counts."""
+    table = cells(outcomes)
+    names = [expert.name for expert in outcomes.experts]
+    rows = [
+        [
+            category,
+            str(max(each.n + each.missing for each in by_expert.values())),
+            *map(str, by_expert.values()),
+        ]
+        for category, by_expert in table.items()
+    ]
+    totals = table[ALL].values()
+    rows.append(["missing", "", *(str(each.missing) for each in totals)])
+    rows.append(
+        ["tokens per answer", "", *(_tokens(each.completion_tokens) for each in totals)],
+    )
+    return ["category", "prompts", *names], rows
+
+
+def summary_markdown(outcomes: Outcomes) -> str:
+    """The summary as a Markdown page."""
+    header, rows = summary_rows(outcomes)
+    lines = [
+        "# Scores of the experts on checkable prompts",
+        "",
+        "Mean score (0 to 1) ± its standard error, every prompt asked once at temperature 0. A prompt that",
+        "an expert could not be asked is missing, not 0.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
+    for expert, codes in failures(outcomes).items():
+        if codes:
+            counted = ", ".join(f"{code} {count}×" for code, count in codes.most_common())
+            lines.append(f"Missing for {expert}: {counted}.")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write_outcomes(outcomes: Outcomes, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the outcome table into `folder`, each file at once or not at all.
+
+    - `prompts.parquet`: uid, category, prompt
+    - `scores.parquet`: uid and one column an expert, 0..1 or null
+    - `answers.parquet`: uid and one column an expert, the text of its reply or null
+    - `details.parquet`: one row a prompt and expert: score, reason, error, tokens, seconds
+    - `experts.yaml`: name, sizes in billions, prices in $ per million tokens
+    - `summary.md`, and `run.json` with `facts` about the run
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    items = outcomes.suite.items
+    by_expert = {expert.name: outcomes.of(expert.name) for expert in outcomes.experts}
+    uid = pa.array([item.id for item in items], pa.string())
+
+    def wide(kind: pa.DataType, value: Any) -> pa.Table:
+        columns = {name: pa.array([value(o) for o in each], kind) for name, each in by_expert.items()}
+        return pa.table([uid, *columns.values()], names=["uid", *columns])
+
+    every = outcomes.outcomes
+    tables = {
+        "prompts": pa.table(
+            {
+                "uid": uid,
+                "category": pa.array([item.category for item in items], pa.string()),
+                "prompt": pa.array([item.prompt for item in items], pa.string()),
+            }
+        ),
+        "scores": wide(pa.float64(), lambda o: o.score),
+        "answers": wide(pa.string(), lambda o: o.answer.text if o.answer else None),
+        "details": pa.table(
+            {
+                "uid": pa.array([o.item.id for o in every], pa.string()),
+                "expert": pa.array([o.expert for o in every], pa.string()),
+                "score": pa.array([o.score for o in every], pa.float64()),
+                "reason": pa.array([o.reason for o in every], pa.string()),
+                "error": pa.array([o.error for o in every], pa.string()),
+                "finish_reason": _of_answers(every, "finish_reason", pa.string()),
+                "prompt_tokens": _of_answers(every, "prompt_tokens", pa.int64()),
+                "completion_tokens": _of_answers(every, "completion_tokens", pa.int64()),
+                "latency_s": _of_answers(every, "latency_s", pa.float64()),
+            }
+        ),
+    }
+    for name, table in tables.items():
+        target = folder / f"{name}.parquet"
+        with_suffix = target.with_suffix(".partial")
+        parquet.write_table(table, with_suffix)
+        os.replace(with_suffix, target)
+    write_text(experts_yaml(outcomes.experts), folder / "experts.yaml")
+    write_text(summary_markdown(outcomes), folder / "summary.md")
+    write_json(facts, folder / "run.json")
+
+
+def experts_yaml(experts: Sequence[ExpertFacts]) -> str:
+    """The experts of an outcome table, as YAML."""
+    entries = []
+    for expert in experts:
+        entry: dict[str, Any] = {
+            "name": expert.name,
+            "params_b": expert.params_b,
+            "active_params_b": expert.active_params_b or expert.params_b,
+            "input_price": expert.price.input,
+            "output_price": expert.price.output,
+            "context_length": expert.context_length,
+            "capabilities": sorted(expert.capabilities),
+            "description": expert.description,
+            "base": expert.base,
+        }
+        entries.append({key: value for key, value in entry.items() if value not in (None, "")})
+    return yaml.safe_dump({"experts": entries}, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _of_answers(outcomes: Sequence[Outcome], field: str, kind: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.array([getattr(o.answer, field) if o.answer else None for o in outcomes], kind)
+
+
+def _tokens(mean: float | None) -> str:
+    return "–" if mean is None else f"{mean:.1f}"

@@ -1,0 +1,105 @@
+"""Arena-Hard as the engine runs it: two games with swapped positions, five-way verdicts, `>>` counts 3."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.engine.asking import Asker, together
+from eval.engine.benchmark import Marks, Question, ReplayedAnswers, Turn, converse, first_of_each
+from eval.engine.contestants import Contestant
+from eval.judging.games import play, style_columns
+from eval.judging.judge import Judge
+from eval.judging.judge_prompts import Kind, Scale
+from eval.protocols.arena_hard_questions import ArenaHardData
+from eval.rating.five_way_verdicts import DECISIVE_WEIGHT
+
+
+class ArenaHard:
+    """Arena-Hard with its judges. `baselines` are contestants by name, for the names that the data gives to
+    questions, or for every question when `everywhere` names one of them."""
+
+    def __init__(
+        self,
+        data: ArenaHardData,
+        judges: Sequence[Judge],
+        baselines: Mapping[str, Contestant],
+        *,
+        name: str = "arena-hard",
+        everywhere: str | None = None,
+        replayed: ReplayedAnswers | None = None,
+        limit: int | None = None,
+        seed: int | None = 0,
+    ) -> None:
+        self.name = name
+        self._data = data
+        self._judges = tuple(judges)
+        self._baselines = dict(baselines)
+        self._everywhere = everywhere
+        self._replayed = replayed
+        self._seed = seed
+        self.questions: Sequence[Question] = first_of_each(data.questions, limit)
+        for judge in self._judges:
+            judge.must_have([Kind(Scale.FIVE)])
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._data.digests
+
+    def document(self) -> Mapping[str, Any]:
+        return {
+            "mode": "pairwise",
+            "decisive_weight": DECISIVE_WEIGHT,
+            "max_tokens": self.questions[0].max_tokens,
+            "judges": [each.document() for each in self._judges],
+            "baselines": [each.document() for each in self._baselines.values()],
+        }
+
+    def baseline_of(self, question: Question) -> Contestant:
+        """Whom answers to `question` are compared with."""
+        return self._baselines[self._everywhere or self._data.baselines[question.id]]
+
+    async def mark(
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+    ) -> Marks:
+        baseline = self.baseline_of(question)
+        theirs = await converse(asker, baseline, question, seed=self._seed, replayed=self._replayed)
+        ours_text, their_text = turns[-1].reply.text, theirs[-1].reply.text
+        pairs = await together(
+            play(
+                judge,
+                asker,
+                Kind(Scale.FIVE),
+                {"question_1": question.turns[0]},
+                [ours_text],
+                [their_text],
+                category=question.category,
+            )
+            for judge in self._judges
+        )
+        verdicts, judgments, shares = [], [], []
+        for games in pairs:
+            judgments += [games.first, games.second]
+            if not games.readable:
+                continue
+            first, second = games.outcomes(DECISIVE_WEIGHT)
+            counts = first.plus(second)
+            shares.append((counts.win + counts.tie / 2) / sum(counts))
+            verdicts.append(
+                {
+                    "question_id": question.id,
+                    "model": contestant.name,
+                    "baseline": baseline.name,
+                    **counts._asdict(),
+                    "category": question.category,
+                    "judge": games.first.judge,
+                    **style_columns(ours_text, their_text),
+                }
+            )
+        unparsed = sum(not each.readable for each in judgments)
+        return Marks(
+            score=sum(shares) / len(shares) if shares else None,
+            reason=f"{unparsed} of {len(judgments)} judgments without a verdict" if unparsed else "",
+            values={"baseline_words": float(len(their_text.split()))},
+            verdicts=tuple(verdicts),
+            judgments=tuple(each.document() for each in judgments),
+            unparsed=unparsed,
+        )

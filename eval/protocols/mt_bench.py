@@ -1,0 +1,178 @@
+"""MT-Bench as the engine runs it: each turn graded from 1 to 10, or compared with a baseline's twice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.engine.asking import Asker, together
+from eval.engine.benchmark import Marks, Question, ReplayedAnswers, Turn, converse, first_of_each
+from eval.engine.contestants import Contestant
+from eval.judging.games import Games, play, style_columns
+from eval.judging.judge import Judge, Judgment
+from eval.judging.judge_prompts import Kind, Scale
+from eval.protocols.mt_bench_questions import NEED_REFERENCE, MtBenchData
+from eval.rating.five_way_verdicts import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Opponent:
+    """Whom contestants are compared with, and where its answers come from when it is not asked."""
+
+    contestant: Contestant
+    replayed: ReplayedAnswers | None = None
+    seed: int | None = 0
+
+
+class MtBench:
+    """MT-Bench with its judges. With an `opponent` answers are compared with the opponent's, else graded."""
+
+    name = "mt-bench"
+
+    def __init__(
+        self,
+        data: MtBenchData,
+        judges: Sequence[Judge],
+        *,
+        opponent: Opponent | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self._data = data
+        self._judges = tuple(judges)
+        self._opponent = opponent
+        self.questions: Sequence[Question] = first_of_each(data.questions, limit)
+        kinds = {
+            self._kind(self._texts(question, number), number)
+            for question in self.questions
+            for number in range(1, len(question.turns) + 1)
+        }
+        for judge in self._judges:
+            judge.must_have(kinds)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._data.digests
+
+    def document(self) -> Mapping[str, Any]:
+        return {
+            "mode": "pairwise" if self._opponent else "single",
+            "turns": max(len(each.turns) for each in self.questions),
+            "max_tokens": self.questions[0].max_tokens,
+            "judges": [each.document() for each in self._judges],
+            "baseline": self._opponent.contestant.document() if self._opponent else None,
+        }
+
+    async def mark(
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+    ) -> Marks:
+        if self._opponent is not None:
+            return await self._compare(self._opponent, question, contestant, turns, asker)
+        judgments = await together(
+            self._grade(judge, question, turns, number, asker)
+            for judge in self._judges
+            for number in range(1, len(turns) + 1)
+        )
+        ratings = [each.rating for each in judgments if each.rating is not None]
+        values = {}
+        for number in range(1, len(turns) + 1):
+            of_turn = [each.rating for each in judgments if each.turn == number and each.rating is not None]
+            if of_turn:
+                values[f"turn_{number}"] = sum(of_turn) / len(of_turn)
+        unparsed = len(judgments) - len(ratings)
+        return Marks(
+            score=sum(ratings) / len(ratings) / 10 if ratings else None,
+            reason=f"{unparsed} of {len(judgments)} judgments without a rating" if unparsed else "",
+            values=values,
+            verdicts=tuple(
+                {
+                    "question_id": question.id,
+                    "model": contestant.name,
+                    "turn": each.turn,
+                    "score": each.rating,
+                    "category": question.category,
+                    "judge": each.judge,
+                }
+                for each in judgments
+            ),
+            judgments=tuple(each.document() for each in judgments),
+            unparsed=unparsed,
+        )
+
+    async def _grade(
+        self, judge: Judge, question: Question, turns: Sequence[Turn], number: int, asker: Asker
+    ) -> Judgment:
+        texts = self._texts(question, number)
+        for turn, said in enumerate(turns[:number], start=1):
+            texts[f"answer_a_{turn}"] = said.reply.text
+        return await judge.judge(asker, self._kind(texts, number), texts, turn=number)
+
+    async def _compare(
+        self,
+        opponent: Opponent,
+        question: Question,
+        contestant: Contestant,
+        turns: Sequence[Turn],
+        asker: Asker,
+    ) -> Marks:
+        theirs = await converse(
+            asker, opponent.contestant, question, seed=opponent.seed, replayed=opponent.replayed
+        )
+        ours_texts = [each.reply.text for each in turns]
+        their_texts = [each.reply.text for each in theirs]
+
+        async def compare(judge: Judge, number: int) -> tuple[int, Games]:
+            texts = self._texts(question, number)
+            kind = self._kind(texts, number)
+            games = await play(
+                judge, asker, kind, texts, ours_texts[:number], their_texts[:number], turn=number
+            )
+            return number, games
+
+        pairs = await together(
+            compare(judge, number) for judge in self._judges for number in range(1, len(turns) + 1)
+        )
+        verdicts, judgments, points = [], [], []
+        for number, games in pairs:
+            judgments += [games.first, games.second]
+            if not games.readable:
+                continue
+            counts = agreed(games)
+            points.append(counts.win + counts.tie / 2)
+            verdicts.append(
+                {
+                    "question_id": question.id,
+                    "model": contestant.name,
+                    "baseline": opponent.contestant.name,
+                    **counts._asdict(),
+                    "turn": number,
+                    "category": question.category,
+                    "judge": games.first.judge,
+                    **style_columns(ours_texts[number - 1], their_texts[number - 1]),
+                }
+            )
+        unparsed = sum(not each.readable for each in judgments)
+        return Marks(
+            score=sum(points) / len(points) if points else None,
+            reason=f"{unparsed} of {len(judgments)} judgments without a verdict" if unparsed else "",
+            verdicts=tuple(verdicts),
+            judgments=tuple(each.document() for each in judgments),
+            unparsed=unparsed,
+        )
+
+    def _kind(self, texts: Mapping[str, str], number: int) -> Kind:
+        scale = Scale.THREE if self._opponent else Scale.RATING
+        return Kind(scale, reference="reference_1" in texts, second=number == 2)
+
+    def _texts(self, question: Question, number: int) -> dict[str, str]:
+        """Questions, and reference answers where this category's judges see them, up to turn `number`."""
+        texts = {f"question_{turn}": text for turn, text in enumerate(question.turns[:number], start=1)}
+        references = self._data.references.get(question.id, ())
+        if question.category in NEED_REFERENCE and len(references) >= number:
+            for turn, text in enumerate(references[:number], start=1):
+                texts[f"reference_{turn}"] = text
+        return texts
+
+
+def agreed(games: Games) -> Counts:
+    """MT-Bench's rule: a win takes both games, and a pair of games that disagree is a tie."""
+    first, second = games.outcomes(decisive_weight=1)
+    return first if first == second else Counts(0, 1, 0)

@@ -1,0 +1,55 @@
+"""First turns of MT-Bench that a program can check: our own checks on questions of its closed categories.
+
+Reasoning, mathematics and extraction, where one answer is right. The questions are not here, only checks
+by `question_id`. Not MT-Bench's protocol: what it offers is a score that no judge can be blamed for.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eval.checks import CHECK, Check, grade
+from eval.engine.asking import Asker
+from eval.engine.benchmark import Marks, Question, Turn, first_of_each
+from eval.engine.contestants import Contestant
+from eval.protocols.mt_bench_questions import MtBenchData
+
+CHECKS = Path(__file__).with_name("mt_bench_checkable.jsonl")
+
+
+def load_checks(path: Path = CHECKS) -> dict[str, Check]:
+    """The checks by question id."""
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return {str(row["question_id"]): CHECK.validate_python(row["check"]) for row in rows}
+
+
+class MtBenchExact:
+    """The first turns that have a check, asked as MT-Bench asks them, so that its answers are reused."""
+
+    name = "mt-bench-exact"
+
+    def __init__(self, data: MtBenchData, *, limit: int | None = None) -> None:
+        self._checks = load_checks()
+        questions = [
+            replace(question, turns=question.turns[:1])
+            for question in data.questions
+            if question.id in self._checks
+        ]
+        self._digests = {**data.digests, "checks": hashlib.sha256(CHECKS.read_bytes()).hexdigest()}
+        self.questions: Sequence[Question] = first_of_each(questions, limit)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._digests
+
+    def document(self) -> Mapping[str, Any]:
+        return {"turns": 1, "max_tokens": self.questions[0].max_tokens if self.questions else None}
+
+    async def mark(
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+    ) -> Marks:
+        found = grade(self._checks[question.id], turns[0].reply.text)
+        return Marks(found.score, found.reason)

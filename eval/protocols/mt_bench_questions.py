@@ -1,0 +1,119 @@
+"""MT-Bench's questions and reference answers: from a folder, from their upstream, or our own small set."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.engine.benchmark import Question
+from eval.engine.question_sources import Source, fetch
+
+OWN = Path(__file__).resolve().parents[1] / "questions" / "mt_bench"
+"""A small set of our own, in the same form."""
+
+_UPSTREAM = (
+    "https://raw.githubusercontent.com/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/"
+    "fastchat/llm_judge/data/mt_bench/"
+)
+SOURCES = (
+    Source(
+        "question.jsonl",
+        _UPSTREAM + "question.jsonl",
+        "119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
+    ),
+    Source(
+        "reference_answer_gpt-4.jsonl",
+        _UPSTREAM + "reference_answer/gpt-4.jsonl",
+        "f957a5bc977badb66885ec970e6cd08527845780313f0995764260e5777b9b3f",
+    ),
+)
+
+TEMPERATURES: Mapping[str, float] = {
+    "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0,
+    "stem": 0.1, "humanities": 0.1,
+}  # fmt: skip
+"""Of the contestants' sampling, by category (FastChat's `temperature_config`)."""
+OTHER_TEMPERATURE = 0.7
+NEED_REFERENCE = frozenset({"math", "reasoning", "coding"})
+"""Categories whose judges see the reference answer, where there is one."""
+CATEGORIES = tuple(TEMPERATURES)
+
+
+class MtBenchError(Exception):
+    """Questions or reference answers cannot be used; the message says which line and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MtBenchData:
+    """Questions in their order, and reference answers to the turns by question id."""
+
+    questions: tuple[Question, ...]
+    references: Mapping[str, tuple[str, ...]]
+    digests: Mapping[str, str]
+
+
+def load_questions(folder: Path | None, *, turns: int = 2, max_tokens: int = 1024) -> MtBenchData:
+    """Read `question.jsonl` and reference answers of `folder`; None fetches them from upstream.
+
+    `turns` 1 asks the first turns alone, which is not MT-Bench's protocol, and reports say so.
+
+    Raises:
+        MtBenchError: a file is missing or a line is no question.
+        eval.engine.question_sources.SourceError: they cannot be fetched.
+    """
+    folder = folder or fetch("mt-bench", SOURCES)
+    path = folder / "question.jsonl"
+    questions = []
+    for number, row in _rows(path):
+        try:
+            category = str(row["category"])
+            texts = tuple(str(each) for each in row["turns"])
+            identity = str(row["question_id"])
+        except (KeyError, TypeError) as error:
+            raise MtBenchError(f"{path}:{number}: needs question_id, category and turns") from error
+        temperature = TEMPERATURES.get(category, OTHER_TEMPERATURE)
+        questions.append(Question(identity, category, texts[:turns], temperature, max_tokens))
+    if not questions:
+        raise MtBenchError(f"{path}: holds no questions")
+    if len({each.id for each in questions}) < len(questions):
+        raise MtBenchError(f"{path}: a question_id occurs twice")
+    digests = {"questions": _sha256(path)}
+    references: dict[str, tuple[str, ...]] = {}
+    files = sorted({*folder.glob("reference_answer*.jsonl"), *folder.glob("reference_answer*/*.jsonl")})
+    for file in files:
+        digests[f"references {file.name}"] = _sha256(file)
+        for number, row in _rows(file):
+            try:
+                answers = tuple(str(each) for each in row["choices"][0]["turns"])
+                references[str(row["question_id"])] = answers
+            except (KeyError, IndexError, TypeError) as error:
+                raise MtBenchError(f"{file}:{number}: needs question_id and choices with turns") from error
+    return MtBenchData(tuple(questions), references, digests)
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MtBenchError(
+            f"{path}: cannot be read ({error}); --data wants a folder with question.jsonl and "
+            "reference_answer*.jsonl"
+        ) from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise MtBenchError(f"{path}:{number}: is not JSON") from error
+        if not isinstance(row, dict):
+            raise MtBenchError(f"{path}:{number}: must be an object")
+        rows.append((number, row))
+    return rows
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,327 @@
+"""Replay of strategies on an outcome table: quality against what they take, beside every baseline.
+
+Everything is fitted on some folds of the table and reported on another: orders, weights, thresholds, and
+which setting of a strategy serves a budget. Figures are over the prompts of all parts that were judged,
+with intervals from a bootstrap over prompts; differences are paired.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eval.rating.resampling import Floats, interval, multiplicities
+from eval.strategies.answer_table import Answered, Ints, StrategyError
+from eval.strategies.cascade_replay import cascade_trials
+from eval.strategies.folds import Fold, Step, folds_of
+from eval.strategies.mixed import mixed_trials
+from eval.strategies.panel_replay import MOST, panel_trials, panels, stopping_trials, vote_trials
+from eval.strategies.simple import choice_outcome, majority_trials, single_trials
+from eval.strategies.trials import Outcome, Trial, best_within
+from routers.cost_curve import CurvePoint, upper_hull
+from routers.encoder import Encoder
+from routers.fitting import FitOptions
+from routers.fitting.stages import Stages
+from routers.request import Matrix
+
+FAMILIES = ("single", "majority", "vote", "cascade", "panel", "stopping", "mixed")
+MULTIPLES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
+"""Budgets that are reported, as multiples of the size of the best single expert."""
+CONFIDENCE = 0.95
+
+Key = tuple[str, float | None]
+"""A strategy and the average budget that it serves."""
+
+
+class Chosen(NamedTuple):
+    """The trial chosen on one part, and the names of that part's categories."""
+
+    trial: Trial
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySettings:
+    """`folds` to cut the table into, the first `parts` of them to judge on (None: all). `budgets_b`:
+    average active parameters to report at, in billions. `budget_b`: what no prompt may take more of.
+    `most`: experts on a panel. `correction`: fit compositions with the correction by the request."""
+
+    folds: int = 5
+    parts: int | None = None
+    seed: int = 0
+    rounds: int = 2000
+    budgets_b: tuple[float, ...] = ()
+    budget_b: float | None = None
+    most: int = MOST
+    correction: bool = False
+    jobs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ValueError("folds must be 2 or more: one part is judged, the others are fitted on")
+        if self.parts is not None and not 1 <= self.parts <= self.folds:
+            raise ValueError(f"parts must be 1 to {self.folds}, the number of folds")
+        if self.rounds < 10:
+            raise ValueError("rounds must be 10 or more: an interval needs draws")
+        budgets = (*self.budgets_b, *(() if self.budget_b is None else (self.budget_b,)))
+        if not all(0 < each < math.inf for each in budgets):
+            raise ValueError("budgets must be numbers above 0, in billions of parameters")
+        if self.most < 1:
+            raise ValueError("a panel has 1 expert or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A strategy as judged. `within_b` is the average budget that it was chosen for when fitted, None
+    for the composition's own decision. `gains`: difference, low and high against each rival."""
+
+    name: str
+    within_b: float | None
+    score: float
+    low: float
+    high: float
+    active_params_b: float
+    price: float
+    calls: float
+    gains: Mapping[str, tuple[float, float, float]]
+    settings: tuple[Mapping[str, Any], ...]
+    """One per part."""
+
+    def document(self) -> dict[str, Any]:
+        found = {name: getattr(self, name) for name in self.__slots__ if name not in {"gains", "settings"}}
+        for rival, (difference, low, high) in self.gains.items():
+            found[f"minus_{rival}"] = {"difference": difference, "low": low, "high": high}
+        return {**found, "settings": {"parts": [dict(each) for each in self.settings]}}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that `coterie strategies replay` says."""
+
+    n: int
+    folds: int
+    parts: int
+    left_out: int
+    points: tuple[Point, ...]
+    baselines: Mapping[str, tuple[float, float]]
+    """Score and average active parameters; of `random` and `oracle` those of asking one expert."""
+    singles: Mapping[str, tuple[float, float]]
+    pareto: tuple[tuple[str, float, float], ...]
+    """Name, average active parameters and score of what nothing beats at its cost, and no mix of two."""
+    settings: Mapping[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`. Scores 0..1, parameters in billions, prices in $ per million tokens."""
+        return {
+            "n": self.n,
+            "folds": self.folds,
+            "parts": self.parts,
+            "left_out_unscored": self.left_out,
+            "strategies": [each.document() for each in self.points],
+            "baselines": {name: score for name, (score, _) in self.baselines.items()},
+            "baselines_active_params_b": {name: active for name, (_, active) in self.baselines.items()},
+            "singles": {
+                name: {"score": score, "active_params_b": active}
+                for name, (score, active) in self.singles.items()
+            },
+            "curve": {
+                name: [
+                    {"within_b": p.within_b, "active_params_b": p.active_params_b, "score": p.score}
+                    for p in self.points
+                    if p.name == name
+                ]
+                for name in FAMILIES
+            },
+            "pareto": [
+                {"name": name, "active_params_b": active, "score": score}
+                for name, active, score in self.pareto
+            ],
+            "settings": dict(self.settings),
+        }
+
+
+def replay(
+    data: Answered,
+    embeddings: Matrix,
+    encoder: Encoder,
+    settings: ReplaySettings,
+    *,
+    cache: Path | None = None,
+    step: Step = lambda _: None,
+) -> Report:
+    """Replay all strategies on `data`, whose prompts have `embeddings` (prompts, dimension) by `encoder`.
+
+    `cache` keeps long steps of the fits. Raises StrategyError.
+    """
+    parts = settings.parts or settings.folds
+    budgets = _budgets(data, settings)
+    chosen: dict[Key, list[Chosen]] = {}
+    rows: list[Ints] = []
+    baselines: list[dict[str, Outcome]] = []
+    options = FitOptions(seed=settings.seed, correction=settings.correction, jobs=settings.jobs)
+    for number, fold in enumerate(
+        folds_of(
+            data,
+            embeddings,
+            encoder,
+            folds=settings.folds,
+            parts=parts,
+            options=options,
+            stages=Stages(cache, lambda what, done, total: step(f"fitting: {what}")),
+            step=step,
+        ),
+        start=1,
+    ):
+        rows.append(fold.rows)
+        baselines.append(
+            {name: choice_outcome(fold.held_out, choice) for name, choice in fold.baselines.items()}
+        )
+        for name, trials in _families(fold, settings, f"part {number} of {parts}", step):
+            for budget in budgets:
+                if (best := best_within(trials, budget)) is not None:
+                    chosen.setdefault((name, budget), []).append(Chosen(best, fold.categories))
+        composition = Trial(
+            {"decision": "of the composition as fitted"},
+            choice_outcome(fold.fit, fold.fit.routed),
+            choice_outcome(fold.held_out, fold.held_out.routed),
+        )
+        chosen.setdefault(("single", None), []).append(Chosen(composition, fold.categories))
+    step("intervals")
+    judged = data.take(np.concatenate(rows))
+    return _report(data, judged, settings, parts, _distinct(chosen, parts), baselines)
+
+
+def _budgets(data: Answered, settings: ReplaySettings) -> tuple[float, ...]:
+    if settings.budgets_b:
+        return tuple(sorted(set(settings.budgets_b)))
+    best = float(data.sizes[int(data.scores.mean(axis=0).argmax())])
+    if best <= 0:
+        raise StrategyError("experts.yaml gives the best expert no size: params_b must be above 0")
+    return tuple(round(best * each, 6) for each in MULTIPLES)
+
+
+def _families(fold: Fold, settings: ReplaySettings, where: str, step: Step) -> list[tuple[str, list[Trial]]]:
+    cap = settings.budget_b
+    step(f"{where}: fitting panels")
+    found = panels(fold, budget_b=cap, most=settings.most)
+    step(f"{where}: trying cascades")
+    cascades = cascade_trials(fold, budget_b=cap)
+    step(f"{where}: trying panels")
+    stopping = stopping_trials(fold, found)
+    return [
+        ("single", single_trials(fold, budget_b=cap)),
+        ("majority", majority_trials(fold, found)),
+        ("vote", vote_trials(fold, found)),
+        ("cascade", cascades),
+        ("panel", panel_trials(fold, found)),
+        ("stopping", stopping),
+        ("mixed", mixed_trials(fold, [("cascade", cascades), ("stopping", stopping)])),
+    ]
+
+
+def _distinct(chosen: Mapping[Key, list[Chosen]], parts: int) -> dict[Key, list[Chosen]]:
+    """Without budgets that some part has nothing for, and those that change nothing."""
+    found: dict[Key, list[Chosen]] = {}
+    seen = set()
+    for key, each in sorted(chosen.items(), key=lambda one: (FAMILIES.index(one[0][0]), one[0][1] or 0)):
+        identity = key[0], tuple(id(part.trial) for part in each)
+        if len(each) == parts and identity not in seen:
+            seen.add(identity)
+            found[key] = each
+    return found
+
+
+def _report(
+    data: Answered,
+    judged: Answered,
+    settings: ReplaySettings,
+    parts: int,
+    chosen: Mapping[Key, Sequence[Chosen]],
+    baselines: Sequence[Mapping[str, Outcome]],
+) -> Report:
+    outcomes = {key: Outcome.joined([each.trial.held_out for each in found]) for key, found in chosen.items()}
+    rivals = {name: Outcome.joined([part[name] for part in baselines]) for name in baselines[0]}
+    against = {"single": outcomes["single", None].score, "best_single": rivals["best_single"].score}
+    columns = np.column_stack([each.score for each in outcomes.values()])
+    samples = _resampled(np.column_stack([columns, *against.values()]), settings)
+    ours, theirs = samples[:, : columns.shape[1]], samples[:, columns.shape[1] :]
+    low, high = interval(ours, CONFIDENCE)
+    points = []
+    for place, ((name, budget), outcome) in enumerate(outcomes.items()):
+        gains = {}
+        for number, (rival, scores) in enumerate(against.items()):
+            limits = interval(ours[:, place : place + 1] - theirs[:, number : number + 1], CONFIDENCE)
+            gains[rival] = (
+                float((outcome.score - scores).mean()),
+                float(limits[0][0]),
+                float(limits[1][0]),
+            )
+        points.append(
+            Point(
+                name=name,
+                within_b=budget,
+                score=float(outcome.score.mean()),
+                low=float(low[place]),
+                high=float(high[place]),
+                active_params_b=float(outcome.active.mean()),
+                price=float(outcome.price.mean()),
+                calls=float(outcome.calls.mean()),
+                gains=gains,
+                settings=tuple(each.trial.document(each.categories) for each in chosen[name, budget]),
+            )
+        )
+    singles = {
+        card.name: (float(judged.scores[:, column].mean()), float(card.active_params_b))
+        for column, card in enumerate(judged.table.experts)
+    }
+    return Report(
+        n=len(judged),
+        folds=settings.folds,
+        parts=parts,
+        left_out=data.left_out,
+        points=tuple(points),
+        baselines=_baselines(judged, rivals),
+        singles=singles,
+        pareto=_pareto(points, singles),
+        settings={
+            "seed": settings.seed,
+            "bootstrap_rounds": settings.rounds,
+            "confidence": CONFIDENCE,
+            "budget_b_per_prompt": settings.budget_b,
+            "most_experts": settings.most,
+            "correction": settings.correction,
+        },
+    )
+
+
+def _resampled(columns: Floats, settings: ReplaySettings) -> Floats:
+    """Means of each column in each round, (rounds, columns)."""
+    return np.concatenate(
+        [
+            drawn @ columns / len(columns)
+            for drawn in multiplicities(len(columns), settings.rounds, settings.seed)
+        ]
+    )
+
+
+def _baselines(judged: Answered, rivals: Mapping[str, Outcome]) -> dict[str, tuple[float, float]]:
+    scores = judged.scores
+    # Of several best experts the oracle asks the smallest.
+    best = (scores - 1e-9 * judged.sizes).argmax(axis=1)
+    return {
+        "random": (float(scores.mean()), float(judged.sizes.mean())),
+        **{name: (float(each.score.mean()), float(each.active.mean())) for name, each in rivals.items()},
+        "oracle": (float(scores.max(axis=1).mean()), float(judged.sizes[best].mean())),
+    }
+
+
+def _pareto(
+    points: Sequence[Point], singles: Mapping[str, tuple[float, float]]
+) -> tuple[tuple[str, float, float], ...]:
+    named = {(each.active_params_b, each.score): each.name for each in points}
+    named |= {(active, score): name for name, (score, active) in singles.items()}
+    hull = upper_hull([CurvePoint(0.0, active, score) for active, score in named])
+    return tuple((named[each.cost, each.score], each.cost, each.score) for each in hull)

@@ -1,0 +1,91 @@
+"""Baselines of a sweep, chosen on other folds of the same prompts and scored on their own.
+
+Random, best single expert, kNN, k-means (Avengers), the perfect category map and, with hindsight, the
+oracle. Every expert alone stands beside them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
+from routers.evidence import Evidence, prompt_digest
+from routers.fitting.splits import fits, fold_of_each
+from routers.outcome_table import OutcomeTable
+from routers.request import Matrix
+
+Column = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Scores and costs of one baseline over the rows of a table, NaN where nothing can be said."""
+
+    scores: Column
+    active_params_b: Column
+    price: Column
+
+
+def labels_of(table: OutcomeTable) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The table's categories, sorted, and the index of each row's."""
+    categories = tuple(sorted(set(table.categories)))
+    index = {name: row for row, name in enumerate(categories)}
+    return categories, np.asarray([index[each] for each in table.categories], dtype=np.int64)
+
+
+def baselines_of(
+    table: OutcomeTable, embeddings: Matrix | None, *, folds: int, seed: int
+) -> Mapping[str, Baseline]:
+    """Every baseline on every prompt of `table`, which must be scored for every expert.
+
+    `embeddings` None leaves out kNN and k-means. With too few prompts for folds nothing can be chosen
+    honestly, and only random, the experts alone and the oracle are left.
+    """
+    rows = np.arange(len(table))
+    active = np.asarray([card.active_params_b for card in table.experts])
+    price = np.asarray([card.price for card in table.experts])
+
+    def chosen(columns: npt.NDArray[np.int64]) -> Baseline:
+        return Baseline(table.scores[rows, columns].astype(np.float64), active[columns], price[columns])
+
+    even = np.ones(len(table))
+    found = {
+        "random": Baseline(
+            table.scores.mean(axis=1, dtype=np.float64), even * active.mean(), even * price.mean()
+        )
+    }
+    if len(table) >= 2 * folds:
+        for name, columns in _chosen_elsewhere(table, embeddings, folds, seed).items():
+            found[name] = chosen(columns)
+    # Of equally good experts the oracle takes the smallest.
+    order = np.argsort(active, kind="stable")
+    found["oracle"] = chosen(order[table.scores[:, order].argmax(axis=1)])
+    for column, card in enumerate(table.experts):
+        found[f"expert {card.name}"] = chosen(np.full(len(table), column, dtype=np.int64))
+    return found
+
+
+def _chosen_elsewhere(
+    table: OutcomeTable, embeddings: Matrix | None, folds: int, seed: int
+) -> Mapping[str, npt.NDArray[np.int64]]:
+    categories, labels = labels_of(table)
+    kinds = ["best_single", "category_oracle", *([] if embeddings is None else ["knn", "kmeans"])]
+    columns = {kind: np.zeros(len(table), dtype=np.int64) for kind in kinds}
+    vectors = np.zeros((len(table), 1), dtype=np.float32) if embeddings is None else embeddings
+    for train, held in fits(fold_of_each(table.prompts, labels, folds, seed)):
+        evidence = Evidence(
+            vectors[train],
+            table.scores[train],
+            labels[train],
+            tuple(prompt_digest(table.prompts[int(row)]) for row in train),
+            table.expert_names,
+        )
+        columns["best_single"][held] = best_single(evidence)
+        truth = [table.categories[int(row)] for row in held]
+        columns["category_oracle"][held] = category_choices(evidence, categories, truth)
+        if embeddings is not None:
+            columns["knn"][held] = knn_choices(evidence, embeddings[held])
+            columns["kmeans"][held] = kmeans_choices(evidence, embeddings[held])
+    return columns

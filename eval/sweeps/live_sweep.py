@@ -1,0 +1,370 @@
+"""A live sweep: every question asked of a running API under every configuration, each answer kept at once.
+
+Routing options go along with each request: experts that may not answer as `exclude`, weights as `boost`
+(-weight · size, which adds to the served policy's value), strategies by name. Answers come from the cache
+of `coterie eval run` where they are there already.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.api import Api, ApiError, AskError, ExpertFacts, Retry, routes
+from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
+from eval.decontamination import GuardError, Screening, screen_for
+from eval.engine.asking import Asker
+from eval.engine.benchmark import Benchmark, Question, Turn, converse
+from eval.engine.cache import Cache
+from eval.engine.contestants import Contestant, ContestantError, identify, normal_base
+from eval.sweeps.fold_baselines import Baseline, baselines_of
+from eval.sweeps.grid import LivePoint, live_points
+from eval.sweeps.sweep_file import LiveSweep, SweepError
+from eval.sweeps.sweep_store import ItemRow
+from routers.composition import ExpertCard
+from routers.outcome_table import OutcomeTable
+
+LARGEST_BOOST = 10.0
+"""What the API takes."""
+BASELINE = "expert "
+"""Configurations of single experts begin so."""
+FOLDS = 5
+SHIPPED = Path(__file__).resolve().parents[2] / "routers" / "compositions"
+
+Keep = Callable[[ItemRow], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What one API says of itself."""
+
+    base: str
+    experts: tuple[ExpertFacts, ...]
+    composition: Mapping[str, Any] | None
+
+
+class LiveWork:
+    """A live sweep made ready: servers asked who they are, questions read, no question asked yet."""
+
+    def __init__(
+        self,
+        sweep: LiveSweep,
+        *,
+        api_key: str | None = None,
+        cache: Path,
+        retry: Retry | None = None,
+    ) -> None:
+        """Raises SweepError."""
+        self.sweep = sweep
+        self.points = live_points(sweep)
+        self._cache = cache
+        self._retry = retry
+        self._key = api_key
+        self._servers = asyncio.run(self._ask_servers())
+        self.benchmark = self._prepared()
+        self.questions: Sequence[Question] = self.benchmark.questions
+        self._systems = {point.prompt.name: _system(point) for point in self.points}
+        contestants = {point.name: self._contestant(point) for point in self.points}
+        if sweep.baselines:
+            main = self._servers[normal_base(sweep.api)]
+            for expert in self._composed(main):
+                name = f"{BASELINE}{expert.name}"
+                contestants[name] = Contestant(name, main.base, expert.name, api_key=self._key)
+        try:
+            self.contestants = {each.name: each for each in asyncio.run(identify(contestants.values()))}
+        except ContestantError as error:
+            raise SweepError(str(error)) from error
+        self.screening = self._screen()
+
+    @property
+    def items(self) -> int:
+        """Items in all."""
+        return len(self.contestants) * len(self.questions)
+
+    def digests(self) -> dict[str, str]:
+        """What results depend on, beside the sweep's file."""
+        found = {f"data/{name}": digest for name, digest in self.benchmark.digests.items()}
+        for name, contestant in self.contestants.items():
+            if contestant.composition is not None:
+                found[f"composition/{name}"] = contestant.composition
+        return found
+
+    async def run(self, done: set[tuple[str, str]], keep: Keep) -> int:
+        """Ask what is not done; `keep` is given each item as it is finished. Returns how many items could
+        not be had, to be asked again by the same sweep."""
+        refused = {
+            question.id for question, no in zip(self.questions, self.screening.refused, strict=True) if no
+        }
+        work = [
+            (contestant, question)
+            for question in self.questions
+            for contestant in self.contestants.values()
+            if (contestant.name, question.id) not in done
+        ]
+        waiting = iter(work)
+        failed = 0
+        points = {point.name: point for point in self.points}
+        with Cache(self._cache) as cache:
+            asker = Asker(cache, concurrency=self.sweep.concurrency, retry=self._retry)
+
+            async def worker() -> None:
+                nonlocal failed
+                for contestant, question in waiting:
+                    if question.id in refused:
+                        keep(self._refused(contestant, question))
+                        continue
+                    try:
+                        item = await self._item(asker, contestant, question, points.get(contestant.name))
+                    except AskError as error:
+                        if error.unavailable:
+                            failed += 1
+                            continue
+                        item = _blank(contestant, question, error.code)
+                    keep(item)
+
+            async with asker.open(), asyncio.TaskGroup() as group:
+                for _ in range(self.sweep.concurrency):
+                    group.create_task(worker())
+        return failed
+
+    def baselines(self, items: Sequence[ItemRow]) -> tuple[Mapping[str, Baseline], tuple[str, ...]]:
+        """The baselines from the experts' own items, and the questions they are over: those that every
+        expert answered with a score."""
+        experts = [name for name in self.contestants if name.startswith(BASELINE)]
+        by_expert: dict[str, dict[str, float]] = {name: {} for name in experts}
+        for item in items:
+            if item.configuration in by_expert and item.score is not None:
+                by_expert[item.configuration][item.uid] = item.score
+        kept = [
+            question
+            for question in self.questions
+            if experts and all(question.id in scores for scores in by_expert.values())
+        ]
+        if not kept:
+            return {}, ()
+        facts = {each.name: each for each in self._servers[normal_base(self.sweep.api)].experts}
+        table = OutcomeTable(
+            tuple(question.id for question in kept),
+            tuple(question.category for question in kept),
+            tuple(question.turns[0] for question in kept),
+            tuple(_card(facts[name.removeprefix(BASELINE)]) for name in experts),
+            np.asarray(
+                [[by_expert[name][question.id] for name in experts] for question in kept], dtype=np.float32
+            ),
+        )
+        embeddings = _embeddings(table.prompts)
+        found = baselines_of(table, embeddings, folds=FOLDS, seed=self.sweep.seed)
+        return found, table.uids
+
+    async def _item(
+        self, asker: Asker, contestant: Contestant, question: Question, point: LivePoint | None
+    ) -> ItemRow:
+        system = None if point is None else self._systems[point.prompt.name]
+        turns = await converse(asker, contestant, question, seed=self.sweep.seed, system=system)
+        marks = await self.benchmark.mark(question, contestant, turns, asker)
+        item = _blank(contestant, question, None if marks.score is not None else "no_score")
+        item.score = marks.score
+        item.answer = turns[-1].reply.text
+        self._note_cost(item, contestant, turns)
+        return item
+
+    def _note_cost(self, item: ItemRow, contestant: Contestant, turns: Sequence[Turn]) -> None:
+        """Who answered, and means over the turns of what that took."""
+        facts = {each.name: each for each in self._servers[contestant.base].experts}
+        sizes, prices, costs, seconds = [], [], [], []
+        for turn in turns:
+            routing = turn.reply.routing or {}
+            name = routing.get("expert") or contestant.model
+            item.expert, item.reason = str(name), routing.get("reason")
+            expert = facts.get(str(name))
+            totals = (routing.get("trace") or {}).get("totals") or {}
+            size = expert and (expert.active_params_b or expert.params_b)
+            sizes.append(totals.get("active_params_b", size))
+            prices.append((expert.price.input + expert.price.output) / 2 if expert else None)
+            costs.append(totals.get("cost", _cost(expert, turn)))
+            seconds.append(turn.reply.latency_s)
+        item.active_params_b = _mean(sizes)
+        item.price = _mean(prices)
+        item.cost = None if any(cost is None for cost in costs) else float(sum(filter(None, costs)))
+        item.latency_s = _mean(seconds)
+
+    def _refused(self, contestant: Contestant, question: Question) -> ItemRow:
+        return _blank(contestant, question, "fitted_on")
+
+    def _contestant(self, point: LivePoint) -> Contestant:
+        server = self._servers[normal_base(point.composition.api or self.sweep.api)]
+        composed = {each.name: each for each in self._composed(server)}
+        routing: dict[str, Any] = {}
+        if point.experts is not None:
+            unknown = sorted(set(point.experts) - set(composed))
+            if unknown:
+                raise SweepError(
+                    f"grid.experts: {server.base} does not compose {', '.join(unknown)}; it composes "
+                    f"{', '.join(composed)}"
+                )
+            routing["exclude"] = sorted(set(composed) - set(point.experts))
+        policy = (server.composition or {}).get("policy") or {}
+        boosts = {name: weight_boost(expert, point, policy) for name, expert in composed.items()}
+        if any(boosts.values()):
+            routing["boost"] = boosts
+        if point.strategy is not None:
+            routing["strategy"] = point.strategy.name
+            if point.strategy.options:
+                routing["options"] = dict(point.strategy.options)
+        extra: dict[str, Any] = {"routing": routing} if routing else {}
+        return Contestant(point.name, server.base, "coterie", api_key=self._key, extra=extra)
+
+    def _composed(self, server: _Server) -> list[ExpertFacts]:
+        """The experts of the server's composition, or all of them when it says nothing of one."""
+        listed = (server.composition or {}).get("experts")
+        names = {each["name"] if isinstance(each, dict) else each for each in listed or ()}
+        return [
+            each for each in server.experts if each.name in names or (not names and not routes(each.name))
+        ]
+
+    async def _ask_servers(self) -> dict[str, _Server]:
+        found = {}
+        try:
+            bases = {normal_base(self.sweep.api)} | {
+                normal_base(each.api) for each in self.sweep.grid.compositions if each.api
+            }
+            for base in sorted(bases):
+                async with Api(base, key=self._key) as api:
+                    found[base] = _Server(base, await api.experts(), await api.composition())
+        except (ApiError, ContestantError) as error:
+            raise SweepError(str(error)) from error
+        return found
+
+    def _prepared(self) -> Benchmark:
+        config = self.sweep.benchmark
+        request = RunRequest(
+            benchmark=config.name,
+            against=f"{BASELINE.strip()}=#{next(iter(self._servers.values())).experts[0].name}",
+            api=self.sweep.api,
+            data=config.data,
+            limit=config.limit,
+            category=tuple(config.category),
+            max_tokens=config.max_tokens,
+            baseline=config.baseline,
+            judge=config.judge,
+            concurrency=self.sweep.concurrency,
+            seed=self.sweep.seed,
+            cache=self._cache,
+            allow_network_code=config.allow_network_code,
+        )
+        try:
+            return prepare(request, Keys(api=self._key)).benchmark
+        except Exception as error:
+            # Every benchmark has errors of its own for names and files that cannot be used.
+            if config.name in BENCHMARKS or Path(config.name).exists():
+                raise SweepError(f"benchmark {config.name}: {error}") from error
+            raise SweepError(f"there is no benchmark or file {config.name!r}") from error
+
+    def _screen(self) -> Screening:
+        """What any of the compositions was fitted on is refused for all: rows stay comparable."""
+        from eval.decontamination import merged
+
+        prompts = [question.turns[0] for question in self.questions]
+        found = {}
+        for each in self.sweep.grid.compositions:
+            server = self._servers[normal_base(each.api or self.sweep.api)]
+            folder = each.folder or _shipped((server.composition or {}).get("digest"))
+            try:
+                if folder is None and not self.sweep.allow_seen:
+                    raise GuardError(
+                        f"nothing says what the composition {each.name!r} was fitted on: give its folder in "
+                        "grid.compositions, or take the risk with allow_seen: true"
+                    )
+                found[each.name] = screen_for(folder or Path("-"), prompts, allow_seen=self.sweep.allow_seen)
+            except GuardError as error:
+                raise SweepError(str(error)) from error
+        return merged(found)
+
+
+def _shipped(digest: str | None) -> Path | None:
+    """The folder of the shipped composition with this digest."""
+    from routers.composition import CompositionError, load_composition
+
+    for folder in sorted(SHIPPED.iterdir()) if SHIPPED.is_dir() else ():
+        with suppress(CompositionError):
+            if load_composition(folder).digest == digest:
+                return folder
+    return None
+
+
+def weight_boost(expert: ExpertFacts, point: LivePoint, policy: Mapping[str, Any]) -> float:
+    """What to add to `expert`'s value so that it is weighed as `point` asks, where the served `policy`
+    weighs it otherwise. Raises SweepError for an expert without a size and for more than a request may ask.
+    """
+
+    def heavier(name: str, wanted: float | None) -> float:
+        return 0.0 if wanted is None else wanted - float(policy.get(name) or 0.0)
+
+    size = expert.active_params_b or expert.params_b
+    by_size, by_price = (
+        heavier("active_weight", point.active_weight),
+        heavier("price_weight", point.price_weight),
+    )
+    if by_size and size is None:
+        raise SweepError(f"the API does not say how large {expert.name} is, so it has no active weight")
+    price = (expert.price.input + expert.price.output) / 2
+    boost = -by_size * (size or 0.0) - by_price * price
+    if abs(boost) > LARGEST_BOOST:
+        raise SweepError(
+            f"{point.name}: the weight moves {expert.name} by {boost:g}, more than a request may "
+            f"({LARGEST_BOOST:g}): choose one closer to the served policy's"
+        )
+    return round(boost, 9) + 0.0
+
+
+def _system(point: LivePoint) -> str | None:
+    if point.prompt.file is None:
+        return point.prompt.system
+    try:
+        return point.prompt.file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(f"{point.prompt.file}: cannot be read as text ({error})") from error
+
+
+def _blank(contestant: Contestant, question: Question, error: str | None) -> ItemRow:
+    return ItemRow(
+        run_id="",
+        configuration=contestant.name,
+        uid=question.id,
+        category=question.category,
+        error=error,
+    )
+
+
+def _cost(expert: ExpertFacts | None, turn: Turn) -> float | None:
+    prompt, completion = turn.reply.prompt_tokens, turn.reply.completion_tokens
+    if expert is None or prompt is None or completion is None:
+        return None
+    return (prompt * expert.price.input + completion * expert.price.output) / 1e6
+
+
+def _card(expert: ExpertFacts) -> ExpertCard:
+    size = expert.params_b or 0.0
+    return ExpertCard(
+        expert.name, size, expert.active_params_b or size, expert.price.input, expert.price.output
+    )
+
+
+def _embeddings(prompts: Sequence[str]) -> Any:
+    """Vectors for kNN and k-means; None where no encoder is at hand."""
+    from routers.embeddings import default_cache, encode_cached
+    from routers.encoder import EncoderMissing, load_encoder
+
+    try:
+        return encode_cached(load_encoder(threads=1), prompts, default_cache())
+    except EncoderMissing:
+        return None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

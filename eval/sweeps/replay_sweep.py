@@ -1,0 +1,386 @@
+"""A replay sweep: configurations judged on an outcome table, fitted ones fold by fold on what they never saw.
+
+Asks nobody. A unit of work is one composition on one fold; all configurations of it share the fit, and its
+rows are written in one transaction, so a killed sweep repeats at most the units it was working on.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.decontamination import GuardError, Screening, fitted_prompts, screen, screen_for
+from eval.sweeps.fold_baselines import Baseline, baselines_of, labels_of
+from eval.sweeps.grid import ReplayPoint, replay_points
+from eval.sweeps.sweep_file import Fit as FitConfig
+from eval.sweeps.sweep_file import ReplayComposition, ReplaySweep, SweepError
+from eval.sweeps.sweep_store import ItemRow
+from prompts.seeds import load_seeds
+from routers.batch import choose, is_sure
+from routers.composition import Composition, CompositionError, load_composition
+from routers.embeddings import default_cache, encode_cached
+from routers.encoder import Encoder, EncoderMissing, load_encoder
+from routers.estimate import Estimate, estimate_table
+from routers.features import with_text_parts
+from routers.fitting import FitError, FitOptions, Labelled, fit
+from routers.fitting.compose import Fit
+from routers.fitting.policy_fit import fit_policy
+from routers.fitting.splits import fold_of_each
+from routers.fitting.stages import Stages
+from routers.mapping import BudgetTooSmall
+from routers.outcome_table import OutcomeError, read_outcomes
+from routers.policy import Policy
+from routers.request import Matrix
+from routers.utilities import Utilities
+
+WHOLE = -1
+"""The fold of a composition that was fitted elsewhere: the whole table."""
+REFUSED = "fitted_on"
+"""The error of an item that the guard refused."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is worked on at once: `points` share one fit (or one folder) on one fold."""
+
+    points: tuple[ReplayPoint, ...]
+    fold: int
+
+
+class ReplayWork:
+    """A replay sweep made ready: its table read, its folds drawn, its units listed."""
+
+    def __init__(self, sweep: ReplaySweep, *, cache: Path | None = None) -> None:
+        """`cache` keeps embeddings and long steps of fits. Raises SweepError."""
+        self.sweep = sweep
+        self.points = replay_points(sweep)
+        self._cache = cache or default_cache().parent.parent
+        try:
+            whole = read_outcomes(sweep.table)
+            self._encoder: Encoder = load_encoder(threads=1)
+        except (OutcomeError, EncoderMissing) as error:
+            raise SweepError(str(error)) from error
+        complete = np.flatnonzero(~np.isnan(whole.scores).any(axis=1))
+        self.unscored = len(whole) - len(complete)
+        self.table = whole.take(complete)
+        if len(self.table) < 2 * sweep.folds:
+            raise SweepError(
+                f"{sweep.table}: {len(self.table)} prompts are scored for every expert, too few for "
+                f"{sweep.folds} folds"
+            )
+        for point in self.points:
+            unknown = sorted(set(point.experts or ()) - set(self.table.expert_names))
+            if unknown:
+                raise SweepError(
+                    f"grid.experts: the table has no {', '.join(unknown)}; it has "
+                    f"{', '.join(self.table.expert_names)}"
+                )
+        self.categories, self._labels = labels_of(self.table)
+        self.folds = fold_of_each(self.table.prompts, self._labels, sweep.folds, sweep.seed)
+        self._latencies = _latencies(sweep.table)
+        self._embeddings: dict[str, Matrix] = {}
+        self._screenings: dict[tuple[str, int], Screening] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def items(self) -> int:
+        """Items in all."""
+        return len(self.points) * len(self.table)
+
+    def digests(self) -> dict[str, str]:
+        """What results depend on, beside the sweep's file: the table and every composition."""
+        found = {
+            f"table/{name}": hashlib.sha256((self.sweep.table / name).read_bytes()).hexdigest()
+            for name in ("prompts.parquet", "scores.parquet", "experts.yaml")
+        }
+        for each in self.sweep.grid.compositions:
+            if each.folder is not None:
+                found[f"composition/{each.name}"] = self._loaded(each.folder).digest
+        found["encoder"] = self._encoder.revision
+        return found
+
+    def units(self, done: set[tuple[str, str]]) -> list[Unit]:
+        """The units of which any item is not done."""
+        shared: dict[tuple[object, ...], list[ReplayPoint]] = {}
+        for point in self.points:
+            fits = point.composition.fit is not None
+            key = (point.composition.name, *((point.experts, point.resident_budget_b) if fits else ()))
+            shared.setdefault(key, []).append(point)
+        units = []
+        for points in shared.values():
+            for fold in self._folds_of(points[0].composition):
+                uids = [self.table.uids[int(row)] for row in self._rows(fold)]
+                left = tuple(p for p in points if any((p.name, uid) not in done for uid in uids))
+                if left:
+                    units.append(Unit(left, fold))
+        return units
+
+    def run(self, units: Sequence[Unit]) -> Iterator[list[ItemRow]]:
+        """The items of each unit as it is finished; their `run_id` is still empty. Raises SweepError."""
+        waiting = iter(units)
+        pool = ThreadPoolExecutor(self.sweep.workers, thread_name_prefix="sweep")
+        running: set[Future[list[ItemRow]]] = set()
+        try:
+            for unit in waiting:
+                running.add(pool.submit(self._work, unit))
+                if len(running) < self.sweep.workers:
+                    continue
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in done)
+        except (FitError, BudgetTooSmall, CompositionError, GuardError, OutcomeError) as error:
+            raise SweepError(str(error)) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        """The baselines on every prompt of the table, chosen on other folds."""
+        return baselines_of(
+            self.table, self._vectors(self._encoder), folds=self.sweep.folds, seed=self.sweep.seed
+        )
+
+    def guard(self) -> dict[str, Any]:
+        """What the guard found: of each composition on each fold, how many prompts it refuses."""
+        found = {
+            composition.name: [
+                self._screening(composition, fold).document() for fold in self._folds_of(composition)
+            ]
+            for composition in self.sweep.grid.compositions
+        }
+        every = [each for documents in found.values() for each in documents]
+        return {
+            "allow_seen": self.sweep.allow_seen,
+            "refused": sum(each["refused"] for each in every),
+            "seen": sum(each["seen"] for each in every),
+            "near_duplicates": sum(each["near_duplicates"] for each in every),
+            "compositions": found,
+        }
+
+    def _work(self, unit: Unit) -> list[ItemRow]:
+        if unit.fold == WHOLE:
+            return self._replay_folder(unit)
+        point = unit.points[0]
+        held = self._rows(unit.fold)
+        screening = self._screening(point.composition, unit.fold)
+        fitted = self._fit(point, np.flatnonzero(self.folds != unit.fold))
+        prompts = [self.table.prompts[int(row)] for row in held]
+        features = with_text_parts(self._vectors(self._encoder)[held], prompts)
+        estimate = estimate_table(fitted.composition, features, threads=1)
+        rows = []
+        for each in unit.points:
+            policy = _overridden(_policy(fitted, _options(each)), each)
+            rows += self._items(each, fitted.composition, policy, estimate, held, screening.refused)
+        return rows
+
+    def _replay_folder(self, unit: Unit) -> list[ItemRow]:
+        folder = unit.points[0].composition.folder
+        if folder is None:
+            raise SweepError("a composition without a folder cannot be replayed whole")
+        composition = self._loaded(folder)
+        missing = [name for name in composition.expert_names if name not in self.table.expert_names]
+        if missing:
+            raise SweepError(f"{folder}: the table has no scores of {', '.join(missing)}")
+        vectors = self._vectors(_encoder_of(composition))
+        screening = self._screening(unit.points[0].composition, WHOLE)
+        estimate = estimate_table(composition, with_text_parts(vectors, self.table.prompts), threads=1)
+        rows = []
+        for point in unit.points:
+            allowed, policy = estimate, _overridden(composition.policy, point)
+            if point.experts is not None:
+                allowed, policy = _only(composition, policy, estimate, point.experts)
+            held = self._rows(WHOLE)
+            rows += self._items(point, composition, policy, allowed, held, screening.refused)
+        return rows
+
+    def _items(
+        self,
+        point: ReplayPoint,
+        composition: Composition,
+        policy: Policy,
+        estimate: Estimate,
+        held: Rows,
+        refused: npt.NDArray[np.bool_],
+    ) -> list[ItemRow]:
+        chosen = choose(composition, policy, estimate)
+        sure = is_sure(policy, estimate)
+        items = []
+        for place, row in enumerate(held):
+            item = ItemRow(
+                run_id="",
+                configuration=point.name,
+                uid=self.table.uids[int(row)],
+                category=self.table.categories[int(row)],
+            )
+            if refused[place]:
+                item.error = REFUSED
+            else:
+                card = composition.experts[int(chosen[place])]
+                column = self.table.expert_names.index(card.name)
+                item.score = float(self.table.scores[int(row), column])
+                item.expert = card.name
+                item.active_params_b = card.active_params_b
+                item.price = card.price
+                item.reason = "matched" if sure[place] else "uncertain"
+                item.latency_s = self._latencies.get((item.uid, card.name))
+            items.append(item)
+        return items
+
+    def _fit(self, point: ReplayPoint, train: Rows) -> Fit:
+        """The fit on the rows `train`, without weights: those are the policy's."""
+        table = self.table if point.experts is None else self.table.keep_experts(point.experts)
+        texts, seeds = self._seeds(point.composition, train)
+        prompts = (*texts, *(self.table.prompts[int(row)] for row in train))
+        embeddings = self._training_vectors(texts, train)
+        part = table.take(train)
+        return fit(
+            Labelled(prompts, (*seeds, *part.categories), with_text_parts(embeddings, prompts)),
+            part,
+            self._encoder,
+            replace(_options(point), active_weight=0.0, price_weight=0.0, target_active_b=None),
+            scored=np.arange(len(texts), len(prompts)),
+            stages=Stages(self._cache / "fits"),
+        )
+
+    def _seeds(self, composition: ReplayComposition, train: Rows) -> tuple[list[str], list[str]]:
+        """The seed prompts that a fit takes along, and their categories."""
+        seeds = load_seeds("fit")
+        wanted = (composition.fit or FitConfig()).seeds
+        if wanted is None:
+            ours = {seed.category for seed in seeds}
+            wanted = {self.table.categories[int(row)] for row in train} <= ours
+        if not wanted:
+            return [], []
+        return [seed.prompt for seed in seeds], [seed.category for seed in seeds]
+
+    def _training_vectors(self, texts: Sequence[str], train: Rows) -> Matrix:
+        own = self._vectors(self._encoder)[train]
+        if not len(texts):
+            return own
+        with self._lock:
+            return np.concatenate([encode_cached(self._encoder, texts, default_cache()), own])
+
+    def _screening(self, composition: ReplayComposition, fold: int) -> Screening:
+        """The guard's word on the prompts that `composition` is judged on in `fold`."""
+        key = (composition.name, fold)
+        if key not in self._screenings:
+            held = self._rows(fold)
+            prompts = [self.table.prompts[int(row)] for row in held]
+            if composition.folder is not None:
+                vectors = self._vectors(_encoder_of(self._loaded(composition.folder)))
+                found = screen_for(composition.folder, prompts, vectors, allow_seen=self.sweep.allow_seen)
+            else:
+                train = np.flatnonzero(self.folds != fold)
+                texts, _ = self._seeds(composition, train)
+                known = (*texts, *(self.table.prompts[int(row)] for row in train))
+                found = screen(
+                    prompts,
+                    fitted_prompts(known, self._training_vectors(texts, train)),
+                    self._vectors(self._encoder)[held],
+                    allow_seen=self.sweep.allow_seen,
+                )
+            self._screenings[key] = found
+        return self._screenings[key]
+
+    def _folds_of(self, composition: ReplayComposition) -> Sequence[int]:
+        return range(self.sweep.folds) if composition.fit is not None else (WHOLE,)
+
+    def _rows(self, fold: int) -> Rows:
+        found: Rows = np.flatnonzero(self.folds == fold) if fold != WHOLE else np.arange(len(self.table))
+        return found
+
+    def _loaded(self, folder: Path) -> Composition:
+        try:
+            return load_composition(folder)
+        except CompositionError as error:
+            raise SweepError(str(error)) from error
+
+    def _vectors(self, encoder: Encoder) -> Matrix:
+        with self._lock:
+            if encoder.revision not in self._embeddings:
+                self._embeddings[encoder.revision] = encode_cached(
+                    encoder, self.table.prompts, default_cache()
+                )
+            return self._embeddings[encoder.revision]
+
+
+def _options(point: ReplayPoint) -> FitOptions:
+    config = point.composition.fit or FitConfig()
+    return FitOptions(
+        classifier=config.classifier,
+        correction=config.correction,
+        sure_accuracy=config.sure_accuracy,
+        novel_quantile=config.novel_quantile,
+        active_weight=point.active_weight or 0.0,
+        price_weight=point.price_weight or 0.0,
+        target_active_b=point.target_active_b,
+        resident_budget_b=point.resident_budget_b,
+        jobs=1,
+    )
+
+
+def _policy(fitted: Fit, options: FitOptions) -> Policy:
+    """The policy that a fit with these weights would have come to, without fitting the rest again."""
+    composition = fitted.composition
+    utilities = Utilities(
+        composition.utilities, composition.errors, composition.counts, composition.global_utilities, 0.0
+    )
+    return fit_policy(fitted.held_out, utilities, composition.experts, options, fitted.trial)
+
+
+def _overridden(policy: Policy, point: ReplayPoint) -> Policy:
+    changes: dict[str, Any] = {}
+    for name in ("threshold", "ood_threshold"):
+        if getattr(point, name) is not None:
+            changes[name] = getattr(point, name)
+    if point.composition.folder is not None:
+        for name in ("active_weight", "price_weight"):
+            if getattr(point, name) is not None:
+                changes[name] = getattr(point, name)
+    return replace(policy, **changes)
+
+
+def _only(
+    composition: Composition, policy: Policy, estimate: Estimate, experts: Sequence[str]
+) -> tuple[Estimate, Policy]:
+    """As if the client excluded all others: a generalist that is excluded gives way to the best."""
+    barred = np.asarray([name not in experts for name in composition.expert_names])
+    if barred.all():
+        raise SweepError(f"grid.experts: the composition has none of {', '.join(experts)}")
+    utilities = np.where(barred, np.float32(-1e9), estimate.utilities).astype(np.float32)
+    if barred[composition.expert_names.index(policy.generalist)]:
+        policy = replace(policy, threshold=0.0, ood_threshold=1.0)
+    return replace(estimate, utilities=utilities), policy
+
+
+def _encoder_of(composition: Composition) -> Encoder:
+    """An encoder of the precision that `composition` was fitted with."""
+    return load_encoder(
+        precision="float32" if "float32" in composition.encoder_revision else "int8", threads=1
+    )
+
+
+def _latencies(folder: Path) -> dict[tuple[str, str], float]:
+    """Seconds that each expert took for each prompt, where the table's folder keeps them
+    (`details.parquet`, as `coterie score` writes it)."""
+    path = folder / "details.parquet"
+    if not path.exists():
+        return {}
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        columns = pyarrow.parquet.read_table(path, columns=["uid", "expert", "latency_s"]).to_pydict()
+    except (pyarrow.ArrowException, OSError, KeyError):
+        return {}
+    rows = zip(columns["uid"], columns["expert"], columns["latency_s"], strict=True)
+    return {(uid, expert): seconds for uid, expert, seconds in rows if seconds is not None}

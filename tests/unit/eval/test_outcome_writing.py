@@ -1,0 +1,123 @@
+"""Outcome tables hold what was measured, and a missing score is never a zero."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+import yaml
+
+from eval.answers import Answer
+from eval.api import ExpertFacts, Price
+from eval.checks import NumberCheck
+from eval.outcome_writing import ALL, cell, cells, failures, summary_markdown, summary_rows, write_outcomes
+from eval.scoring import Outcome, Outcomes
+from eval.suite import Item, Suite
+from routers.outcome_table import read_outcomes
+
+ITEMS = tuple(
+    Item(id=f"{category}-{n}", category=category, prompt=f"{n}?", check=NumberCheck(kind="number", value=n))
+    for category in ("math", "law")
+    for n in (1, 2, 3)
+)
+SMALL = ExpertFacts(
+    name="small", params_b=0.135, context_length=2048, description="Quick", capabilities=("tools",)
+)
+LARGE = ExpertFacts(name="large", params_b=8, active_params_b=2, price=Price(input=0.2, output=0.6))
+
+
+def outcome(item: Item, expert: str, score: float | None, tokens: int | None = 4) -> Outcome:
+    if score is None:
+        return Outcome(item, expert, None, "status 503", "expert_unavailable", None)
+    answer = Answer(
+        key=f"{expert}{item.id}", expert=expert, text=f"{score}", completion_tokens=tokens, latency_s=0.1
+    )
+    return Outcome(item, expert, score, "" if score == 1 else "read 0", None, answer)
+
+
+def outcomes() -> Outcomes:
+    small = [1.0, 0.0, 0.5, None, 1.0, None]
+    large = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+    every = [
+        outcome(item, expert, score)
+        for expert, scores in (("small", small), ("large", large))
+        for item, score in zip(ITEMS, scores, strict=True)
+    ]
+    return Outcomes(Suite(ITEMS, "d1"), (SMALL, LARGE), tuple(every), asked=10)
+
+
+def test_a_table_on_disk_has_a_column_an_expert_and_nulls_where_there_was_no_answer(tmp_path: Path) -> None:
+    write_outcomes(outcomes(), tmp_path / "table", {"api": "here"})
+
+    folder = tmp_path / "table"
+    assert parquet.read_table(folder / "prompts.parquet").to_pylist()[0] == {
+        "uid": "math-1",
+        "category": "math",
+        "prompt": "1?",
+    }
+    scores = parquet.read_table(folder / "scores.parquet")
+    assert scores.column_names == ["uid", "small", "large"]
+    assert scores["small"].to_pylist() == [1.0, 0.0, 0.5, None, 1.0, None]
+    answers = parquet.read_table(folder / "answers.parquet")
+    assert answers["small"].to_pylist() == ["1.0", "0.0", "0.5", None, "1.0", None]
+    details = parquet.read_table(folder / "details.parquet").to_pylist()
+    assert len(details) == 12
+    assert details[3]["error"] == "expert_unavailable"
+    assert details[3]["completion_tokens"] is None
+    assert json.loads((folder / "run.json").read_text()) == {"api": "here"}
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".md", *[".parquet"] * 4, ".yaml"]
+
+
+def test_experts_are_written_with_sizes_and_prices(tmp_path: Path) -> None:
+    write_outcomes(outcomes(), tmp_path, {})
+
+    small, large = yaml.safe_load((tmp_path / "experts.yaml").read_text())["experts"]
+    assert small["params_b"] == small["active_params_b"] == 0.135
+    assert small["description"] == "Quick"
+    assert (large["params_b"], large["active_params_b"]) == (8, 2)
+    assert (large["input_price"], large["output_price"]) == (0.2, 0.6)
+
+
+def test_what_was_written_is_an_outcome_table_that_fitting_reads(tmp_path: Path) -> None:
+    write_outcomes(outcomes(), tmp_path, {})
+
+    table = read_outcomes(tmp_path)
+
+    assert table.uids == tuple(item.id for item in ITEMS)
+    assert table.expert_names == ("small", "large")
+    assert np.isnan(table.scores[3, 0])
+    assert table.scores[2, 0] == 0.5
+    assert table.experts[1].active_params_b == 2
+    assert table.experts[1].price_output == 0.6
+
+
+def test_means_and_standard_errors_leave_missing_scores_out() -> None:
+    table = cells(outcomes())
+
+    small = table["math"]["small"]
+    assert (small.n, small.missing, small.mean) == (3, 0, 0.5)
+    assert small.error == pytest.approx(0.5 / 3**0.5)
+    assert table["law"]["small"].mean == 1.0
+    assert table["law"]["small"].error is None
+    assert table["law"]["small"].missing == 2
+    assert table[ALL]["large"].mean == pytest.approx(5 / 6)
+    assert failures(outcomes()) == {"small": {"expert_unavailable": 2}, "large": {}}
+
+
+def test_an_expert_without_any_score_has_no_mean() -> None:
+    none = cell([outcome(ITEMS[0], "small", None)])
+
+    assert (none.n, none.missing, none.mean, none.error) == (0, 1, None, None)
+    assert str(none) == "–"
+
+
+def test_the_summary_shows_every_category_and_counts_what_is_missing() -> None:
+    header, rows = summary_rows(outcomes())
+
+    assert header == ["category", "prompts", "small", "large"]
+    assert [row[0] for row in rows] == ["math", "law", "all", "missing", "tokens per answer"]
+    assert rows[3][2:] == ["2", "0"]
+    page = summary_markdown(outcomes())
+    assert "| math | 3 | 0.50 ± 0.29 | 1.00 ± 0.00 |" in page
+    assert "Missing for small: expert_unavailable 2×." in page

@@ -1,0 +1,36 @@
+"""Streams from experts: what comes before the first event with data has its bound."""
+
+import itertools
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from experts.errors import ExpertBadReply
+from experts.expert import Expert
+from experts.expert_replies import ReplyStream
+
+EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
+FIRST = b'data: {"choices": []}\n\n'
+
+
+async def comments(many: int | None = None) -> AsyncIterator[bytes]:
+    """So many comments of ten bytes, then an event; without end when `many` is None."""
+    for _ in itertools.count() if many is None else range(many):
+        yield b": alive!\n\n"
+    yield FIRST
+
+
+def stream_of(source: AsyncIterator[bytes]) -> ReplyStream:
+    return ReplyStream(EXPERT, source, headers={}, deadline=time.monotonic() + 10, max_event_bytes=1000)
+
+
+async def test_comments_before_the_first_event_are_passed_on_with_it() -> None:
+    stream = stream_of(comments(50))
+    await stream.begin(5)
+    assert await anext(stream) == b": alive!\n\n" * 50 + FIRST
+
+
+async def test_comments_without_end_are_no_stream() -> None:
+    with pytest.raises(ExpertBadReply, match="no chat completion stream"):
+        await stream_of(comments()).begin(5)
