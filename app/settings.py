@@ -39,8 +39,8 @@ class Settings(BaseSettings):
     composition: Path = Path()
     """The composition's folder; default: routers/compositions/<profile>."""
     rules: Path | None = None
-    """A file of operator's rules (YAML; docs/configuration.md shows one): keywords, patterns, languages,
-    headers or API keys that name an expert or a category. Read again at every reload."""
+    """A file of operator's rules (YAML; docs/reference/configuration.md shows one): keywords, patterns,
+    languages, headers or API keys that name an expert or a category. Read again at every reload."""
     strategy: str = "single"
     """How requests are answered for which neither the client nor the composition nor a rule says it:
     `single`, `cascade`, `panel`, `chain`, `self_select`, or one of `strategies`."""

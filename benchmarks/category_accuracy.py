@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--mt-bench", type=Path, help="question.jsonl of MT-Bench")
     parser.add_argument("--flask", type=Path, help="flask_evaluation.parquet")
-    parser.add_argument("--picture", type=Path, default=Path("docs/images/confusion.png"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/explanation/images/confusion.png"))
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(arguments)
     results = accuracies(options.composition, options.picture, options.mt_bench, options.flask)

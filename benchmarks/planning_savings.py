@@ -1,6 +1,6 @@
 """What planning saves: scores asked for by `routers.planning` against the same number spread evenly.
 
-    python -m benchmarks.planning_savings TABLE... [--repeats 10] [--picture docs/images/planning.png]
+    python -m benchmarks.planning_savings TABLE... [--repeats 10] [--picture FILE]
 
 Half of a table plays the judge who is asked, the other half tells how good the resulting map is. All
 ways start with the same few prompts scored by everybody. Evenly: whole prompts by every expert, the

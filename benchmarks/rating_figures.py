@@ -1,4 +1,4 @@
-"""Every number of docs/ratings.md about real verdicts, by one command.
+"""Every number of docs/explanation/ratings.md about real verdicts, by one command.
 
     python -m benchmarks.rating_figures DATA [--out var/ratings]
 

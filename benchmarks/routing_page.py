@@ -1,4 +1,4 @@
-"""docs/routing.md, measured again: every table and picture of that page, by one command.
+"""docs/explanation/routing.md, measured again: every table and picture of that page, by one command.
 
     python -m benchmarks.routing_page OUTCOMES --mt-bench question.jsonl --flask flask_evaluation.parquet
 
@@ -31,11 +31,11 @@ from benchmarks.routing_quality import (
 from routers.outcome_table import OutcomeError
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGE = PROJECT / "docs" / "routing.md"
+PAGE = PROJECT / "docs" / "explanation" / "routing.md"
 COMPOSITION = PROJECT / "routers" / "compositions" / "cpu"
 TABLE = PROJECT / "eval" / "outcomes" / "cpu"
-BENCHMARKS = ("routing", "service")
-"""Modules of benchmarks that measure times and memory."""
+BENCHMARKS = ("decision_latency", "service_overhead")
+"""Modules of `benchmarks` that measure times and memory."""
 
 Lines = Sequence[str]
 

@@ -1,4 +1,4 @@
-"""Fit and judge on folds of outcome tables: what docs/routing.md says of them, as Markdown and pictures.
+"""Fit and judge on folds of outcome tables: what docs/explanation/routing.md says of them.
 
     python -m benchmarks.routing_quality DATA [--folds 5] [--runs 5] [--out var/routing] [--learning]
 

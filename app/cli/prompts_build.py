@@ -72,7 +72,7 @@ def build(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Hyperparameters (YAML), such as `candidates: 10`; docs/mixture-of-prompts.md lists them."
+            help="Hyperparameters (YAML), such as `candidates: 10`; docs/explanation/mixtures.md lists them."
         ),
     ] = None,
     registry: Annotated[

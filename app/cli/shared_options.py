@@ -49,7 +49,9 @@ Strategy = Annotated[
 StrategyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--option", "-o", help="An option of the strategy as NAME=VALUE (docs/strategies.md); repeatable."
+        "--option",
+        "-o",
+        help="An option of the strategy as NAME=VALUE (docs/explanation/strategies.md); repeatable.",
     ),
 ]
 

@@ -5,7 +5,7 @@
 
         def graph(self) -> StateGraph: ...
 
-`docs/strategies.md` has a whole one.
+`docs/explanation/strategies.md` has a whole one.
 """
 
 from abc import ABC, abstractmethod

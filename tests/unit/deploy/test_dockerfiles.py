@@ -147,7 +147,7 @@ def test_torch_stays_in_the_encoders_stage() -> None:
 
 
 def test_the_images_hold_the_folders_that_they_import() -> None:
-    assert copied(read_dockerfile(API), "api") == {"app/", "experts/", "prompts/", "routers/"}
+    assert copied(read_dockerfile(API), "api") == {"app/", "base/", "experts/", "prompts/", "routers/"}
     assert copied(read_dockerfile(CONSOLE), "console") == {"ui/"}
 
 

@@ -1,4 +1,4 @@
-"""docs/api.md has every route, every field of a decision and every error code that the code has."""
+"""docs/reference/api.md has every route, every field of a decision and every error code that the code has."""
 
 import re
 from dataclasses import fields
@@ -8,7 +8,7 @@ from app.factory import create_app
 from app.settings import PROJECT, Settings
 from routers.decision import Choice, Classification, Decision, Reason
 
-PAGE = (PROJECT / "docs" / "api.md").read_text(encoding="utf-8")
+PAGE = (PROJECT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
 
 CODE = re.compile(
     r"""ApiError\(\s*\d+,\s*"(\w+)"      # raised with a status

@@ -1,4 +1,4 @@
-"""docs/configuration.md lists every setting, with the default and the meaning that the code gives it."""
+"""docs/reference/configuration.md has every setting, with the default and the meaning that the code gives."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings
 from app.settings import PROJECT, Settings
 from ui.settings import ConsoleSettings
 
-PAGE = (PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8")
+PAGE = (PROJECT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
 ROWS = {
     name: (default, meaning)
     for name, default, meaning in re.findall(r"^\| `(COTERIE_\w+)` \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)

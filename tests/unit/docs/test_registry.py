@@ -1,4 +1,4 @@
-"""docs/experts.md has every field of the registry."""
+"""docs/reference/registry.md has every field of the registry."""
 
 import re
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from app.settings import PROJECT
 from experts.expert import Expert, LocalServer, Timeouts
 
-PAGE = (PROJECT / "docs" / "experts.md").read_text(encoding="utf-8")
+PAGE = (PROJECT / "docs" / "reference" / "registry.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", [Expert, LocalServer], ids=lambda kind: kind.__name__)
