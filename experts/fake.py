@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 
 class Died(Exception):
@@ -171,14 +171,25 @@ class _Chat:
         self.log.headers.append(dict(request.headers))
         self.log.started += 1
         self.log.max_in_flight = max(self.log.max_in_flight, self.log.in_flight)
-        answering = asyncio.ensure_future(self._answer(request, body, send))
+        complete = False
+
+        async def send_counted(message: Message) -> None:
+            """Count the end before it is sent: the client may ask again as soon as it has read it."""
+            nonlocal complete
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                complete = True
+                self.log.finished += 1
+            await send(message)
+
+        answering = asyncio.ensure_future(self._answer(request, body, send_counted))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             done = answering.done()
-            self.log.finished += done
-            self.log.cancelled += not done
+            if not complete:
+                self.log.finished += done
+                self.log.cancelled += not done
             for task in (answering, leaving):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -299,33 +299,32 @@ def test_a_small_context_is_told_by_the_server_and_costs_demos_alone(
     assert (tmp_path / "capitals").exists()
 
 
-@pytest.mark.parametrize(
-    ("more", "complaint"),
-    [
-        (["--expert", "lm"], "did you mean llm"),
-        (["--metric", "likelihood"], "--metric: should be 'exact', "),
-        (["--metric", "choice"], "whose output is no letter of a choice"),
-        (["--name", "a b"], "cannot name a mixture: "),
-        (["--out", "my mixture"], "give another --name"),
-        (["--out", "/proc/none/mixture"], "nothing can be written there"),
-        (["--name", "llm"], "the name of its expert"),
-        (["--config", "missing.yaml"], "missing.yaml: no such file"),
-        (["--out", "."], "holds no mixture"),
-        (["--max-calls", "3"], "the smallest build"),
-        (["--api", "ftp://x"], "http://"),
-    ],
-)
+WRONG_OPTIONS = [
+    (["--expert", "lm"], "did you mean llm"),
+    (["--metric", "likelihood"], "--metric: "),
+    (["--metric", "choice"], "no letter of a choice"),
+    (["--name", "a b"], "cannot name a mixture"),
+    (["--out", "my mixture"], "--name"),
+    (["--out", "/proc/none/mixture"], "nothing can be written"),
+    (["--name", "llm"], "name of its expert"),
+    (["--config", "missing.yaml"], "missing.yaml: no such file"),
+    (["--out", "."], "holds no mixture"),
+    (["--max-calls", "3"], "smallest build"),
+    (["--api", "ftp://x"], "http://"),
+]
+"""Options that cannot be, and a part of what is said about them."""
+
+
 def test_a_wrong_option_says_what_to_do(
-    tmp_path: Path,
-    demos: Path,
-    fake: RunningFake,
-    monkeypatch: pytest.MonkeyPatch,
-    more: list[str],
-    complaint: str,
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, err = run(arguments(tmp_path, demos, fake.endpoint, *more), monkeypatch)
-    assert code == 1
-    assert complaint in err
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "notes.txt").write_text("no mixture\n")
+    monkeypatch.chdir(here)  # so that no name of a folder above is looked at
+    for more, complaint in WRONG_OPTIONS:
+        code, _, err = run(arguments(tmp_path, demos, fake.endpoint, *more), monkeypatch)
+        assert (code, complaint in err) == (1, True), f"{more}: {err}"
     assert fake.log.started == 0
 
 

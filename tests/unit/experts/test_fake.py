@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from experts.fake import Behaviour, create_fake_expert, scripted
 
 
-async def post(app: Any, body: dict[str, Any] | bytes) -> tuple[int, bytes]:
-    """Status and body of one chat request, straight through the ASGI app."""
+async def post(
+    app: Any, body: dict[str, Any] | bytes, sees: Callable[[dict[str, Any]], None] = lambda message: None
+) -> tuple[int, bytes]:
+    """Status and body of one chat request, straight through the ASGI app. `sees` gets each message of the
+    answer, as a client does."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent: list[dict[str, Any]] = []
     received = iter([{"type": "http.request", "body": raw, "more_body": False}])
@@ -25,6 +29,7 @@ async def post(app: Any, body: dict[str, Any] | bytes) -> tuple[int, bytes]:
 
     async def send(message: Any) -> None:
         sent.append(message)
+        sees(message)
 
     scope = {
         "type": "http",
@@ -53,6 +58,16 @@ async def test_it_repeats_what_it_was_told_and_logs_it() -> None:
     assert json.loads(body)["choices"][0]["message"]["content"] == "echo heard: good day"
     assert (app.state.log.started, app.state.log.finished, app.state.log.cancelled) == (1, 1, 0)
     assert app.state.log.last["messages"][0]["content"] == "good day"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_has_ended_when_its_client_has_the_whole_answer(stream: bool) -> None:
+    app = create_fake_expert()
+    seen: list[int] = []
+    await post(app, chat("good day", stream=stream), lambda message: seen.append(app.state.log.in_flight))
+    assert seen[0] == 1
+    assert seen[-1] == 0
+    assert app.state.log.finished == 1
 
 
 async def test_a_request_overrides_single_fields_of_the_behaviour() -> None:
