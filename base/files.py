@@ -1,52 +1,67 @@
-"""Files that evaluation writes: whole or not at all, and JSON that every reader takes.
+"""Files and folders written whole or not at all: a reader sees the old content or the new one.
 
-Python writes `NaN` where a figure is no number, which no other reader of JSON knows; here that is an error
-that names the figure. What is not defined is None.
+Nothing is forced to the disk: a write survives a crash of the process, not one of the machine.
 """
 
-import json
-import math
+import hashlib
 import os
-from collections.abc import Mapping
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 
-class DocumentError(ValueError):
-    """A document holds what JSON cannot say; the message says where."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new path in the folder of `path` to write to. It replaces `path`, keeping its mode, when the
+    block ends, and is deleted when the block raises. Makes the folder.
 
-
-def json_text(document: Any) -> str:
-    """`document` as indented JSON. Raises DocumentError when a figure in it is NaN or infinite."""
+    The new path ends in `.partial`: writers that read a format from the ending must be told theirs.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.partial")
     try:
-        return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        place = _no_number(document) or "a figure"
-        raise DocumentError(f"{place} is no number, which JSON cannot say: nothing written") from error
+        yield partial
+        if path.exists():
+            partial.chmod(path.stat().st_mode)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write `document` as `write_text` does. Raises DocumentError, and then the old file stays."""
-    write_text(json_text(document) + "\n", path)
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write `content` to `path` in one step. Makes the folder."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write `text` in one step: a reader sees the old file or the new one. Makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    """Write `text` as UTF-8 to `path` in one step. Makes the folder."""
+    write_bytes(text.encode(), path)
 
 
-def _no_number(document: Any, place: str = "") -> str | None:
-    """Where the first figure is that JSON cannot say, as `rows.3.score`."""
-    if isinstance(document, float):
-        return None if math.isfinite(document) else place
-    if isinstance(document, Mapping):
-        parts = list(document.items())
-    elif isinstance(document, list | tuple):
-        parts = list(enumerate(document))
-    else:
-        return None
-    found = (_no_number(part, f"{place}.{name}" if place else str(name)) for name, part in parts)
-    return next((each for each in found if each is not None), None)
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A new empty folder to fill. It replaces `folder` when the block ends, and is deleted when the block
+    raises. Makes the parent; when the new folder cannot be moved, the old one comes back."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:200]}-") as scratch:
+        made, replaced = Path(scratch) / "made", Path(scratch) / "replaced"
+        made.mkdir()
+        yield made
+        taken = folder.exists()
+        if taken:
+            folder.rename(replaced)
+        try:
+            made.rename(folder)
+        except OSError:
+            if taken:
+                replaced.rename(folder)
+            raise
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,14 +1,13 @@
 """What `strategies_live` keeps of its answers, and the table and picture it makes of them."""
 
 import json
-import os
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from base.files import write_text
 from eval.api import ExpertFacts
 
 
@@ -149,8 +148,4 @@ def write_between(path: Path, begin: str, end: str, text: str) -> None:
     _, closed, tail = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"{path} has no {begin} … {end}")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(f"{head}{begin}\n{text.rstrip()}\n{end}{tail}")
-    os.chmod(name, path.stat().st_mode)
-    os.replace(name, path)
+    write_text(f"{head}{begin}\n{text.rstrip()}\n{end}{tail}", path)

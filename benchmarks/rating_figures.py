@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from base.files import write_json
+from base.json_documents import write_json
 from eval.rating.columns import Columns
 from eval.rating.rate import rate
 from eval.rating.settings import RatingSettings

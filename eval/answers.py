@@ -5,8 +5,6 @@ that it depends on (which expert, which messages, which sampling), not of when o
 """
 
 import fcntl
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from base.json_documents import json_digest
 
 
 class StoreError(Exception):
@@ -39,8 +39,7 @@ def answer_key(
 ) -> str:
     """A SHA-256 of what an answer depends on. `identity` is everything known of the expert."""
     document = {"expert": dict(identity), "messages": [dict(m) for m in messages], "sampling": dict(sampling)}
-    canonical = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return json_digest(document)
 
 
 class AnswerStore:

@@ -4,7 +4,6 @@ Sources are runs of `coterie eval run`, live traffic with feedback (shadow answe
 tables. The same prompt from several sources is one row; several scores of one expert are averaged.
 """
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from base.files import write_text
+from base.files import replacing, write_text
 from eval.api import ExpertFacts, Price
 from eval.outcome_writing import experts_yaml
 from eval.traffic import Logged, reward
@@ -190,9 +189,8 @@ def write_table(table: OutcomeTable, folder: Path) -> None:
             [None if np.isnan(value) else float(value) for value in values], pa.float64()
         )
     for name, content in (("prompts", prompts), ("scores", pa.table(columns))):
-        partial = folder / f"{name}.parquet.partial"
-        parquet.write_table(content, partial)
-        os.replace(partial, folder / f"{name}.parquet")
+        with replacing(folder / f"{name}.parquet") as partial:
+            parquet.write_table(content, partial)
     write_text(experts_yaml([_facts(card) for card in table.experts]), folder / "experts.yaml")
 
 

@@ -4,7 +4,6 @@ Only writes; reading and checking outcome tables is `routers.outcome_table`' wor
 """
 
 import math
-import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from base.files import write_json, write_text
+from base.files import replacing, write_text
+from base.json_documents import write_json
 from eval.api import ExpertFacts
 from eval.scoring import Outcome, Outcomes
 
@@ -166,10 +166,8 @@ def write_outcomes(outcomes: Outcomes, folder: Path, facts: Mapping[str, Any]) -
         ),
     }
     for name, table in tables.items():
-        target = folder / f"{name}.parquet"
-        with_suffix = target.with_suffix(".partial")
-        parquet.write_table(table, with_suffix)
-        os.replace(with_suffix, target)
+        with replacing(folder / f"{name}.parquet") as partial:
+            parquet.write_table(table, partial)
     write_text(experts_yaml(outcomes.experts), folder / "experts.yaml")
     write_text(summary_markdown(outcomes), folder / "summary.md")
     write_json(facts, folder / "run.json")

@@ -19,6 +19,7 @@ from base.closed_answers import (
     read_number,
     unfenced,
 )
+from base.json_documents import refuse_constant
 
 __all__ = [
     "MAX_REPLY_CHARS",
@@ -80,13 +81,9 @@ def count_words(reply: str) -> int:
 _MAX_OBJECT_STARTS = 200
 
 
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def read_objects(reply: str) -> list[dict[str, Any]]:
     """The outermost JSON objects of a reply in their order, out of fences, prose or arrays."""
-    decoder = json.JSONDecoder(parse_constant=_reject_constant)
+    decoder = json.JSONDecoder(parse_constant=refuse_constant)
     text, position, found = reply[:MAX_REPLY_CHARS], 0, []
     for _ in range(_MAX_OBJECT_STARTS):
         position = text.find("{", position)

@@ -10,7 +10,6 @@ Knows nothing of how a model is called: it makes messages and reads replies.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from base.files import write_text
 from base.yaml_lines import YamlProblem, read_yaml
 from prompts.seeds import Category
 from prompts.templates import Library, Prompt
@@ -241,13 +241,5 @@ def save_identities(identities: Identities, path: Path) -> None:
     document = yaml.safe_dump(
         identities.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(
-            "# Written by `coterie prompts identity`, measured by `coterie eval personas`.\n" + document,
-            encoding="utf-8",
-        )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    heading = "# Written by `coterie prompts identity`, measured by `coterie eval personas`.\n"
+    write_text(heading + document, path)

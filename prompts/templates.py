@@ -17,8 +17,6 @@ published does not change; a better text is the next version.
 """
 
 import difflib
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -30,6 +28,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from base.json_documents import json_digest
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 
 LIBRARY = Path(__file__).resolve().parent / "library"
@@ -182,9 +181,7 @@ class Prompt(_Strict):
             name: variable.model_dump(mode="json", exclude={"description"})
             for name, variable in self.variables.items()
         }
-        document = {"template": self.template, "variables": variables}
-        canonical = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return json_digest({"template": self.template, "variables": variables})[:16]
 
     @property
     def origin(self) -> PromptOrigin:

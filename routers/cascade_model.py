@@ -5,10 +5,7 @@ is trusted is a logistic model of the answer's signals, fitted on outcomes (was 
 and the threshold is the one that spends the cost it was given. Knows nothing of how signals are read.
 """
 
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
+
+from base.json_documents import write_json
 
 Floats = npt.NDArray[np.float64]
 
@@ -235,13 +234,4 @@ def load_cascades(path: Path) -> tuple[CascadeModel, ...]:
 def save_cascades(models: Sequence[CascadeModel], path: Path) -> None:
     """Write `models`; the file is whole or not there."""
     document: dict[str, Any] = _CascadeFile(cascades=tuple(models)).model_dump(mode="json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=2) + "\n")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_json(document, path)

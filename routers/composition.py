@@ -11,7 +11,6 @@ No pickle. Loading verifies every digest; the digest of the manifest names the c
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.files import file_digest, replacing_folder
+from base.json_documents import DocumentError, json_text
 from routers import features
 from routers.classifiers import CLASSIFIERS, Classifier
 from routers.correction import Correction, under
@@ -148,30 +149,21 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise CompositionError(f"{folder} is not empty and holds no composition: choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".composition-") as scratch:
-        made = Path(scratch) / folder.name
-        made.mkdir()
+    with replacing_folder(folder) as made:
         arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(composition).items()}
         (made / ARRAYS).write_bytes(save(arrays))
         composition.classifier.save_index(made)
-        files = {path.name: _digest(path) for path in sorted(made.iterdir())}
+        files = {path.name: file_digest(path) for path in sorted(made.iterdir())}
         beside = None
         if evidence is not None:
             (made / EVIDENCE).write_bytes(evidence.to_bytes())
-            beside = {"prompts": len(evidence), "sha256": _digest(made / EVIDENCE)}
+            beside = {"prompts": len(evidence), "sha256": file_digest(made / EVIDENCE)}
         manifest = _manifest(composition, files, beside)
         try:
-            text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        except ValueError as error:
-            raise CompositionError(
-                f"a figure of the composition is no number, so nothing was written ({error}): check the "
-                "table and the options it was fitted with"
-            ) from error
+            text = json_text(manifest) + "\n"
+        except DocumentError as error:
+            raise CompositionError(f"{error}; check the table and the options it was fitted with") from error
         (made / MANIFEST).write_text(text, encoding="utf-8")
-        if folder.exists():
-            folder.rename(Path(scratch) / "replaced")
-        made.rename(folder)
     return _short(hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -214,7 +206,7 @@ def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     for name, digest in files.items():
         if not _NAME.fullmatch(name):
             raise CompositionError(f"{folder / MANIFEST}: {name!r} is not the name of a file beside it")
-        if _digest(folder / name) != digest:
+        if file_digest(folder / name) != digest:
             raise CompositionError(f"{folder / name} does not have the digest in {MANIFEST}: fit it again")
 
 
@@ -324,10 +316,6 @@ def _manifest(
     # A composition that was loaded has all of the above in its manifest too, perhaps outdated.
     metrics = {key: value for key, value in composition.manifest.items() if key not in facts}
     return {**facts, **metrics, "files": dict(files)}
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _short(digest: str) -> str:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from base.files import replacing
 from routers.encoder import Encoder, default_encoder_folder
 from routers.request import Matrix
 
@@ -49,11 +49,8 @@ def _block(encoder: Encoder, texts: Sequence[str], cache: Path | None) -> Matrix
     if kept is not None and kept.shape == (len(texts), encoder.dimension):
         return kept
     vectors = encoder.encode(texts)
-    cache.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two processes may fill the same cache.
-    with tempfile.NamedTemporaryFile(dir=cache, prefix=".partial-", delete=False) as partial:
-        np.save(partial, vectors, allow_pickle=False)
-    Path(partial.name).replace(path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, vectors, allow_pickle=False)
     return vectors
 
 

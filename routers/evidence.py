@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.files import file_digest
 from routers.request import Matrix
 
 FILE = "evidence.safetensors"
@@ -86,7 +87,7 @@ def load_evidence(folder: Path) -> Evidence:
         expected = (manifest.get("evidence") or {}).get("sha256")
         if expected is None:
             raise EvidenceError(f"the composition in {folder} was saved without its evidence: fit it again")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if file_digest(path) != expected:
             raise EvidenceError(f"{path} does not have the digest in composition.json: fit it again")
         with safe_open(path, framework="numpy") as file:
             digests = file.get_tensor("prompt_digests")

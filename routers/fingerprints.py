@@ -11,7 +11,6 @@ its metadata says which composition it belongs to. Of each prompt, labelled or s
 """
 
 import hashlib
-import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.files import file_digest, write_bytes
 from routers.request import Matrix
 
 FILE = "seen.safetensors"
@@ -166,10 +166,7 @@ def write_fingerprints(folder: Path, fingerprints: Fingerprints) -> None:
             "content": _content_digest(fingerprints),
         },
     )
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-", delete=False) as partial:
-        partial.write(content)
-    Path(partial.name).chmod(0o644)
-    Path(partial.name).replace(folder / FILE)
+    write_bytes(content, folder / FILE)
 
 
 def load_fingerprints(folder: Path) -> Fingerprints | None:
@@ -211,7 +208,7 @@ def _content_digest(fingerprints: Fingerprints) -> str:
 
 
 def _manifest_digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "composition.json").read_bytes()).hexdigest()
+    return file_digest(folder / "composition.json")
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -2,9 +2,11 @@
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.responses import Response
+
+from base.json_documents import DocumentError, refuse_constant
 
 HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escaped surrogate; most are whole pairs, and mending leaves those alone."""
@@ -20,7 +22,7 @@ def read_json(raw: bytes) -> Any:
     Half a surrogate pair, which JSON can say and no text can hold, becomes U+FFFD: experts fail on it.
     """
     try:
-        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(raw.decode("utf-8"), parse_constant=refuse_constant)
         return _mended(document) if HALF_PAIR.search(raw) else document
     except UnicodeDecodeError:
         raise BadJson("the body is not UTF-8") from None
@@ -28,8 +30,8 @@ def read_json(raw: bytes) -> Any:
         raise BadJson(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise BadJson("the body is nested too deeply") from None
-    except BadJson:
-        raise
+    except DocumentError as error:
+        raise BadJson(str(error)) from None
     except ValueError:  # an integer with more digits than Python reads
         raise BadJson("a number in the body is too long") from None
 
@@ -47,10 +49,6 @@ def _mended(value: Any) -> Any:
     if isinstance(value, dict):
         return {_mended(name): _mended(each) for name, each in value.items()}
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise BadJson(f"{name} is not JSON")
 
 
 class JsonResponse(Response):

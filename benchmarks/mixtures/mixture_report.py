@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from base.files import write_text
 from benchmarks.mixtures.methods import METHODS, MIXTURE
 from benchmarks.mixtures.mixture_summary import RIVALS, Interval, Summary
 from benchmarks.mixtures.task import Task
@@ -124,9 +125,7 @@ def put_into_page(page: Path, name: str, text: str) -> None:
     _, closed, tail = rest.partition(end)
     if not found or not closed:
         raise PageError(f"{page}: has no place for it: add the lines {begin} and {end}")
-    partial = page.with_suffix(".tmp")
-    partial.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
-    partial.replace(page)
+    write_text(f"{head}{begin}\n{text}\n{end}{tail}", page)
 
 
 def draw(summary: Summary, path: Path, title: str) -> None:

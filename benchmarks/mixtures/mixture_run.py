@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from base.files import write_text
 from benchmarks.mixtures.methods import METHODS, MIXTURE, Prepared, Setting, regions_of
 from benchmarks.mixtures.settings import Sizes
 from benchmarks.mixtures.task import Split, Task, draw_split
@@ -70,11 +70,7 @@ class Results:
 
     def write(self, job: Job, method: str, result: dict[str, Any]) -> None:
         """Whole or not at all."""
-        path = self.path(job, method)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_text(json.dumps(result, indent=1) + "\n", self.path(job, method))
 
     def all(self, sizes: Sizes) -> Iterator[dict[str, Any]]:
         """Every finished result of these sizes."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from base.files import DocumentError, write_json
+from base.json_documents import DocumentError, write_json
 from eval.cli.eval_options import API, ApiKey, FiguresFile, Newest
 from eval.cli.terminal import console, fail, plain
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from base.files import write_text
 from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
 from eval.cli.terminal import bars, fail
 
@@ -73,8 +74,7 @@ def personas(
         written = _learned(identities, found, measured)
         save_identities(written, out or identities)
         if report is not None:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(text, encoding="utf-8")
+            write_text(text, report)
     except (IdentityError, SuiteError, StoreError, ApiError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:

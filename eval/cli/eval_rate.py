@@ -40,7 +40,7 @@ def rate(
 
       coterie eval rate verdicts.parquet --json ratings.json
     """
-    from base.files import write_json
+    from base.json_documents import write_json
     from eval.rating.bradley_terry import RatingError
     from eval.rating.columns import VerdictError
     from eval.rating.rate import rate as run

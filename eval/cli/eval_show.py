@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from base.files import json_text
+from base.json_documents import json_text
 from eval.cli.eval_options import RUNS, Runs, Verdicts
 
 

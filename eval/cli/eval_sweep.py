@@ -48,7 +48,7 @@ def sweep(
 
       coterie eval sweep --list
     """
-    from base.files import DocumentError
+    from base.json_documents import DocumentError
     from eval.sweeps.sweep_file import SweepError
     from eval.sweeps.sweep_run import OUT, write_items, write_report
     from eval.sweeps.sweep_store import StoreError, SweepStore

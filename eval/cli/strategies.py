@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from base.files import write_json
+from base.json_documents import write_json
 from eval.cli.eval_options import FiguresFile
 from eval.cli.terminal import console, fail, plain, say
 

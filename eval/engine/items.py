@@ -11,6 +11,8 @@ from typing import IO, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from base.files import replacing
+
 
 class ItemsError(Exception):
     """The file of items cannot be read; the message says which line."""
@@ -120,7 +122,6 @@ def write_verdicts(items: Sequence[Item], path: Path) -> int:
         return 0
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = pyarrow.table({name: [row.get(name) for row in rows] for name in names})
-    temporary = path.with_suffix(".tmp")
-    pyarrow.parquet.write_table(table, temporary)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        pyarrow.parquet.write_table(table, partial)
     return len(rows)

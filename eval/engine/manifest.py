@@ -4,8 +4,6 @@ Code version, composition digest, data digests, judges, seeds and the command. K
 are run.
 """
 
-import hashlib
-import json
 import os
 import platform
 import secrets
@@ -20,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from base.files import write_json
+from base.json_documents import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("var/eval/runs")
@@ -157,12 +155,6 @@ def find_run(name: str, runs: Path = RUNS) -> Run:
         problem = "several runs begin" if matching else "no run begins"
         raise RunError(f"{problem} with {name!r} in {runs}; `coterie eval list` shows them")
     return (exact or matching)[0]
-
-
-def digest_of(document: Any) -> str:
-    """SHA-256 of a JSON document, whatever the order of its keys."""
-    canonical = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def contestants_of(documents: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

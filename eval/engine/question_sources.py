@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.files import write_bytes
+
 TIMEOUT_S = 60.0
 LARGEST = 64 * 1024**2
 """Bytes of a file at most."""
@@ -46,10 +48,7 @@ def fetch(name: str, sources: Sequence[Source], cache: Path | None = None) -> Pa
                 f"{source.url} is not the file that was pinned (SHA-256 {_sha256(content)}, "
                 f"expected {source.sha256}); get it elsewhere and name its folder with --data"
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(target.name + ".tmp")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        write_bytes(content, target)
     return folder
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from base.json_documents import json_digest
 from eval.api import Retry
 from eval.engine.asking import Asker
 from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
@@ -27,7 +28,6 @@ from eval.engine.manifest import (
     Run,
     RunError,
     code_version,
-    digest_of,
     load_run,
     new_run_id,
     now,
@@ -149,7 +149,7 @@ def _manifest(
     before = load_run(folder).manifest
     for what in ("benchmark", "contestants", "protocol", "data", "seed", "questions"):
         old, new = getattr(before, what), getattr(fresh, what)
-        if digest_of(old) != digest_of(new):
+        if json_digest(old) != json_digest(new):
             raise RunError(
                 f"{folder} holds a run with other {what}; start a new run, or restore what it was about "
                 "(the composition, the experts, the data)"

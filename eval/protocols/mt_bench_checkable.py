@@ -4,13 +4,13 @@ Reasoning, mathematics and extraction, where one answer is right. The questions 
 by `question_id`. Not MT-Bench's protocol: what it offers is a score that no judge can be blamed for.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from base.files import file_digest
 from eval.checks import CHECK, Check, grade
 from eval.engine.asking import Asker
 from eval.engine.benchmark import Marks, Question, Turn, first_of_each
@@ -38,7 +38,7 @@ class MtBenchExact:
             for question in data.questions
             if question.id in self._checks
         ]
-        self._digests = {**data.digests, "checks": hashlib.sha256(CHECKS.read_bytes()).hexdigest()}
+        self._digests = {**data.digests, "checks": file_digest(CHECKS)}
         self.questions: Sequence[Question] = first_of_each(questions, limit)
 
     @property

@@ -1,12 +1,12 @@
 """MT-Bench's questions and reference answers: from a folder, from their upstream, or our own small set."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from base.files import file_digest
 from eval.engine.benchmark import Question
 from eval.engine.question_sources import Source, fetch
 
@@ -79,11 +79,11 @@ def load_questions(folder: Path | None, *, turns: int = 2, max_tokens: int = 102
         raise MtBenchError(f"{path}: holds no questions")
     if len({each.id for each in questions}) < len(questions):
         raise MtBenchError(f"{path}: a question_id occurs twice")
-    digests = {"questions": _sha256(path)}
+    digests = {"questions": file_digest(path)}
     references: dict[str, tuple[str, ...]] = {}
     files = sorted({*folder.glob("reference_answer*.jsonl"), *folder.glob("reference_answer*/*.jsonl")})
     for file in files:
-        digests[f"references {file.name}"] = _sha256(file)
+        digests[f"references {file.name}"] = file_digest(file)
         for number, row in _rows(file):
             try:
                 answers = tuple(str(each) for each in row["choices"][0]["turns"])
@@ -113,7 +113,3 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
             raise MtBenchError(f"{path}:{number}: must be an object")
         rows.append((number, row))
     return rows
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from base.files import write_json
+from base.json_documents import write_json
 from eval.engine.items import Item, read_items
 from eval.engine.manifest import ITEMS, RESULTS, VERDICTS, Manifest, Run
 from eval.reports.hindsight import hindsight

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from base.files import replacing
 from eval.strategies.strategy_replay import Report
 
 COLOURS = {
@@ -90,7 +91,5 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
     axes.set_title(title or f"{report.n} prompts, fitted on other folds", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, dpi=120, format=path.suffix.lstrip(".") or "png")
-    partial.replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120, format=path.suffix.lstrip(".") or "png")

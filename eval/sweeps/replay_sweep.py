@@ -4,7 +4,6 @@ Asks nobody. A unit of work is one composition on one fold; all configurations o
 rows are written in one transaction, so a killed sweep repeats at most the units it was working on.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.files import file_digest
 from eval.decontamination import GuardError, Screening, fitted_prompts, screen, screen_for
 from eval.sweeps.fold_baselines import Baseline, baselines_of, labels_of
 from eval.sweeps.grid import ReplayPoint, replay_points
@@ -98,7 +98,7 @@ class ReplayWork:
     def digests(self) -> dict[str, str]:
         """What results depend on, beside the sweep's file: the table and every composition."""
         found = {
-            f"table/{name}": hashlib.sha256((self.sweep.table / name).read_bytes()).hexdigest()
+            f"table/{name}": file_digest(self.sweep.table / name)
             for name in ("prompts.parquet", "scores.parquet", "experts.yaml")
         }
         for each in self.sweep.grid.compositions:

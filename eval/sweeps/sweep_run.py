@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from base.files import write_json, write_text
+from base.files import write_text
+from base.json_documents import write_json
 from eval.api import Retry
 from eval.engine.manifest import CACHE, code_version
 from eval.sweeps.fold_baselines import Baseline

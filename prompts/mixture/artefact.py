@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from base.files import replacing_folder
 from prompts.mixture.demos import Demo
 from prompts.mixture.layout import Layout, Prompt
 from prompts.mixture.mixture import Mixture, MixtureError, Region
@@ -78,13 +78,9 @@ def save_mixture(mixture: Mixture, folder: Path) -> str:
             "a prompt holds half a surrogate pair, which is no text: nothing written"
         ) from error
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".mixture-") as scratch:
-            made = Path(scratch) / "made"
-            made.mkdir()
+        with replacing_folder(folder) as made:
             (made / ARRAYS).write_bytes(arrays)
             (made / MANIFEST).write_bytes(text)
-            _put(made, folder, Path(scratch) / "replaced")
     except OSError as error:
         raise MixtureError(f"{error.filename or folder}: {error.strerror}: nothing was written") from error
     return digest
@@ -121,19 +117,6 @@ def load_mixture(folder: Path) -> Mixture:
     except Exception as error:
         # safetensors raises an Exception of its own; a manifest can be wrong in any way.
         raise MixtureError(f"{folder} holds no readable mixture: {error!r}: build it again") from error
-
-
-def _put(made: Path, folder: Path, aside: Path) -> None:
-    """Move `made` to `folder`; what was there goes `aside`, and comes back when that fails."""
-    taken = folder.exists()
-    if taken:
-        folder.rename(aside)
-    try:
-        made.rename(folder)
-    except OSError:
-        if taken:
-            aside.rename(folder)
-        raise
 
 
 def _mixture(manifest: Mapping[str, Any], content: bytes) -> Mixture:

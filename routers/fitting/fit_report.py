@@ -1,12 +1,12 @@
 """The readable side of a fit: `report.md` and its pictures, beside the composition."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from base.json_documents import write_json
 from routers.cost_curve import CostCurve, cost_curve, score_at
 from routers.fit_pictures import draw_curve, draw_reliability, draw_risk_coverage, draw_utilities
 from routers.fitting.compose import Fit
@@ -33,7 +33,7 @@ def write_report(fit: Fit, folder: Path) -> Path:
         held_out = made.manifest["held_out"]
         here = (held_out["active_params_b"], held_out["score"])
         draw_curve(pictures / "curve.png", curve, "Quality and cost on held-out prompts", here)
-        (folder / "curve.json").write_text(json.dumps(curve.document(), indent=1) + "\n", encoding="utf-8")
+        write_json(curve.document(), folder / "curve.json")
     path = folder / REPORT
     path.write_text("\n".join(_lines(fit, curve)) + "\n", encoding="utf-8")
     return path

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from base.files import replacing
 
 VERSION = 3
 """Of the fitting code: a change makes older results unusable."""
@@ -41,10 +42,8 @@ class Stages:
         if kept is not None:
             return kept
         made = compute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".partial-", delete=False) as partial:
-            np.savez(partial, allow_pickle=False, **made)
-        Path(partial.name).replace(path)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **made)
         return made
 
 

@@ -1,41 +1,62 @@
-"""What evaluation writes is whole, and JSON that every reader takes."""
+"""What is written is there whole, or what was there before is."""
 
-import json
+import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from base.files import DocumentError, json_text, write_json, write_text
-
-NAN, INFINITE = float("nan"), float("inf")
+from base.files import file_digest, replacing, replacing_folder, write_bytes, write_text
 
 
-@pytest.mark.parametrize(
-    ("document", "place"),
-    [
-        ({"score": NAN}, "score"),
-        ({"rows": [{"score": 0.5}, {"score": -INFINITE}]}, r"rows\.1\.score"),
-        ({"points": ((0.0, INFINITE),)}, r"points\.0\.1"),
-    ],
-)
-def test_a_figure_that_is_no_number_is_named_and_the_old_file_stays(
-    tmp_path: Path, document: dict[str, Any], place: str
-) -> None:
-    path = tmp_path / "report.json"
-    write_json({"score": 0.5}, path)
-    with pytest.raises(DocumentError, match=rf"^{place} is no number"):
-        write_json(document, path)
-    assert json.loads(path.read_text()) == {"score": 0.5}
+def test_folders_are_made_and_content_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.txt"
+    write_text("é\n", path)
+    assert path.read_bytes() == "é\n".encode()
+    write_bytes(b"other", path)
+    assert path.read_bytes() == b"other"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text("old", path)
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folders_are_made_and_text_comes_back(tmp_path: Path) -> None:
-    write_text("é\n", tmp_path / "deep" / "er" / "a.txt")
-    assert (tmp_path / "deep" / "er" / "a.txt").read_text(encoding="utf-8") == "é\n"
-    assert [path.name for path in (tmp_path / "deep" / "er").iterdir()] == ["a.txt"]
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text("old", path)
+    path.chmod(0o640)
+    write_text("new", path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_other_mistakes_are_not_hidden() -> None:
-    with pytest.raises(TypeError):
-        json_text({"thing": object()})
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "made"
+    with replacing_folder(folder) as made:
+        (made / "old").touch()
+    with pytest.raises(ZeroDivisionError), replacing_folder(folder) as made:
+        (made / "half").touch()
+        raise ZeroDivisionError
+    assert [each.name for each in folder.iterdir()] == ["old"]
+    with replacing_folder(folder) as made:
+        (made / "new").touch()
+    assert [each.name for each in folder.iterdir()] == ["new"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    write_bytes(b"abc", tmp_path / "a")
+    assert file_digest(tmp_path / "a").startswith("ba7816bf8f01cfea")

@@ -340,7 +340,7 @@ def test_a_failed_write_leaves_the_old_one_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
 def test_a_figure_that_is_no_number_is_not_written(tmp_path: Path, figure: float) -> None:
     digest = save_composition(composition(), tmp_path / "c")
-    with pytest.raises(CompositionError, match=r"is no number, so nothing was written.*check the table and"):
+    with pytest.raises(CompositionError, match=r"^held_out\.ece is no number"):
         save_composition(replace(composition(), manifest={"held_out": {"ece": figure}}), tmp_path / "c")
     assert load_composition(tmp_path / "c").digest == digest
     assert [path.name for path in tmp_path.iterdir()] == ["c"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from base.files import DocumentError
+from base.json_documents import DocumentError
 from eval.sweeps.sweep_run import write_report
 from eval.sweeps.sweep_summary import Report, Row
 
