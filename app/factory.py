@@ -11,11 +11,13 @@ from app.api import chat_routes, decision_routes, model_routes, probes, reload_r
 from app.api.auth import check_api_key
 from app.api.body import body_components
 from app.api.body_limit import BodyLimit
-from app.api.errors import install_error_handlers
-from app.api.schemas import ChatBody, FeedbackBody
-from app.services import Services, open_services
+from app.api.error_handlers import install_error_handlers
+from app.api.request_scope import RequestScope
+from app.api.schemas import FeedbackBody
+from app.services import Services
+from app.serving.chat_body import ChatBody
 from app.settings import Settings
-from app.telemetry.scope import RequestScope
+from app.startup import open_services
 
 if TYPE_CHECKING:
     from routers.encoder import Encoder

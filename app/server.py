@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import structlog
 import uvicorn
 
+from app.composition_reload import Reloader, ReloadError
+from app.errors import StartError
 from app.factory import create_app
-from app.services import StartError, open_services
-from app.serving.composition_reload import Reloader, ReloadError
 from app.settings import Settings
+from app.startup import open_services
 
 BACKLOG = 2048
 

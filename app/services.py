@@ -1,44 +1,30 @@
-"""The composition root: everything one running service holds, built and taken down in one place."""
+"""Everything that one running service holds."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from app.composition_reload import Reloader
 from app.serving.answering import Answering
-from app.serving.composition_reload import Reloader
 from app.serving.conversations import Conversations
 from app.serving.exploration import Exploration
-from app.serving.operator_rules import RulesError
-from app.serving.prompt_files import PromptFilesError, load_prompt_files
 from app.serving.prompting import Prompting
 from app.serving.records import AnswerRecord, Status
-from app.serving.routing import RoutingDesk, load_router
+from app.serving.routing import RoutingDesk
 from app.serving.shadow import Shadow
 from app.settings import Settings
-from app.storage.database import Database, DatabaseError, database_url
+from app.storage.database import Database
 from app.storage.recorder import Recorder
-from app.storage.schema import ensure
-from app.strategies.limits import Limits
-from app.strategies.strategy_registry import Catalogue, StrategyError
-from app.strategies.strategy_service import Strategies, read_cascades
+from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
-from experts.client import ExpertClient
 from experts.health import HealthMonitor
-from experts.registry import Registry, RegistryError, UnknownExpert, load_registry
+from experts.registry import Registry
 
 if TYPE_CHECKING:
-    from routers.encoder import Encoder
+    pass
 
 log = structlog.get_logger(__name__)
-
-
-class StartError(Exception):
-    """The service cannot start as configured; the message says what to do."""
 
 
 @dataclass(slots=True)
@@ -125,137 +111,9 @@ class Services:
                 self.metrics.tokens.labels(expert, kind).inc(count)
 
 
-@asynccontextmanager
-async def open_services(settings: Settings, *, encoder: "Encoder | None" = None) -> AsyncIterator[Services]:
-    """Build everything `settings` name, and take it down again, the written decisions last.
-
-    `encoder` replaces the one of `settings`. Raises StartError with what to do.
-    """
-    metrics = Metrics()
-    async with AsyncExitStack() as stack:
-        with explained(settings):
-            registry = load_registry(settings.experts)
-            router = await asyncio.to_thread(load_router, settings, registry, encoder)
-            prompt_files = await asyncio.to_thread(load_prompt_files, registry, router.encoder)
-            database = Database(settings.database)
-            catalogue = Catalogue(settings.own_strategies)
-            if settings.strategy not in catalogue.names:
-                names = ", ".join(catalogue.names)
-                raise StrategyError(
-                    f"COTERIE_STRATEGY: there is no strategy {settings.strategy!r}: there are {names}"
-                )
-            cascades = read_cascades(settings.cascades, settings.composition)
-        stack.push_async_callback(database.close)
-        with explained(settings):
-            before, after = await ensure(database)
-        if before != after:
-            log.info("database_upgraded", database=database.shown, before=before, after=after)
-        recorder = Recorder(
-            database,
-            queue=settings.record_queue,
-            batch=settings.record_batch,
-            on_written=metrics.rows_written.inc,
-            on_dropped=metrics.rows_refused.inc,
-        )
-        recorder.start()
-        stack.push_async_callback(recorder.stop, settings.record_flush_s)
-        metrics.gauge("coterie_rows_waiting", "Rows that are not written yet.", lambda: recorder.waiting)
-        client = await stack.enter_async_context(ExpertClient())
-        health = HealthMonitor(registry, client)
-        await health.start()
-        stack.push_async_callback(health.stop)
-        desk = RoutingDesk(
-            router,
-            registry,
-            threads=settings.routing_threads,
-            queue=settings.routing_queue,
-            observe=metrics.routing_seconds.observe,
-            strategies=catalogue.names,
-            strategy=settings.strategy,
-        )
-        stack.callback(desk.close)
-        prompting = Prompting(client, desk.embed, prompt_files, registry.experts.values())
-        with explained(settings):
-            shadow = Shadow(settings, registry, prompting, health, database, recorder, metrics)
-        await shadow.start()
-        stack.push_async_callback(shadow.stop)
-        metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
-        with explained(settings):
-            strategies = Strategies(
-                catalogue,
-                prompting,
-                registry,
-                health,
-                metrics,
-                limits=Limits(
-                    calls=settings.strategy_max_calls,
-                    tokens=settings.strategy_max_tokens,
-                    seconds=settings.strategy_max_s,
-                    cost=settings.strategy_max_cost,
-                ),
-                options=settings.strategy_options,
-                cascades=cascades,
-            )
-            await strategies.prepare(desk.policy, settings.strategy)
-        if settings.open_to_the_network:
-            log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
-        log.info(
-            "opened",
-            experts=list(registry.names),
-            composition=router.composition.digest,
-            database=database.shown,
-        )
-        yield Services(
-            settings=settings,
-            metrics=metrics,
-            registry=registry,
-            desk=desk,
-            reloader=Reloader(desk, settings, registry, metrics, strategies),
-            health=health,
-            prompting=prompting,
-            answering=Answering(registry, prompting, health, metrics, spill_tries=settings.spill_tries),
-            strategies=strategies,
-            database=database,
-            recorder=recorder,
-            conversations=Conversations(database, settings.conversations),
-            exploration=Exploration(settings.explore, settings.explore_seed),
-            shadow=shadow,
-        )
-
-
-@contextmanager
-def explained(settings: Settings) -> Iterator[None]:
-    """Whatever stops a start, as a StartError that says what to do."""
-    from routers.cascade_model import CascadeError
-    from routers.composition import CompositionError
-    from routers.encoder import EncoderMissing
-
-    try:
-        yield
-    except (RegistryError, CompositionError, RulesError, EncoderMissing, DatabaseError) as error:
-        raise StartError(str(error)) from error
-    except (PromptFilesError, StrategyError, CascadeError) as error:
-        raise StartError(str(error)) from error
-    except UnknownExpert as error:
-        raise StartError(f"COTERIE_SHADOW_EXPERTS: {error}") from error
-    except SQLAlchemyError as error:
-        # The driver's message may hold the password.
-        raise StartError(
-            f"the database {shown(settings)} does not answer ({type(error).__name__}): "
-            "check COTERIE_DATABASE_URL and that it runs"
-        ) from error
-    except OSError as error:
-        raise StartError(f"{error.filename or 'the database'}: {error.strerror or error}") from error
-
-
 def _usage_by_expert(expert: str, usage: Any) -> list[tuple[str, Any]]:
     """Whose tokens they are: a strategy's usage lists its calls."""
     calls = usage.get("calls") if isinstance(usage, dict) else None
     if not isinstance(calls, list):
         return [(expert, usage)]
     return [(call["expert"], call) for call in calls if isinstance(call, dict) and "expert" in call]
-
-
-def shown(settings: Settings) -> str:
-    """The database's URL without its password."""
-    return database_url(settings.database).render_as_string(hide_password=True)

@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from routers.request import Vector
 
+SINGLE = "single"
+"""The strategy that every service has: one expert answers."""
+
 
 class Reason(StrEnum):
     """Why this expert answers. Exactly one holds; later steps overwrite earlier ones."""

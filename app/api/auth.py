@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import structlog
 from starlette.requests import Request
 
-from app.api.errors import ApiError
+from app.errors import ServiceError
 from app.settings import ApiKey
 
 
 def label_of(authorization: str | None, keys: Sequence[ApiKey]) -> str | None:
-    """The label of the bearer's key; None when no keys are set. Raises ApiError (401)."""
+    """The label of the bearer's key; None when no keys are set. Raises ServiceError (401)."""
     if not keys:
         return None
     scheme, _, token = (authorization or "").partition(" ")
@@ -22,7 +22,7 @@ def label_of(authorization: str | None, keys: Sequence[ApiKey]) -> str | None:
         if hmac.compare_digest(key.digest, digest):
             found = key.label
     if found is None or scheme.lower() != "bearer":
-        raise ApiError(
+        raise ServiceError(
             401,
             "invalid_api_key",
             "This service needs an API key: Authorization: Bearer <key>.",

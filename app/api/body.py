@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from app.api.errors import ApiError, validation_error
 from app.api.json import BadJson, read_json
+from app.errors import ServiceError, validation_error
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -14,19 +14,19 @@ Body = TypeVar("Body", bound=BaseModel)
 async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
     """The checked body and the whole document it came from.
 
-    Raises ApiError: 400 for invalid JSON or a field that does not validate. The size is bounded by
+    Raises ServiceError: 400 for invalid JSON or a field that does not validate. The size is bounded by
     `app.api.body_limit.BodyLimit`.
     """
     try:
         raw = await request.body()
     except ClientDisconnect:
-        raise ApiError(499, "client_closed_request", "The client went away.") from None
+        raise ServiceError(499, "client_closed_request", "The client went away.") from None
     try:
         document = read_json(raw)
     except BadJson as error:
-        raise ApiError(400, "invalid_json", f"The body is not valid JSON: {error}.") from None
+        raise ServiceError(400, "invalid_json", f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise ApiError(400, "invalid_json", "The body must be a JSON object.")
+        raise ServiceError(400, "invalid_json", "The body must be a JSON object.")
     try:
         return kind.model_validate(document), document
     except ValidationError as error:

@@ -4,14 +4,15 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import ApiError, error_response
+from app.api.error_handlers import error_response
+from app.errors import ServiceError
 
 DRAIN_TIMES = 8
 """A refused body is still read up to so many times the limit, so that its sender sees the answer."""
 DRAIN_S = 10.0
 
 
-class BodyTooLarge(ApiError):
+class BodyTooLarge(ServiceError):
     """More bytes than the service takes."""
 
     def __init__(self, limit: int) -> None:

@@ -13,16 +13,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.body import body_schema, read_body
-from app.api.errors import ApiError, api_error, error_response, place_of
+from app.api.error_handlers import error_document, error_response, service_error
+from app.api.event_stream import DONE, ends_stream, event_bytes, with_routing
 from app.api.json import JsonResponse
-from app.api.schemas import ChatBody
+from app.errors import ServiceError, place_of
 from app.services import Services
+from app.serving.chat_body import ChatBody
 from app.serving.decision_document import decision_document, decision_headers
 from app.serving.prompting import Reading
 from app.serving.records import AnswerRecord
 from app.serving.request_parsing import Caller, routing_request
-from app.serving.routing_event import DONE, ends_stream, event_bytes, with_routing
-from app.strategies.choice import Chosen
+from app.serving.strategy_choice import Chosen
 from app.strategies.strategy_registry import StrategyError
 from app.strategies.strategy_service import StrategyRun
 from experts.client import ReplyStream
@@ -145,7 +146,7 @@ class _Watched(Response):
             else:
                 await self._complete(scope, receive, send)
             await self._answered()
-        except (ExpertError, ApiError) as error:
+        except (ExpertError, ServiceError) as error:
             await self._fail(error, scope, receive, send)
         except Exception as error:
             log.error("unexpected_error", error=type(error).__name__, at=place_of(error))
@@ -162,11 +163,13 @@ class _Watched(Response):
 
     async def _fail(self, failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the error: as a status while nothing was sent, as a last event after that."""
-        error = api_error(failure)
+        error = service_error(failure)
         status = 200 if self._sent else error.status
         await self._services.finish(self._record, "error", status, error_code=error.code, usage=self._spent())
         if self._sent:
-            await send({"type": "http.response.body", "body": event_bytes(error.body), "more_body": False})
+            await send(
+                {"type": "http.response.body", "body": event_bytes(error_document(error)), "more_body": False}
+            )
             return
         error.headers |= decision_headers(self._record.decision)
         await error_response(error)(scope, receive, send)

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.api.body import body_schema, read_body
-from app.api.errors import ApiError
 from app.api.json import JsonResponse
 from app.api.schemas import FeedbackBody
+from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import feedback_document, shadow_document, stored_document
 from app.serving.shadow import SHADOW_PREFIX
@@ -108,7 +108,7 @@ async def graph(request: Request, decision_id: str, form: Form = "svg") -> Respo
     services: Services = request.app.state.services
     trace = await _trace(services, decision_id)
     if trace is None:
-        raise ApiError(
+        raise ServiceError(
             404, "no_graph", "One expert answered this request; there is no graph.", param="decision_id"
         )
     from app.strategies.graph_picture import mermaid, svg
@@ -123,7 +123,7 @@ async def graph(request: Request, decision_id: str, form: Form = "svg") -> Respo
 
 
 async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:
-    """Raises ApiError (404) when there is no such decision."""
+    """Raises ServiceError (404) when there is no such decision."""
     record = services.in_flight.get(decision_id)
     if record is not None:
         return None if record.trace is None else record.trace.document()
@@ -180,8 +180,8 @@ async def _exists(services: Services, decision_id: str) -> bool:
         return await decision_by_id(session, decision_id) is not None
 
 
-def _no_decision() -> ApiError:
-    return ApiError(404, "decision_not_found", "There is no decision with this id.", param="decision_id")
+def _no_decision() -> ServiceError:
+    return ServiceError(404, "decision_not_found", "There is no decision with this id.", param="decision_id")
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.errors import ApiError
 from app.api.json import JsonResponse
+from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import expert_document
 from routers.composition import Composition
@@ -30,7 +30,7 @@ async def model(request: Request, name: str) -> Response:
     services: Services = request.app.state.services
     names = services.desk.names
     if name not in names.models:
-        raise ApiError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
+        raise ServiceError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
     return JsonResponse(_model(name, names.experts))
 
 

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.errors import ApiError
 from app.api.json import JsonResponse
+from app.composition_reload import ReloadError
+from app.errors import ServiceError
 from app.services import Services
-from app.serving.composition_reload import ReloadError
 from app.settings import is_loopback
 
 router = APIRouter()
@@ -24,7 +24,7 @@ async def reload(request: Request) -> Response:
     try:
         done = await services.reloader.reload()
     except ReloadError as error:
-        raise ApiError(422, "invalid_composition", f"{error}. The old composition stays.") from error
+        raise ServiceError(422, "invalid_composition", f"{error}. The old composition stays.") from error
     return JsonResponse(
         {
             "object": "composition.reload",
@@ -42,7 +42,7 @@ def _check_operator(request: Request, services: Services) -> None:
         return
     caller = request.client.host if request.client else ""
     if not is_loopback(caller) or "origin" in request.headers:
-        raise ApiError(
+        raise ServiceError(
             403,
             "forbidden",
             "Without API keys the composition is reloaded from this machine only: set COTERIE_API_KEYS.",

@@ -85,13 +85,14 @@ async def _ask_api(url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
-    from app.api.errors import ApiError, api_error
-    from app.api.schemas import ChatBody
-    from app.services import StartError, explained
+    from app.api.error_handlers import service_error
+    from app.errors import ServiceError, StartError
+    from app.serving.chat_body import ChatBody
     from app.serving.decision_document import decision_document
     from app.serving.request_parsing import Caller, Names, routing_request
     from app.serving.routing import load_router
-    from app.strategies.choice import choose_strategy
+    from app.serving.strategy_choice import choose_strategy
+    from app.startup import explained
     from app.strategies.strategy_registry import Catalogue
     from experts.registry import load_registry
     from routers.decide import RoutingError
@@ -99,8 +100,8 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
     try:
         with explained(settings):
             registry = load_registry(settings.experts)
-            router = load_router(settings, registry)
             catalogue = Catalogue(settings.own_strategies)
+            router = load_router(settings, registry, catalogue.names)
         composition = router.composition
         names = Names(registry.names, composition.expert_names, composition.categories, catalogue.names)
         request = routing_request(
@@ -112,5 +113,5 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
         return decision_document(replace(decision, strategy=chosen.name), chosen)
     except StartError as error:
         fail(str(error))
-    except (ApiError, RoutingError) as error:
-        fail(api_error(error).message)
+    except (ServiceError, RoutingError) as error:
+        fail(service_error(error).message)

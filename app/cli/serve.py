@@ -22,8 +22,8 @@ def serve(
 
     Example: `COTERIE_API_KEYS=team:s3cret coterie serve --host 0.0.0.0 --experts experts/gpu.yaml`
     """
+    from app.errors import StartError
     from app.server import serve as run
-    from app.services import StartError
     from app.telemetry.logs import configure_logs
 
     settings = read_settings(host=host, port=port, profile=profile, experts=experts, composition=composition)

@@ -43,8 +43,8 @@ def up(
 
     - `coterie up --profile tiny --port 9000 --no-console`
     """
+    from app.errors import StartError
     from app.operations.local_stack import UpPlan, require_ports, run_up
-    from app.services import StartError
 
     settings = read_settings(
         profile=profile,
@@ -72,7 +72,8 @@ def up(
 
 def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", ...]:
     """The local experts' servers, their models ready. Raises StartError."""
-    from app.services import StartError, explained
+    from app.errors import StartError
+    from app.startup import explained
     from experts.local.download_progress import model_bars
     from experts.local.errors import LocalError
     from experts.local.vllm import prepare_servers

@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.errors import StartError
 from app.operations.process_group import Child, Say
 from app.server import bind, url_of
-from app.services import StartError
 from app.settings import PROJECT, Settings
 from experts.local.errors import ServerError
 from experts.local.supervisor import State, Status, Supervisor

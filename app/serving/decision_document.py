@@ -11,8 +11,8 @@ from experts.registry import Expert
 from routers.decision import Decision
 
 if TYPE_CHECKING:
-    from app.strategies.choice import Chosen
-    from app.strategies.trace import Trace
+    from app.serving.strategy_choice import Chosen
+    from app.serving.strategy_trace import Trace
 
 
 def decision_document(

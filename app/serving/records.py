@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.serving.decision_document import decision_document
 from app.serving.prompting import Reading
+from app.serving.strategy_choice import DEFAULT, Chosen
 from app.storage.rows import DecisionRow
-from app.strategies.choice import DEFAULT, Chosen
 from routers.decision import Decision
 
 if TYPE_CHECKING:
-    from app.strategies.trace import Trace
+    from app.serving.strategy_trace import Trace
 
 Status = Literal["ok", "error", "cancelled"]
 

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from app.api.errors import ApiError
-from app.api.schemas import ChatBody
+from app.errors import ServiceError
+from app.serving.chat_body import ChatBody
 from experts.tokens import estimate_prompt_tokens
 from routers.request import Capability, Request, Turn
 
@@ -45,13 +45,15 @@ class Caller:
 def routing_request(
     body: ChatBody, names: Names, caller: Caller, *, request_id: str, current_expert: str | None = None
 ) -> Request:
-    """The router's view of `body`. Raises ApiError for a name that is not there."""
+    """The router's view of `body`. Raises ServiceError for a name that is not there."""
     expert, category = pins(body, names)
     options = body.routing
     if options.strategy is not None and options.strategy not in names.strategies:
         raise _unknown("strategy", options.strategy, names.strategies, "routing.strategy")
     if options.strategy == "single" and options.options:
-        raise ApiError(400, "invalid_value", "The strategy single has no options.", param="routing.options")
+        raise ServiceError(
+            400, "invalid_value", "The strategy single has no options.", param="routing.options"
+        )
     for name in options.exclude:
         if name not in names.composed:
             raise _unknown("expert", name, names.composed, "routing.exclude")
@@ -79,7 +81,7 @@ def routing_request(
 def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:
     """The expert or the category that `model` or `routing` names; `routing` says it in more detail."""
     if body.model is None:
-        raise ApiError(
+        raise ServiceError(
             404,
             "model_not_found",
             f"Name a model: {ROUTED_MODEL!r} routes; also {_listed(names.models[1:])}.",
@@ -125,13 +127,13 @@ def attributes(caller: Caller) -> dict[str, str]:
     return found
 
 
-def _unknown(kind: str, name: str, known: Collection[str], param: str, *, status: int = 400) -> ApiError:
+def _unknown(kind: str, name: str, known: Collection[str], param: str, *, status: int = 400) -> ServiceError:
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {_listed(known)}."
     if kind == "strategy" and close:
         hint += f" There are: {_listed(known)}."
     code = "model_not_found" if status == 404 else "invalid_value"
-    return ApiError(status, code, f"The {kind} {name[:80]!r} does not exist. {hint}", param=param)
+    return ServiceError(status, code, f"The {kind} {name[:80]!r} does not exist. {hint}", param=param)
 
 
 def _listed(names: Collection[str]) -> str:

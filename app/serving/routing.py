@@ -2,20 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.api.errors import ApiError
+from app.errors import ServiceError
 from app.serving.operator_rules import load_rules
 from app.serving.request_parsing import Names
+from app.serving.strategy_choice import DEFAULT, Chosen, choose_strategy
 from app.settings import Settings
-from app.strategies.choice import DEFAULT, Chosen, choose_strategy
-from app.strategies.strategy import SINGLE
-from app.strategies.strategy_registry import Catalogue
 from experts.registry import Expert, Registry
-from routers.decision import Choice, Classification, Decision, Reason, Routed
+from routers.decision import SINGLE, Choice, Classification, Decision, Reason, Routed
 from routers.request import Capability, Request, Turn, Vector
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ class RoutingDesk:
         return chosen
 
     async def decide(self, request: Request) -> Decision:
-        """The decision for `request`. Raises what `routers.decide` raises, and ApiError (503) when too
+        """The decision for `request`. Raises what `routers.decide` raises, and ServiceError (503) when too
         many requests wait already."""
         return (await self.route(request)).decision
 
@@ -99,12 +97,12 @@ class RoutingDesk:
         return await self._in_thread(router.read, request)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
-        """The embedding of a request that was settled without being read. Raises ApiError (503)."""
+        """The embedding of a request that was settled without being read. Raises ServiceError (503)."""
         return await self._in_thread(self.router.embed, turns)
 
     async def _in_thread(self, work: Callable[[Given], Made], given: Given) -> Made:
         if self._waiting >= self._bound:
-            raise ApiError(
+            raise ServiceError(
                 503, "overloaded", "Too many requests wait to be routed.", headers={"retry-after": "1"}
             )
         started = time.perf_counter()
@@ -119,9 +117,11 @@ class RoutingDesk:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def load_router(settings: Settings, registry: Registry, encoder: "Encoder | None" = None) -> "Router":
+def load_router(
+    settings: Settings, registry: Registry, strategies: Collection[str], encoder: "Encoder | None" = None
+) -> "Router":
     """Read the composition of `settings`, put the registry's live facts on it and the operator's rules
-    into its policy.
+    into its policy. `strategies`: those that the rules may name.
 
     `encoder` None loads the one of `settings`. Raises CompositionError (also when the registry lacks one
     of the composition's experts), RulesError and EncoderMissing.
@@ -136,11 +136,7 @@ def load_router(settings: Settings, registry: Registry, encoder: "Encoder | None
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
         rules = load_rules(
-            settings.rules,
-            composition.expert_names,
-            composition.categories,
-            labels,
-            Catalogue(settings.own_strategies).names,
+            settings.rules, composition.expert_names, composition.categories, labels, strategies
         )
         policy = replace(policy, rules=rules)
     if encoder is None:
@@ -173,11 +169,11 @@ def _outside(request: Request, expert: Expert, composition: str) -> Decision:
     needed = request.prompt_tokens + request.output_tokens
     lacking = sorted(request.needs - card.capabilities)
     if lacking:
-        raise ApiError(
+        raise ServiceError(
             400, "capability_unavailable", f"{card.name} lacks {', '.join(lacking)}.", param="model"
         )
     if needed > expert.context_length:
-        raise ApiError(
+        raise ServiceError(
             400,
             "context_length_exceeded",
             f"About {needed} tokens are needed, the context of {card.name} holds {expert.context_length}.",

@@ -76,7 +76,7 @@ class DecisionRow(Base, kw_only=True):
     strategy_source: Mapped[str] = mapped_column(String(32), default="default", server_default="default")
     strategy_detail: Mapped[str] = mapped_column(Text, default="", server_default="")
     trace: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
-    """What a strategy of several experts did (`app/strategies/trace.py`); None for one expert."""
+    """What a strategy of several experts did (`app/serving/strategy_trace.py`); None for one expert."""
     prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The library's prompt that `expert` answered under: name, version, hash."""
     mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)

@@ -14,6 +14,7 @@ import structlog
 from app.serving.prompt_budget import answer_room
 from app.serving.prompting import IdentityUse, Prompting, PromptUse, Reading
 from app.serving.records import AnswerRecord
+from app.serving.strategy_trace import Status, Step, Trace
 from app.strategies.chunks import (
     Chunk,
     as_completion,
@@ -25,7 +26,6 @@ from app.strategies.chunks import (
     text_of_message,
 )
 from app.strategies.limits import Account, Booking, LimitReached, price_of
-from app.strategies.trace import Status, Step, Trace
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import known, tracer
 from experts.confidence import ALTERNATIVES, Token, read_tokens

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from app.strategies.trace import END, START
+from app.serving.strategy_trace import END, START
 
 Edge = tuple[str, str, str]
 

@@ -10,13 +10,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.strategies.trace import Shape
+from app.serving.strategy_trace import Shape
+from app.strategies.strategy_run import NODE, Run
 from app.telemetry.spans import span
 
 if TYPE_CHECKING:
@@ -24,17 +24,10 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
-    from app.strategies.strategy_run import Run
-
-SINGLE = "single"
-"""The default: one expert, no graph."""
-
-NODE: ContextVar[str] = ContextVar("coterie_strategy_node", default="")
-"""The node that is running: calls are traced under its name."""
 
 State = dict[str, Any]
 """What steps pass on. Keep texts in the run, not here: LangGraph's own tracing shows states."""
-StepFunction = Callable[[Any, "Run"], Awaitable[Mapping[str, Any] | None]]
+StepFunction = Callable[[Any, Run], Awaitable[Mapping[str, Any] | None]]
 
 
 class StrategyOptions(BaseModel):
@@ -65,7 +58,7 @@ class Strategy(ABC):
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
         """The graph, not compiled. Its context is a Run; add its steps with `add_step`."""
 
-    def refuses(self, run: "Run") -> str | None:
+    def refuses(self, run: Run) -> str | None:
         """Why this request is better answered by one expert, as the end of a sentence; None when it is
         not. Asked before anything is spent."""
         return None
@@ -74,8 +67,6 @@ class Strategy(ABC):
 def graph_of(state: type, **steps: StepFunction) -> "StateGraph[Any, Any, Any, Any]":
     """A graph over `state` with these nodes, and no edges yet."""
     from langgraph.graph import StateGraph
-
-    from app.strategies.strategy_run import Run
 
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(state, context_schema=Run)
     for name, step in steps.items():

@@ -8,7 +8,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
-from app.strategies.strategy import SINGLE, Compiled, Strategy, compile_strategy
+from app.strategies.strategy import Compiled, Strategy, compile_strategy
+from routers.decision import SINGLE
 
 GROUP = "coterie.strategies"
 """Entry points of this group are strategies; the entry point's name is the strategy's."""

@@ -1,17 +1,20 @@
 """One request on its way through a strategy's graph: what the steps see and what they can do."""
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.serving.strategy_trace import Trace
 from app.strategies.answer_output import Output
 from app.strategies.expert_calls import Calls, Live, Messages, Said
 from app.strategies.limits import LimitReached
-from app.strategies.strategy import NODE, StrategyOptions
-from app.strategies.trace import Trace
 from experts.errors import ExpertError
 from routers.cascade_model import CascadeModel
 from routers.decision import Decision
+
+NODE: ContextVar[str] = ContextVar("coterie_strategy_node", default="")
+"""The node that is running: calls are traced under its name."""
 
 SURE = 0.99
 """No expert is expected to be right more surely than this, nor less than 1 − SURE."""
@@ -132,8 +135,3 @@ class Run:
 def probability_of(utility: float) -> float:
     """An expected score as a probability of being right."""
     return min(SURE, max(1 - SURE, utility))
-
-
-def options_of(kind: type[StrategyOptions], given: Mapping[str, Any]) -> StrategyOptions:
-    """The options as the strategy reads them. Raises pydantic's ValidationError."""
-    return kind.model_validate(dict(given))

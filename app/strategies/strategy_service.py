@@ -14,19 +14,19 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from app.api.errors import ApiError, place_of, validation_error
-from app.api.schemas import ChatBody
+from app.errors import ServiceError, place_of, validation_error
+from app.serving.chat_body import ChatBody
 from app.serving.prompting import Prompting
 from app.serving.records import AnswerRecord
+from app.serving.strategy_choice import Chosen
+from app.serving.strategy_trace import Trace
 from app.strategies.answer_output import Output
-from app.strategies.choice import Chosen
 from app.strategies.chunks import Chunk, closing_chunk
 from app.strategies.expert_calls import Calls
 from app.strategies.limits import Account, LimitReached, Limits
 from app.strategies.strategy import Compiled, StrategyOptions
 from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_run import Candidate, Run, probability_of
-from app.strategies.trace import Trace
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import span
 from experts.errors import ExpertError
@@ -91,7 +91,7 @@ class Strategies:
             await self.catalogue.ready(name)
 
     def options_for(self, chosen: Chosen) -> StrategyOptions:
-        """The options of a request. Raises ApiError (400) for those that the strategy does not have, and
+        """The options of a request. Raises ServiceError (400) for those that the strategy does not have, and
         StrategyError when it cannot be loaded."""
         strategy = self.catalogue.strategy(chosen.name)
         given = {**self._options.get(chosen.name, {}), **(chosen.options or {})}
@@ -107,7 +107,7 @@ class Strategies:
         self, record: AnswerRecord, body: ChatBody, document: Mapping[str, Any], generalist: str
     ) -> "StrategyRun | None":
         """The run of the record's strategy; None when one expert answers, which the record then says.
-        Raises ApiError for bad options."""
+        Raises ServiceError for bad options."""
         chosen = record.chosen
         if chosen.single:
             return None
@@ -216,7 +216,7 @@ class StrategyRun:
         return self._run.trace.usage()
 
     async def whole(self) -> dict[str, Any]:
-        """The answer as one completion, without `routing`. Raises ExpertError, ApiError."""
+        """The answer as one completion, without `routing`. Raises ExpertError, ServiceError."""
         await self._answer()
         completion = self._run.output.completion
         if completion is None:
@@ -225,7 +225,7 @@ class StrategyRun:
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """The answer's chunks as they come; `record.decision` names the expert from the first one on.
-        Raises ExpertError, ApiError. Leaving early stops every expert."""
+        Raises ExpertError, ServiceError. Leaving early stops every expert."""
         work = asyncio.create_task(self._work())
         output = self._run.output
         try:
@@ -338,10 +338,12 @@ class StrategyRun:
         limit = error if isinstance(error, LimitReached) or begun else calls.last_limit
         if isinstance(limit, LimitReached):
             status = 504 if limit.kind == "seconds" else 503
-            return ApiError(status, "strategy_limit", f"No answer within the request's limits: {limit}.")
+            return ServiceError(status, "strategy_limit", f"No answer within the request's limits: {limit}.")
         if not begun and calls.last_error is not None:
             return calls.last_error
-        return ApiError(503, "strategy_failed", f"The strategy {self._run.trace.strategy} gave no answer.")
+        return ServiceError(
+            503, "strategy_failed", f"The strategy {self._run.trace.strategy} gave no answer."
+        )
 
     def _name_expert(self) -> None:
         """The decision names who answers, which may be another expert than the one that was chosen."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from app.services import open_services
 from app.settings import Settings
+from app.startup import open_services
 from prompts.identities import (
     Comparison,
     Identities,

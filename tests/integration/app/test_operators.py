@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.services import StartError, open_services
+from app.errors import StartError
+from app.startup import open_services
 from tests.integration.app.world import CODE, EXPERTS, Api, WordEncoder, World
 
 

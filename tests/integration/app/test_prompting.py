@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.services import StartError
+from app.errors import StartError
 from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region

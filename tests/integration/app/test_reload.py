@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.services import StartError, open_services
+from app.errors import StartError
+from app.startup import open_services
 from routers.composition import MANIFEST, load_composition, save_composition
 from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World, events_of, small_composition
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.services import StartError, open_services
+from app.errors import StartError
 from app.serving.shadow import Budget
+from app.startup import open_services
 from app.storage.database import Database
 from app.storage.schema import upgrade
 from experts.fake import Behaviour, RunningFake, run_fake_expert

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.services import StartError, open_services
+from app.errors import StartError
 from app.settings import PROJECT
+from app.startup import open_services
 from experts.fake import Behaviour
 from tests.integration.app.strategy_world import ask, calls_of, routing_of, says, serving, text_of
 from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World

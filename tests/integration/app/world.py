@@ -16,8 +16,9 @@ from openai import AsyncOpenAI
 
 from app.factory import create_app
 from app.server import bind, url_of
-from app.services import Services, open_services
+from app.services import Services
 from app.settings import Settings
+from app.startup import open_services
 from experts.fake import RunningFake, run_fake_expert
 from routers.classifiers import LogisticClassifier
 from routers.composition import Composition, ExpertCard, save_composition

@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
-from app.api.errors import ApiError, api_error, field_path
+from app.api.error_handlers import error_document, service_error
+from app.errors import ServiceError, field_path
 from experts.errors import ContextTooLong, ExpertBusy, ExpertRejected, ExpertUnavailable
 from routers.decide import NoExpertFits, UnknownName
 
@@ -13,7 +14,7 @@ REFUSED = {"message": "too hot", "type": "BadRequestError", "param": "temperatur
 @pytest.mark.parametrize(
     ("error", "status", "code", "kind"),
     [
-        (ApiError(404, "x", "y"), 404, "x", "invalid_request_error"),
+        (ServiceError(404, "x", "y"), 404, "x", "invalid_request_error"),
         (ExpertUnavailable("e", "is down"), 503, "expert_unavailable", "server_error"),
         (ExpertBusy("e", "is busy"), 429, "expert_busy", "rate_limit_error"),
         (UnknownName("no"), 404, "model_not_found", "invalid_request_error"),
@@ -41,24 +42,23 @@ REFUSED = {"message": "too hot", "type": "BadRequestError", "param": "temperatur
     ids=lambda value: type(value).__name__,
 )
 def test_each_error_has_its_status_and_code(error: Exception, status: int, code: str, kind: str) -> None:
-    answer = api_error(error)
+    answer = service_error(error)
     assert (answer.status, answer.code) == (status, code)
-    assert set(answer.body["error"]) == {"message", "type", "param", "code"}
-    assert answer.body["error"]["type"] == kind
-    assert "s3cret" not in str(answer.body)
+    assert set(error_document(answer)["error"]) == {"message", "type", "param", "code"}
+    assert error_document(answer)["error"]["type"] == kind
+    assert "s3cret" not in str(error_document(answer))
 
 
 def test_what_a_server_says_of_a_request_is_passed_on() -> None:
-    answer = api_error(ExpertRejected("e", "rejected", error=REFUSED, status=422))
+    answer = service_error(ExpertRejected("e", "rejected", error=REFUSED, status=422))
     assert answer.status == 422
-    assert answer.body["error"] == REFUSED
+    assert error_document(answer)["error"] == REFUSED
 
 
 def test_a_long_context_keeps_its_code() -> None:
     error = {**REFUSED, "code": "context_length_exceeded"}
-    assert (
-        api_error(ContextTooLong("e", "long", error=error)).body["error"]["code"] == "context_length_exceeded"
-    )
+    answer = service_error(ContextTooLong("e", "long", error=error))
+    assert error_document(answer)["error"]["code"] == "context_length_exceeded"
 
 
 def test_paths_of_fields_read_like_openais() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.api.errors import ApiError
-from app.api.schemas import ChatBody
+from app.errors import ServiceError
+from app.serving.chat_body import ChatBody
 from app.serving.request_parsing import Caller, Names, routing_request
 from routers.request import Request
 
@@ -53,7 +53,7 @@ def test_a_boost_outside_its_bounds_is_refused(boost: dict[str, Any]) -> None:
     ],
 )
 def test_a_name_that_the_router_does_not_rank_is_refused_by_field(routing: Any, param: str) -> None:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(ServiceError) as caught:
         parsed(routing)
     assert (caught.value.status, caught.value.param) == (400, param)
 

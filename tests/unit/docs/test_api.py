@@ -3,15 +3,16 @@
 import re
 from dataclasses import fields
 
-from app.api.schemas import ChatBody, FeedbackBody, RoutingOptions
+from app.api.schemas import FeedbackBody
 from app.factory import create_app
+from app.serving.chat_body import ChatBody, RoutingOptions
 from app.settings import PROJECT, Settings
 from routers.decision import Choice, Classification, Decision, Reason
 
 PAGE = (PROJECT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
 
 CODE = re.compile(
-    r"""ApiError\(\s*\d+,\s*"(\w+)"      # raised with a status
+    r"""ServiceError\(\s*\d+,\s*"(\w+)"      # raised with a status
       | \bcode\ (?::\ str\ )?=\ "(\w+)"  # an error class's own
       | NoExpertFits\([^"]*"[^"]*"[^"]*"(\w+)"
     """,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.api.errors import ApiError
-from app.api.schemas import ChatBody
+from app.errors import ServiceError
+from app.serving.chat_body import ChatBody
 from app.serving.request_parsing import Caller, Names, routing_request
 from routers.request import Capability, Request, Turn
 
@@ -98,7 +98,7 @@ def test_a_header_cannot_pass_for_a_key() -> None:
     ],
 )
 def test_a_name_that_is_not_there_gets_suggestions(fields: dict[str, Any], status: int, hint: str) -> None:
-    with pytest.raises(ApiError) as raised:
+    with pytest.raises(ServiceError) as raised:
         read(**fields)
     assert raised.value.status == status
     assert hint in raised.value.message

@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from app.serving.strategy_trace import Shape, Trace
 from app.strategies.graph_picture import mermaid, svg
 from app.strategies.strategy_registry import OWN, Catalogue
-from app.strategies.trace import Shape, Trace
 
 
 def a_trace(**changes: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from uuid import uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import api_error, error_response, place_of
+from app.api.error_handlers import error_response, service_error
+from app.errors import place_of
 from app.telemetry.metrics import Metrics
 
 GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -49,7 +50,7 @@ class RequestScope:
         except Exception as error:
             log.error("unexpected_error", error=type(error).__name__, at=place_of(error))
             if status == 0:
-                await error_response(api_error(error))(scope, receive, send_with_id)
+                await error_response(service_error(error))(scope, receive, send_with_id)
         finally:
             self._note(scope, status, time.perf_counter() - started)
 

@@ -60,7 +60,13 @@ class Reloader:
             old = self._desk.router
             try:
                 # The digests are verified, arrays read and names checked before anything is swapped.
-                new = await asyncio.to_thread(load_router, self._settings, self._registry, old.encoder)
+                new = await asyncio.to_thread(
+                    load_router,
+                    self._settings,
+                    self._registry,
+                    self._strategies.catalogue.names,
+                    old.encoder,
+                )
                 cascades = await asyncio.to_thread(
                     read_cascades, self._settings.cascades, self._settings.composition
                 )

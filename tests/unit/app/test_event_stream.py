@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.serving.routing_event import ends_stream, event_bytes, with_routing
+from app.api.event_stream import ends_stream, event_bytes, with_routing
 from base.sse import EventCutter
 
 ROUTING = {"id": "dec_1", "expert": "größer"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.strategies.choice import choose_strategy
+from app.serving.strategy_choice import choose_strategy
 from routers.decision import Classification, Decision, Reason
 from routers.policy import Policy, Rule
 from routers.request import Request, Turn

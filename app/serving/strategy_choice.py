@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from app.strategies.strategy import SINGLE
-from routers.decision import Classification, Decision
+from routers.decision import SINGLE, Classification, Decision
 from routers.policy import Policy
 from routers.request import Request
 

@@ -1,0 +1,111 @@
+"""Every error of every package, answered in OpenAI's shape, mapped in this one place.
+
+    {"error": {"message": …, "type": …, "param": …, "code": …}}
+
+Messages never hold prompt text, secrets or addresses.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError, SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.api.json import JsonResponse
+from app.errors import ServiceError, validation_error
+from app.storage.queries import BadCursor
+from experts.errors import ExpertBusy, ExpertError, ExpertRejected
+from routers.decide import NoExpertFits, RoutingError, UnknownName
+
+
+def _type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    if status == 401:
+        return "authentication_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def service_error(error: Exception) -> ServiceError:
+    """The answer to an exception of ours; anything unknown is a 500 that says nothing of its cause."""
+    match error:
+        case ServiceError():
+            return error
+        case ExpertRejected():
+            return ServiceError(error.status, error.code, error.message, error=error.error)
+        case ExpertError():
+            headers = {"retry-after": "1"} if isinstance(error, ExpertBusy) else None
+            return ServiceError(error.status, error.code, error.message, headers=headers)
+        case UnknownName():
+            return ServiceError(404, "model_not_found", str(error), param="model")
+        case NoExpertFits():
+            status = 503 if error.code == "expert_unavailable" else 400
+            return ServiceError(status, error.code, str(error), param="messages" if status == 400 else None)
+        case RoutingError():
+            return ServiceError(400, error.code, str(error))
+        case DataError():
+            # PostgreSQL's answer to a NUL in what is looked for.
+            return ServiceError(
+                400, "invalid_value", "The request holds a character that cannot be looked for."
+            )
+        case SQLAlchemyError():
+            return ServiceError(503, "database_unavailable", "The database does not answer; try again.")
+        case BadCursor():
+            return ServiceError(400, "invalid_cursor", "`after` is no cursor of this list", param="after")
+        case _:
+            return ServiceError(
+                500, "internal_error", "Something went wrong here; the request id is in the log."
+            )
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer all exceptions of `app` in OpenAI's shape."""
+
+    def respond(request: Request, error: ServiceError) -> Response:
+        request.state.error_code = error.code  # for the request's log line
+        return error_response(error)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return respond(request, service_error(error))
+
+    async def answer_invalid(request: Request, error: Exception) -> Response:
+        errors = error.errors() if isinstance(error, RequestValidationError) else []
+        return respond(request, validation_error(errors, skip=1))
+
+    async def answer_http(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):  # pragma: no cover - starlette calls by class
+            raise error
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        message = {404: "There is nothing at this address.", 405: "Not with this method."}
+        return respond(
+            request,
+            ServiceError(
+                error.status_code,
+                code,
+                message.get(error.status_code, str(error.detail)),
+                headers=error.headers,
+            ),
+        )
+
+    for kind in (ServiceError, ExpertError, RoutingError, BadCursor, SQLAlchemyError):
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+
+
+def error_response(error: ServiceError) -> Response:
+    """The error as a response."""
+    return JsonResponse(error_document(error), error.status, headers=error.headers)
+
+
+def error_document(error: ServiceError) -> dict[str, Any]:
+    """The error in OpenAI's shape."""
+    own = {
+        "message": error.message,
+        "type": _type(error.status),
+        "param": error.param,
+        "code": error.code,
+    }
+    return {"error": {**own, **(error.error or {})}}
