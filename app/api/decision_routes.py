@@ -25,13 +25,14 @@ from app.storage.queries import (
     shadows_of,
 )
 from app.storage.rows import FeedbackRow
+from base.strategy_graph import dot, mermaid
 
 router = APIRouter()
 
 READ_YOUR_WRITES_S = 2.0
 """How long a read waits for rows that are still in the writer's queue."""
 
-Form = Literal["svg", "mermaid"]
+Form = Literal["dot", "mermaid"]
 Text = Annotated[str | None, Query(max_length=256)]
 
 
@@ -102,8 +103,8 @@ async def decision(request: Request, decision_id: str) -> Response:
 
 
 @router.get("/v1/decisions/{decision_id}/graph")
-async def graph(request: Request, decision_id: str, form: Form = "svg") -> Response:
-    """The strategy's graph with the path that the request took: an SVG picture, or Mermaid text with
+async def graph(request: Request, decision_id: str, form: Form = "dot") -> Response:
+    """The strategy's graph with the path that the request took, as text: Graphviz's DOT, or Mermaid's with
     `?form=mermaid`. 404 for a decision that one expert answered."""
     services: Services = request.app.state.services
     trace = await _trace(services, decision_id)
@@ -111,15 +112,8 @@ async def graph(request: Request, decision_id: str, form: Form = "svg") -> Respo
         raise ServiceError(
             404, "no_graph", "One expert answered this request; there is no graph.", param="decision_id"
         )
-    from app.strategies.graph_picture import mermaid, svg
-
-    if form == "mermaid":
-        return Response(mermaid(trace), media_type="text/plain; charset=utf-8")
-    return Response(
-        svg(trace),
-        media_type="image/svg+xml",
-        headers={"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"},
-    )
+    text = mermaid(trace) if form == "mermaid" else dot(trace)
+    return Response(text, media_type="text/plain; charset=utf-8")
 
 
 async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:

@@ -461,8 +461,10 @@ async def test_a_decision_keeps_its_trace_and_draws_it(api: Api) -> None:
     assert stored["trace"]["totals"]["calls"] == 3
     assert stored["usage"]["completion_tokens"] == response.json()["usage"]["completion_tokens"]
     picture = await api.http.get(f"/v1/decisions/{decision_id}/graph")
-    assert picture.headers["content-type"] == "image/svg+xml"
+    assert picture.text.startswith("digraph")
     assert "critique" in picture.text
+    gone = await api.http.get(f"/v1/decisions/{decision_id}/graph", params={"form": "svg"})
+    assert (gone.status_code, gone.json()["error"]["param"]) == (400, "form")
     text = await api.http.get(f"/v1/decisions/{decision_id}/graph", params={"form": "mermaid"})
     assert text.text.startswith("flowchart LR")
     single = await api.chat(CODE)
