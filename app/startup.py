@@ -27,6 +27,7 @@ from app.strategies.limits import Limits
 from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
+from base.suggestions import suggestion
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.registry import RegistryError, UnknownExpert, load_registry
@@ -52,10 +53,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             prompt_files = await asyncio.to_thread(load_prompt_files, registry, router.encoder)
             database = Database(settings.database)
             if settings.strategy not in catalogue.names:
-                names = ", ".join(catalogue.names)
-                raise StrategyError(
-                    f"COTERIE_STRATEGY: there is no strategy {settings.strategy!r}: there are {names}"
-                )
+                hint = suggestion(settings.strategy, catalogue.names)
+                raise StrategyError(f"COTERIE_STRATEGY: there is no strategy {settings.strategy!r}; {hint}")
             cascades = read_cascades(settings.cascades, settings.composition)
         stack.push_async_callback(database.close)
         with explained(settings):

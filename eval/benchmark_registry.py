@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from base.suggestions import suggestion
 from eval.engine.answer_files import Replayed, merged, read_answers
 from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
 from eval.engine.contestants import DEFAULT_API, Contestant, identify, parse_contestants
@@ -93,9 +94,8 @@ def prepare(request: RunRequest, keys: Keys | None = None) -> Prepared:
     build = BENCHMARKS.get(request.benchmark)
     if build is None:
         if not Path(request.benchmark).exists():
-            raise RunError(
-                f"there is no benchmark or file {request.benchmark!r}; benchmarks are {', '.join(BENCHMARKS)}"
-            )
+            hint = suggestion(request.benchmark, BENCHMARKS)
+            raise RunError(f"there is no benchmark or file {request.benchmark!r}; {hint}")
         build = _checkable
     desk = _Desk(request, keys or Keys(), read_answers(request.answers) if request.answers else None)
     prepared = asyncio.run(build(desk))

@@ -20,7 +20,6 @@
 Knows nothing of HTTP or processes: it returns data.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
 from prompts.templates import Library, Prompt, PromptError, read_prompt
@@ -64,13 +64,10 @@ class RegistryError(Exception):
 
 
 class UnknownExpert(KeyError):
-    """No expert has this name. `close` holds the names that look like it."""
+    """No expert has this name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        self.name = name
-        self.close = tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.6))
-        hint = f"; did you mean {' or '.join(self.close)}?" if self.close else f"; known: {', '.join(known)}"
-        self.message = f"unknown expert {name[:80]!r}{hint}"
+        self.message = f"unknown expert {name[:80]!r}; {suggestion(name, known)}"
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -205,9 +202,8 @@ class _Reading:
         base_name = entry["base"]
         at: tuple[int | str, ...] = ("experts", index, "base")
         if not isinstance(base_name, str) or base_name not in where:
-            close = difflib.get_close_matches(str(base_name), list(where), n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            self._say(at, f"base: no expert is named {str(base_name)[:80]!r}{hint}")
+            hint = suggestion(str(base_name), where)
+            self._say(at, f"base: no expert is named {str(base_name)[:80]!r}; {hint}")
             return None
         base = entries[where[base_name]]
         if "base" in base:
@@ -326,7 +322,6 @@ def _in_words(detail: ErrorDetails) -> str:
         if len(detail["loc"]) == 1 and _SECRET_FIELD.search(field) and not field.startswith("api_key_"):
             return "secrets never go into YAML; name an environment variable in api_key_env, or api_key_file"
         known = _NESTED.get(str(detail["loc"][0]), Expert).model_fields
-        close = difflib.get_close_matches(field, list(known), n=1)
-        return f"unknown field; did you mean {close[0]}?" if close else "unknown field"
+        return f"unknown field; {suggestion(field, known)}"
     template = _WORDS.get(detail["type"])
     return template.format(**detail.get("ctx", {})) if template else detail["msg"]

@@ -16,7 +16,6 @@ they are, never read as templates again, so a value cannot smuggle anything in. 
 published does not change; a better text is the next version.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from base.json_documents import json_digest
+from base.suggestions import close_names, suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 
 LIBRARY = Path(__file__).resolve().parent / "library"
@@ -161,7 +161,7 @@ class Prompt(_Strict):
             raise _in_template(bad.offset, self.template, bad.why) from None
         for _, name, offset in _pieces(self.template):
             if name is not None and name not in self.variables:
-                close = difflib.get_close_matches(name, list(self.variables), n=1)
+                close = close_names(name, self.variables, most=1)
                 hint = f"did you mean {close[0]}?" if close else "declare it under variables"
                 raise _in_template(offset, self.template, f"no variable is named {name!r}; {hint}")
         if unused := sorted(self.variables.keys() - used):
@@ -196,9 +196,7 @@ class Prompt(_Strict):
         """
         for name in values:
             if name not in self.variables:
-                close = difflib.get_close_matches(name, list(self.variables), n=1)
-                known = ", ".join(self.variables) or "none"
-                hint = f"did you mean {close[0]}?" if close else f"it has: {known}"
+                hint = suggestion(name, self.variables)
                 raise PromptError(f"{self.reference}: no variable is named {name[:80]!r}; {hint}")
         texts: dict[str, str] = {}
         for name, variable in self.variables.items():
@@ -257,8 +255,7 @@ class Library:
         known = self.references()
         name, _, number = reference.partition("@")
         if name not in known:
-            close = difflib.get_close_matches(name, list(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+            hint = suggestion(name, known)
             near = [
                 file for file in self._misnamed() if file.name.partition(".")[0].partition("@")[0] == name
             ]
@@ -375,8 +372,7 @@ def _place(path: Path, lines: Lines, detail: ErrorDetails) -> tuple[int, str]:
     if detail["type"] == "unused":
         return lines.of(("variables", context["name"])), f"variables.{message}"
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(loc[-1]), list(Prompt.model_fields), n=1)
-        message = f"unknown field; did you mean {close[0]}?" if close else "unknown field"
+        message = f"unknown field; {suggestion(str(loc[-1]), Prompt.model_fields)}"
     elif detail["type"] == "missing":
         message = "is required"
     field = ".".join(map(str, loc)) or "prompt"

@@ -1,11 +1,11 @@
 """The hyperparameters of a build, from a YAML file and the command's options."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.terminal import fail
+from base.suggestions import suggestion
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -64,8 +64,7 @@ def _problem(detail: "ErrorDetails", path: Path | None, lines: "Lines", given: M
     loc = detail["loc"]
     field = ".".join(map(str, loc))
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(field, list(BuildConfig.model_fields), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(BuildConfig.model_fields)}"
+        hint = suggestion(field, BuildConfig.model_fields)
         return f"{path}:{lines.of(loc)}: {field}: unknown field; {hint}"
     wrong = _in_words(detail)
     if not loc:

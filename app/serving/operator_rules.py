@@ -14,7 +14,6 @@ Every condition that a rule has must hold; the first rule that matches is taken,
 after a client's own pin.
 """
 
-import difflib
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from app.serving.request_parsing import SECRET_HEADERS
+from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def load_rules(
         ):
             if name is not None and known is not None and name not in known:
                 at = lines.of(("rules", index, kind))
-                raise RulesError(f"{path}:{at}: {kind}: {owner} {name!r}{_hint(name, known)}")
+                raise RulesError(f"{path}:{at}: {kind}: {owner} {name!r}; {suggestion(name, known)}")
         rules.append(_rule(path, lines, index, entry))
     return tuple(rules)
 
@@ -148,10 +148,3 @@ def _rule(path: Path, lines: Lines, index: int, entry: _RuleEntry) -> "Rule":
         )
     except ValueError as error:
         raise RulesError(f"{path}:{lines.of(('rules', index))}: {error}") from error
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    if close:
-        return f": did you mean {' or '.join(close)}?"
-    return f": there are {', '.join(known)}" if known else ""

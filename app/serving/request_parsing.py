@@ -1,11 +1,11 @@
 """From a chat request as clients send it to a request as the router reads it. Pure."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody
+from base.suggestions import close_names, listed
 from experts.tokens import estimate_prompt_tokens
 from routers.request import Capability, Request, Turn
 
@@ -84,7 +84,7 @@ def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:
         raise ServiceError(
             404,
             "model_not_found",
-            f"Name a model: {ROUTED_MODEL!r} routes; also {_listed(names.models[1:])}.",
+            f"Name a model: {ROUTED_MODEL!r} routes; also {listed(names.models[1:])}.",
             param="model",
         )
     if body.model not in names.models:
@@ -128,14 +128,9 @@ def attributes(caller: Caller) -> dict[str, str]:
 
 
 def _unknown(kind: str, name: str, known: Collection[str], param: str, *, status: int = 400) -> ServiceError:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {_listed(known)}."
+    close = close_names(name, known)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {listed(known)}."
     if kind == "strategy" and close:
-        hint += f" There are: {_listed(known)}."
+        hint += f" There are: {listed(known)}."
     code = "model_not_found" if status == 404 else "invalid_value"
     return ServiceError(status, code, f"The {kind} {name[:80]!r} does not exist. {hint}", param=param)
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = list(names)[:20]
-    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")

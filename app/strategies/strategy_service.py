@@ -29,6 +29,7 @@ from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_run import Candidate, Run, probability_of
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import span
+from base.suggestions import suggestion
 from experts.errors import ExpertError
 from experts.health import HealthMonitor
 from experts.registry import Registry
@@ -74,8 +75,8 @@ class Strategies:
 
     def _check_operators(self, name: str, given: Mapping[str, Any]) -> None:
         if name not in self.catalogue.names[1:]:
-            known = ", ".join(self.catalogue.names[1:])
-            raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: no strategy {name!r}: there are {known}")
+            hint = suggestion(name, self.catalogue.names[1:])
+            raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: no strategy {name!r}; {hint}")
         try:
             self.catalogue.strategy(name).options.model_validate(dict(given))
         except ValidationError as error:

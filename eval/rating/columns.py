@@ -1,7 +1,6 @@
 """Columns of a Parquet or CSV file, with errors that name the column and the row."""
 
 import csv
-import difflib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.suggestions import close_names
 from eval.rating.resampling import Floats
 
 LIKENESS = 0.8
@@ -54,7 +54,7 @@ class Columns:
         """
         others = tuple(name for name in self.names if name not in known)
         for name in others:
-            meant = difflib.get_close_matches(name, sorted(known - set(self.names)), n=1, cutoff=LIKENESS)
+            meant = close_names(name, sorted(known - set(self.names)), most=1, likeness=LIKENESS)
             if meant:
                 raise self.error(f"unknown column {name}: is {meant[0]} meant? Rename it, or leave it out")
         if others and strict:

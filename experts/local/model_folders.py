@@ -8,7 +8,6 @@ A model appears under its name by one rename, so it is whole or absent. Interrup
 wheels already fetched and goes on there. This module knows nothing of servers or experts.
 """
 
-import difflib
 import fcntl
 import hashlib
 import json
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.files import file_digest
+from base.suggestions import suggestion
 from experts.local import process_reaper
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
 from experts.local.model_sources import SOURCES, WheelSource
@@ -77,10 +77,9 @@ def check_source(source: str) -> None:
         return
     if HUB_ID.fullmatch(source):
         return
-    close = difflib.get_close_matches(source, list(SOURCES), n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]}?" if close else f"shipped: {', '.join(SOURCES)}"
     raise UnknownModel(
-        f"unknown model {source!r}; {hint} A hub repository is written org/name, a folder starts with / or ./"
+        f"unknown model {source!r}; {suggestion(source, SOURCES, likeness=0.4)} "
+        "(a hub repository is written org/name, a folder starts with / or ./)"
     )
 
 

@@ -73,9 +73,8 @@ def test_a_local_block_implies_the_endpoint(written: Path) -> None:
 def test_an_unknown_name_is_answered_with_close_ones(written: Path) -> None:
     written.write_text(GOOD)
     registry = load_registry(written)
-    with pytest.raises(UnknownExpert, match="did you mean small") as caught:
+    with pytest.raises(UnknownExpert, match="did you mean small"):
         registry.get("smal")
-    assert caught.value.close == ("small",)
     with pytest.raises(UnknownExpert, match="known: small"):
         registry.get("qqq")
 
@@ -90,7 +89,7 @@ def test_an_unknown_name_is_answered_with_close_ones(written: Path) -> None:
             "params_b: 1\n",
             "parms_b: 1\n    params_b: 1\n",
             5,
-            "parms_b: unknown field; did you mean params_b?",
+            "parms_b: unknown field; did you mean params_b or active_params_b?",
         ),
         (
             "params_b: 1\n",

@@ -250,7 +250,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("smollm2-135m", "did you mean smollm2-135m-instruct"),
-        ("zzz", "shipped: smollm2-135m-instruct, qwen2.5-coder"),
+        ("zzz", "known: smollm2-135m-instruct, qwen2.5-coder"),
         ("./no/such/folder", "no model folder there"),
         ("a/b/c", "unknown model"),
         ("org/../etc", "unknown model"),

@@ -156,7 +156,7 @@ def test_a_library_gives_the_version_that_is_named(written: Path) -> None:
         ("letter@3", "letter has no version 3; it has 2"),
         ("leter@2", "no prompt is named 'leter'; did you mean letter?"),
         ("../secret@1", "no prompt is named '../secret'"),
-        ("zzz", "there are: letter"),
+        ("zzz", "known: letter"),
     ],
 )
 def test_a_prompt_that_is_not_there_is_said_with_what_is(written: Path, reference: str, said: str) -> None:
