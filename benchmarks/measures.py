@@ -20,6 +20,15 @@ class Measure:
         return self.bound is None or self.value <= self.bound
 
 
+def conclude(measures: Sequence[Measure], kept: Path | None = None) -> int:
+    """Print `measures`, keep them in `kept` when it is given, and say as an exit code whether every bound
+    holds: 0, or 1."""
+    print_measures(measures)
+    if kept is not None:
+        write_measures(measures, kept)
+    return 0 if all(each.holds for each in measures) else 1
+
+
 def print_measures(measures: Sequence[Measure]) -> None:
     """A small table on standard output."""
     from rich.console import Console

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.measures import Measure, print_measures, write_measures
+from benchmarks.measures import Measure, conclude
 from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.artefact import load_mixture
 from prompts.mixture.build import MOST_POOLED
@@ -134,10 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="keep the numbers in this file")
     given = parser.parse_args(arguments)
     found = measures()
-    print_measures(found)
-    if given.json is not None:
-        write_measures(found, given.json)
-    return 0 if all(each.holds for each in found) else 1
+    return conclude(found, given.json)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks.measures import Measure, print_measures, write_measures
+from benchmarks.measures import Measure, conclude
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -64,10 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         running(given.profile, Path(scratch)) as bench,
     ):
         measures += asyncio.run(_measure(bench, given.requests, given.concurrency))
-    print_measures(measures)
-    if given.json:
-        write_measures(measures, given.json)
-    return 0 if all(each.holds for each in measures) else 1
+    return conclude(measures, given.json)
 
 
 def _import_time() -> Measure:

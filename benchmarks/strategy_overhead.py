@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measures import Measure, print_measures, write_measures
+from benchmarks.measures import Measure, conclude
 from benchmarks.service_overhead import SHORT, WARM_UP, Bench, ask_whole, peak_mb, running
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         running(given.profile, Path(scratch)) as bench,
     ):
         measures = asyncio.run(_measure(bench, given.requests, given.panels))
-    print_measures(measures)
-    if given.json:
-        write_measures(measures, given.json)
-    return 0 if all(each.holds for each in measures) else 1
+    return conclude(measures, given.json)
 
 
 def ways(bench: Bench) -> list[Way]:

@@ -16,7 +16,7 @@ import pytest
 
 from app.settings import PROJECT
 from experts.fake import RunningFake
-from routers.encoder import Encoder, EncoderMissing, load_encoder
+from routers.encoder import Encoder
 from tests.integration.app.postgres import Postgres
 from tests.integration.app.world import CODE, Api, events_of, small_composition, write_registry
 
@@ -42,17 +42,6 @@ async def start(*words: str, **environment: str) -> asyncio.subprocess.Process:
         env={**clean, **kept, "COLUMNS": "160", "NO_COLOR": "1", **environment},
         start_new_session=True,  # without a terminal, as a daemon and as CI have it
     )
-
-
-@pytest.fixture(scope="session")
-def encoder() -> Encoder:
-    """The encoder that the commands load; `make test` exports it first."""
-    try:
-        return load_encoder()
-    except EncoderMissing as error:
-        if os.environ.get("CI", "").lower() in {"1", "true"}:
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`coterie prompts build` against fake experts: what it writes, what it says, and how it goes on."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -27,7 +26,7 @@ from app.settings import PROJECT
 from experts.fake import Behaviour, Chooser, RunningFake, create_fake_expert, run_fake_expert, serve_in_thread
 from prompts.mixture.artefact import load_mixture
 from prompts.mixture.call_budget import PrefixCache
-from routers.encoder import EncoderMissing, load_encoder
+from routers.encoder import Encoder
 
 CAPITAL = "Name the capital of the country."
 SUM = "Add up the numbers."
@@ -50,15 +49,7 @@ CAPITALS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def needs_encoder() -> None:
-    """The command loads the encoder as shipped; `make test` exports it first."""
-    try:
-        load_encoder()
-    except EncoderMissing as error:
-        if os.environ.get("CI", "").lower() in {"1", "true"}:
-            raise
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("encoder")  # the command loads it
 
 
 @pytest.fixture
@@ -121,12 +112,11 @@ def run(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str
 
 
 def test_a_build_writes_a_mixture_and_says_what_it_measured(
-    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, demos: Path, fake: RunningFake, monkeypatch: pytest.MonkeyPatch, encoder: Encoder
 ) -> None:
     code, out, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
     assert code == 0, err
     mixture = load_mixture(tmp_path / "capitals")
-    encoder = load_encoder()
     assert (mixture.name, mixture.base) == ("capitals", "llm")
     assert (mixture.encoder, mixture.encoder_revision) == (encoder.name, encoder.revision)
     assert {region.instruction for region in mixture.regions} == {CAPITAL, SUM}

@@ -1,24 +1,11 @@
 """Requests in other languages are routed as such, or as uncertain."""
 
-import os
 from pathlib import Path
-
-import pytest
 
 from benchmarks.language_handling import fate_of, foreign_prompts, table, total
 from routers.composition import load_composition
-from routers.encoder import Encoder, EncoderMissing, load_encoder
+from routers.encoder import Encoder
 from routers.language import LANGUAGES
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    try:
-        return load_encoder()
-    except EncoderMissing as error:
-        if os.environ.get("CI", "").lower() in {"1", "true"}:
-            raise
-        pytest.skip(str(error))
 
 
 def test_the_requests_are_of_languages_that_can_be_told() -> None:
