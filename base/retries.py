@@ -1,0 +1,36 @@
+"""How often and how patiently to try again: the one policy of everything that asks over a network.
+
+Knows nothing of HTTP clients and does not sleep: callers ask it how long to wait.
+"""
+
+import random
+from dataclasses import dataclass
+
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses of trouble that may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with jitter. `attempts` counts the first one; waits in seconds."""
+
+    attempts: int = 6
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 30.0
+
+    def delay(self, attempt: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after failed attempt `attempt` (from 0); `retry_after` is the server's wish,
+        honoured up to twice the longest wait."""
+        backoff = min(self.longest_wait_s, self.first_wait_s * 2.0**attempt) * random.uniform(0.75, 1.25)
+        return min(2 * self.longest_wait_s, max(backoff, retry_after or 0.0))
+
+
+NO_RETRIES = RetryPolicy(attempts=1)
+
+
+def read_retry_after(value: str | None) -> float | None:
+    """The seconds of a `Retry-After` header; None when there is none, or a date."""
+    try:
+        return max(0.0, float(value)) if value is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,76 @@
+"""The client of Coterie's HTTP API, synchronous and asynchronous, for the project's own programs and yours.
+
+Knows the API alone: nothing of how requests are routed or answered. docs/how-to/python-client.md shows it.
+"""
+
+from base.retries import NO_RETRIES, RetryPolicy
+from client.api import DEFAULT_URL, Timeouts, base_of
+from client.chat import ChatEvent, ChatReply, Decided, Delta, Ended, Messages, routes
+from client.documents import (
+    ApiDocument,
+    CategoryInfo,
+    CategoryShare,
+    CompositionInfo,
+    DecisionRecord,
+    ExpertInfo,
+    FeedbackRecord,
+    HealthInfo,
+    IdentityInfo,
+    MixtureInfo,
+    PriceInfo,
+    PromptInfo,
+    RankedExpert,
+    Readiness,
+    ReloadResult,
+    RoutingDecision,
+    ShadowRecord,
+    StrategyTrace,
+    TraceGraph,
+    TraceStep,
+    readable,
+)
+from client.errors import ApiBadReply, ApiError, ApiRefused, ApiTimeout, ApiUnreachable
+from client.http_clients import AsyncClient, Client
+
+__all__ = [
+    "DEFAULT_URL",
+    "NO_RETRIES",
+    "ApiBadReply",
+    "ApiDocument",
+    "ApiError",
+    "ApiRefused",
+    "ApiTimeout",
+    "ApiUnreachable",
+    "AsyncClient",
+    "CategoryInfo",
+    "CategoryShare",
+    "ChatEvent",
+    "ChatReply",
+    "Client",
+    "CompositionInfo",
+    "Decided",
+    "DecisionRecord",
+    "Delta",
+    "Ended",
+    "ExpertInfo",
+    "FeedbackRecord",
+    "HealthInfo",
+    "IdentityInfo",
+    "Messages",
+    "MixtureInfo",
+    "PriceInfo",
+    "PromptInfo",
+    "RankedExpert",
+    "Readiness",
+    "ReloadResult",
+    "RetryPolicy",
+    "RoutingDecision",
+    "ShadowRecord",
+    "StrategyTrace",
+    "Timeouts",
+    "TraceGraph",
+    "TraceStep",
+    "base_of",
+    "readable",
+    "routes",
+]

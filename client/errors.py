@@ -1,0 +1,115 @@
+"""What can go wrong between a program and the API.
+
+ApiError                 anything below
+├── ApiUnreachable       nobody answers at the address
+├── ApiTimeout           it answers too late, or stopped in the middle
+├── ApiBadReply          what answers does not speak the API's language
+└── ApiRefused           the API's own error, in its own words
+"""
+
+from base.retries import RETRIED_STATUSES
+
+
+class ApiError(Exception):
+    """`message` says what happened, `hint` what to do about it, `code` is for programs.
+
+    `status` is the HTTP status, None where there is none (also inside a stream); `param` the field at
+    fault; `retry_after` the seconds that the server asks to wait; `transient` whether trying again may help.
+    """
+
+    transient = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int | None = None,
+        param: str | None = None,
+        hint: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.status = status
+        self.param = param
+        self.hint = hint
+        self.retry_after = retry_after
+
+
+class ApiUnreachable(ApiError):
+    transient = True
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"No API answers at {address}.",
+            code="api_unreachable",
+            hint="Start it with `coterie up` (everything) or `coterie serve` (the API alone). "
+            "If it runs somewhere else, set COTERIE_API_URL and start again.",
+        )
+
+
+class ApiTimeout(ApiError):
+    transient = True
+
+    def __init__(self, message: str, *, code: str = "api_timeout") -> None:
+        super().__init__(
+            message,
+            code=code,
+            hint="The expert may be overloaded or still starting: `coterie experts list` and the console's "
+            "sidebar show its health. Try again.",
+        )
+
+
+class ApiBadReply(ApiError):
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(
+            message,
+            code="api_bad_reply",
+            status=status,
+            hint="Check that COTERIE_API_URL is the address of a Coterie API of the same version.",
+        )
+
+
+class ApiRefused(ApiError):
+    """An error object that the API sent."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            code=code,
+            status=status,
+            param=param,
+            hint=HINTS.get(code, STATUS_HINTS.get(status or 0, "")),
+            retry_after=retry_after,
+        )
+        self.transient = status in RETRIED_STATUSES
+
+
+HINTS = {
+    "context_length_exceeded": "This conversation is longer than any expert can read. "
+    "Start a new chat, or shorten the message.",
+    "expert_unavailable": "`coterie experts list` and the console's sidebar show which experts are up. "
+    "Try again, or let routing choose another.",
+    "expert_busy": "Every place at this expert is taken. Try again in a moment.",
+    "expert_timeout": "The expert took too long. Try again, or let another one answer.",
+    "expert_bad_reply": "Something is wrong with this expert. Try again, or let another one answer.",
+    "capability_unavailable": "No expert here can do what this message needs.",
+    "model_not_found": "No such expert or category is served (any more). Choose another.",
+}
+STATUS_HINTS = {
+    401: "Set COTERIE_API_KEY to one of the API's keys and start again.",
+    403: "Set COTERIE_API_KEY to a key that may do this and start again.",
+    429: "Try again in a moment.",
+    500: "The API's log says more, under the request id.",
+    503: "The API is starting or overloaded. Try again in a moment.",
+}
