@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-HEAVY = {"fastapi", "sqlalchemy", "alembic", "aiohttp", "numpy", "onnxruntime", "litellm", "streamlit"}
+HEAVY = {
+    "fastapi",
+    "sqlalchemy",
+    "alembic",
+    "aiohttp",
+    "httpx2",
+    "numpy",
+    "onnxruntime",
+    "litellm",
+    "streamlit",
+}
 
 
 def modules_after(statement: str) -> set[str]:

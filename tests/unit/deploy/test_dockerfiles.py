@@ -121,13 +121,14 @@ def test_the_api_has_the_core_and_postgresql_and_nothing_else() -> None:
 
 def test_the_console_has_its_own_packages_alone() -> None:
     extras = declared()["optional-dependencies"]["ui"]
-    assert listed(CONSOLE, "packages") == [*extras, "pydantic", "pydantic-settings"]
+    assert listed(CONSOLE, "packages") == [*extras, "httpx2", "pydantic", "pydantic-settings"]
     imported = {
         found
-        for file in (PROJECT / "ui").glob("*.py")
+        for folder in ("client", "ui")
+        for file in (PROJECT / folder).glob("*.py")
         for found in re.findall(r"^(?:from|import) (\w+)", file.read_text(), flags=re.MULTILINE)
     }
-    outside = {name for name in imported if name not in sys.stdlib_module_names and name != "ui"}
+    outside = imported - sys.stdlib_module_names - {"base", "client", "ui"}
     assert outside <= {Requirement(each).name.replace("-", "_") for each in listed(CONSOLE, "packages")}
 
 
@@ -147,8 +148,15 @@ def test_torch_stays_in_the_encoders_stage() -> None:
 
 
 def test_the_images_hold_the_folders_that_they_import() -> None:
-    assert copied(read_dockerfile(API), "api") == {"app/", "base/", "experts/", "prompts/", "routers/"}
-    assert copied(read_dockerfile(CONSOLE), "console") == {"ui/"}
+    assert copied(read_dockerfile(API), "api") == {
+        "app/",
+        "base/",
+        "client/",
+        "experts/",
+        "prompts/",
+        "routers/",
+    }
+    assert copied(read_dockerfile(CONSOLE), "console") == {"base/", "client/", "ui/"}
 
 
 @each_file
