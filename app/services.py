@@ -18,6 +18,7 @@ from app.storage.database import Database
 from app.storage.recorder import Recorder
 from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
+from base.usage import TokenUsage
 from experts.health import HealthMonitor
 from experts.registry import Registry
 
@@ -103,11 +104,9 @@ class Services:
             self.metrics.in_flight.dec()
 
     def _count_tokens(self, expert: str, usage: Any) -> None:
-        if not isinstance(usage, dict):
-            return
-        for kind in ("prompt", "completion"):
-            count = usage.get(f"{kind}_tokens")
-            if isinstance(count, int) and count >= 0:
+        told = TokenUsage.of(usage)
+        for kind, count in (("prompt", told.prompt), ("completion", told.completion)):
+            if count is not None:
                 self.metrics.tokens.labels(expert, kind).inc(count)
 
 

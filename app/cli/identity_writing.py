@@ -10,6 +10,7 @@ from typing import Any
 
 from app.cli.api import ApiClient
 from app.strategies.chunks import first_choice, text_of_message
+from base.usage import TokenUsage
 from prompts.identities import (
     EXAMPLES,
     MAX_TOKENS,
@@ -45,9 +46,9 @@ class Bill:
     def add(self, usage: object) -> None:
         """Count one call."""
         self.calls += 1
-        if isinstance(usage, Mapping):
-            self.prompt_tokens += _count(usage.get("prompt_tokens"))
-            self.completion_tokens += _count(usage.get("completion_tokens"))
+        told = TokenUsage.of(usage)
+        self.prompt_tokens += told.prompt or 0
+        self.completion_tokens += told.completion or 0
 
     def __str__(self) -> str:
         return (
@@ -163,10 +164,6 @@ def _in_order(identities: Mapping[str, Identity]) -> tuple[Identity, ...]:
     """As the categories are listed, so that a file does not depend on who was written first."""
     places = {each.name: place for place, each in enumerate(load_categories())}
     return tuple(sorted(identities.values(), key=lambda each: places.get(each.category, len(places))))
-
-
-def _count(tokens: object) -> int:
-    return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else 0
 
 
 def _chosen(names: Sequence[str]) -> list[Category]:

@@ -15,6 +15,7 @@ import structlog
 
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, front_room, front_tokens
 from app.serving.prompt_files import PromptFiles
+from base.usage import TokenUsage
 from experts.client import ExpertClient, Reply, ReplyStream
 from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.outgoing import with_system_prompt
@@ -361,8 +362,10 @@ class Prompting:
             log.warning("no_identity_written", expert=expert.name, error=type(error).__name__)
             text, reply = None, None
         ms = round((time.perf_counter() - started) * 1000, 3)
-        prompt_tokens, completion_tokens = (_count(usage, kind) for kind in ("prompt", "completion"))
-        use = replace(use, calls=1, ms=ms, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        told = TokenUsage.of(usage)
+        use = replace(
+            use, calls=1, ms=ms, prompt_tokens=told.prompt or 0, completion_tokens=told.completion or 0
+        )
         return (use if text else replace(use, skipped="not_written")), text
 
     async def _embedded(self, reading: Reading) -> Vector:
@@ -405,9 +408,3 @@ def _sizes(mixture: "Mixture", prompt: "Prompt") -> tuple[int, ...]:
 
 def _identity_tokens(text: str) -> int:
     return front_tokens([{"role": "system", "content": text}])
-
-
-def _count(usage: Any, kind: str) -> int:
-    """Tokens of one call as the expert reported them, 0 when it did not."""
-    count = usage.get(f"{kind}_tokens") if isinstance(usage, Mapping) else None
-    return count if isinstance(count, int) else 0

@@ -26,6 +26,8 @@ from app.storage.queries import shadow_spending
 from app.storage.recorder import Recorder
 from app.storage.rows import ShadowRow
 from app.telemetry.metrics import Metrics
+from base.prices import token_cost
+from base.usage import TokenUsage
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.health import HealthMonitor
@@ -204,7 +206,7 @@ class Shadow:
         day = self._now().date()
         call = self._call(task)
         reserved = _sum(call.answer, call.identity)
-        reserved_price = _price(expert, *reserved)
+        reserved_price = token_cost(expert.price, *reserved)
         if not self._budget.reserve(sum(reserved), reserved_price, day):
             await self._drop(task, "spending_limit")
             return
@@ -217,7 +219,7 @@ class Shadow:
                 expert, call.body, task.reading, request_id=task.shadow_id, room=call.room
             )
             usage = reply.body.get("usage")
-            counted = _counted(usage) or call.answer
+            counted = TokenUsage.of(usage).both or call.answer
             text = _text(reply.body)
         except ExpertError as error:
             status, code = "error", error.code
@@ -234,7 +236,7 @@ class Shadow:
                     counted = _sum(counted, (written.prompt_tokens, written.completion_tokens))
                 elif late:  # without a word of it: that call itself took too long, if there was one
                     counted = _sum(counted, call.identity)
-                tokens, price = sum(counted), _price(expert, *counted)
+                tokens, price = sum(counted), token_cost(expert.price, *counted)
                 self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
         self._metrics.shadows.labels(expert.name, status).inc()
         await self._recorder.submit(
@@ -284,21 +286,6 @@ class Shadow:
 
 def _sum(one: _Tokens, other: _Tokens) -> _Tokens:
     return one[0] + other[0], one[1] + other[1]
-
-
-def _counted(usage: Any) -> tuple[int, int] | None:
-    """Prompt and completion tokens as the expert reported them."""
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
-        return None
-    return prompt, completion
-
-
-def _price(expert: Expert, prompt: int, completion: int) -> float:
-    """Dollars."""
-    return (prompt * expert.price.input + completion * expert.price.output) / 1e6
 
 
 def _text(body: Mapping[str, Any]) -> str | None:

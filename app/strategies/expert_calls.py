@@ -25,9 +25,11 @@ from app.strategies.chunks import (
     first_choice,
     text_of_message,
 )
-from app.strategies.limits import Account, Booking, LimitReached, price_of
+from app.strategies.limits import Account, Booking, LimitReached
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import known, tracer
+from base.prices import token_cost
+from base.usage import TokenUsage
 from experts.confidence import ALTERNATIVES, Token, read_tokens
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert_replies import ReplyStream
@@ -279,14 +281,15 @@ class Calls:
         """Note how a call ended. `usage` is what the server reported, `counted` the tokens that we saw.
         `whole`: an answer comes as a whole or not at all, so nobody sees what its expert did until it was
         stopped. What was set aside for that stays spent."""
-        prompt, answer = _reported(usage, "prompt_tokens"), _reported(usage, "completion_tokens")
+        reported = TokenUsage.of(usage)
+        prompt, answer = reported.prompt, reported.completion
         worked = status != "failed" or counted > 0 or isinstance(error, AT_WORK)
         step.estimated = (prompt is None or answer is None) and worked
         if not worked:
             prompt, answer = prompt or 0, answer or 0
         step.prompt_tokens = booking.prompt_tokens if prompt is None else prompt
         step.completion_tokens = counted if answer is None else answer
-        step.cost = price_of(booking.expert, step.prompt_tokens, step.completion_tokens)
+        step.cost = token_cost(booking.expert.price, step.prompt_tokens, step.completion_tokens)
         step.seconds = self.trace.now_s - step.started_s
         if not (whole and isinstance(error, AT_WORK)):
             self.account.settle(booking, step.prompt_tokens, step.completion_tokens)
@@ -322,7 +325,7 @@ class Calls:
             return
         written = Step(step.node, step.expert, "identity", step.started_s, "ok", identity.ms / 1000)
         written.prompt_tokens, written.completion_tokens = identity.prompt_tokens, identity.completion_tokens
-        written.cost = price_of(booking.expert, written.prompt_tokens, written.completion_tokens)
+        written.cost = token_cost(booking.expert.price, written.prompt_tokens, written.completion_tokens)
         written.active_params_b = step.active_params_b
         written.used = PromptUse(prompt=booking.expert.prompt)
         self.trace.steps.insert(self.trace.steps.index(step), written)
@@ -417,11 +420,6 @@ class Calls:
             "gen_ai.usage.input_tokens": step.prompt_tokens,
             "gen_ai.usage.output_tokens": step.completion_tokens,
         }
-
-
-def _reported(usage: Any, name: str) -> int | None:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _sentence(error: LimitReached) -> str:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from app.serving.prompt_budget import context_left
+from base.prices import token_cost
 from experts.expert import Expert
 
 LEAST_ANSWER = 16
@@ -117,7 +118,7 @@ class Account:
         # the prompt was overestimated. Their tokens stay within the context; dollars must do for any share.
         whole = expert.context_length
         bounded = wanted is not None or answer < room or (affordable is not None and affordable < whole)
-        cost = price_of(expert, prompt_tokens, answer if bounded else whole)
+        cost = token_cost(expert.price, prompt_tokens, answer if bounded else whole)
         booking = Booking(expert, prompt_tokens, answer, cost, bounded)
         self.calls += 1
         self.tokens += booking.tokens
@@ -128,7 +129,7 @@ class Account:
         """Tokens of answer that what is left of the money pays for; None: any number."""
         if self.limits.cost is None:
             return None
-        left = self.limits.cost - self.cost - price_of(expert, prompt_tokens, 0)
+        left = self.limits.cost - self.cost - token_cost(expert.price, prompt_tokens, 0)
         if left < 0:
             return -1
         return int(left * 1e6 / expert.price.output) if expert.price.output > 0 else None
@@ -136,14 +137,9 @@ class Account:
     def settle(self, booking: Booking, prompt_tokens: int, answer_tokens: int) -> None:
         """Put what the call did use in the place of what was set aside."""
         self.tokens += prompt_tokens + answer_tokens - booking.tokens
-        self.cost += price_of(booking.expert, prompt_tokens, answer_tokens) - booking.cost
+        self.cost += token_cost(booking.expert.price, prompt_tokens, answer_tokens) - booking.cost
 
     def give_back(self, booking: Booking) -> None:
         """The call was not made after all."""
         self.settle(booking, 0, 0)
         self.calls -= 1
-
-
-def price_of(expert: Expert, prompt_tokens: int, answer_tokens: int) -> float:
-    """US dollars."""
-    return (prompt_tokens * expert.price.input + answer_tokens * expert.price.output) / 1e6

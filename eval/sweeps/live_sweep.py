@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from base.prices import usage_cost
+from base.usage import TokenUsage
 from eval.api import Api, ApiError, AskError, ExpertFacts, Retry, routes
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
 from eval.decontamination import GuardError, Screening, screen_for
@@ -341,10 +343,8 @@ def _blank(contestant: Contestant, question: Question, error: str | None) -> Ite
 
 
 def _cost(expert: ExpertFacts | None, turn: Turn) -> float | None:
-    prompt, completion = turn.reply.prompt_tokens, turn.reply.completion_tokens
-    if expert is None or prompt is None or completion is None:
-        return None
-    return (prompt * expert.price.input + completion * expert.price.output) / 1e6
+    usage = TokenUsage(turn.reply.prompt_tokens, turn.reply.completion_tokens)
+    return None if expert is None else usage_cost(expert.price, usage)
 
 
 def _card(expert: ExpertFacts) -> ExpertCard:

@@ -1,0 +1,50 @@
+"""Token counts as servers tell them, and what they cost."""
+
+from typing import Any
+
+import pytest
+
+from base.prices import token_cost, usage_cost
+from base.usage import TokenUsage
+from experts.expert import Price
+
+PRICE = Price(input=2.0, output=10.0)
+
+
+def test_all_counts_are_read() -> None:
+    usage = {
+        "prompt_tokens": 7,
+        "completion_tokens": 5,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+    assert TokenUsage.of(usage) == TokenUsage(prompt=7, completion=5, cached=4, reasoning=3)
+    assert TokenUsage.of(usage).both == (7, 5)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        [],
+        "12",
+        {},
+        {"prompt_tokens": None, "completion_tokens": "5"},
+        {"prompt_tokens": True, "completion_tokens": -1, "prompt_tokens_details": [4]},
+        {"completion_tokens": 1.5, "completion_tokens_details": {"reasoning_tokens": None}},
+    ],
+)
+def test_what_is_no_count_is_unknown(usage: Any) -> None:
+    assert TokenUsage.of(usage) == TokenUsage()
+
+
+def test_tokens_cost_what_their_kind_costs() -> None:
+    assert token_cost(PRICE, 1_000_000, 100_000) == pytest.approx(3.0)
+    assert token_cost(PRICE, 1_000_000, 0, cached=500_000, cached_price=0.2) == pytest.approx(1.1)
+    assert usage_cost(PRICE, TokenUsage(1_000_000, 0, cached=500_000)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("usage", [TokenUsage(), TokenUsage(prompt=1), TokenUsage(completion=1)])
+def test_unknown_is_never_free(usage: TokenUsage) -> None:
+    assert usage_cost(PRICE, usage) is None
