@@ -8,8 +8,10 @@ from typing import Any
 
 from experts.expert import Expert
 
-OURS = frozenset({"routing"})
+OUR_FIELDS = frozenset({"routing"})
 """Fields of our API that no expert should see."""
+DELIVERY_FIELDS = frozenset({"stream", "stream_options", "n"})
+"""How the client wants its own answer. Other calls that a request leads to decide for themselves."""
 
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 """Two names of one limit: a default under one name must not stand beside the caller's other."""
@@ -18,7 +20,7 @@ _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 def outgoing_body(expert: Expert, body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
     """A new body for `expert`; `body` is left alone. The caller's fields win over the expert's sampling
     defaults; a null counts as not said."""
-    out = {name: value for name, value in body.items() if name not in OURS}
+    out = {name: value for name, value in body.items() if name not in OUR_FIELDS}
     limited = any(out.get(name) is not None for name in _LIMITS)
     for name, value in expert.sampling.items():
         if out.get(name) is None and not (limited and name in _LIMITS):
@@ -32,6 +34,11 @@ def outgoing_body(expert: Expert, body: Mapping[str, Any], *, stream: bool) -> d
     if expert.system_prompt and isinstance(out.get("messages"), list):
         out["messages"] = with_system_prompt(expert.system_prompt, out["messages"])
     return out
+
+
+def question_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client's body asks, without how its answer is to be routed and delivered."""
+    return {name: value for name, value in body.items() if name not in OUR_FIELDS | DELIVERY_FIELDS}
 
 
 def with_system_prompt(prompt: str, messages: list[Any]) -> list[Any]:

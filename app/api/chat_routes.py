@@ -57,12 +57,11 @@ async def chat_completions(request: Request) -> Response:
         messages=document["messages"] if services.settings.store_prompts else None,
         started=started,
     )
-    forwarded = {name: value for name, value in document.items() if name != "routing"}
     run = None
     if not chosen.single:
-        run = await services.strategies.start(record, body, forwarded, services.desk.policy.generalist)
+        run = await services.strategies.start(record, body, document, services.desk.policy.generalist)
     services.begin(record)
-    return Answer(services, record, forwarded) if run is None else StrategyAnswer(services, record, run)
+    return Answer(services, record, document) if run is None else StrategyAnswer(services, record, run)
 
 
 @router.post("/v1/route", openapi_extra=body_schema(ChatBody))

@@ -31,13 +31,12 @@ from base.usage import TokenUsage
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.health import HealthMonitor
+from experts.outgoing import question_of
 from experts.registry import Registry
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 from routers.decision import Decision
 
 SHADOW_PREFIX = "shd_"
-OUR_FIELDS = frozenset({"stream", "stream_options", "n", "routing"})
-"""What of a request is the client's business alone: a shadow answer is one, and whole."""
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +163,7 @@ class Shadow:
         Never waits for an expert."""
         if not self._workers or not self._sampled(decision.id):
             return
-        asked = {name: value for name, value in body.items() if name not in OUR_FIELDS}
+        asked = question_of(body)
         for expert in self._others(decision):
             task = _Task(decision.id, expert, asked, reading.again())
             try:

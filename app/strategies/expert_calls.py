@@ -34,6 +34,7 @@ from experts.confidence import ALTERNATIVES, Token, read_tokens
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert_replies import ReplyStream
 from experts.health import HealthMonitor
+from experts.outgoing import question_of
 from experts.registry import Expert, Registry
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 log = structlog.get_logger(__name__)
-
-OURS = frozenset({"routing", "stream", "stream_options", "n"})
-"""Fields of the client's body that do not go into a strategy's calls."""
 
 AT_WORK = (ExpertTimeout, LimitReached, asyncio.CancelledError)
 """What ends a call whose expert may have been at work all the while."""
@@ -171,7 +169,7 @@ class Calls:
         self._health = health
         self._metrics = metrics
         self._record = record
-        self._body = {name: value for name, value in body.items() if name not in OURS}
+        self._body = question_of(body)
         self._live: list[Live] = []
 
     async def complete(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from experts.expert import Expert
-from experts.outgoing import outgoing_body, with_system_prompt
+from experts.outgoing import outgoing_body, question_of, with_system_prompt
 
 HI = {"role": "user", "content": "hi"}
 SYSTEM = {"role": "system", "content": "S"}
@@ -22,6 +22,11 @@ def test_the_callers_body_is_left_alone() -> None:
     out = outgoing_body(expert(system_prompt="Be kind."), body, stream=True)
     assert body == before
     assert out["messages"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_a_question_holds_nothing_of_its_routing_and_delivery() -> None:
+    body = {"messages": [HI], "routing": {}, "stream": True, "stream_options": {}, "n": 2, "top_k": 3}
+    assert question_of(body) == {"messages": [HI], "top_k": 3}
 
 
 def test_a_null_is_no_wish_of_the_caller() -> None:
