@@ -1,7 +1,6 @@
 """`coterie prompts build`."""
 
 import asyncio
-import json
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +16,7 @@ from app.cli.terminal import fail, read_settings, warn
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from experts.errors import ExpertError
+    from base.reply import AskError
     from experts.expert import Expert
     from prompts.mixture.build import Encode
     from prompts.mixture.call_budget import PrefixCache
@@ -88,7 +87,7 @@ def build(
         Path | None,
         typer.Option(
             help="The file that keeps answers; several builds may share it.",
-            show_default="var/prompts/answers.sqlite",
+            show_default="var/answers.sqlite",
         ),
     ] = None,
 ) -> None:
@@ -111,13 +110,14 @@ def build(
     folder as seen from the registry's.
     """
     from app.cli.mixture_views import show_mixture
-    from experts.errors import ExpertError
+    from base.reply import AskError
+    from experts.answer_store import StoreError, default_store
     from prompts.mixture.demos import DemoError
     from prompts.mixture.mixture import MixtureError
     from routers.encoder import EncoderMissing, load_encoder
 
     settings = read_settings(profile=profile, experts=registry)
-    known = settings.data / "prompts" / "answers.sqlite" if cache is None else cache
+    known = cache or default_store(settings.data)
     given = {
         "metric": metric,
         "layout": layout,
@@ -137,10 +137,10 @@ def build(
         encoder = load_encoder(settings.encoder, precision=settings.encoder_precision)
         mixture = asyncio.run(_build(examples, options, asked, encoder, target, known, progress))
         _save(mixture, out, goes_on)
-    except (DemoError, MixtureError, EncoderMissing) as error:
+    except (DemoError, MixtureError, StoreError, EncoderMissing) as error:
         fail(str(error))
-    except ExpertError as error:
-        fail(f"{_said(error)}\n{goes_on}")
+    except AskError as error:
+        fail(f"{_explained(error)}\n{goes_on}")
     except KeyboardInterrupt:
         fail(f"stopped; {goes_on}", 130)
     show_mixture(mixture, out, progress.troubles)
@@ -156,12 +156,9 @@ def _save(mixture: "Mixture", out: Path, goes_on: str) -> None:
         fail(f"{error}\n{goes_on}")
 
 
-def _said(error: "ExpertError") -> str:
+def _explained(error: "AskError") -> str:
     """A failure with what the expert's server said of it, which is the reader's own."""
-    from experts.errors import ExpertRejected
-
-    reason = str(error.error.get("message") or "") if isinstance(error, ExpertRejected) else ""
-    return f"{error} It says: {reason[:SAID_CHARS]}" if reason else str(error)
+    return f"{error} It says: {error.said[:SAID_CHARS]}" if error.said else str(error)
 
 
 def _examples(path: Path, config: "BuildConfig") -> "tuple[Demo, ...]":
@@ -238,20 +235,6 @@ def _expert(settings: "Settings", name: str, api: str | None) -> "Expert":
     return found
 
 
-def identity(expert: "Expert") -> str:
-    """All that an expert's answers depend on, as far as the registry knows."""
-    facts = {
-        "name": expert.name,
-        "provider": expert.provider,
-        "model": expert.model,
-        # Two servers may call different models by one name.
-        "endpoint": expert.endpoint,
-        "sampling": dict(expert.sampling),
-        "system_prompt": expert.system_prompt,
-    }
-    return json.dumps(facts, sort_keys=True, default=str)
-
-
 async def _build(
     demos: tuple["Demo", ...],
     config: "BuildConfig",
@@ -261,19 +244,20 @@ async def _build(
     cache: Path,
     progress: BuildProgress,
 ) -> "Mixture":
-    from experts.asking import ExpertAsk
-    from experts.client import ExpertClient
+    from experts.answer_store import AnswerStore
+    from experts.asker import Asker
+    from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
     from prompts.mixture.build import build as build_mixture
-    from prompts.mixture.calls import AnswerCache, CachedAsk
 
     stopped = threading.Event()
-    with AnswerCache(cache) as answers, progress:
-        async with ExpertClient() as client:
+    with AnswerStore(cache) as answers, progress:
+        asker = Asker(answers, ExpertLine(), concurrency=config.concurrency, on_retry=progress.trouble)
+        async with asker.open():
             try:
                 return await build_mixture(
                     demos,
                     config,
-                    CachedAsk(ExpertAsk(client, expert, trouble=progress.trouble), answers, identity(expert)),
+                    ExpertAsk(asker, ExpertSource.of(expert)),
                     in_parts(encoder.encode, progress.told, stopped),
                     progress=progress.told,
                     name=name,

@@ -11,7 +11,7 @@ import asyncio
 import json
 import shlex
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +28,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and report; 0 when everything asked for is finished, 130 when it was interrupted."""
+    from base.reply import AskError
     from benchmarks.mixtures.mixture_report import PageError
-    from experts.errors import ExpertError
+    from experts.answer_store import StoreError
     from experts.local.errors import LocalError
     from experts.registry import RegistryError, UnknownExpert
     from prompts.mixture.demos import DemoError
@@ -43,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 0 if given.report_only else _run(given, tasks)
         _report(given, tasks, parser)
     except (
-        TaskError, PageError, ExpertError, LocalError, RegistryError, UnknownExpert, DemoError, MixtureError,
-        EncoderMissing,
+        TaskError, PageError, AskError, StoreError, LocalError, RegistryError, UnknownExpert, DemoError,
+        MixtureError, EncoderMissing,
     ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
         return 1
@@ -102,12 +103,13 @@ def _run(given: argparse.Namespace, tasks: Sequence[Task]) -> int:
 
 
 async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
+    from base.task_groups import together
     from benchmarks.mixtures.mixture_progress import shown
     from benchmarks.mixtures.mixture_run import Line, Model, Results, run_job
     from benchmarks.mixtures.tested_model import PrefixCounts, identity, serving
-    from experts.asking import ExpertAsk
-    from experts.client import ExpertClient
-    from prompts.mixture.calls import AnswerCache, CachedAsk
+    from experts.answer_store import AnswerStore
+    from experts.asker import Asker
+    from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
     from routers.encoder import load_encoder
 
     sizes, encoder = _sizes(given), load_encoder()
@@ -120,13 +122,15 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
         concurrency=sizes.concurrency * given.jobs,
         logs=folder / "logs",
     )
-    with AnswerCache(folder / "answers.sqlite") as cache:
-        async with starting as expert, ExpertClient() as client:
+    with AnswerStore(folder / "answers.sqlite") as store:
+        asker = Asker(store, ExpertLine(), concurrency=sizes.concurrency * given.jobs)
+        async with starting as expert, asker.open():
             known = identity(expert)
+            source = ExpertSource(expert, json.loads(known), server="")
 
             def connect() -> Line:
-                counts = PrefixCounts()
-                return Line(CachedAsk(ExpertAsk(client, expert, tell=counts.add), cache, known), counts.read)
+                counts = PrefixCounts(ExpertAsk(asker, source, formerly=known))
+                return Line(counts, counts.read)
 
             model, results = Model(known, expert.context_length, connect), Results(folder)
             slots = asyncio.Semaphore(given.jobs)
@@ -137,17 +141,7 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
                         with begin(f"{job.task.name}, seed {job.seed}") as progress:
                             await run_job(job, sizes, model, encoder.encode, results, progress)
 
-                await _together([one(job) for job in asked])
-
-
-async def _together(work: Sequence[Coroutine[None, None, None]]) -> None:
-    """The first failure ends the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+                await together(one(job) for job in asked)
 
 
 def _report(given: argparse.Namespace, tasks: Sequence[Task], parser: argparse.ArgumentParser) -> None:

@@ -152,7 +152,7 @@ async def _test(
     answers = await asking.all(f"testing {name}", calls)
     seconds, after = time.monotonic() - started, line.prefix_cache()
     told = [answer for answer in answers if answer is not None]
-    live = sum(not answer.cached for answer in told)
+    live = sum(not answer.kept for answer in told)
     cache = after.since(before) if after is not None and before is not None else None
     return {
         "right": [
@@ -161,8 +161,8 @@ async def _test(
         ],
         "kinds": [example.kind for example in split.test],
         "regions": regions_of(prepared, embeddings),
-        "prompt_tokens": [0 if answer is None else answer.prompt_tokens for answer in answers],
-        "completion_tokens": [0 if answer is None else answer.completion_tokens for answer in answers],
+        "prompt_tokens": [answer.usage.prompt or 0 if answer else 0 for answer in answers],
+        "completion_tokens": [answer.usage.completion or 0 if answer else 0 for answer in answers],
         "seconds": round(seconds, 2),
         "live": live,
         # Of answers from the disk the server knows nothing.

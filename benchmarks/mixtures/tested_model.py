@@ -6,15 +6,15 @@ demos that is measured here. Starts a local vLLM server where none answers.
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
+from base.reply import Reply
 from experts.client import ExpertClient
 from experts.errors import ExpertError
 from experts.expert import Expert
 from experts.registry import load_registry
-from prompts.mixture.call_budget import PrefixCache
+from prompts.mixture.call_budget import Ask, Messages, PrefixCache
 
 SERVER_ARGS = ("--block-size", "32", "--max-num-batched-tokens", "16384", "--enable-prompt-tokens-details")
 """Prefix caching keeps whole blocks, and prompts here are shorter than two of the CPU engine's own 128
@@ -32,19 +32,21 @@ def identity(expert: Expert) -> str:
 
 
 class PrefixCounts:
-    """Prompt tokens of our own requests, and those that the server found in its prefix cache: told with
-    each answer, so that nobody else's requests are among them."""
+    """Asks through `ask`, and counts prompt tokens of these requests and those that the server found in its
+    prefix cache."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
         self._queries = self._hits = 0
         self._told = True
 
-    def add(self, usage: Mapping[str, Any]) -> None:
-        """Count one answer's usage."""
-        details = usage.get("prompt_tokens_details") or {}
-        self._told = self._told and "cached_tokens" in details
-        self._queries += int(usage.get("prompt_tokens") or 0)
-        self._hits += int(details.get("cached_tokens") or 0)
+    async def __call__(self, messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Reply:
+        reply = await self._ask(messages, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        if not reply.kept:
+            self._told = self._told and reply.usage.cached is not None
+            self._queries += reply.usage.prompt or 0
+            self._hits += reply.usage.cached or 0
+        return reply
 
     def read(self) -> PrefixCache | None:
         """The counts so far; None when the server does not tell them."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from base.reply import Reply
 from prompts.mixture.mixture import MixtureError
 
 Messages = Sequence[Mapping[str, str]]
@@ -18,30 +19,13 @@ class PromptTooLong(Exception):
     """Raised by an `Ask`: the model's context does not hold these messages and the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One answer. Tokens as the server counts them, 0 when it does not say. Half a surrogate pair, which a
-    model's JSON can say and no text can hold, becomes U+FFFD: the same whether asked now or kept on disk."""
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    cached: bool = False
-    """Whether it was on disk already, so that the model did not work for it."""
-
-    def __post_init__(self) -> None:
-        if not self.text.isascii():
-            text = self.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            object.__setattr__(self, "text", text)
-
-
 class Ask(Protocol):
     """Anything that answers chat messages. Raises PromptTooLong when they do not fit; what else it raises
     ends the build."""
 
     async def __call__(
         self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
-    ) -> Completion: ...
+    ) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +97,7 @@ class Asking:
         self._slots = asyncio.Semaphore(concurrency)
         self._max_calls = max_calls
         self._progress = progress
-        self._known: dict[tuple[object, ...], Completion | None] = {}
+        self._known: dict[tuple[object, ...], Reply | None] = {}
         self._calls = self._cached = self._prompt_tokens = self._completion_tokens = 0
         self._empty = self._too_long = 0
         self._started = time.monotonic()
@@ -135,7 +119,7 @@ class Asking:
             too_long=self._too_long,
         )
 
-    async def all(self, stage: str, calls: Sequence[Call]) -> list[Completion | None]:
+    async def all(self, stage: str, calls: Sequence[Call]) -> list[Reply | None]:
         """The answers to `calls`, in their order; None for those that did not fit the context.
 
         Calls are begun in the given order: calls that share their first messages should be neighbours.
@@ -171,7 +155,7 @@ class Asking:
             raise failures.exceptions[0] from None
         return [self._known[call.key] for call in calls]
 
-    async def _one(self, call: Call) -> Completion | None:
+    async def _one(self, call: Call) -> Reply | None:
         try:
             found = await self._ask(
                 call.messages, max_tokens=call.max_tokens, temperature=call.temperature, seed=call.seed
@@ -180,11 +164,11 @@ class Asking:
             self._calls += 1
             self._too_long += 1
             return TOO_LONG
-        self._cached += found.cached
-        self._calls += not found.cached
+        self._cached += found.kept
+        self._calls += not found.kept
         self._empty += not found.text.strip()
-        self._prompt_tokens += found.prompt_tokens
-        self._completion_tokens += found.completion_tokens
+        self._prompt_tokens += found.usage.prompt or 0
+        self._completion_tokens += found.usage.completion or 0
         return found
 
     def _tell(self, stage: str, done: int, total: int) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from base.reply import Reply
 from prompts.mixture.answer_metrics import METRICS
-from prompts.mixture.call_budget import Asking, Call, Completion
+from prompts.mixture.call_budget import Asking, Call
 from prompts.mixture.demos import Demo
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.layout import Prompt, lay_out
@@ -57,11 +58,11 @@ class Examiner:
         room = max(self.answer_tokens, LEAST_ANSWER_ROOM)
         return cautious_tokens(added) + room <= self.config.context_tokens
 
-    def _trial(self, prompt: Prompt, demo: Demo, answer: Completion | None) -> Trial | None:
+    def _trial(self, prompt: Prompt, demo: Demo, answer: Reply | None) -> Trial | None:
         if answer is None:
             return None
         self.heard = self.heard or bool(answer.text.strip())
-        tokens = float(answer.prompt_tokens or _estimate(self.call(prompt, demo).messages))
+        tokens = float(answer.usage.prompt or _estimate(self.call(prompt, demo).messages))
         return Trial(self._metric(answer.text, demo.output), tokens)
 
 

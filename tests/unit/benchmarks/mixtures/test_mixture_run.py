@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.reply import AskError, Reply
+from base.usage import TokenUsage
 from benchmarks.mixtures.__main__ import main
 from benchmarks.mixtures.methods import METHODS
 from benchmarks.mixtures.mixture_run import Job, Line, Model, Results, jobs, run_job
 from benchmarks.mixtures.settings import PRESETS, Sizes
 from benchmarks.mixtures.task_list import TASKS
 from benchmarks.mixtures.tested_model import PrefixCounts, answers, greedy, identity, serving
-from experts.asking import ExpertAsk
-from experts.client import ExpertClient
-from experts.errors import ExpertError
+from experts.answer_store import AnswerStore
+from experts.asker import Asker
 from experts.expert import Expert
+from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from experts.registry import RegistryError, UnknownExpert
-from prompts.mixture.calls import AnswerCache, CachedAsk
+from prompts.mixture.call_budget import Messages, PrefixCache
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import Matrix
 
@@ -60,10 +62,11 @@ def fake() -> Iterator[RunningFake]:
 async def run(fake: RunningFake, folder: Path, sizes: Sizes = SIZES, job: Job = JOB) -> int:
     """How many methods were run."""
     expert = expert_at(fake.endpoint)
-    with AnswerCache(folder / "answers.sqlite") as cache:
-        async with ExpertClient() as client:
-            counts = PrefixCounts()
-            line = Line(CachedAsk(ExpertAsk(client, expert, tell=counts.add), cache, "toy"), counts.read)
+    with AnswerStore(folder / "answers.sqlite") as store:
+        asker = Asker(store, ExpertLine(), concurrency=8)
+        async with asker.open():
+            counts = PrefixCounts(ExpertAsk(asker, ExpertSource(expert, {}, server="")))
+            line = Line(counts, counts.read)
             model = Model(identity(expert), expert.context_length, lambda: line)
             return await run_job(job, sizes, model, encode, Results(folder), lambda *_: None)
 
@@ -108,7 +111,7 @@ async def test_a_run_that_failed_goes_on_with_the_answers_it_has(tmp_path: Path)
         return Behaviour(status=400) if seen == 60 else copies_the_last_answer(body)
 
     with run_fake_expert(fails_after_a_while, models=["toy"]) as breaking:
-        with pytest.raises(ExpertError):
+        with pytest.raises(AskError):
             await run(breaking, tmp_path / "broken")
         first = breaking.log.started
         await run(breaking, tmp_path / "broken")
@@ -161,14 +164,24 @@ def test_jobs_go_seed_by_seed() -> None:
     ]
 
 
-def test_prefix_hits_are_counted_only_where_the_server_tells_them() -> None:
-    counts = PrefixCounts()
-    counts.add({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 64}})
-    counts.add({"prompt_tokens": 50, "prompt_tokens_details": {"cached_tokens": 0}})
-    found = counts.read()
-    assert found is not None
-    assert (found.queries, found.hits) == (150, 64)
-    counts.add({"prompt_tokens": 50})
+async def test_prefix_hits_are_counted_only_where_the_server_tells_them() -> None:
+    told = iter(
+        [
+            Reply("", usage=TokenUsage(100, cached=64)),
+            Reply("", usage=TokenUsage(50, cached=0)),
+            Reply("", usage=TokenUsage(50, cached=50), kept=True),
+            Reply("", usage=TokenUsage(50)),
+        ]
+    )
+
+    async def ask(messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Reply:
+        return next(told)
+
+    counts = PrefixCounts(ask)
+    for _ in range(3):
+        await counts([], max_tokens=1, temperature=0.0, seed=0)
+    assert counts.read() == PrefixCache(150, 64)
+    await counts([], max_tokens=1, temperature=0.0, seed=0)
     assert counts.read() is None
 
 

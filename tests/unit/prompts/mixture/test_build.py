@@ -7,15 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.reply import Reply
 from prompts.mixture.artefact import load_mixture, save_mixture
 from prompts.mixture.build import MOST_POOLED, build
 from prompts.mixture.call_budget import Ask, PrefixCache
-from prompts.mixture.calls import AnswerCache, CachedAsk
 from prompts.mixture.demos import Demo, DemoError
 from prompts.mixture.held_out_evidence import wilson
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import Matrix, Mixture, MixtureError
-from tests.unit.prompts.mixture.world import COUNT, MIRROR, ToyModel, encode, follow, toy_demos
+from tests.unit.prompts.mixture.world import (
+    COUNT,
+    MIRROR,
+    Remembering,
+    ToyModel,
+    encode,
+    follow,
+    toy_demos,
+)
 
 MANY = [f"Do it in the manner of {name}." for name in "abcdefghijklmnopqrstuvwxyz"]
 
@@ -139,14 +147,14 @@ async def test_held_out_demos_are_never_shown() -> None:
     assert not set(held_out) & (shown(mixture) | everything)
 
 
-async def test_a_build_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_build_that_was_killed_goes_on_where_it_was() -> None:
     whole = ToyModel()
     expected = await built(ask=whole)
     begun, ended = ToyModel(fails_after=300), ToyModel()
-    with AnswerCache(tmp_path / "answers.sqlite") as cache:
-        with pytest.raises(ConnectionError):
-            await built(ask=CachedAsk(begun, cache, "toy"))
-        mixture = await built(ask=CachedAsk(ended, cache, "toy"))
+    known: dict[str, Reply] = {}
+    with pytest.raises(ConnectionError):
+        await built(ask=Remembering(begun, known))
+    mixture = await built(ask=Remembering(ended, known))
     assert mixture.digest == expected.digest
     assert len(begun.seen) + len(ended.seen) == len(whole.seen)
     assert mixture.manifest["bill"]["cached"] == 300

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from prompts.mixture.call_budget import Asking, Completion, Messages
+from base.reply import Reply
+from base.usage import TokenUsage
+from prompts.mixture.call_budget import Asking, Messages
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
 from prompts.mixture.examining import Examiner, answer_tokens
@@ -197,10 +199,10 @@ async def test_a_prompt_that_gains_nothing_is_not_taken_for_being_shorter() -> N
     class Chatty(ToyModel):
         async def __call__(
             self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
-        ) -> Completion:
+        ) -> Reply:
             said = await super().__call__(messages, max_tokens=max_tokens, temperature=temperature, seed=seed)
             added = 0 if messages[0]["role"] == "system" else 5000
-            return Completion(said.text, said.prompt_tokens + added, said.completion_tokens)
+            return Reply(said.text, usage=TokenUsage((said.usage.prompt or 0) + added, said.usage.completion))
 
     found, _ = await search(Chatty(), [MIRRORS[:6]], instructions=("Say it.", ""))
     assert found[0].plain

@@ -6,11 +6,13 @@ repeats the input otherwise.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from prompts.mixture.call_budget import Completion, Messages, PromptTooLong
+from base.reply import Reply
+from base.usage import TokenUsage
+from prompts.mixture.call_budget import Ask, Messages, PromptTooLong
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Matrix
 
@@ -62,9 +64,7 @@ class ToyModel:
     fails_after: int | None = None
     seen: list[tuple[Messages, int, float, int]] = field(default_factory=list)
 
-    async def __call__(
-        self, messages: Messages, *, max_tokens: int, temperature: float, seed: int
-    ) -> Completion:
+    async def __call__(self, messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Reply:
         if self.fails_after is not None and len(self.seen) >= self.fails_after:
             raise ConnectionError("the model is gone")
         self.seen.append((messages, max_tokens, temperature, seed))
@@ -74,10 +74,27 @@ class ToyModel:
         text = self._induced(messages, seed) if is_induction(messages) else None
         if text is None:
             text = (self.answer or follow)(messages)
-        return Completion(text, size, len(text.split()))
+        return Reply(text, usage=TokenUsage(size, len(text.split())))
 
     def _induced(self, messages: Messages, seed: int) -> str:
         return self.written[seed % len(self.written)] if self.written else ""
+
+
+class Remembering:
+    """Asks `ask` only what it was not asked before, as the store of answers does."""
+
+    def __init__(self, ask: Ask, known: dict[str, Reply]) -> None:
+        self._ask = ask
+        self._known = known
+
+    async def __call__(self, messages: Messages, *, max_tokens: int, temperature: float, seed: int) -> Reply:
+        key = repr((list(messages), max_tokens, temperature, seed))
+        if key in self._known:
+            return replace(self._known[key], kept=True)
+        self._known[key] = await self._ask(
+            messages, max_tokens=max_tokens, temperature=temperature, seed=seed
+        )
+        return self._known[key]
 
 
 def is_induction(messages: Messages) -> bool:
