@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from routers.new_expert import Scored, estimate_row
+from routers.new_expert import ScoredPrompts, estimate_row
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.request import Matrix, Vector
 from routers.utilities import estimate_utilities
@@ -88,8 +88,8 @@ def _one(
         one_hot = np.eye(len(categories), dtype=np.float32)[labels[rows]]
         scores: Vector = table.scores[rows, column]
         blind = np.full((len(rows), len(others)), np.nan, dtype=np.float32)
-        alone = estimate_row(experts, known.by_category, card, Scored(one_hot, scores, blind))
-        beside = Scored(one_hot, scores, table.scores[rows][:, others])
+        alone = estimate_row(experts, known.by_category, card, ScoredPrompts(one_hot, scores, blind))
+        beside = ScoredPrompts(one_hot, scores, table.scores[rows][:, others])
         paired = estimate_row(experts, known.by_category, card, beside)
         counts = one_hot.sum(axis=0)
         # Where nothing is scored, plain means have only the expert's overall mean, or nothing at all.

@@ -24,7 +24,14 @@ from eval.api import Api, ApiError, AskError, Completion, ExpertFacts
 from eval.checks import score
 from eval.suite import OWN, Item, SuiteError, load_suite
 from experts.confidence import ALTERNATIVES, NAMES, read_tokens, signals_of
-from routers.cascade_model import WINDOW, CascadeError, CascadeModel, Outcomes, fit_cascade, save_cascades
+from routers.cascade_model import (
+    WINDOW,
+    CascadeError,
+    CascadeModel,
+    CascadeOutcomes,
+    fit_cascade,
+    save_cascades,
+)
 
 FIT, REPORT = "fit", "report"
 BEGIN, END = "<!-- live table: begin -->", "<!-- live table: end -->"
@@ -212,7 +219,7 @@ def fit(
     }
     small, large = weak.active_params_b or 0.0, strong.active_params_b or 0.0
     ones = np.ones(len(both))
-    outcomes = Outcomes(
+    outcomes = CascadeOutcomes(
         signals=known,
         weak=np.asarray([found[weak.name, id_].score for id_ in both]),
         strong=np.asarray([found[strong.name, id_].score for id_ in both]),

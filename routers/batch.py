@@ -1,8 +1,5 @@
-"""Deciding a whole table at once: the choices that `routers.decide` makes for plain requests.
-
-A plain request has no pin, rule, conversation, limit or wish of its own; what is left of the decision
-is stage 1, the value of each expert and the fallback, which vectorise.
-"""
+"""The choices of `routers.decide` for a whole table of requests without pins, rules, conversations or
+requirements, vectorised."""
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +23,7 @@ def choose(composition: Composition, policy: Policy, estimate: Estimate) -> Choi
 
 def is_sure(policy: Policy, estimate: Estimate) -> npt.NDArray[np.bool_]:
     """Whether stage 1 counts each row as classified."""
-    # In double precision, as a decision compares: a threshold must not be rounded to single.
+    # Compared in double precision, as `decide` does.
     confidence = estimate.posterior.max(axis=1).astype(np.float64)
     novelty = estimate.novelty.astype(np.float64)
     sure: npt.NDArray[np.bool_] = (confidence >= policy.threshold) & (novelty <= policy.ood_threshold)

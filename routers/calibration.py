@@ -1,8 +1,5 @@
-"""Honest probabilities: temperature scaling, and how honest they are.
-
-Guo et al. 2017 (arXiv 1706.04599): one temperature divides the logits so that held-out log-loss is
-least; the expected calibration error averages |accuracy - confidence| over bins of confidence.
-"""
+"""Calibration: temperature scaling, expected calibration error, risk-coverage curves (Guo et al. 2017,
+arXiv 1706.04599; El-Yaniv & Wiener 2010)."""
 
 from dataclasses import dataclass
 
@@ -21,7 +18,7 @@ def softmax(logits: Matrix, temperature: float = 1.0) -> Matrix:
 
 
 def fit_temperature(logits: Matrix, labels: npt.NDArray[np.int64]) -> float:
-    """The temperature (0.05..20) of least log-loss on held-out `logits` (rows, categories)."""
+    """The temperature (0.05..20) that minimises log-loss on held-out `logits` (rows, categories)."""
     from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(labels))
@@ -48,7 +45,7 @@ def expected_calibration_error(
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """Accepting requests from the surest down: share accepted and share of those that are wrong."""
+    """Share of requests accepted, by falling confidence, and error rate among those."""
 
     threshold: npt.NDArray[np.float64]
     coverage: npt.NDArray[np.float64]
@@ -71,12 +68,9 @@ def risk_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.
 def threshold_for_accuracy(
     confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], accuracy: float
 ) -> float:
-    """The lowest confidence at which everything at least as sure is right with share `accuracy`.
-
-    1.0 when no threshold reaches it: then next to nothing counts as sure.
-    """
+    """The lowest threshold at which the accepted requests have at least `accuracy`; 1.0 if none has."""
     curve = risk_coverage(confidence, correct)
-    # A threshold takes all of its equals; and 1 - 0.1 shall reach 0.9 whatever binary fractions say.
+    # A threshold accepts all ties; 1e-12 absorbs rounding.
     last_of_equals = np.append(np.diff(curve.threshold) != 0, True)
     good = np.flatnonzero(last_of_equals & (1 - curve.risk >= accuracy - 1e-12))
     return float(curve.threshold[good[-1]]) if len(good) else 1.0

@@ -1,9 +1,5 @@
-"""When the cheap expert's answer is good enough: confidence from signals, and the threshold fitted to a cost.
-
-A cascade asks a weak expert first and a strong one when the weak one's answer is not trusted. How far it
-is trusted is a logistic model of the answer's signals, fitted on outcomes (was the weak answer right?),
-and the threshold is the one that spends the cost it was given. Knows nothing of how signals are read.
-"""
+"""When a cascade accepts the weak expert's answer: logistic regression on confidence signals of the answer,
+with the acceptance threshold chosen for a target mean cost. How signals are measured is not known here."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,10 +18,10 @@ Floats = npt.NDArray[np.float64]
 
 Signal = Literal["mean", "tail", "dispersion", "agreement", "verifier"]
 SIGNS: Mapping[str, float] = {"mean": 1, "tail": 1, "dispersion": -1, "agreement": 1, "verifier": 1}
-"""The signals a model may use; whether more of one may speak for an answer (1) or against it (-1)."""
+"""The signals a model may use, with the sign their weight may have."""
 
 
-def _rightly_signed(weights: dict[Signal, float]) -> dict[Signal, float]:
+def _check_signs(weights: dict[Signal, float]) -> dict[Signal, float]:
     for name, weight in weights.items():
         if SIGNS[name] * weight < 0:
             sign = "negative" if SIGNS[name] > 0 else "positive"
@@ -35,14 +31,14 @@ def _rightly_signed(weights: dict[Signal, float]) -> dict[Signal, float]:
     return weights
 
 
-Weights = Annotated[dict[Signal, float], AfterValidator(_rightly_signed)]
-"""By signal. Whoever stops reading once nothing can change the verdict relies on their signs."""
+Weights = Annotated[dict[Signal, float], AfterValidator(_check_signs)]
+"""By signal. Early stopping relies on the signs."""
 
 RIDGE = 0.01
-"""Pulls the weights of standardised signals to zero: tables of outcomes are small."""
+"""L2 penalty on the weights of standardised signals."""
 STEPS = 2_000
 WINDOW = 64
-"""Tokens of the weak answer that are read; what follows them is not waited for."""
+"""Tokens of the weak answer that signals are measured on."""
 UNFITTED_THRESHOLD = 0.8
 
 
@@ -51,11 +47,10 @@ class CascadeError(Exception):
 
 
 class CascadeModel(BaseModel):
-    """How far one weak expert is trusted before one strong one is asked.
+    """P(weak answer is right) = σ(bias + Σ weight·signal); answers at `threshold` or above are accepted.
 
-    The confidence is the probability that the weak answer is right, σ(bias + Σ weight·signal); an answer
-    is accepted at `threshold` or above. Without weights nothing was fitted: the confidence is then
-    exp(mean), the geometric mean of the token probabilities, times agreement and verifier.
+    Without weights (not fitted) it is exp(mean) · agreement · verifier, where exp(mean) is the geometric
+    mean of the token probabilities.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -67,9 +62,9 @@ class CascadeModel(BaseModel):
     bias: float = 0.0
     window: Annotated[int, Field(ge=1, le=100_000)] = WINDOW
     fitted_on: Annotated[int, Field(ge=0)] = 0
-    """Outcomes that it was fitted on."""
+    """Number of outcomes."""
     target_cost: float | None = None
-    """Mean cost a request that the threshold was chosen for, in `cost_unit`."""
+    """Target mean cost per request, in `cost_unit`."""
     cost_unit: str = ""
 
     @property
@@ -77,11 +72,11 @@ class CascadeModel(BaseModel):
         return bool(self.weights)
 
     def needs(self) -> frozenset[str]:
-        """The signals without which there is no confidence."""
+        """The signals that `confidence` requires."""
         return frozenset(self.weights) if self.fitted else frozenset({"mean"})
 
     def confidence(self, signals: Mapping[str, float | None]) -> float | None:
-        """0..1; None when a signal that it needs is not known."""
+        """0..1; None when a required signal is missing."""
         if any(signals.get(name) is None for name in self.needs()):
             return None
         if not self.fitted:
@@ -94,13 +89,9 @@ class CascadeModel(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What happened to prompts that both experts answered. One row a prompt.
-
-    `signals`: those of the weak answer, one array a name; `weak` and `strong`: scores, 0..1;
-    `weak_cost` and `strong_cost`: what each answer cost, any one unit. Accepting costs the weak answer,
-    escalating both.
-    """
+class CascadeOutcomes:
+    """Prompts that both experts answered; arrays (prompts,): `signals` of the weak answer by name, scores
+    0..1 and costs (any one unit) of both answers. Accepting costs the weak answer, escalating both."""
 
     signals: Mapping[str, Floats]
     weak: Floats
@@ -117,7 +108,7 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class CascadePoint:
-    """What a threshold brings: mean score and cost, and the share of requests the strong expert answers."""
+    """Mean score, mean cost and escalation rate at a threshold."""
 
     threshold: float
     score: float
@@ -126,12 +117,16 @@ class CascadePoint:
 
 
 def fit_cascade(
-    weak: str, strong: str, outcomes: Outcomes, target_cost: float, *, cost_unit: str, window: int = WINDOW
+    weak: str,
+    strong: str,
+    outcomes: CascadeOutcomes,
+    target_cost: float,
+    *,
+    cost_unit: str,
+    window: int = WINDOW,
 ) -> CascadeModel:
-    """The model of `outcomes` with the highest threshold whose mean cost is at most `target_cost`.
-
-    Raises CascadeError when no threshold can reach the target: the weak expert alone costs more.
-    """
+    """Fit on `outcomes`, with the highest threshold of mean cost at most `target_cost`. Raises CascadeError
+    when there are too few outcomes or the weak expert alone costs more."""
     rows = len(outcomes.weak)
     names = [name for name in SIGNS if name in outcomes.signals]
     if rows < 10 or not names:
@@ -160,11 +155,11 @@ def confidences(model: CascadeModel, signals: Mapping[str, Floats]) -> Floats:
     return np.asarray([np.nan if each is None else each for each in found], dtype=np.float64)
 
 
-def choose_threshold(model: CascadeModel, outcomes: Outcomes, target_cost: float) -> float:
+def choose_threshold(model: CascadeModel, outcomes: CascadeOutcomes, target_cost: float) -> float:
     """The highest threshold whose mean cost on `outcomes` is at most `target_cost`. Raises CascadeError."""
     sure = confidences(model, outcomes.signals)
     best: float | None = None
-    # Between neighbouring confidences nothing changes; the last candidate accepts nothing.
+    # Only the observed confidences matter; the last candidate accepts nothing.
     for threshold in [0.0, *sorted(set(sure.tolist())), 1.000001]:
         if evaluate_threshold(threshold, sure, outcomes).cost <= target_cost:
             best = threshold
@@ -174,8 +169,8 @@ def choose_threshold(model: CascadeModel, outcomes: Outcomes, target_cost: float
     return best
 
 
-def evaluate_threshold(threshold: float, sure: Floats, outcomes: Outcomes) -> CascadePoint:
-    """What `threshold` brings on `outcomes` whose confidences are `sure`; unknown ones escalate."""
+def evaluate_threshold(threshold: float, sure: Floats, outcomes: CascadeOutcomes) -> CascadePoint:
+    """Score and cost of `threshold` on `outcomes` with confidences `sure`; NaN escalates."""
     escalate = ~(sure >= threshold)
     return CascadePoint(
         threshold=threshold,
@@ -186,13 +181,12 @@ def evaluate_threshold(threshold: float, sure: Floats, outcomes: Outcomes) -> Ca
 
 
 def _logistic(table: Floats, right: Floats, signs: Floats) -> tuple[Floats, float]:
-    """Weights and bias of p(right), by projected gradient: no weight may have the other sign than its
-    signal's, so that more confidence never lowers the verdict. `right` may be fractions."""
+    """Sign-constrained logistic regression by projected gradient descent; `right` may be fractional."""
     centre, spread = table.mean(axis=0), table.std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1.0)
     features = (table - centre) / spread
     weights, bias = np.zeros(table.shape[1]), _logit(float(right.mean()))
-    # The Hessian of the mean log-loss is at most ¼·XᵀX/n, so this step never overshoots.
+    # The Hessian of the mean log-loss is at most ¼·XᵀX/n.
     step = 1.0 / (0.25 * (1 + float((features**2).sum(axis=1).mean())) + RIDGE)
     for _ in range(STEPS):
         wrong = 1 / (1 + np.exp(-(features @ weights + bias))) - right

@@ -1,11 +1,11 @@
-"""A composition: everything fitted, in one folder that people can read and machines can verify.
+"""A composition: everything that is fitted, in one folder.
 
     composition.json       manifest: categories, experts, policy, metrics, digests of the other files
     arrays.safetensors     classifier, prototypes, utilities, correction
     index.faiss            only for the k-NN classifier
-    evidence.safetensors   what was fitted on (`routers.evidence`); optional, read by no service
+    evidence.safetensors   training data (`routers.evidence`); optional, not read when serving
 
-No pickle. Loading verifies every digest; the digest of the manifest names the composition.
+Loading verifies every digest; the digest of the manifest identifies the composition.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from base.files import file_digest, replacing_folder
 from base.json_documents import DocumentError, json_text
 from routers import features
 from routers.classifiers import CLASSIFIERS, Classifier
-from routers.correction import Correction, under
+from routers.correction import Correction, strip_prefix
 from routers.evidence import FILE as EVIDENCE
 from routers.evidence import Evidence
 from routers.novelty import Novelty
@@ -34,20 +34,20 @@ FORMAT = 2
 MANIFEST = "composition.json"
 ARRAYS = "arrays.safetensors"
 _CLASSIFIER, _NOVELTY, _CORRECTION = "classifier.", "novelty.", "correction."
-"""What the names of a part's arrays begin with."""
+"""Prefixes of the array names of each part."""
 _TABLES = ("utilities", "errors", "counts", "global_utilities")
-"""The arrays that are named as the composition's own fields."""
+"""Arrays named as the fields of Composition."""
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """A file in the folder itself: no separators, no `..`."""
 
 
 class CompositionError(Exception):
-    """A composition cannot be read or does not fit; the message says what to do."""
+    """A composition cannot be read or used; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertCard:
-    """What the router knows of an expert. Prices in $ per million tokens, 0 when unknown."""
+    """Properties of an expert. Prices in $ per million tokens, 0 when unknown."""
 
     name: str
     params_b: float
@@ -58,7 +58,7 @@ class ExpertCard:
     capabilities: frozenset[Capability] = frozenset()
     description: str = ""
     base: str | None = None
-    """The expert whose weights this one shares (a prompt expert), None for its own."""
+    """The expert whose weights this prompt expert shares."""
 
     @property
     def price(self) -> float:
@@ -68,11 +68,8 @@ class ExpertCard:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """Fitted estimates and the policy fitted with them. Arrays are rows by category, experts across.
-
-    `utilities`, `errors` (standard errors) and `counts` (scored prompts) have shape
-    (categories, experts); `global_utilities` (experts,) is what holds for a request of no category.
-    """
+    """Fitted estimates and policy. `utilities`, `errors` (standard errors) and `counts` (scored prompts):
+    (categories, experts); `global_utilities` (experts,) for requests without category."""
 
     digest: str
     categories: tuple[str, ...]
@@ -89,7 +86,7 @@ class Composition:
     encoder: str
     encoder_revision: str
     correction: Correction | None = None
-    """What the request itself adds to its category's utilities; None when validation found nothing."""
+    """Per-request correction of the utilities; None when it did not improve held-out predictions."""
     manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @property
@@ -98,7 +95,7 @@ class Composition:
 
     @property
     def map(self) -> Mapping[str, str]:
-        """Category → expert of best value under the composition's policy: stage 2 for a sure request."""
+        """Category → expert of best value under the composition's policy."""
         values = self.utilities - costs(self.experts, self.policy)
         return {
             category: self.experts[int(best)].name
@@ -106,10 +103,9 @@ class Composition:
         }
 
     def with_cards(self, cards: Sequence[ExpertCard]) -> "Composition":
-        """The same composition with live facts of its experts, for instance the served context length.
+        """The composition with its experts' properties replaced; further `cards` are ignored.
 
-        Raises CompositionError when an expert of the composition is not among `cards`; further cards
-        are ignored, since nothing is known of their utility.
+        Raises CompositionError when an expert is not among `cards`.
         """
         by_name = {card.name: card for card in cards}
         missing = [name for name in self.expert_names if name not in by_name]
@@ -122,7 +118,7 @@ class Composition:
 
 
 def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
-    """What each expert's size and price take from its utility under `policy`, shape (experts,)."""
+    """active_weight · active parameters + price_weight · price of each expert, shape (experts,)."""
     return np.asarray(
         [policy.active_weight * card.active_params_b + policy.price_weight * card.price for card in experts],
         dtype=np.float32,
@@ -130,8 +126,7 @@ def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
 
 
 def best_of(values: Matrix, experts: Sequence[ExpertCard]) -> npt.NDArray[np.int64]:
-    """The column of highest value in each row (rows, experts). Equal values go to the smaller expert, then
-    by name, as in a decision's ranking."""
+    """argmax of each row (rows, experts); ties go to the smaller expert, then by name, as in `decide`."""
     order = np.asarray(
         sorted(range(len(experts)), key=lambda i: (experts[i].active_params_b, experts[i].name))
     )
@@ -140,10 +135,10 @@ def best_of(values: Matrix, experts: Sequence[ExpertCard]) -> npt.NDArray[np.int
 
 
 def save_composition(composition: Composition, folder: Path, evidence: Evidence | None = None) -> str:
-    """Write `composition` to `folder`, whole or not at all, its `evidence` beside it; return its digest.
+    """Write `composition` and `evidence` to `folder` atomically; return the digest.
 
-    An existing folder is replaced only if it holds a composition. Operators' rules are not written:
-    they belong to a service, not to what was fitted. Raises CompositionError.
+    An existing folder is replaced only if it holds a composition. Operators' rules are not written.
+    Raises CompositionError.
     """
     from safetensors.numpy import save
 
@@ -168,11 +163,7 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
 
 
 def load_composition(folder: Path) -> Composition:
-    """Read a composition and verify its digests.
-
-    Raises CompositionError when the folder holds none, a file is missing or changed, its format is
-    another, or its arrays are not those that this version writes.
-    """
+    """Read a composition and verify its digests. Raises CompositionError."""
     try:
         content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -196,7 +187,7 @@ def load_composition(folder: Path) -> Composition:
 
 
 def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Every file that will be read is in the folder and has the digest that the manifest says."""
+    """Raises CompositionError unless every file has the manifest's digest."""
     files = manifest["files"]
     needed = {ARRAYS, *CLASSIFIERS[manifest["classifier"]["name"]].FILES}
     if missing := needed - set(files):
@@ -225,15 +216,15 @@ def _composition(manifest: Mapping[str, Any], folder: Path, digest: str) -> Comp
     encoder, revision = manifest["encoder"]["name"], manifest["encoder"]["revision"]
     try:
         arrays = _read_arrays(folder / ARRAYS)
-        further = under(_CORRECTION, arrays)
+        further = strip_prefix(_CORRECTION, arrays)
         loaded = Composition(
             digest=digest,
             categories=categories,
             experts=cards,
             classifier_name=name,
-            classifier=CLASSIFIERS[name].load(under(_CLASSIFIER, arrays), folder),
+            classifier=CLASSIFIERS[name].load(strip_prefix(_CLASSIFIER, arrays), folder),
             temperature=temperature,
-            novelty=Novelty.load(under(_NOVELTY, arrays)),
+            novelty=Novelty.load(strip_prefix(_NOVELTY, arrays)),
             **{table: arrays[table] for table in _TABLES},
             policy=policy,
             encoder=encoder,
@@ -261,7 +252,7 @@ def _read_arrays(path: Path) -> dict[str, Matrix]:
 
 
 def _arrays(composition: Composition) -> dict[str, npt.NDArray[Any]]:
-    """All that `arrays.safetensors` holds, by name."""
+    """The content of `arrays.safetensors`, by name."""
     parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
         _CLASSIFIER: composition.classifier.arrays(),
         _NOVELTY: composition.novelty.arrays(),
@@ -272,7 +263,7 @@ def _arrays(composition: Composition) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check(composition: Composition, arrays: Mapping[str, Matrix]) -> None:
-    """Raises ValueError where `arrays` do not fit the manifest or each other, or hold more than was read."""
+    """Raises ValueError unless `arrays` agree with the manifest and none is unknown or holds NaN."""
     if unknown := sorted(arrays.keys() - _arrays(composition).keys()):
         raise ValueError(f"{', '.join(unknown)} is unknown")
     categories, experts = len(composition.categories), len(composition.experts)
@@ -313,7 +304,7 @@ def _manifest(
         "utilities": utilities,
         "evidence": evidence,
     }
-    # A composition that was loaded has all of the above in its manifest too, perhaps outdated.
+    # The manifest of a loaded composition holds older values of the same keys.
     metrics = {key: value for key, value in composition.manifest.items() if key not in facts}
     return {**facts, **metrics, "files": dict(files)}
 

@@ -1,8 +1,7 @@
-"""What of a conversation the router reads: the recent user turns, the latest in full.
+"""The text of a conversation that is embedded: the recent user turns, the latest in full.
 
-Of a turn longer than LATEST_CHARACTERS (some 8,000 words, a second of work for the encoder) it reads both
-ends and passages evenly spread between them: all parts have their say, and no request can keep the
-router busy for minutes.
+A turn longer than LATEST_CHARACTERS (about 8,000 words, one second of encoding) is sampled: both ends and
+evenly spaced passages between them.
 """
 
 from collections.abc import Sequence
@@ -10,46 +9,41 @@ from collections.abc import Sequence
 from routers.request import Turn
 
 EARLIER_CHARACTERS = 400
-"""Of each earlier user turn: enough for its topic, not enough to drown the latest one."""
+"""Characters read of each earlier user turn."""
 
 LATEST_CHARACTERS = 48_000
 ENDS, PASSAGES = 12_000, 24
-"""Characters of each end of an overlong turn, and how many passages make up the rest."""
+"""Characters read at each end of an overlong turn, and the number of passages between them."""
 
 
 def routing_text(turns: Sequence[Turn], recent_turns: int = 3) -> str:
-    """The text that is embedded: the last user turn, before it the start of earlier ones. At most
-    LATEST_CHARACTERS and `recent_turns` · (EARLIER_CHARACTERS + 1).
+    """The last user turn, preceded by the starts of earlier ones if it is short; at most LATEST_CHARACTERS
+    + `recent_turns` · (EARLIER_CHARACTERS + 1) characters.
 
-    Answers of the assistant are not read (they are long and echo an expert's style), nor are system
-    messages (they are the same for every request of an application). `recent_turns` bounds the user
-    turns that are read, the last included. Without any user turn the last turn is read.
+    Assistant messages are left out (long, and in the style of an expert), and so are system messages
+    (constant per application). `recent_turns` counts user turns, the last included. Without any user turn
+    the last turn is read.
     """
-    said = _said(turns)
-    if not said:
-        return _condensed(latest_user_text(turns))
-    earlier = [text[:EARLIER_CHARACTERS] for text in said[-recent_turns:-1]] if recent_turns > 1 else []
-    latest = said[-1]
-    # A long latest turn speaks for itself; context serves "and in French?" and "why?".
-    if len(latest) > EARLIER_CHARACTERS:
-        return _condensed(latest)
+    latest = latest_user_text(turns)
+    # Earlier turns are context for "and in French?" or "why?"; a long turn needs none.
+    if len(latest) > EARLIER_CHARACTERS or recent_turns < 2:
+        return _sample(latest)
+    earlier = [text[:EARLIER_CHARACTERS] for text in _user_texts(turns)[-recent_turns:-1]]
     return "\n".join([*earlier, latest])
 
 
 def latest_user_text(turns: Sequence[Turn]) -> str:
-    """What the person said last, whatever tools and assistants added; without any, the last turn."""
-    said = _said(turns)
-    if said:
-        return said[-1]
-    return turns[-1].text if turns else ""
+    """The text of the last user turn; of the last turn if there is none."""
+    texts = _user_texts(turns) or [turn.text for turn in turns[-1:]]
+    return texts[-1] if texts else ""
 
 
-def _condensed(text: str) -> str:
-    """At most LATEST_CHARACTERS of `text`, the same for the same text."""
+def _sample(text: str) -> str:
+    """At most LATEST_CHARACTERS of `text`, deterministically."""
     if len(text) <= LATEST_CHARACTERS:
         return text
     middle = text[ENDS:-ENDS]
-    # One character less for the new line that joins each passage to the next.
+    # Less one for the newline after each passage.
     size = (LATEST_CHARACTERS - 2 * ENDS) // PASSAGES - 1
     step = (len(middle) - size) / (PASSAGES - 1)
     starts = [round(step * number) for number in range(PASSAGES)]
@@ -57,5 +51,5 @@ def _condensed(text: str) -> str:
     return "\n".join([text[: ENDS - 1], *passages, text[-ENDS:]])
 
 
-def _said(turns: Sequence[Turn]) -> list[str]:
+def _user_texts(turns: Sequence[Turn]) -> list[str]:
     return [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]

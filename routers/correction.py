@@ -1,10 +1,9 @@
-"""What one request adds to the utilities of its category: the second look, shown beside the first.
+"""Per-request correction of the category utilities.
 
-Two regressions of how experts differ, on the request itself: a forest on a compact view of it
-(principal components of the embedding, format features, the posterior over categories) and kernel
-ridge on landmarks. Both predict contrasts (an expert against the mean of all), since how hard a
-request is for everybody changes no ranking. Validation blends them with the category's own contrasts;
-what then differs from the category's utility is the correction.
+Two regressions predict contrasts (each expert's score less the mean of all experts, so that the difficulty
+of the request cancels): a forest on principal components of the embedding, format features and the
+category posterior, and Nyström kernel ridge. Stacking weights, fitted by cross-validation, blend them with
+the contrasts of the category; the difference from the category's utilities is the correction.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from routers.request import Matrix, Vector
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Principal components of embeddings: (embedding - mean) @ `components`, which is (dimension, k)."""
+    """PCA of embeddings: (embedding - `mean`) @ `components` (dimension, k)."""
 
     components: Matrix
     mean: Vector
@@ -36,9 +35,8 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Forest and kernel predict contrasts (experts,) beyond `means`, those of the average request, with
-    their weights in the blend already in them; `category` (experts, experts) is what becomes of the
-    category's own, so that zeros replace it and the identity keeps it whole.
+    """`forest` and `kernel` predict contrasts less `means` (experts,), the average contrasts, already scaled
+    by their stacking weights; `category` (experts, experts) multiplies the category's contrasts.
     """
 
     projection: Projection
@@ -48,22 +46,19 @@ class Correction:
     means: Vector
 
     def predict(self, features: Matrix, posterior: Matrix, utilities: Matrix) -> Matrix:
-        """What to add to `utilities` (rows, experts), the category's; of each row the mean is zero."""
+        """The term to add to `utilities` (rows, experts); each row has mean zero."""
         own = contrasts(utilities) - self.means
         blended: Matrix = own @ self.category - own
         if self.forest is not None:
-            blended += self.forest.predict(self.inputs(features, posterior))
+            blended += self.forest.predict(forest_inputs(self.projection, features, posterior))
         if self.kernel is not None:
             blended += self.kernel.predict(features)
         return contrasts(blended)
 
-    def inputs(self, features: Matrix, posterior: Matrix) -> Matrix:
-        """The forest's view of a request."""
-        return forest_inputs(self.projection, features, posterior)
-
     def check(self, categories: int, experts: int) -> None:
-        """Raises ValueError (or IndexError) unless it fits so many categories and experts, of whom later
-        ones may have joined without it, and its parts fit each other: by predicting for an empty request."""
+        """Raises ValueError or IndexError unless a zero request can be predicted with these dimensions.
+
+        There may be more `experts` than it was fitted for: those that were added later."""
         fitted, dimension = len(self.means), len(self.projection.mean)
         if fitted > experts:
             raise ValueError(f"the correction is of {fitted} experts, there are {experts}")
@@ -91,7 +86,7 @@ class Correction:
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """From what `arrays` gave. Raises KeyError and ValueError."""
-        forest, kernel = under("forest.", arrays), under("kernel.", arrays)
+        forest, kernel = strip_prefix("forest.", arrays), strip_prefix("kernel.", arrays)
         return cls(
             Projection(arrays["projection.components"], arrays["projection.mean"]),
             Forest.load(forest) if forest else None,
@@ -103,7 +98,7 @@ class Correction:
 
 def contrasts(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Each row less its mean."""
-    # What ndarray.mean does, in a third of its time for one row.
+    # A third of the time of ndarray.mean for one row.
     centred: npt.NDArray[Any] = values - np.add.reduce(values, axis=1, keepdims=True) / values.shape[1]
     return centred
 
@@ -113,6 +108,6 @@ def forest_inputs(projection: Projection, features: Matrix, posterior: Matrix) -
     return np.concatenate([projection.apply(features), format_columns(features), posterior], axis=1)
 
 
-def under(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def strip_prefix(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """The arrays whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,8 +1,7 @@
-"""What quality costs: the whole curve of a composition, from its cheapest decisions to its best.
+"""Quality-cost curve of a composition over the weight on active parameters or price.
 
-Every weight on active parameters (or price) gives one average cost and one average score. The upper
-concave hull of these points is what can be had, since two weights can be mixed by chance; the hull of
-the single experts is what mixing them by chance would get, and the line to beat.
+The upper concave hull of the points is attainable by randomising between two weights; the baseline is the
+hull of the single experts.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from routers.request import Matrix
 
 Floats = npt.NDArray[np.float64]
 POINTS = 120
-"""Points of a curve, at most."""
+"""Maximum number of points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """`points` by rising cost; `hull` what mixing them reaches; `singles` the experts alone and
-    `line` what mixing those reaches. `by` is "active_params_b" or "price"."""
+    """`points` by rising cost and their `hull`; `singles`, the experts alone, and their hull `line`. `by` is
+    "active_params_b" or "price"."""
 
     by: str
     points: tuple[CurvePoint, ...]
@@ -64,10 +63,7 @@ class CostCurve:
 def cost_curve(
     expected: Matrix, scores: Matrix, experts: Sequence[ExpertCard], by: str = "active_params_b"
 ) -> CostCurve:
-    """The curve of decisions by `expected` (prompts, experts), judged by `scores` (NaN where unknown).
-
-    `by` is what is paid: "active_params_b" or "price".
-    """
+    """The curve of decisions by `expected` (prompts, experts), evaluated on `scores` (NaN where unknown)."""
     costs = np.asarray([getattr(card, by) for card in experts], dtype=np.float64)
     rows = np.arange(len(expected))
 
@@ -84,7 +80,7 @@ def cost_curve(
 
 
 def upper_hull(points: Sequence[CurvePoint]) -> tuple[CurvePoint, ...]:
-    """The points that no mix of others dominates, by rising cost and score."""
+    """The upper concave hull, by rising cost and score."""
     hull: list[CurvePoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.score)):
         if hull and point.score <= hull[-1].score:
@@ -96,7 +92,7 @@ def upper_hull(points: Sequence[CurvePoint]) -> tuple[CurvePoint, ...]:
 
 
 def score_at(hull: Sequence[CurvePoint], cost: float) -> float | None:
-    """The score that mixing the points of a hull reaches at average `cost`; None below its cheapest."""
+    """The hull's score at average `cost`; None below its cheapest point."""
     if not hull or cost < hull[0].cost:
         return None
     return float(np.interp(cost, [point.cost for point in hull], [point.score for point in hull]))
@@ -109,7 +105,7 @@ def _turns_up(first: CurvePoint, middle: CurvePoint, last: CurvePoint) -> bool:
 
 
 def _weights(expected: Matrix, costs: Floats) -> list[float]:
-    """Weights at which about equally many decisions change, from 0 to where nothing changes any more."""
+    """Quantiles of the weights at which decisions change, from 0 to the largest."""
     best = expected.argmax(axis=1)
     rows = np.arange(len(expected))
     saved = costs[best][:, None] - costs[None, :]

@@ -1,5 +1,5 @@
-"""What an outcome table holds, for somebody who is about to fit on it: sizes, gaps, who is best and how
-sure that is, and how much there is to win by routing at all."""
+"""Summary of an outcome table: sizes, missing scores, best experts with their significance, and the
+headroom of routing (oracles)."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TIED = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ExpertSummary:
-    """`mean` of the `scored` prompts and its standard `error`; None where too few are scored."""
+    """`mean` over the `scored` prompts and its standard `error`; None with too few scores."""
 
     card: ExpertCard
     scored: int
@@ -29,17 +29,16 @@ class ExpertSummary:
 
 @dataclass(frozen=True, slots=True)
 class CategorySummary:
-    """One category's best expert by mean score, and by how much it leads the second (`margin`).
+    """A category's best expert by mean score and its lead over the second (`margin`).
 
-    `margin_error` is the standard error of the margin over prompts that both answered; `sure` the
-    share of bootstrap resamples of the prompts in which the same expert is best (ties are shared).
-    All None where nothing, or a single expert, is scored.
+    `margin_error`: standard error of the margin over prompts that both answered; `sure`: share of bootstrap
+    resamples in which the same expert is best (ties count fractionally). None without scores to compare.
     """
 
     name: str
     prompts: int
     missing: int
-    """Scores that are not there, of prompts × experts."""
+    """Missing scores, of prompts × experts."""
     best: str | None
     best_mean: float | None
     second: str | None
@@ -50,11 +49,8 @@ class CategorySummary:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Prompts whose texts are equal but for case and white space.
-
-    `groups` texts occur more than once, in `extra` prompts beyond the first of each; `conflicting` of
-    the groups lie in several categories.
-    """
+    """Prompts equal up to case and white space: `groups` of them with `extra` prompts beyond the first of
+    each; `conflicting` groups span several categories."""
 
     groups: int
     extra: int
@@ -65,9 +61,9 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """`oracle`: mean of each prompt's best score; `best_single`: the expert of best mean;
-    `category_oracle`: mean score when each category goes to its best expert. `tied_at_top`: share of
-    the prompts on which several experts have the best score; `all_tied`: on which all have the same."""
+    """`oracle`: mean of each prompt's best score; `best_single`: expert of best mean; `category_oracle`: mean
+    score with each category at its best expert; `tied_at_top`, `all_tied`: shares of prompts with several
+    best experts, and with equal scores throughout."""
 
     prompts: int
     unscored: int
@@ -158,18 +154,18 @@ def _category(
 def _sureness(
     filled: npt.NDArray[np.float64], seen: npt.NDArray[np.bool_], best: int, random: np.random.Generator
 ) -> float:
-    """The share of resamples of the prompts in which `best` has the highest mean."""
+    """Share of bootstrap resamples of the prompts in which `best` has the highest mean."""
     prompts = len(filled)
     drawn = random.multinomial(prompts, np.full(prompts, 1 / prompts), size=RESAMPLES).astype(np.float64)
     counts = drawn @ seen
-    # An expert that a resample does not score at all cannot be best in it.
+    # Experts without a score in a resample cannot be its best.
     means = np.where(counts > 0, drawn @ filled / np.maximum(counts, 1), -1.0)
     top = means >= means.max(axis=1, keepdims=True) - TIED
     return float((top[:, best] / top.sum(axis=1)).mean())
 
 
 def _tied(scores: Matrix, *, everybody: bool) -> float | None:
-    """Of the prompts that at least two experts answered, how many have several at the top, or all."""
+    """Share of the prompts of at least two scores on which several, or all, are the highest."""
     seen = ~np.isnan(scores)
     compared = seen.sum(axis=1) >= 2
     if not compared.any():

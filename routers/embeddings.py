@@ -1,4 +1,4 @@
-"""Embeddings of many texts, computed once: a cache on disk, filled in blocks, so that it resumes."""
+"""Embeddings of many texts with an on-disk cache, written block by block so that a run can resume."""
 
 import hashlib
 import json
@@ -12,24 +12,21 @@ from routers.encoder import Encoder, default_encoder_folder
 from routers.request import Matrix
 
 BLOCK = 256
-"""Texts a cache file holds: what an interruption can cost."""
+"""Texts per cache file."""
 
 Progress = Callable[[int, int], None]
-"""Called with (texts done, texts in all)."""
+"""Called with (texts done, texts in total)."""
 
 
 def default_cache() -> Path:
-    """The folder of vectors, beside the encoders in the cache: `$COTERIE_CACHE/encoders/vectors`."""
+    """`$COTERIE_CACHE/encoders/vectors`."""
     return default_encoder_folder().parent / "vectors"
 
 
 def encode_cached(
     encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
 ) -> Matrix:
-    """Vectors of `texts`, shape (len(texts), dimension), float32, read from `cache` where possible.
-
-    Blocks are keyed by the encoder and their texts, so a changed text makes another block.
-    """
+    """Embeddings of `texts`, (len(texts), dimension), float32; `cache` is keyed by encoder and texts."""
     blocks = []
     for start in range(0, len(texts), BLOCK):
         block = texts[start : start + BLOCK]

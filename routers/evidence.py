@@ -1,8 +1,7 @@
-"""What a composition was fitted on, kept beside it: for replays, plans and curves, not for serving.
+"""The training data of a composition (`evidence.safetensors`), for replays, plans and cost curves.
 
-`evidence.safetensors` is optional. Its digest stands in the manifest, and it is read and verified only
-when somebody asks for it, so that a service neither loads nor needs it. It holds no text: prompts are
-recognised by digest, which is enough to keep fitting data out of a report.
+Optional, and not loaded by the service; its digest is in the manifest. It holds digests of the prompts
+instead of their text.
 """
 
 import hashlib
@@ -23,18 +22,17 @@ DIGEST_BYTES = 16
 
 
 class EvidenceError(Exception):
-    """There is no evidence beside a composition, or it is not the one that the manifest names."""
+    """The evidence of a composition is missing or does not match the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The scored prompts of a fit, one row each.
+    """The n scored prompts of a fit.
 
-    `embeddings` (n, dimension) and `scores` (n, experts; NaN where unscored) are float32 of float16
-    precision; `labels` (n,) index the composition's categories; `prompt_digests` are in row order.
-    `experts` names the columns of `scores`: all of the table, also those that a budget left out.
-    `held_out` (n, the composition's experts) is what models fitted without the prompt's fold expected
-    of each, None when nothing was held out.
+    `embeddings` (n, dimension) and `scores` (n, experts; NaN where unscored) have float16 precision;
+    `labels` (n,) index the composition's categories; `experts` names the columns of `scores`, including
+    experts that a budget left out; `held_out` (n, the composition's experts): cross-validated expected
+    scores, None without folds.
     """
 
     embeddings: Matrix
@@ -48,7 +46,7 @@ class Evidence:
         return len(self.labels)
 
     def unseen(self, prompts: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Which of `prompts` were not fitted on, shape (len(prompts),)."""
+        """Mask of the prompts that are not training data, (len(prompts),)."""
         seen = set(self.prompt_digests)
         return np.asarray([prompt_digest(prompt) not in seen for prompt in prompts], dtype=np.bool_)
 
@@ -69,16 +67,13 @@ class Evidence:
 
 
 def prompt_digest(prompt: str) -> str:
-    """What recognises a prompt: 32 hexadecimal digits of its text without outer white space."""
+    """The first 32 hexadecimal digits of the SHA-256 of the stripped text."""
     text = prompt.strip().encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[: 2 * DIGEST_BYTES]
 
 
 def load_evidence(folder: Path) -> Evidence:
-    """The evidence of the composition in `folder`.
-
-    Raises EvidenceError when there is none or it is damaged.
-    """
+    """The evidence of the composition in `folder`. Raises EvidenceError."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / FILE

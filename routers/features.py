@@ -1,11 +1,8 @@
-"""What the router sees of a request: its embedding, the words that say what to do, and its format.
+"""Feature vectors of requests: [embedding (encoder.dimension) | lexical (LEXICAL) | format (COUNT)].
 
-An encoder trained on topics tells law from medicine, but "shorten this" from "translate this" only
-when the topic does not drown the verb. The second part therefore is a hashed bag of character
-n-grams of the beginning and the end of the text, where people put their instruction. The third is
-what the text looks like (`routers.format_features`).
-
-    row = [embedding (encoder.dimension) | lexical (LEXICAL) | format (format_features.COUNT)]
+Embeddings separate topics (law from medicine) better than tasks (summarise from translate). The lexical
+part is therefore a hashed bag of character n-grams of the first and last words, where instructions stand;
+the format part is `routers.format_features`.
 """
 
 import re
@@ -21,13 +18,13 @@ from routers.encoder import Encoder
 from routers.request import Matrix, Vector
 
 LEXICAL = 4096
-"""Buckets of the hashed part."""
+"""Hash buckets."""
 BEYOND_EMBEDDING = LEXICAL + format_features.COUNT
-"""The features of a text are `encoder.dimension` + BEYOND_EMBEDDING numbers."""
+"""Features per text beside the `encoder.dimension` of its embedding."""
 FIRST_WORDS, LAST_WORDS = 18, 12
 SIZES = (2, 3, 4)
 FORMAT = 2
-"""A change of anything above makes other features, and a composition of the old ones unusable."""
+"""Version of the features: to be raised with any change above; older compositions are then refused."""
 
 _WORD = re.compile(r"\S+")
 
@@ -60,7 +57,7 @@ def lexical_columns(features: Matrix) -> Matrix:
 
 
 def lexical_part(text: str) -> Vector:
-    """Hashed n-grams of the first and last words: signed, damped counts, unit length, (LEXICAL,)."""
+    """Feature-hashed n-grams of the first and last words: signed log counts, unit length, (LEXICAL,)."""
     words = _WORD.findall(text.lower())
     if len(words) > FIRST_WORDS + LAST_WORDS:
         words = words[:FIRST_WORDS] + words[-LAST_WORDS:]

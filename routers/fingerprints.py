@@ -1,13 +1,12 @@
-"""What recognises the prompts of a fit without holding their text: `seen.safetensors` in a composition.
+"""Fingerprints of a composition's training prompts (`seen.safetensors`), for decontamination of reports.
 
-Evaluation uses it to keep fitting data out of reports, also where a prompt comes back with other blanks,
-another case or a few other words. It is a file of its own, read by no service and named in no manifest;
-its metadata says which composition it belongs to. Of each prompt, labelled or scored, it holds
+Not read by the service and not in the manifest; its metadata names the composition. Per prompt, without
+its text:
 
 - a digest of the normalised text (16 bytes),
-- a MinHash signature of its character 5-grams (128 bytes; Broder 1997, one byte a hash after Li and
-  König 2010), which estimates the Jaccard similarity of two texts,
-- its embedding in whole steps of 1/127 of its largest component (one byte a dimension).
+- a MinHash signature of its character 5-grams (128 bytes; Broder 1997, b-bit after Li and König 2010),
+  which estimates Jaccard similarity,
+- its embedding quantised to int8.
 """
 
 import hashlib
@@ -29,21 +28,19 @@ FORMAT = "2"
 GRAM = 5
 HASHES = 128
 DIGEST_BYTES = 16
-BLOCK = 64
-"""Prompts compared with all others at once: a block of 64 with 5,000 others takes 40 MB."""
 
 Bytes = npt.NDArray[np.uint8]
 _OPERATORS = "-*/%\\"
 
 
 class FingerprintError(Exception):
-    """The fingerprints beside a composition are damaged, or another composition's."""
+    """The fingerprints are damaged or belong to another composition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Parallel arrays over prompts: `digests` (n, 16) and `signatures` (n, 128) of bytes, `vectors`
-    (n, dimension) of signed bytes; without columns where no embedding was at hand."""
+    """`digests` (n, 16) and `signatures` (n, 128), uint8; `vectors` (n, dimension), int8, dimension 0 without
+    embeddings."""
 
     digests: Bytes
     signatures: Bytes
@@ -57,8 +54,8 @@ class Fingerprints:
         """The digests."""
         return frozenset(row.tobytes() for row in self.digests)
 
-    def and_those(self, others: "Fingerprints") -> "Fingerprints":
-        """Both. Without embeddings for all there are none."""
+    def concatenate(self, others: "Fingerprints") -> "Fingerprints":
+        """Concatenation; embeddings are dropped unless both have them."""
         vectors = np.zeros((len(self) + len(others), 0), dtype=np.int8)
         if self.vectors.shape[1] == others.vectors.shape[1]:
             vectors = np.concatenate([self.vectors, others.vectors])
@@ -71,14 +68,14 @@ class Fingerprints:
         )
 
     def embeddings(self) -> Matrix:
-        """The embeddings, rows of unit length, float32."""
+        """Embeddings of unit length, float32."""
         rows = self.vectors.astype(np.float32)
         unit: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return unit
 
 
 def fingerprints_of(prompts: Sequence[str], embeddings: Matrix | None = None) -> Fingerprints:
-    """The fingerprints of `prompts`; `embeddings` are theirs, shape (len(prompts), dimension)."""
+    """Fingerprints of `prompts` with `embeddings` (len(prompts), dimension)."""
     digests = b"".join(text_digest(prompt) for prompt in prompts)
     if embeddings is None:
         embeddings = np.zeros((len(prompts), 0), dtype=np.float32)
@@ -93,11 +90,8 @@ def fingerprints_of(prompts: Sequence[str], embeddings: Matrix | None = None) ->
 
 
 def normalised(text: str) -> str:
-    """`text` without what people change by accident: case, blanks, punctuation, forms of one character.
-
-    What calculates stays, since 7 + 5 is not 7 - 5. A text of punctuation alone stays as it is, but for
-    outer blanks.
-    """
+    """`text` after NFKC, case folding, collapsing white space and removing punctuation except arithmetic
+    operators; a text of punctuation alone is only stripped."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = "".join(" " if _is_punctuation(character) else character for character in folded)
     return " ".join(kept.split()) or text.strip()
@@ -109,7 +103,7 @@ def _is_punctuation(character: str) -> bool:
 
 
 def text_digest(text: str) -> bytes:
-    """16 bytes that recognise the normalised text."""
+    """16 bytes of the SHA-256 of the normalised text."""
     return hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).digest()[:DIGEST_BYTES]
 
 
@@ -130,28 +124,16 @@ def signature(text: str) -> Bytes:
     return low
 
 
-def most_alike(ours: Bytes, theirs: Bytes) -> tuple[npt.NDArray[np.int64], Matrix]:
-    """Of each row of signatures `ours`, the most similar row of `theirs` and the estimated Jaccard
-    similarity of the two, 0..1; `theirs` must not be empty."""
-    nearest = np.zeros(len(ours), dtype=np.int64)
-    similar = np.zeros(len(ours), dtype=np.float32)
-    for start in range(0, len(ours), BLOCK):
-        shares = jaccard(ours[start : start + BLOCK, None, :], theirs[None, :, :])
-        nearest[start : start + BLOCK] = shares.argmax(axis=1)
-        similar[start : start + BLOCK] = shares.max(axis=1)
-    return nearest, similar
-
-
 def jaccard(ours: Bytes, theirs: Bytes) -> Matrix:
-    """Estimated Jaccard similarity of signatures along the last axis, 0..1; standard error below .045."""
+    """Estimated Jaccard similarity along the last axis, 0..1; standard error below .045."""
     share = np.equal(ours, theirs).mean(axis=-1, dtype=np.float32)
-    # Two different least hashes share their last byte once in 256.
+    # Correct for chance collisions of the last byte.
     similar: Matrix = np.clip((share - 1 / 256) / (1 - 1 / 256), 0, 1)
     return similar
 
 
 def write_fingerprints(folder: Path, fingerprints: Fingerprints) -> None:
-    """Write them beside the composition in `folder`, whole or not at all."""
+    """Write them atomically to the composition's `folder`."""
     from safetensors.numpy import save
 
     content = save(
@@ -170,10 +152,7 @@ def write_fingerprints(folder: Path, fingerprints: Fingerprints) -> None:
 
 
 def load_fingerprints(folder: Path) -> Fingerprints | None:
-    """The fingerprints beside the composition in `folder`, None when there are none.
-
-    Raises FingerprintError when they are damaged or of another composition.
-    """
+    """The fingerprints of the composition in `folder`, None if there are none. Raises FingerprintError."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / FILE
@@ -212,7 +191,7 @@ def _manifest_digest(folder: Path) -> str:
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A 64-bit finaliser (splitmix64): every bit of the input changes every bit of the output."""
+    """The finaliser of splitmix64."""
     with np.errstate(over="ignore"):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

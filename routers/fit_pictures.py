@@ -1,4 +1,4 @@
-"""Pictures of a fit and of a curve, drawn with matplotlib into files; nothing is shown."""
+"""Figures of a fit and of a cost curve, written to files with matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _UNITS = {
 
 
 def draw_reliability(path: Path, confidence: Vector, correct: npt.NDArray[np.bool_], bins: int = 15) -> None:
-    """Accuracy against confidence; on the diagonal a probability means what it says."""
+    """Reliability diagram: accuracy against confidence."""
     figure, axes = _figure(4.6, 4.2)
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     used = np.unique(bin_of)
@@ -37,7 +37,7 @@ def draw_reliability(path: Path, confidence: Vector, correct: npt.NDArray[np.boo
 def draw_risk_coverage(
     path: Path, confidence: Vector, correct: npt.NDArray[np.bool_], threshold: float
 ) -> None:
-    """Errors among the requests that are called, from the surest down; the threshold marked."""
+    """Risk-coverage curve with the threshold marked."""
     figure, axes = _figure(4.6, 4.2)
     curve = risk_coverage(confidence, correct)
     axes.plot(curve.coverage, curve.risk, color=BLUE)
@@ -50,7 +50,7 @@ def draw_risk_coverage(
 
 
 def draw_utilities(path: Path, utilities: Matrix, categories: Sequence[str], experts: Sequence[str]) -> None:
-    """The table of utilities as heat, the best of each category framed."""
+    """Heat map of the utilities, the best of each category in bold."""
     figure, axes = _figure(2.5 + 0.62 * len(experts), 1.6 + 0.24 * len(categories))
     image = axes.imshow(utilities, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(experts)), experts, rotation=40, ha="right", fontsize=7)
@@ -89,7 +89,7 @@ def draw_curve(path: Path, curve: CostCurve, title: str, here: tuple[float, floa
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    # The object interface: no global state, no display, safe in any thread.
+    # Matplotlib's object interface has no global state and needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,7 +1,7 @@
-"""A forest of regression trees with several outputs, as plain arrays: no pickle, no scikit-learn to run."""
+"""A multi-output regression forest stored as plain arrays and run by ONNX Runtime."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forest:
-    """Nodes of all trees, numbered through.
+    """The nodes of all trees, concatenated; `roots` are the indices of the first node of each tree.
 
-    A row at node `i` goes to `children[2*i + 1]` when its column `feature[i]` is at most
-    `threshold[i]`, else to `children[2*i]`; both children of a leaf are the leaf. `values` (nodes,
-    outputs) are read at leaves; the prediction is their mean over the trees, which start at `roots`.
+    At node i a row goes to `children[2*i + 1]` if its column `feature[i]` is at most `threshold[i]`, else to
+    `children[2*i]`; both children of a leaf are the leaf. The prediction is the mean over trees of the
+    leaves' `values` (nodes, outputs).
     """
 
     feature: npt.NDArray[np.int32]
@@ -48,48 +48,41 @@ class Forest:
         if inputs.shape[1] < self.columns:
             raise ValueError(f"the forest looks at {self.columns} columns, there are {inputs.shape[1]}")
         rows = np.ascontiguousarray(inputs, dtype=np.float32)
-        reached: npt.NDArray[np.int64] = self.walker.run(None, {"inputs": rows})[0].astype(np.int64)
+        reached: npt.NDArray[np.int64] = self.session.run(None, {"inputs": rows})[0].astype(np.int64)
         reached += self.roots
         return reached
 
     @cached_property
     def columns(self) -> int:
-        """How many columns its splits reach for: the runtime would read past the end of a shorter row."""
+        """Columns that the splits use; ONNX Runtime would read past the end of a shorter row."""
         return int(self.feature.max(initial=-1)) + 1
 
     @cached_property
-    def walker(self) -> "InferenceSession":
-        """What walks down the trees. Runs on the caller's thread."""
+    def session(self) -> "InferenceSession":
+        """Single-threaded ONNX session that maps inputs to leaves."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # There is one node: nothing to optimise.
+        # The graph has one node.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         graph = tree_graph(self.feature, self.threshold, self.children, self.roots)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
-        """What a composition keeps of it."""
-        return {
-            "feature": self.feature,
-            "threshold": self.threshold,
-            "children": self.children,
-            "values": self.values,
-            "roots": self.roots,
-        }
+        """The arrays that a composition stores."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """From what `arrays` gave. Raises KeyError when one is missing, ValueError when they disagree."""
-        forest = cls(*(arrays[name] for name in ("feature", "threshold", "children", "values", "roots")))
+        """The inverse of `arrays`. Raises KeyError or ValueError."""
+        forest = cls(**{field.name: arrays[field.name] for field in fields(cls)})
         forest._check()
-        # Built now and not in the first request.
-        _ = forest.walker
+        _ = forest.session  # builds it before the first request
         return forest
 
     def _check(self) -> None:
-        """Raises ValueError unless the arrays are trees: the runtime and `predict` trust them."""
+        """Raises ValueError unless the arrays describe trees, which neither runtime nor `predict` checks."""
         nodes, roots = len(self.feature), self.roots
         of_nodes = (self.feature.shape, self.threshold.shape, self.children.shape, self.values.shape[:1])
         if of_nodes != ((nodes,), (nodes,), (2 * nodes,), (nodes,)) or self.values.ndim != 2:
@@ -99,7 +92,7 @@ class Forest:
         if not ((self.children >= 0) & (self.children < nodes)).all():
             raise ValueError("the forest's nodes and children do not agree")
         places, pairs = np.arange(nodes), self.children.reshape(nodes, 2)
-        # A child comes after its parent, so every walk ends.
+        # Children come after their parents, so every descent ends.
         if (pairs < places[:, None]).any():
             raise ValueError("the forest has a loop")
         ordered = roots.ndim == 1 and len(roots) > 0 and roots[0] == 0 and (np.diff(roots) > 0).all()

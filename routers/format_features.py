@@ -1,9 +1,7 @@
-"""What a request looks like, whatever it is about: its length, options, numbers, code, marks, wording.
+"""Topic-independent surface features of a prompt: length, options, numbers, code, punctuation, wording.
 
-Experts differ less by topic than by the kind of work: a list of ten options, a page of numbered
-clues or a function to run says more about who will manage than the subject. Everything here is a
-count or a yes, from one pass over the bytes and a few compiled expressions, in under 0.1 ms for an
-ordinary prompt. Counts are given as log(1 + n).
+They tell apart kinds of task (multiple choice, puzzles, code), by which experts differ more than by topic.
+Counts are log(1 + n) and shares and flags 0..1; an ordinary prompt takes under 0.1 ms.
 """
 
 import re
@@ -15,7 +13,7 @@ import numpy.typing as npt
 from routers.request import Vector
 
 MARKS = "$\\^={}()[]<>_\"',?.;|%`#/:!*+-&@~"
-"""Characters that are counted one by one."""
+"""Characters that are counted separately."""
 WORDS = (
     " not ", " except", "which of the following", "statement", "how many", "how much", "what is", "find ",
     "calculate", "determine", "why", "how ", "write", "function", "explain", "true", "false", "prove",
@@ -24,7 +22,7 @@ WORDS = (
     "year", "cost", "percent", "compare", "script", "python", "sql", "debug", "error", "step", "story",
     "game", "translate", "summar", "table",
 )  # fmt: skip
-"""Wordings whose presence is noted; text is compared in lower case."""
+"""Phrases whose presence is a feature; matched in lower case."""
 SHAPE = (
     "characters", "stem_characters", "words", "lines", "paragraphs",
     "options", "options_four", "options_ten", "options_none", "option_mean", "option_longest",
@@ -41,7 +39,7 @@ NAMES = (
     *(f"mark_{mark}" for mark in MARKS),
     *(f"says_{word.strip().replace(' ', '_')}" for word in WORDS),
 )
-"""What the numbers are, in their order."""
+"""Names of the features, in order."""
 COUNT = len(NAMES)
 
 _MARKS = np.frombuffer(MARKS.encode("ascii"), dtype=np.uint8)
@@ -57,7 +55,7 @@ _MOST_OPTIONS, _MOST_NUMBERS = 26, 200
 
 
 def format_part(text: str) -> Vector:
-    """The numbers named by NAMES for `text`, shape (COUNT,), float32."""
+    """The features of `text`, shape (COUNT,), float32."""
     low = text.lower()
     raw = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
     per_byte = np.bincount(raw, minlength=256)

@@ -1,9 +1,8 @@
-"""Similarity to a few hundred landmarks, as a regression: what near prompts say of the experts.
+"""Kernel ridge regression with the Nyström approximation (Williams & Seeger 2001).
 
-Kernel ridge regression with the Nyström approximation (Williams & Seeger 2001). The kernel of two
-requests is a sum of three: exp(sharpness·(cosine - 1)) of the embeddings, the product of the lexical
-parts, exp(-‖difference‖²/2d) of the d standardised format features. The lexical one is linear, so all
-landmarks fold into one matrix of weights.
+The kernel is a sum of three: exp(sharpness·(cosine - 1)) of the embeddings, the dot product of the lexical
+parts, and exp(-‖difference‖²/2d) of the d standardised format features. The lexical kernel is linear, so
+its landmarks fold into one matrix of weights.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from routers.request import Matrix, Vector
 class KernelRegression:
     """`landmarks` (m, dimension) embeddings and `formats` (m, d) standardised format features;
     `weights` (m, outputs), `lexical` (LEXICAL, outputs); `mean`, `scale` (d,) of the format features;
-    `settings` (2,): sharpness, and 1 where the kernel has its lexical and format parts, else 0.
+    `settings` (2,): sharpness, and 1 if the kernel has lexical and format parts, else 0.
     """
 
     landmarks: Matrix
@@ -53,12 +52,12 @@ class KernelRegression:
         return lengths
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
-        """What a composition keeps of it."""
+        """The arrays that a composition stores."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """From what `arrays` gave. Raises KeyError when one is missing, ValueError when they disagree."""
+        """The inverse of `arrays`. Raises KeyError or ValueError."""
         loaded = cls(**{field.name: arrays[field.name] for field in fields(cls)})
         if loaded.settings[1] and (
             loaded.lexical.shape[0] != LEXICAL or loaded.formats.shape[1] != format_features.COUNT

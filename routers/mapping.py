@@ -1,11 +1,10 @@
-"""Stage 2 as an optimisation: which experts to keep and which answers which category.
+"""Stage 2: which experts to keep, and which one answers each category.
 
-A mixed-integer linear program solved exactly by HiGHS (`scipy.optimize.milp`), after CoE
-(arXiv 2412.01868), with weights on active parameters and price added:
+A mixed-integer linear program (`scipy.optimize.milp`, HiGHS) after CoE (arXiv 2412.01868):
 
     max Σ_c w_c Σ_e y_ce (U_ce - cost_e)   s.t.  Σ_e y_ce = 1,  y_ce ≤ z_m(e),  Σ_m z_m params_m ≤ budget
 
-where m(e) is the model whose weights expert e uses: prompt experts over one model are paid for once.
+where m(e) is the model whose weights expert e uses: prompt experts over one model count once.
 """
 
 from collections.abc import Sequence
@@ -22,15 +21,15 @@ class BudgetTooSmall(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
-    """`expert_of[c]` is the column of the expert for category c; `kept` the columns of all experts kept."""
+class ExpertMap:
+    """`expert_of[c]`: column of the expert for category c; `kept`: columns of all experts that stay."""
 
     expert_of: tuple[int, ...]
     kept: tuple[int, ...]
     objective: float
     """Σ_c w_c (U - cost) of the map."""
     active_params_b: float
-    """Average active parameters of the map under the category weights, billions."""
+    """Weighted mean of active parameters, billions."""
 
 
 def solve_map(
@@ -42,29 +41,31 @@ def solve_map(
     *,
     target_active_b: float | None = None,
     target_price: float | None = None,
-) -> Mapping:
-    """The best map and subset of experts.
+) -> ExpertMap:
+    """The optimal map and subset of experts.
 
-    `utilities` (categories, experts); `weights` (categories,) shares of traffic that sum to one;
-    `costs` (experts,) in units of utility; `resident_budget_b` bounds the parameters of all kept
-    models, in billions; `target_active_b` and `target_price` bound the map's average active parameters
-    (billions) and price ($ per million tokens). Raises BudgetTooSmall.
+    `utilities` (categories, experts); `weights` (categories,) traffic shares summing to one; `costs`
+    (experts,) in units of utility; `resident_budget_b` bounds the parameters of all kept models (billions);
+    `target_active_b` (billions) and `target_price` ($ per million tokens) bound the map's averages.
+    Raises BudgetTooSmall.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_matrix, hstack, identity, kron
 
     n_categories, n_experts = utilities.shape
-    models = sorted({card.base or card.name for card in experts})
-    size = {name: max(c.params_b for c in experts if name == (c.base or c.name)) for name in models}
+    model_of = [card.base or card.name for card in experts]
+    models = sorted(set(model_of))
+    size = {
+        name: max(card.params_b for card, m in zip(experts, model_of, strict=True) if m == name)
+        for name in models
+    }
     smallest = min(size, key=lambda name: size[name])
     if resident_budget_b is not None and size[smallest] > resident_budget_b:
         raise BudgetTooSmall(
             f"a resident budget of {resident_budget_b:g} B is below the smallest model, "
             f"{smallest} with {size[smallest]:g} B"
         )
-    uses = csr_matrix(
-        np.asarray([[m == (card.base or card.name) for m in models] for card in experts], dtype=float)
-    )
+    uses = csr_matrix(np.asarray([[m == name for name in models] for m in model_of], dtype=float))
     n_y = n_categories * n_experts
     gains = (weights[:, None] * (utilities - costs)).ravel()
     objective = np.concatenate([-gains, np.zeros(len(models))])
@@ -85,31 +86,28 @@ def solve_map(
             each = np.asarray([getattr(card, spent) for card in experts])
             row = np.concatenate([(weights[:, None] * each).ravel(), np.zeros(len(models))])
             constraints.append(LinearConstraint(row[None, :], -np.inf, target * float(weights.sum())))
-    # Without targets y needs no integrality: with z fixed each category takes its best kept expert.
+    # Without targets y is integral anyway: given z, each category takes its best kept expert.
     bounded = any(target is not None for target, _ in targets)
     integrality = np.concatenate([np.full(n_y, float(bounded)), np.ones(len(models))])
+    options = {"mip_rel_gap": 0.0}
     found = milp(
-        objective,
-        constraints=constraints,
-        integrality=integrality,
-        bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 0.0},
+        objective, constraints=constraints, integrality=integrality, bounds=Bounds(0, 1), options=options
     )
     if found.x is None:
         raise BudgetTooSmall(f"no map fits: {found.message}")
-    fits = {name for name, kept in zip(models, found.x[n_y:], strict=True) if kept > 0.5}
-    columns = [i for i, card in enumerate(experts) if (card.base or card.name) in fits]
+    selected = {name for name, kept in zip(models, found.x[n_y:], strict=True) if kept > 0.5}
+    columns = [i for i, model in enumerate(model_of) if model in selected]
     if bounded:
         chosen = found.x[:n_y].reshape(n_categories, n_experts).argmax(axis=1)
         expert_of = tuple(int(best) for best in chosen)
     else:
         expert_of = tuple(columns[int(best)] for best in (utilities - costs)[:, columns].argmax(axis=1))
-    # The program may also keep models that nothing uses, since they cost it nothing.
-    used = {experts[column].base or experts[column].name for column in expert_of}
-    kept = tuple(i for i in columns if (experts[i].base or experts[i].name) in used)
+    # The solution may keep unused models, which cost nothing in the objective.
+    used = {model_of[column] for column in expert_of}
+    kept = tuple(i for i in columns if model_of[i] in used)
     rows = np.arange(n_categories)
     active = np.asarray([card.active_params_b for card in experts])[list(expert_of)]
-    return Mapping(
+    return ExpertMap(
         expert_of,
         kept,
         float((weights * (utilities - costs)[rows, expert_of]).sum()),

@@ -1,13 +1,9 @@
-"""A new expert for a fitted composition: its row of utilities, with stage 1 left as it is.
+"""Utilities of a new expert in a fitted composition, without refitting stage 1.
 
-The row has a prior that the composition itself supplies: experts of like size (and, when they can be
-compared, of like description or like answers) predict it, and how well they would have predicted each
-other says how wide the prior is. Scored prompts then update it, as one Gaussian over all categories:
-
-    row = peers + overall shift + a shift for each category,    score = row[category] + noise
-
-so that ten scores in one category also say something of the others. Where the other experts' scores on
-the same prompts are known, how hard each prompt was is taken out of the noise first.
+A Gaussian model over categories: row = weighted mean of the peers + overall shift + shift per category,
+score = row[category] + noise. Peers are weighted by similarity of size, description and scores; the prior
+covariance comes from how well the existing experts predict each other (leave-one-out). Where other experts'
+scores on the same prompts are known, the prompts' difficulty is removed from the noise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,31 +18,31 @@ from routers.request import Matrix, Vector
 
 SMALLEST_B = 0.01
 OVERALL_SPREAD, CATEGORY_SPREAD = (0.05, 0.25), (0.03, 0.15)
-"""The least and, for want of anything better, the assumed standard deviation of the two shifts."""
+"""Standard deviations of the two shifts: the minimum, and the default with fewer than three experts."""
 AFFINITY_WEIGHT = 0.5
-"""How far, in standard deviations of the category shift, a description moves a category's utility."""
+"""Prior shift of a category per standard deviation of its similarity to the description, in units of the
+category shift's standard deviation."""
 DESCRIPTION_SHARPNESS = 4.0
 AGREEMENT, AGREEMENT_PROMPTS = 10.0, 50
-"""How much peers gain who score alike on the same prompts: gently, since single scores are mostly luck
-(with a likelihood's own weight, rows from fewer than 50 prompts get worse, not better)."""
+"""Inverse temperature of the squared score difference in the peers' weights, and the prompts at which it
+counts half. The full likelihood made rows of fewer than 50 prompts worse."""
 LEAST_ERROR_UNSCORED = 0.15
-"""Standard error of a row that rests on no score at all, at the least."""
+"""Minimum standard error of a row without scores."""
 LEAST_NOISE = 0.02
-"""Variance of one score about its category's mean, at the least."""
+"""Minimum variance of one score about its category's mean."""
 ASSUMED_NOISE = 0.2
 
 _Array = npt.NDArray[np.float64]
 
 
-class JoinError(Exception):
-    """The expert cannot join; the message says why."""
+class AddExpertError(Exception):
+    """The expert cannot be added; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """What is known of the newcomer's answers. `categories` (prompts, categories): rows of probabilities,
-    or of a single one; `scores` (prompts,) in 0..1; `others` (prompts, experts) in the composition's
-    order, NaN where unknown."""
+class ScoredPrompts:
+    """Scores of the new expert: `categories` (prompts, categories) probabilities; `scores` (prompts,) 0..1;
+    `others` (prompts, experts) scores of the composition's experts, NaN where unknown."""
 
     categories: Matrix
     scores: Vector
@@ -54,17 +50,17 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
-    """What a description says: cosines of its embedding to each category (categories,) and to each
-    expert's description (experts,; NaN where there is none)."""
+class DescriptionSimilarity:
+    """Cosines of the description's embedding to each category (categories,) and to each expert's
+    description (experts,; NaN where there is none)."""
 
     categories: Vector
     experts: Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """`utilities`, `errors` and `counts` by category; `peers` are the weights of the prior's experts."""
+class UtilityRow:
+    """`utilities`, `errors` and `counts` by category; `peers`: weights of the experts in the prior mean."""
 
     utilities: Vector
     errors: Vector
@@ -76,29 +72,25 @@ def estimate_row(
     experts: Sequence[ExpertCard],
     utilities: Matrix,
     card: ExpertCard,
-    scored: Scored | None = None,
-    likeness: Likeness | None = None,
-) -> Row:
-    """The row of `card` beside `utilities` (categories, experts) of `experts`.
-
-    Without scores it rests on its size and `likeness`, and its errors are wide.
-    """
+    scored: ScoredPrompts | None = None,
+    similarity: DescriptionSimilarity | None = None,
+) -> UtilityRow:
+    """The row of `card`, given `utilities` (categories, experts) of `experts`."""
     table = utilities.astype(np.float64)
     sizes = np.asarray([_log_size(each) for each in experts])
-    weights = _peers(sizes, _log_size(card), likeness)
+    weights = _peers(sizes, _log_size(card), similarity)
     covariance, by_category = _spread(table, sizes)
-    noise, hardness = ASSUMED_NOISE, np.zeros(0)
+    noise, difficulty = ASSUMED_NOISE, np.zeros(0)
     if scored is not None and len(scored.scores):
-        weights = _agreeing(weights, scored)
-        noise, hardness = _noise(table, scored, weights)
+        weights = _weighted_by_agreement(weights, scored)
+        noise, difficulty = _noise(table, scored, weights)
     prior = table @ weights
-    if likeness is not None:
-        prior = prior + AFFINITY_WEIGHT * by_category * _standardised(likeness.categories)
+    if similarity is not None:
+        prior = prior + AFFINITY_WEIGHT * by_category * _standardised(similarity.categories)
     counts = np.zeros(len(table))
     if scored is not None and len(scored.scores):
         design = scored.categories.astype(np.float64)
-        surprise = scored.scores.astype(np.float64) - hardness - design @ prior
-        # Sums by category are all the update needs, so many prompts cost no more than few.
+        surprise = scored.scores.astype(np.float64) - difficulty - design @ prior
         precision = design.T @ design / noise
         inner = np.eye(len(table)) + precision @ covariance
         prior = prior + covariance @ np.linalg.solve(inner, design.T @ surprise / noise)
@@ -107,7 +99,7 @@ def estimate_row(
     errors = np.sqrt(np.maximum(np.diag(covariance), 0))
     if not counts.any():
         errors = np.maximum(errors, LEAST_ERROR_UNSCORED)
-    return Row(
+    return UtilityRow(
         np.clip(prior, 0, 1).astype(np.float32),
         errors.astype(np.float32),
         counts.astype(np.float32),
@@ -115,14 +107,15 @@ def estimate_row(
     )
 
 
-def join(composition: Composition, card: ExpertCard, row: Row, source: Mapping[str, Any]) -> Composition:
-    """`composition` with `card` as its last expert; `source` tells the manifest where the row is from.
+def extend_composition(
+    composition: Composition, card: ExpertCard, row: UtilityRow, source: Mapping[str, Any]
+) -> Composition:
+    """`composition` with `card` as its last expert; `source` goes into the manifest.
 
-    What a request itself corrects stays with the experts it was fitted for: the newcomer's is zero.
-    Raises JoinError when the name is taken or the base is not there.
+    The per-request correction of the new expert is zero. Raises AddExpertError when the name is taken.
     """
     if card.name in composition.expert_names:
-        raise JoinError(f"the composition has an expert {card.name!r} already")
+        raise AddExpertError(f"the composition has an expert {card.name!r} already")
     entry = {
         "expert": card.name,
         **source,
@@ -147,19 +140,19 @@ def _log_size(card: ExpertCard) -> float:
     return float(np.log(max(card.active_params_b, SMALLEST_B)))
 
 
-def _peers(sizes: _Array, size: float, likeness: Likeness | None) -> _Array:
-    """Weights that sum to one: half as much for twice the size, more for a like description."""
+def _peers(sizes: _Array, size: float, similarity: DescriptionSimilarity | None) -> _Array:
+    """Softmax of -|log size difference| + DESCRIPTION_SHARPNESS · cosine of the descriptions, (experts,)."""
     strength = -np.abs(sizes - size)
-    if likeness is not None:
-        known = ~np.isnan(likeness.experts)
+    if similarity is not None:
+        known = ~np.isnan(similarity.experts)
         if known.any():
-            near = np.where(known, likeness.experts, likeness.experts[known].mean())
+            near = np.where(known, similarity.experts, similarity.experts[known].mean())
             strength = strength + DESCRIPTION_SHARPNESS * near
     return _softmax(strength)
 
 
-def _agreeing(weights: _Array, scored: Scored) -> _Array:
-    """The peers who score alike on the same prompts count more."""
+def _weighted_by_agreement(weights: _Array, scored: ScoredPrompts) -> _Array:
+    """`weights` times exp(-AGREEMENT · mean squared score difference on the common prompts)."""
     gaps = (scored.others - scored.scores[:, None]).astype(np.float64) ** 2
     common = (~np.isnan(gaps)).sum(axis=0)
     if not common.any():
@@ -171,8 +164,8 @@ def _agreeing(weights: _Array, scored: Scored) -> _Array:
 
 
 def _spread(table: _Array, sizes: _Array) -> tuple[_Array, float]:
-    """Covariance between the categories of what a row differs from its peers, and the deviation of the
-    category's own shift: from what is left of each expert when the others of like size predict it."""
+    """Prior covariance (categories, categories) and standard deviation of the category shift, from the
+    leave-one-out residuals of the existing experts."""
     if len(sizes) < 3:
         overall, by_category = OVERALL_SPREAD[1], CATEGORY_SPREAD[1]
         return overall**2 + by_category**2 * np.eye(len(table)), by_category
@@ -184,39 +177,39 @@ def _spread(table: _Array, sizes: _Array) -> tuple[_Array, float]:
     shift = left.mean(axis=0)
     overall = max(float(np.sqrt((shift**2).mean())), OVERALL_SPREAD[0])
     by_category = max(float(np.sqrt(((left - shift) ** 2).mean())), CATEGORY_SPREAD[0])
-    # Half as the experts themselves vary together, half as if all categories were alike.
+    # The empirical covariance, shrunk by half to the model with exchangeable categories.
     alike = overall**2 + by_category**2 * np.eye(len(table))
     return (left @ left.T / len(sizes) + alike) / 2, by_category
 
 
-def _noise(table: _Array, scored: Scored, weights: _Array) -> tuple[float, _Array]:
-    """Variance of a score about its category's utility once the prompt's hardness is known, and that
-    hardness, (prompts,): by how much the peers missed their own utilities on it."""
+def _noise(table: _Array, scored: ScoredPrompts, weights: _Array) -> tuple[float, _Array]:
+    """Variance of a score about its category's utility given the prompt's difficulty, and that difficulty
+    (prompts,): the peers' mean residual, scaled by how well it predicts a held-out peer's residual."""
     expected = scored.categories.astype(np.float64) @ table
-    missed = scored.others.astype(np.float64) - expected
-    seen = ~np.isnan(missed)
-    filled = np.where(seen, missed, 0.0)
+    residual = scored.others.astype(np.float64) - expected
+    seen = ~np.isnan(residual)
+    filled = np.where(seen, residual, 0.0)
     mass = seen @ weights
     shared = np.where(mass > 0, filled @ weights / np.maximum(mass, 1e-12), 0.0)
-    # How much of one expert's miss the others foretell, from the experts themselves.
-    foretold, own = [np.zeros(0)], [np.zeros(0)]
+    # Regress each expert's residual on the weighted mean of the others'.
+    predicted, own = [np.zeros(0)], [np.zeros(0)]
     for column in range(len(weights)):
         rest = weights.copy()
         rest[column] = 0
         both = seen[:, column] & ((seen @ rest) > 0)
-        foretold.append((filled @ rest)[both] / (seen @ rest)[both])
+        predicted.append((filled @ rest)[both] / (seen @ rest)[both])
         own.append(filled[both, column])
-    x, y = np.concatenate(foretold), np.concatenate(own)
+    x, y = np.concatenate(predicted), np.concatenate(own)
     share = float(np.clip((x @ y + 1.0) / (x @ x + 2.0), 0, 1))
     if not len(x):
         return ASSUMED_NOISE, np.zeros(len(shared))
-    # Some ten scores' worth of what is usual, so that a handful of alike ones are not taken for certain.
+    # A prior worth ten scores.
     variance = float((((y - share * x) ** 2).sum() + 10 * ASSUMED_NOISE / 2) / (len(y) + 10))
     return max(variance, LEAST_NOISE), share * shared
 
 
 def _traffic(composition: Composition) -> _Array:
-    """The share of each category among the scored prompts; equal shares when none is scored."""
+    """Traffic shares of the categories, from the scored prompts; equal when none is scored."""
     prompts = composition.counts.max(axis=1).astype(np.float64)
     if not prompts.any():
         return np.full(len(prompts), 1 / len(prompts))

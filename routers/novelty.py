@@ -1,9 +1,5 @@
-"""How unlike everything seen a request is.
-
-The distance (1 - cosine) to the nearest prototype of the fitting prompts, as a quantile of the same
-distance on held-out prompts: 0 is nearer than all of them, 1 farther than all of them. Prototypes are
-k-means centres, so the score costs the same with a thousand fitting prompts as with a million.
-"""
+"""Out-of-distribution score: cosine distance to the nearest k-means centre of the training prompts, as a
+quantile of the same distance on held-out prompts (0 nearest, 1 farthest)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +12,7 @@ from routers.request import Matrix, Vector
 
 PROTOTYPES = 256
 LEVELS = np.linspace(0, 1, 101)
-"""Of the held-out distances' quantiles."""
+"""Quantile levels of the held-out distances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +24,7 @@ class Novelty:
 
     @classmethod
     def load(cls, arrays: Mapping[str, Matrix]) -> Self:
-        """From what `arrays` gave. Raises KeyError when one is missing, ValueError when they disagree."""
+        """The inverse of `arrays`. Raises KeyError or ValueError."""
         loaded = cls(arrays["prototypes"], arrays["quantiles"])
         if loaded.prototypes.ndim != 2 or not len(loaded.prototypes):
             raise ValueError("the novelty's prototypes are no rows")
@@ -37,7 +33,7 @@ class Novelty:
         return loaded
 
     def arrays(self) -> Mapping[str, Matrix]:
-        """What a composition keeps of it."""
+        """The arrays that a composition stores."""
         return {"prototypes": self.prototypes, "quantiles": self.quantiles}
 
     def distances(self, features: Matrix) -> Vector:
@@ -56,7 +52,7 @@ def fit_prototypes(features: Matrix, seed: int = 0, dimension: int = DIMENSION) 
     """At most PROTOTYPES unit vectors that cover the embeddings in `features`, one per three prompts."""
     from sklearn.cluster import KMeans
 
-    # Copies of a prompt are no further thing seen, and k-means warns of fewer points than centres.
+    # Without duplicates: k-means warns of fewer distinct points than centres.
     embeddings = np.unique(features[:, :dimension], axis=0)
     count = max(1, min(PROTOTYPES, len(embeddings) // 3))
     centres = KMeans(count, n_init=1, random_state=seed).fit(embeddings).cluster_centers_

@@ -23,7 +23,7 @@ from routers.request import Capability, Matrix
 
 
 class _CardRow(BaseModel):
-    """One expert of an `experts.yaml`. Published tables name prices in two ways."""
+    """One expert of an `experts.yaml`; prices under either of two names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,7 +99,7 @@ class OutcomeTable:
 
 
 def read_outcomes(folder: Path) -> OutcomeTable:
-    """Read and check a table. Raises OutcomeError naming the file, the rows and what to do."""
+    """Read and validate a table. Raises OutcomeError."""
     prompts = _read_parquet(folder / "prompts.parquet", {"uid", "category", "prompt"})
     scores = _read_parquet(folder / "scores.parquet", {"uid"})
     cards = read_cards(folder / "experts.yaml")
@@ -134,8 +134,7 @@ def read_outcomes(folder: Path) -> OutcomeTable:
 
 
 def read_cards(path: Path) -> tuple[ExpertCard, ...]:
-    """The experts of an `experts.yaml`, prices in $ per million tokens. Raises OutcomeError for
-    unknown, missing or impossible fields."""
+    """The experts of an `experts.yaml`, prices in $ per million tokens. Raises OutcomeError."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         rows = document["experts"]

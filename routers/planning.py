@@ -1,9 +1,8 @@
-"""Which scores to ask for next, so that the map of categories to experts is settled with the fewest.
+"""Which (category, expert) cells to score next: a greedy knowledge-gradient policy.
 
-Most cells of a table do not matter: an expert that trails by .3 needs no further proof. What a map can
-still lose is its expected regret; a cell's worth is how far b more scores of it would lower that, per
-score (the knowledge gradient with the best b: Frazier & Powell 2010). Scores are given out greedily,
-each time to the worthiest cell, whose error then shrinks as b scores would shrink it.
+The value of a cell is the reduction of the map's expected regret by b more scores, per score, for the best b
+(KG(*), Frazier & Powell 2010). Scores go to the best cell, whose variance is then updated, until the budget
+is spent.
 """
 
 from collections.abc import Sequence
@@ -17,21 +16,20 @@ from routers.request import Matrix, Vector
 from routers.utilities import estimate_utilities
 
 LOOKAHEAD = (1, 2, 4, 8, 16, 32, 64)
-"""Numbers of further scores that a cell's worth is looked at for: one alone seldom turns anything."""
+"""Candidates for b; one score alone seldom changes the map."""
 ASSUMED_NOISE, ASSUMED_COUNT = 0.2, 10
-"""What scores vary inside a cell, and how many scores that assumption is worth."""
+"""Prior variance of a score within its cell, and the number of scores that the prior counts for."""
 SPREAD = 0.1
-"""How far a cell may lie from what the fit expects of it, standard deviation."""
+"""Prior standard deviation of a cell about its fitted utility."""
 
 _Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What is known. `values` (categories, experts): utility less costs, what the map is chosen by;
-    `errors` their standard errors; `counts` the scores behind them; `available` how many further
-    prompts could be scored (infinite when anybody can write more); `weights` (categories,) shares of
-    traffic; `noise` the variance of one score about its cell's mean."""
+    """`values` (categories, experts): utility less costs, with `errors` (standard errors) and `counts`
+    (scores); `available`: prompts that could still be scored; `weights` (categories,): traffic shares;
+    `noise`: variance of one score about its cell's mean."""
 
     categories: tuple[str, ...]
     experts: tuple[str, ...]
@@ -43,16 +41,13 @@ class Cells:
     noise: float
 
     def for_new_prompts(self) -> "Cells":
-        """The same knowledge, with as many further prompts as anybody likes to write."""
+        """The same estimates with an unlimited number of further prompts."""
         return replace(self, available=np.full_like(self.available, np.inf))
 
 
 @dataclass(frozen=True, slots=True)
 class CellPlan:
-    """Score `prompts` more prompts of `category` with `expert`, who is `value` ± `error` after `scored`.
-
-    `leads`: it holds the category now.
-    """
+    """Score `prompts` more prompts of `category` with `expert`; `leads` if it is the category's best now."""
 
     category: str
     expert: str
@@ -62,13 +57,12 @@ class CellPlan:
     error: float
     leads: bool
     gap: float
-    """To the best of the others: positive when it leads."""
+    """Value less that of the best other expert."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Cells by prompts to score, most first. `regret_now` is what the map is expected to lose against
-    the right one, `regret_after` what it would lose with these scores; in units of the score."""
+class ScoringPlan:
+    """Cells by falling number of prompts; expected regret of the map now and with these scores."""
 
     cells: tuple[CellPlan, ...]
     judgments: int
@@ -76,11 +70,8 @@ class Plan:
     regret_after: float
 
 
-def plan(cells: Cells, judgments: int, chunk: int = 1) -> Plan:
-    """Give out `judgments` scores, at least `chunk` at once to a cell as long as there are so many.
-
-    Fewer are given when no further prompt is available. A category with one expert asks for none.
-    """
+def plan(cells: Cells, judgments: int, chunk: int = 1) -> ScoringPlan:
+    """Allocate up to `judgments` scores, in steps of at least `chunk`; none to categories of one expert."""
     values = cells.values.astype(np.float64)
     variance = cells.errors.astype(np.float64) ** 2
     left = cells.available.astype(np.float64).copy()
@@ -101,7 +92,7 @@ def plan(cells: Cells, judgments: int, chunk: int = 1) -> Plan:
         rates[part], steps[part] = _worth(
             values[part], variance[part], left[part], cells.noise, weights[part]
         )
-    return Plan(
+    return ScoringPlan(
         _planned(cells, given),
         int(given.sum()),
         expected_regret(cells.values, cells.errors, cells.weights),
@@ -110,8 +101,7 @@ def plan(cells: Cells, judgments: int, chunk: int = 1) -> Plan:
 
 
 def expected_regret(values: Matrix, errors: Matrix, weights: Vector, draws: int = 2_000) -> float:
-    """What choosing each category's best value is expected to lose, Σ_c w_c E[max_e u - u_chosen], when
-    each u is normal about its value. By simulation with fixed draws: the same in, the same out."""
+    """Σ_c w_c E[max_e u - u_chosen] for independent normal utilities, by Monte Carlo with a fixed seed."""
     random = np.random.default_rng(0)
     noise = random.standard_normal((draws, *values.shape))
     drawn = values.astype(np.float64) + errors.astype(np.float64) * noise
@@ -120,9 +110,8 @@ def expected_regret(values: Matrix, errors: Matrix, weights: Vector, draws: int 
     return float(weights.astype(np.float64) @ lost)
 
 
-def noise_of(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> float:
-    """Variance of one score about the mean of its cell, from `scores` (prompts, experts; NaN where
-    unscored), as if ASSUMED_COUNT more had shown ASSUMED_NOISE: four right answers are no certainty."""
+def score_variance(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> float:
+    """Within-cell variance of `scores` (prompts, experts; NaN where unscored), shrunk to ASSUMED_NOISE."""
     seen = ~np.isnan(scores)
     filled = np.where(seen, scores, 0).astype(np.float64)
     shape = (categories, scores.shape[1])
@@ -143,15 +132,14 @@ def cells_of(
     *,
     costs: Vector | None = None,
 ) -> Cells:
-    """What `scores` (prompts, experts; NaN where unscored) of prompts in the categories `labels` tell.
+    """Cells from `scores` (prompts, experts; NaN where unscored) with categories `labels`.
 
-    A fit may find that few scores show no difference between categories, and then shrinks it all away.
-    Whoever plans must still hold it possible: around the fitted utilities each cell may differ by
-    SPREAD, and its own scores speak against that. `costs` (experts,) are taken from the values.
-    Raises ValueError when an expert has no score at all.
+    Each cell has a normal prior about its fitted utility with standard deviation SPREAD, since shrinkage
+    removes differences that few scores cannot show but that planning has to consider. `costs` (experts,)
+    are subtracted. Raises ValueError when an expert has no score.
     """
     fitted = estimate_utilities(scores, labels, len(categories))
-    noise = noise_of(scores, labels, len(categories))
+    noise = score_variance(scores, labels, len(categories))
     seen = ~np.isnan(scores)
     counts, totals = np.zeros(fitted.counts.shape), np.zeros(fitted.counts.shape)
     np.add.at(counts, labels, seen)
@@ -177,7 +165,7 @@ def cells_of(
 def _worth(
     values: _Array, variance: _Array, left: _Array, noise: float, weights: _Array
 ) -> tuple[_Array, npt.NDArray[np.int64]]:
-    """For each cell the most that a further score is worth, and with how many it is worth that."""
+    """Per cell, the best regret reduction per score over LOOKAHEAD, and the b that gives it."""
     if values.shape[1] < 2:
         return np.zeros(values.shape), np.ones(values.shape, dtype=np.int64)
     gap = np.abs(values - _best_other(values))
@@ -185,7 +173,7 @@ def _worth(
     for step in LOOKAHEAD:
         possible = np.minimum(step, left)
         moves = np.sqrt(np.maximum(variance - _after(variance, possible, noise), 0))
-        worth = np.where(moves > 0, moves * _loss(gap / np.maximum(moves, 1e-12)), 0)
+        worth = np.where(moves > 0, moves * _unit_normal_loss(gap / np.maximum(moves, 1e-12)), 0)
         rate = weights[:, None] * worth / np.maximum(possible, 1)
         better = (rate > best) & (possible > 0)
         best = np.where(better, rate, best)
@@ -194,7 +182,7 @@ def _worth(
 
 
 def _best_other(values: _Array) -> _Array:
-    """For each cell the best value of the other experts in its category."""
+    """Per cell, the best value among the other experts of its category."""
     order = np.sort(values, axis=1)
     first, second = order[:, -1:], order[:, -2:-1]
     leads = np.zeros(values.shape, dtype=bool)
@@ -203,17 +191,16 @@ def _best_other(values: _Array) -> _Array:
 
 
 def _after(variance: "_Array | float", scores: "_Array | float", noise: float) -> "_Array":
-    """Variance of a mean after so many further scores."""
+    """Posterior variance of a mean after `scores` more scores."""
     return np.asarray(variance * noise / (noise + variance * scores))
 
 
-def _loss(z: _Array) -> _Array:
-    """φ(z) - z Φ(-z): the expected part of a standard normal beyond `z`."""
-    from math import erfc, sqrt
+def _unit_normal_loss(z: _Array) -> _Array:
+    """φ(z) - z Φ(-z)."""
+    from scipy.special import ndtr
 
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    tail = np.asarray([0.5 * erfc(each / sqrt(2)) for each in z.ravel()]).reshape(z.shape)
-    return np.asarray(np.maximum(density - z * tail, 0))
+    return np.asarray(np.maximum(density - z * ndtr(-z), 0))
 
 
 def _planned(cells: Cells, given: npt.NDArray[np.int64]) -> tuple[CellPlan, ...]:

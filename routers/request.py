@@ -1,4 +1,4 @@
-"""A chat request as the router sees it: text and facts, no HTTP and no client's JSON."""
+"""A chat request as the router sees it: text and metadata, independent of HTTP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,9 +37,9 @@ class Turn:
 class Request:
     """Everything about one request that may change its decision.
 
-    `prompt_tokens` and `output_tokens` are estimates (see `experts.tokens`); `features` are those
-    of `routing_text` (`routers.features`) and may be absent when nothing has to be classified.
-    `attributes` holds what operators' rules match on: lower-case header names, `api_key` labels.
+    `prompt_tokens` and `output_tokens` are estimates (`experts.tokens`); `features` (`routers.features`)
+    may be absent when nothing has to be classified. `attributes` are matched by operators' rules:
+    lower-case header names and `api_key` labels.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The router a service holds: an encoder, a composition and a policy, ready to decide."""
+"""The router of a service: an encoder, a composition and a policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from routers.request import Request, Turn, Vector
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Immutable; a reload makes another one. `policy` None takes the composition's own."""
+    """`policy` None means the composition's own."""
 
     encoder: Encoder
     composition: Composition
@@ -31,14 +31,11 @@ class Router:
             )
 
     def route(self, request: Request) -> Decision:
-        """Embed what has to be read and decide. CPU work of milliseconds: call it in a worker thread.
-
-        A decision made on a sample of an overlong turn says so in its detail.
-        """
+        """Embed the request if necessary, and decide: milliseconds of CPU, for a worker thread."""
         return self.read(request).decision
 
     def read(self, request: Request) -> Routed:
-        """As `route`, with the embedding for whoever needs it next (`Request.features` begin with it)."""
+        """`route`, with the embedding (the first columns of `Request.features`)."""
         policy = self.policy or self.composition.policy
         if request.features is None and not is_settled(request, policy):
             refuse_unfit(request, self.composition)
@@ -56,8 +53,7 @@ class Router:
         return Routed(decision, request.features[: self.encoder.dimension])
 
     def embed(self, turns: Sequence[Turn]) -> Vector:
-        """The embedding that `read` would make of `turns`, shape (encoder.dimension,): for a request that
-        was settled without being read. CPU work of milliseconds."""
+        """The embedding of `turns` as `read` makes it, shape (encoder.dimension,)."""
         policy = self.policy or self.composition.policy
         vector: Vector = self.encoder.encode([routing_text(turns, policy.recent_turns)])[0]
         return vector

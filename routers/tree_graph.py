@@ -1,9 +1,8 @@
-"""Trees as an ONNX graph, so that ONNX Runtime, which the encoder needs anyway, walks down them.
+"""Decision trees as an ONNX graph: ONNX Runtime evaluates 100 trees in 0.03 ms, NumPy in 0.15 ms.
 
-A request meets a hundred trees that are thirty levels deep: array operations take 0.15 ms for that,
-the runtime 0.03 ms. The graph has one node, TreeEnsembleRegressor of ai.onnx.ml, with one target per
-tree whose weight at a leaf is the leaf's number. It is written here in the few message types it takes
-(protobuf's wire format; field numbers of onnx.proto3), since the onnx package is not needed to serve.
+The graph has one TreeEnsembleRegressor node (ai.onnx.ml) with one target per tree, whose weight at a leaf
+is the leaf's number. It is serialised here (protobuf wire format, field numbers of onnx.proto3), so that
+serving does not need the onnx package.
 """
 
 from collections.abc import Sequence
@@ -85,7 +84,7 @@ def _numbers(name: bytes, values: npt.NDArray[Any]) -> bytes:
 
 
 def _integers(name: bytes, values: npt.NDArray[Any]) -> bytes:
-    """Values below 2^28, each as a varint of four bytes: longer than need be, but all at once."""
+    """Values below 2^28, each as a four-byte varint, so that the encoding vectorises."""
     small = values.astype(np.uint32)
     sevens = [(small >> shift) & 127 | 128 for shift in (0, 7, 14)] + [small >> 21]
     return _attribute(name, _bytes(8, np.stack(sevens, axis=1).astype(np.uint8).tobytes()), _INTS)

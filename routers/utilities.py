@@ -1,9 +1,7 @@
-"""Expected scores of experts by category, shrunk where data is thin.
+"""Expected scores of experts by category, by empirical-Bayes shrinkage.
 
-The model is additive with a random interaction, score = expert + category + interaction + noise. The
-main effects are estimated from all scores; the interaction, which is what routing lives on, is
-shrunk towards zero by n/(n + k), k = noise variance / interaction variance (empirical Bayes), and
-so is the category's effect.
+score = expert + category + interaction + noise. The main effects are least squares; interaction and
+category effect are shrunk to zero by n/(n + k), k = noise variance / effect variance.
 """
 
 from collections.abc import Sequence
@@ -25,7 +23,7 @@ class Utilities:
     counts: Matrix
     overall: Vector
     shrinkage: float
-    """k: a cell with k scores is believed by half."""
+    """k: a cell with k scores is shrunk by half."""
 
 
 def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Utilities:
@@ -67,11 +65,7 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
 
 
 def prior_utilities(experts: Sequence[ExpertCard], categories: int) -> Utilities:
-    """What to assume before anything is scored: a larger model is better, alike in all categories.
-
-    A stated guess (0.5 for 7 billion parameters, 0.15 more for ten times as many), so that a new pool
-    can serve and be scored; `counts` is 0 and `errors` wide.
-    """
+    """Utilities without any score: 0.5 + 0.15·log10(active parameters / 7 B) in every category."""
     sizes = np.asarray([card.active_params_b for card in experts], dtype=np.float64)
     overall = np.clip(0.5 + 0.15 * np.log10(np.maximum(sizes, 1e-3) / 7), 0.05, 0.95)
     shape = (categories, len(experts))
@@ -96,7 +90,7 @@ def _main_effects(
         expert = (counts * (means - category[:, None])).sum(axis=0) / per_expert
         level = (counts * (means - expert[None, :])).sum(axis=1) / np.maximum(per_category, 1)
         category = np.where(per_category > 0, level, 0.0)
-        # A category without scores sits at the average one; centring keeps the two effects apart.
+        # Categories without scores get the average; centring identifies the two effects.
         category -= float((per_category * category).sum() / per_category.sum())
     return expert + grand - float((per_expert * expert).sum() / per_expert.sum()), category
 
@@ -104,11 +98,10 @@ def _main_effects(
 def _noise_between_experts(
     scores: Matrix, labels: npt.NDArray[np.int64], shape: tuple[int, int], noise: float
 ) -> float:
-    """Noise variance of a score once its prompt's difficulty is taken out; `noise` is with it.
+    """Noise variance of a score less its prompt's mean, which removes the prompt's difficulty.
 
-    Where all experts answer the same prompts, a hard prompt lowers them all and says nothing of who is
-    better: the differences that routing lives on are surer than single scores are. Prompts that not
-    everybody answered do not allow this, so where they are many the noise of single scores holds.
+    Needs prompts that all experts answered; returns `noise`, the variance of single scores, if fewer than
+    80 % are.
     """
     complete = ~np.isnan(scores).any(axis=1)
     experts = scores.shape[1]
@@ -128,10 +121,10 @@ def _noise_between_experts(
 def _shrunk(
     effects: npt.NDArray[np.float64], prompts: npt.NDArray[np.float64], noise: float
 ) -> npt.NDArray[np.float64]:
-    """Category effects drawn to zero where few `prompts` speak for them, by n/(n + noise/variance).
+    """Category effects times n/(n + noise/variance), n the category's `prompts`.
 
-    All experts answer the same prompts, so their number counts and not that of the scores. Without
-    this, one lucky prompt lifts all experts of its category to the limit of 1, where they tie.
+    Prompts count and not scores, since all experts answer the same ones; otherwise one easy prompt lifts
+    all experts of its category to the upper limit of 1, where they tie.
     """
     weight = prompts / prompts.sum()
     excess = effects**2 - noise / np.maximum(prompts, 1)

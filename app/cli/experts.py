@@ -100,7 +100,7 @@ def add(
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing, load_encoder
-    from routers.new_expert import JoinError
+    from routers.new_expert import AddExpertError
     from routers.outcome_table import OutcomeError, read_outcomes
 
     if in_place and out is not None:
@@ -123,7 +123,7 @@ def add(
         joined = add_expert(composition, target, card, load_encoder(), table)
     except ImportError as error:
         fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
-    except (OutcomeError, JoinError, CompositionError, EncoderMissing, PromptsError) as error:
+    except (OutcomeError, AddExpertError, CompositionError, EncoderMissing, PromptsError) as error:
         fail(str(error))
     _show_joined(joined, name, target)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from routers.describe import Description, Duplicates
-    from routers.planning import Plan
+    from routers.planning import ScoringPlan
 
 DIGITS = 4
 
@@ -113,13 +113,13 @@ def _categories(found: "Description") -> "RenderableType":
     return table
 
 
-def plan_document(found: "Plan") -> dict[str, Any]:
+def plan_document(found: "ScoringPlan") -> dict[str, Any]:
     """`coterie outcomes plan --json`."""
     document: dict[str, Any] = rounded(asdict(found))
     return document
 
 
-def plan_view(found: "Plan") -> "RenderableType":
+def plan_view(found: "ScoringPlan") -> "RenderableType":
     """The cells to score, and what that is expected to bring."""
     from rich.console import Group
     from rich.text import Text

@@ -24,7 +24,14 @@ from routers.fingerprints import (
     load_fingerprints,
     write_fingerprints,
 )
-from routers.new_expert import JoinError, Likeness, Row, Scored, estimate_row, join
+from routers.new_expert import (
+    AddExpertError,
+    DescriptionSimilarity,
+    ScoredPrompts,
+    UtilityRow,
+    estimate_row,
+    extend_composition,
+)
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix, Vector
 
@@ -37,7 +44,7 @@ class Joined:
     """The composition as it was written, and the newcomer's row in it."""
 
     composition: Composition
-    row: Row
+    row: UtilityRow
 
 
 def add_expert(
@@ -46,17 +53,17 @@ def add_expert(
     """Write the composition of `folder` with `card` as one more expert to `out`.
 
     `table` holds its scores in a column of its name; the other experts' there make the estimate
-    better, and so does a description on the card. Raises JoinError (also where the composition cannot keep
-    the table's prompts out of later reports) and CompositionError.
+    better, and so does a description on the card. Raises AddExpertError (also where the composition cannot
+    keep the table's prompts out of later reports) and CompositionError.
     """
     composition = load_composition(folder)
     mine, fitted = (encoder.name, encoder.revision), (composition.encoder, composition.encoder_revision)
     if mine != fitted:
-        raise JoinError(f"the composition was fitted with the encoder {' '.join(fitted)}: fit it again")
+        raise AddExpertError(f"the composition was fitted with the encoder {' '.join(fitted)}: fit it again")
     if card.base is not None and card.base not in composition.expert_names:
-        raise JoinError(f"{card.name} builds on {card.base}, which the composition does not have")
+        raise AddExpertError(f"{card.name} builds on {card.base}, which the composition does not have")
     if table is None and not card.description:
-        raise JoinError("nothing is known of it: give --scores, --description, or both")
+        raise AddExpertError("nothing is known of it: give --scores, --description, or both")
     fingerprints = _fingerprints(folder, table)
     evidence = _evidence(folder)
     scored = None if table is None else _scored(composition, card.name, encoder, table, evidence)
@@ -69,29 +76,31 @@ def add_expert(
         ],
         "before": composition.digest,
     }
-    joined = join(composition, card, row, source)
+    joined = extend_composition(composition, card, row, source)
     if evidence is not None:
         evidence = _extended(evidence, card.name, row, table)
     save_composition(joined, out, evidence)
     if fingerprints is not None:
         further = () if table is None else table.prompts
         vectors = encoder.encode(further) if len(further) and fingerprints.vectors.shape[1] else None
-        write_fingerprints(out, fingerprints.and_those(fingerprints_of(further, vectors)))
+        write_fingerprints(out, fingerprints.concatenate(fingerprints_of(further, vectors)))
     return Joined(load_composition(out), row)
 
 
 def _scored(
     composition: Composition, name: str, encoder: Encoder, table: OutcomeTable, evidence: Evidence | None
-) -> Scored:
+) -> ScoredPrompts:
     """The prompts of `table` that the newcomer answered, with what is known of the others on them."""
     if name not in table.expert_names:
-        raise JoinError(f"the table has no scores of {name!r}: it has {', '.join(table.expert_names)}")
+        raise AddExpertError(f"the table has no scores of {name!r}: it has {', '.join(table.expert_names)}")
     own = table.scores[:, table.expert_names.index(name)]
     rows = np.flatnonzero(~np.isnan(own))
     if not len(rows):
-        raise JoinError(f"the table has no score of {name!r}: score some prompts, or give a --description")
+        raise AddExpertError(
+            f"the table has no score of {name!r}: score some prompts, or give a --description"
+        )
     part = table.take(rows)
-    return Scored(
+    return ScoredPrompts(
         _categories(composition, encoder, part), own[rows], _others(composition.expert_names, part, evidence)
     )
 
@@ -128,7 +137,7 @@ def _others(names: Sequence[str], part: OutcomeTable, evidence: Evidence | None)
     return found
 
 
-def _likeness(composition: Composition, card: ExpertCard, encoder: Encoder) -> Likeness:
+def _likeness(composition: Composition, card: ExpertCard, encoder: Encoder) -> DescriptionSimilarity:
     """Cosines of the description to the categories (definition and seed prompts) and to the others'."""
     own = encoder.encode([card.description])[0]
     definitions = {each.name: f"{each.title}. {each.definition}" for each in load_categories()}
@@ -149,7 +158,9 @@ def _likeness(composition: Composition, card: ExpertCard, encoder: Encoder) -> L
         _cosine(own, encoder.encode([each.description])[0]) if each.description else float("nan")
         for each in composition.experts
     ]
-    return Likeness(np.asarray(categories, dtype=np.float32), np.asarray(experts, dtype=np.float32))
+    return DescriptionSimilarity(
+        np.asarray(categories, dtype=np.float32), np.asarray(experts, dtype=np.float32)
+    )
 
 
 def _cosine(one: Vector, other: Vector) -> float:
@@ -161,9 +172,9 @@ def _fingerprints(folder: Path, table: OutcomeTable | None) -> Fingerprints | No
     try:
         found = load_fingerprints(folder)
     except FingerprintError as error:
-        raise JoinError(str(error)) from error
+        raise AddExpertError(str(error)) from error
     if found is None and table is not None:
-        raise JoinError(
+        raise AddExpertError(
             f"{folder / FINGERPRINTS} is missing, which keeps the prompts of a fit out of reports, so those "
             "of --scores could get into one: fit the composition again, or give a --description alone"
         )
@@ -177,7 +188,7 @@ def _evidence(folder: Path) -> Evidence | None:
         return None
 
 
-def _extended(evidence: Evidence, name: str, row: Row, table: OutcomeTable | None) -> Evidence:
+def _extended(evidence: Evidence, name: str, row: UtilityRow, table: OutcomeTable | None) -> Evidence:
     """The evidence with a column for the newcomer: its scores on prompts that were fitted on."""
     if name in evidence.experts:
         scores, experts = evidence.scores, evidence.experts

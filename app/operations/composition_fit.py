@@ -18,7 +18,7 @@ from routers.features import with_text_parts
 from routers.fingerprints import fingerprints_of, write_fingerprints
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
 from routers.fitting.categories import discover, nearest_part, split
-from routers.fitting.stages import Stages, Step, no_step
+from routers.fitting.stages import StageCache, Step, no_step
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.request import Matrix
 
@@ -84,7 +84,7 @@ def fit_from_files(
             encoder,
             options,
             scored=np.arange(len(seeds), len(prompts)),
-            stages=Stages(cache / "fits" if cache else None, step),
+            stages=StageCache(cache / "fits" if cache else None, step),
         )
     fitted = _with_source(fitted, source, seeds)
     save_composition(fitted.composition, out, fitted.evidence if keep_evidence else None)

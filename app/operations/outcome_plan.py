@@ -7,14 +7,14 @@ import numpy as np
 from routers.composition import MANIFEST, costs, load_composition
 from routers.evidence import load_evidence
 from routers.outcome_table import read_outcomes
-from routers.planning import Cells, Plan, cells_of, plan
+from routers.planning import Cells, ScoringPlan, cells_of, plan
 
 
 class PlanError(Exception):
     """Nothing can be planned; the message says why."""
 
 
-def plan_for(source: Path, judgments: int, *, new_prompts: bool | None = None) -> Plan:
+def plan_for(source: Path, judgments: int, *, new_prompts: bool | None = None) -> ScoringPlan:
     """A plan for the outcome table or the composition in `source`.
 
     `new_prompts` plans beyond the prompts that are there; None does so when all of them are scored.

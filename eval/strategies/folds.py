@@ -20,8 +20,8 @@ from routers.estimate import estimate_table
 from routers.evidence import Evidence
 from routers.features import with_text_parts
 from routers.fitting import FitError, FitOptions, Labelled, fit
-from routers.fitting.splits import fold_of_each
-from routers.fitting.stages import Stages
+from routers.fitting.splits import assign_folds
+from routers.fitting.stages import StageCache
 from routers.request import Matrix
 
 CLIP = 0.02
@@ -68,7 +68,7 @@ def folds_of(
     folds: int,
     parts: int,
     options: FitOptions,
-    stages: Stages,
+    stages: StageCache,
     step: Step,
 ) -> Iterator[Fold]:
     """The first `parts` of `folds` folds, identical prompts in the same one, fitted one after another.
@@ -79,7 +79,7 @@ def folds_of(
     table = data.table
     categories = sorted(set(table.categories))
     labels = np.asarray([categories.index(each) for each in table.categories], dtype=np.int64)
-    fold_of = fold_of_each(table.prompts, labels, folds, options.seed)
+    fold_of = assign_folds(table.prompts, labels, folds, options.seed)
     features = with_text_parts(embeddings, table.prompts)
     for fold in range(parts):
         rows, others = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
@@ -97,7 +97,7 @@ def _fold(
     dimension: int,
     encoder: Encoder,
     options: FitOptions,
-    stages: Stages,
+    stages: StageCache,
 ) -> Fold:
     seen, unseen = data.take(others), data.take(rows)
     labelled = Labelled(seen.table.prompts, seen.table.categories, features[others])
@@ -113,12 +113,12 @@ def _fold(
     except FitError as error:
         raise StrategyError(f"a fold cannot be fitted: {error}") from error
     composition, evidence, policy = fitted.composition, fitted.evidence, fitted.composition.policy
-    if evidence is None or fitted.trial is None:
+    if evidence is None or fitted.validation is None:
         raise StrategyError("a fold was fitted without held-out predictions")
     estimate = estimate_table(composition, features[rows])
     posterior = fitted.held_out.probabilities.astype(np.float64)
     return Fold(
-        _part(composition, seen, posterior, fitted.trial.expectation(policy).held_out, None),
+        _part(composition, seen, posterior, fitted.validation.expected_scores(policy).held_out, None),
         _part(
             composition,
             unseen,

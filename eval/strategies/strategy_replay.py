@@ -24,7 +24,7 @@ from eval.strategies.trials import Outcome, Trial, best_within
 from routers.cost_curve import CurvePoint, upper_hull
 from routers.encoder import Encoder
 from routers.fitting import FitOptions
-from routers.fitting.stages import Stages
+from routers.fitting.stages import StageCache
 from routers.request import Matrix
 
 FAMILIES = ("single", "majority", "vote", "cascade", "panel", "stopping", "mixed")
@@ -170,7 +170,7 @@ def replay(
             folds=settings.folds,
             parts=parts,
             options=options,
-            stages=Stages(cache, lambda what, done, total: step(f"fitting: {what}")),
+            stages=StageCache(cache, lambda what, done, total: step(f"fitting: {what}")),
             step=step,
         ),
         start=1,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
 from routers.evidence import Evidence, prompt_digest
-from routers.fitting.splits import fits, fold_of_each
+from routers.fitting.splits import assign_folds, fold_splits
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 
@@ -74,7 +74,7 @@ def _chosen_elsewhere(
     kinds = ["best_single", "category_oracle", *([] if embeddings is None else ["knn", "kmeans"])]
     columns = {kind: np.zeros(len(table), dtype=np.int64) for kind in kinds}
     vectors = np.zeros((len(table), 1), dtype=np.float32) if embeddings is None else embeddings
-    for train, held in fits(fold_of_each(table.prompts, labels, folds, seed)):
+    for train, held in fold_splits(assign_folds(table.prompts, labels, folds, seed)):
         evidence = Evidence(
             vectors[train],
             table.scores[train],

@@ -31,8 +31,8 @@ from routers.features import with_text_parts
 from routers.fitting import FitError, FitOptions, Labelled, fit
 from routers.fitting.compose import Fit
 from routers.fitting.policy_fit import fit_policy
-from routers.fitting.splits import fold_of_each
-from routers.fitting.stages import Stages
+from routers.fitting.splits import assign_folds
+from routers.fitting.stages import StageCache
 from routers.mapping import BudgetTooSmall
 from routers.outcome_table import OutcomeError, read_outcomes
 from routers.policy import Policy
@@ -84,7 +84,7 @@ class ReplayWork:
                     f"{', '.join(self.table.expert_names)}"
                 )
         self.categories, self._labels = labels_of(self.table)
-        self.folds = fold_of_each(self.table.prompts, self._labels, sweep.folds, sweep.seed)
+        self.folds = assign_folds(self.table.prompts, self._labels, sweep.folds, sweep.seed)
         self._latencies = _latencies(sweep.table)
         self._embeddings: dict[str, Matrix] = {}
         self._screenings: dict[tuple[str, int], Screening] = {}
@@ -248,7 +248,7 @@ class ReplayWork:
             self._encoder,
             replace(_options(point), active_weight=0.0, price_weight=0.0, target_active_b=None),
             scored=np.arange(len(texts), len(prompts)),
-            stages=Stages(self._cache / "fits"),
+            stages=StageCache(self._cache / "fits"),
         )
 
     def _seeds(self, composition: ReplayComposition, train: Rows) -> tuple[list[str], list[str]]:
@@ -334,7 +334,7 @@ def _policy(fitted: Fit, options: FitOptions) -> Policy:
     utilities = Utilities(
         composition.utilities, composition.errors, composition.counts, composition.global_utilities, 0.0
     )
-    return fit_policy(fitted.held_out, utilities, composition.experts, options, fitted.trial)
+    return fit_policy(fitted.held_out, utilities, composition.experts, options, fitted.validation)
 
 
 def _overridden(policy: Policy, point: ReplayPoint) -> Policy:

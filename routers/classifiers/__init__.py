@@ -1,9 +1,4 @@
-"""Stage 1: from features to a score per category. Three classifiers behind one protocol.
-
-Features are rows of `routers.features`: the embedding first, the lexical part after it.
-
-Scores are logits; `routers.calibration` turns them into probabilities.
-"""
+"""Stage 1: three category classifiers behind one protocol, from rows of `routers.features` to logits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +23,11 @@ class Classifier(Protocol):
         ...
 
     def arrays(self) -> Mapping[str, Matrix]:
-        """What a composition keeps of it in safetensors."""
+        """The arrays that a composition stores."""
         ...
 
     def save_index(self, folder: Path) -> None:
-        """Write what is not an array (a FAISS index); most write nothing."""
+        """Write what is not an array (a FAISS index), if anything."""
         ...
 
 
@@ -41,7 +36,6 @@ CLASSIFIERS: Mapping[str, type[KnnClassifier] | type[LogisticClassifier] | type[
     "logistic": LogisticClassifier,
     "centroid": CentroidClassifier,
 }
-"""By the name that `coterie fit --classifier` takes. Each has `fit` and `load`, which raises
-KeyError when an array is missing and ValueError when they disagree."""
+"""By the name for `coterie fit --classifier`. `load` raises KeyError or ValueError."""
 
 __all__ = ["CLASSIFIERS", "CentroidClassifier", "Classifier", "KnnClassifier", "LogisticClassifier"]

@@ -1,8 +1,5 @@
-"""Class centroids with a Laplace gate: p(c|x) ∝ exp(-‖x-μ_c‖/b_c)/b_c.
-
-The gate is the density of a Laplace distribution over the distance to the centroid. Its heavy tail
-keeps far requests undecided instead of sure, and a new category needs a handful of prompts only.
-"""
+"""Nearest class centroid with Laplace densities: p(c|x) ∝ exp(-‖x-μ_c‖/b_c)/b_c, heavy-tailed so that
+distant requests stay uncertain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +32,7 @@ class CentroidClassifier:
         centroids = np.stack([embeddings[labels == each].mean(axis=0) for each in range(categories)])
         own = np.linalg.norm(embeddings - centroids[labels], axis=1)
         pooled = own.mean()
-        # Scales are shrunk to the pooled one: a category of ten prompts knows little of its spread.
+        # Shrunk to the pooled scale, which counts as ten prompts.
         scales = [
             (own[labels == each].sum() + 10 * pooled) / ((labels == each).sum() + 10)
             for each in range(categories)

@@ -1,8 +1,5 @@
-"""k nearest neighbours over FAISS: the categories of the most similar prompts, weighted by similarity.
-
-Up to a few thousand prompts the index is exact; above that it is an HNSW graph, which keeps one
-search far below a millisecond with 50,000 prompts.
-"""
+"""Similarity-weighted k-nearest neighbours over FAISS: exact up to EXACT_UP_TO prompts, then HNSW (far below
+1 ms per search with 50,000 prompts)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +14,11 @@ from routers.request import Matrix
 
 NEIGHBOURS = 20
 SHARPNESS = 12.0
-"""A neighbour of cosine similarity s votes exp(SHARPNESS·s)."""
+"""A neighbour at cosine similarity s has weight exp(SHARPNESS·s)."""
 SMOOTHING = 0.02
-"""Share of the votes spread evenly, so that no category has probability zero."""
+"""Share of the votes spread evenly over the categories."""
 EXACT_UP_TO = 5_000
-"""Prompts above which the index becomes an HNSW graph."""
+"""Number of prompts above which the index is HNSW."""
 INDEX_FILE = "index.faiss"
 
 
@@ -70,7 +67,7 @@ class KnnClassifier:
         embeddings = features[:, : self.index.d]
         count = min(NEIGHBOURS, len(self.labels))
         similarity, found = self.index.search(np.ascontiguousarray(embeddings, dtype=np.float32), count)
-        # An HNSW search may find fewer than asked: -1, at the most negative float.
+        # HNSW marks missing results by -1.
         similarity = np.where(found >= 0, similarity, -1)
         votes = np.exp(SHARPNESS * (similarity - similarity[:, :1])) * (found >= 0)
         shares = np.zeros((len(embeddings), self.categories), dtype=np.float32)

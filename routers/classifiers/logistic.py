@@ -1,7 +1,7 @@
-"""Multinomial logistic regression over all features; at run time one matrix product.
+"""Multinomial logistic regression over all features.
 
-Columns that spread wider than those of an embedding (counts of the format part) are brought to the
-same spread before fitting, so that one regularisation suits all; the scale is then part of the weights.
+Wide columns (counts of the format part) are scaled to the spread of an embedding's before fitting, so that
+one regularisation suits all; the scale is folded into the weights.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from routers.request import Matrix
 
 SPREAD = 0.06
-"""Largest standard deviation of a column while fitting; an embedding's columns have about 0.05."""
+"""Maximum standard deviation of a column while fitting; columns of embeddings have about 0.05."""
 STRENGTH = 3.0
-"""Inverse regularisation; 1 to 10 make no difference beyond noise on unit-length features."""
+"""Inverse regularisation strength (1 to 10 make no measurable difference)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,10 @@
-"""From labelled prompts and an outcome table to a composition, with held-out evidence.
+"""From labelled prompts and an outcome table to a composition.
 
-Everything that is chosen (classifier, temperature, correction, weights, thresholds, fallback expert)
-is chosen on predictions for prompts that the predicting models have not seen; what is kept is then
-fitted on all of them.
+All hyperparameters (classifier, temperature, correction, weights, thresholds, fallback expert) are chosen by
+cross-validation; the result is then fitted on all prompts.
 """
 
-from routers.fitting.compose import Fit, fit, fit_composition
+from routers.fitting.compose import Fit, fit
 from routers.fitting.fit_options import FitError, FitOptions, Labelled
 
-__all__ = ["Fit", "FitError", "FitOptions", "Labelled", "fit", "fit_composition"]
+__all__ = ["Fit", "FitError", "FitOptions", "Labelled", "fit"]

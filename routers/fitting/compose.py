@@ -1,12 +1,11 @@
-"""One fit from beginning to end: stage 1, utilities, correction, budget, policy, and their evidence."""
+"""The whole fit: stage 1, utilities, correction, budget, policy and their held-out metrics."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from routers.calibration import expected_calibration_error, risk_coverage
 from routers.composition import Composition, ExpertCard, costs
@@ -15,37 +14,27 @@ from routers.encoder import Encoder
 from routers.evidence import Evidence, prompt_digest
 from routers.fitting.corrections import CorrectionFit, fit_correction, held_out_utilities
 from routers.fitting.fit_options import FitError, FitOptions, Labelled
-from routers.fitting.policy_fit import Expectation, Trial, fit_policy
-from routers.fitting.splits import FOLDS, Index, distinct_prompts, fold_of_each
+from routers.fitting.policy_fit import ExpectedScores, ValidationSet, fit_policy
+from routers.fitting.splits import FOLDS, Index, assign_folds, distinct_prompts
 from routers.fitting.stage1 import HeldOut, Stage1, choose_classifier
-from routers.fitting.stages import Stages
+from routers.fitting.stages import StageCache
 from routers.mapping import solve_map
 from routers.novelty import Novelty, fit_prototypes, fit_quantiles
 from routers.outcome_table import OutcomeTable
 from routers.policy import Policy
-from routers.request import Vector
 from routers.utilities import Utilities, estimate_utilities, prior_utilities
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A composition with what it was fitted on and what held-out prompts say of it.
-
-    `evidence` and `trial` are None where none of the labelled prompts was scored.
-    """
+    """A composition with its training data and cross-validated predictions; `evidence`, `validation` and
+    `correction` are None without scored prompts among the labelled ones."""
 
     composition: Composition
     held_out: HeldOut
     evidence: Evidence | None = None
-    trial: Trial | None = None
+    validation: ValidationSet | None = None
     correction: CorrectionFit | None = None
-
-
-def fit_composition(
-    labelled: Labelled, table: OutcomeTable, encoder: Encoder, options: FitOptions
-) -> Composition:
-    """The composition of `fit`, for prompts of `table` that are not among the `labelled`."""
-    return fit(labelled, table, encoder, options).composition
 
 
 def fit(
@@ -55,21 +44,20 @@ def fit(
     options: FitOptions,
     *,
     scored: Index | None = None,
-    stages: Stages | None = None,
+    stages: StageCache | None = None,
 ) -> Fit:
     """Fit stage 1 on `labelled` and stage 2 on `table`.
 
-    The categories are those of `labelled`; rows of `table` in other categories are an error. `scored`
-    are the rows of `labelled` that are the table's, in its order: with them the policy is judged by
-    scores and the request may correct its category. A table without rows gives utilities by
-    `prior_utilities`. Raises FitError, or mapping.BudgetTooSmall.
+    `scored`: the rows of `labelled` that are the table's, in its order; needed to fit the correction and to
+    choose the policy by scores. A table without rows gives `prior_utilities`. Raises FitError, also for
+    categories of `table` that `labelled` lacks, and mapping.BudgetTooSmall.
     """
-    stages = stages or Stages()
+    stages = stages or StageCache()
     categories = tuple(sorted(set(labelled.categories)))
     index = {name: row for row, name in enumerate(categories)}
     labels = np.asarray([index[name] for name in labelled.categories], dtype=np.int64)
     _check(labelled, table, labels, categories)
-    folds = fold_of_each(labelled.prompts, labels, seed=options.seed)
+    folds = assign_folds(labelled.prompts, labels, seed=options.seed)
     if scored is not None and len(table):
         _check_folds(table, folds[scored])
     stage1 = choose_classifier(
@@ -80,11 +68,19 @@ def fit(
     kept, utilities = _within_budget(table, rows, labels, len(categories), options)
     whole, table = table, table.keep_experts([table.expert_names[column] for column in kept])
     novelty = Novelty(fit_prototypes(labelled.features, options.seed), fit_quantiles(stage1.held_out.novelty))
-    correction, trial = None, None
+    correction, validation, evidence = None, None, None
     if scored is not None and len(table):
         correction = _correct(labelled, table, rows, scored, folds, stage1, encoder, options, stages)
-        trial = _trial(table, scored, stage1.held_out, correction, utilities)
-    policy = fit_policy(stage1.held_out, utilities, table.experts, options, trial)
+        validation = _validation_set(table, scored, stage1.held_out, correction, utilities)
+        evidence = Evidence(
+            embeddings=labelled.features[scored, : encoder.dimension],
+            scores=whole.scores,
+            labels=rows,
+            prompt_digests=tuple(prompt_digest(prompt) for prompt in whole.prompts),
+            experts=whole.expert_names,
+            held_out=correction.expected,
+        )
+    policy = fit_policy(stage1.held_out, utilities, table.experts, options, validation)
     stages.step("classifier", 0, 1)
     composition = Composition(
         digest="",
@@ -102,12 +98,9 @@ def fit(
         encoder=encoder.name,
         encoder_revision=encoder.revision,
         correction=correction.correction if correction else None,
-        manifest=_manifest(labelled, table, stage1, utilities, policy, options, correction, trial),
+        manifest=_manifest(labelled, table, stage1, utilities, policy, options, correction, validation),
     )
-    evidence = None
-    if scored is not None and len(table):
-        evidence = _evidence(labelled, whole, rows, scored, encoder, correction)
-    return Fit(composition, stage1.held_out, evidence, trial, correction)
+    return Fit(composition, stage1.held_out, evidence, validation, correction)
 
 
 def _check(labelled: Labelled, table: OutcomeTable, labels: Index, categories: Sequence[str]) -> None:
@@ -133,7 +126,7 @@ def _check(labelled: Labelled, table: OutcomeTable, labels: Index, categories: S
 
 
 def _check_folds(table: OutcomeTable, folds: Index) -> None:
-    """Every expert needs scores on both sides of every fold, or nothing can be held out."""
+    """Raises FitError unless every expert has scores in at least two folds."""
     known = ~np.isnan(table.scores)
     few = [
         name for column, name in enumerate(table.expert_names) if len(np.unique(folds[known[:, column]])) < 2
@@ -148,7 +141,7 @@ def _check_folds(table: OutcomeTable, folds: Index) -> None:
 def _within_budget(
     table: OutcomeTable, rows: Index, labels: Index, categories: int, options: FitOptions
 ) -> tuple[tuple[int, ...], Utilities]:
-    """The experts that the resident budget keeps, and the utilities of those."""
+    """The columns of the experts within the resident budget, and their utilities."""
     if len(table):
         utilities = estimate_utilities(table.scores, rows, categories)
     else:
@@ -171,17 +164,13 @@ def _within_budget(
         target_active_b=options.target_active_b,
         target_price=options.target_price,
     ).kept
-    return kept, _narrow(utilities, kept)
-
-
-def _narrow(utilities: Utilities, kept: Sequence[int]) -> Utilities:
     columns = list(kept)
-    return Utilities(
-        utilities.by_category[:, columns],
-        utilities.errors[:, columns],
-        utilities.counts[:, columns],
-        utilities.overall[columns],
-        utilities.shrinkage,
+    return kept, replace(
+        utilities,
+        by_category=utilities.by_category[:, columns],
+        errors=utilities.errors[:, columns],
+        counts=utilities.counts[:, columns],
+        overall=utilities.overall[columns],
     )
 
 
@@ -194,7 +183,7 @@ def _correct(
     stage1: Stage1,
     encoder: Encoder,
     options: FitOptions,
-    stages: Stages,
+    stages: StageCache,
 ) -> CorrectionFit:
     posterior = stage1.held_out.probabilities[scored]
     category = held_out_utilities(table.scores, rows, posterior, folds[scored])
@@ -206,7 +195,7 @@ def _correct(
         table.scores,
         posterior,
         category,
-        _sizes(table.experts),
+        np.asarray([card.active_params_b for card in table.experts], dtype=np.float32),
         folds[scored],
         parts=options.correct_by,
         seed=options.seed,
@@ -215,43 +204,20 @@ def _correct(
     )
 
 
-def _sizes(experts: Sequence[ExpertCard]) -> Vector:
-    return np.asarray([card.active_params_b for card in experts], dtype=np.float32)
-
-
-def _trial(
+def _validation_set(
     table: OutcomeTable, scored: Index, held_out: HeldOut, correction: CorrectionFit, utilities: Utilities
-) -> Trial:
-    quantile = np.searchsorted(np.sort(held_out.novelty), held_out.novelty) / len(held_out.novelty)
+) -> ValidationSet:
     step = contrasts(held_out.probabilities[scored] @ utilities.by_category - correction.category)
-    corrected = by_category = Expectation(correction.category, correction.category + step)
+    corrected = by_category = ExpectedScores(correction.category, correction.category + step)
     if correction.correction is not None:
         kept = step @ correction.correction.category
-        corrected = Expectation(correction.corrected, correction.corrected + kept)
-    return Trial(
+        corrected = ExpectedScores(correction.corrected, correction.corrected + kept)
+    return ValidationSet(
         by_category,
         corrected,
         table.scores,
         held_out.confidence[scored],
-        quantile[scored].astype(np.float32),
-    )
-
-
-def _evidence(
-    labelled: Labelled,
-    table: OutcomeTable,
-    rows: Index,
-    scored: Index,
-    encoder: Encoder,
-    correction: CorrectionFit | None,
-) -> Evidence:
-    return Evidence(
-        embeddings=labelled.features[scored, : encoder.dimension],
-        scores=table.scores,
-        labels=rows,
-        prompt_digests=tuple(prompt_digest(prompt) for prompt in table.prompts),
-        experts=table.expert_names,
-        held_out=None if correction is None else correction.expected,
+        held_out.novelty_quantiles[scored].astype(np.float32),
     )
 
 
@@ -263,9 +229,9 @@ def _manifest(
     policy: Policy,
     options: FitOptions,
     correction: CorrectionFit | None,
-    trial: Trial | None,
+    validation: ValidationSet | None,
 ) -> dict[str, Any]:
-    """What the composition's manifest says beyond its content, for people."""
+    """Data counts, options and metrics for the manifest."""
     facts: dict[str, Any] = {
         "data": {
             "labelled_prompts": len(labelled.prompts),
@@ -291,8 +257,8 @@ def _manifest(
         },
         "held_out": _stage1_metrics(stage1, policy),
     }
-    if trial is not None:
-        facts["held_out"] |= trial_metrics(trial, table.experts, policy)
+    if validation is not None:
+        facts["held_out"] |= _policy_metrics(validation, table.experts, policy)
     if correction is not None:
         facts["correction"] = {
             "kept": correction.correction is not None,
@@ -308,10 +274,7 @@ def _manifest(
 
 def _stage1_metrics(stage1: Stage1, policy: Policy) -> dict[str, Any]:
     held_out = stage1.held_out
-    sure = (held_out.confidence >= policy.threshold) & (
-        np.searchsorted(np.sort(held_out.novelty), held_out.novelty) / len(held_out.novelty)
-        <= policy.ood_threshold
-    )
+    sure = (held_out.confidence >= policy.threshold) & (held_out.novelty_quantiles <= policy.ood_threshold)
     return {
         "folds": FOLDS,
         "accuracy": round(float(held_out.correct.mean()), 4),
@@ -323,29 +286,30 @@ def _stage1_metrics(stage1: Stage1, policy: Policy) -> dict[str, Any]:
     }
 
 
-def trial_metrics(trial: Trial, experts: Sequence[ExpertCard], policy: Policy) -> dict[str, Any]:
-    """Held-out score and cost of the policy's decisions, the best single expert's beside them."""
-    chosen = trial.choices(experts, policy)
-    complete = ~np.isnan(trial.scores).any(axis=1)
-    means = np.nanmean(trial.scores, axis=0)
+def _policy_metrics(
+    validation: ValidationSet, experts: Sequence[ExpertCard], policy: Policy
+) -> dict[str, Any]:
+    """Held-out score and cost of the policy's decisions, with the best single expert and the oracle."""
+    chosen = validation.choices(experts, policy)
+    complete = ~np.isnan(validation.scores).any(axis=1)
+    means = np.nanmean(validation.scores, axis=0)
     best = int(means.argmax())
     rows = np.arange(len(chosen))
-    paired = trial.scores[rows, chosen] - trial.scores[:, best]
+    paired = validation.scores[rows, chosen] - validation.scores[:, best]
     paired = paired[~np.isnan(paired)]
     return {
-        "score": round(trial.score(chosen), 4),
-        "active_params_b": round(float(_mean_of(chosen, [card.active_params_b for card in experts])), 3),
-        "price": round(float(_mean_of(chosen, [card.price for card in experts])), 4),
+        "score": round(validation.score(chosen), 4),
+        "active_params_b": _rounded_mean([card.active_params_b for card in experts], chosen, 3),
+        "price": _rounded_mean([card.price for card in experts], chosen, 4),
         "best_single": {"expert": experts[best].name, "score": round(float(means[best]), 4)},
         "gain_over_best_single": round(float(paired.mean()), 4) if len(paired) else None,
         "gain_error": round(float(paired.std(ddof=1) / np.sqrt(len(paired))), 4) if len(paired) > 1 else None,
-        "oracle": round(float(trial.scores[complete].max(axis=1).mean()), 4) if complete.any() else None,
+        "oracle": round(float(validation.scores[complete].max(axis=1).mean()), 4) if complete.any() else None,
         "shares": {
             card.name: round(float((chosen == column).mean()), 4) for column, card in enumerate(experts)
         },
     }
 
 
-def _mean_of(chosen: Index, values: Sequence[float]) -> npt.NDArray[np.float64]:
-    mean: npt.NDArray[np.float64] = np.asarray(values, dtype=np.float64)[chosen].mean()
-    return mean
+def _rounded_mean(values: Sequence[float], chosen: Index, digits: int) -> float:
+    return round(float(np.asarray(values, dtype=np.float64)[chosen].mean()), digits)

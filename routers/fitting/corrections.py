@@ -1,9 +1,8 @@
-"""Fitting what the request adds to its category: forest, kernel, and the weights of each by validation.
+"""Fitting the per-request correction: forest, kernel, and their stacking weights.
 
-All choices are made on held-out folds, by the error of comparisons: an expert against the mean of those
-that matter, weighted by how much it matters itself. One that is both worse and dearer than a mix of
-others is hardly ever chosen, so what is predicted of it is of little interest. Held-out scores of the
-decisions are too noisy to choose by.
+Hyperparameters minimise the cross-validated squared error of contrasts, with each expert weighted by its
+`relevance`: a dominated expert is hardly ever chosen, so its error matters little. The held-out score of
+decisions is too noisy to select by.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,28 +14,28 @@ import numpy.typing as npt
 from routers.correction import Correction, Projection, contrasts, forest_inputs
 from routers.fitting.fit_options import CORRECTORS
 from routers.fitting.landmarks import KERNELS, kernel_basis
-from routers.fitting.splits import Index, fits
-from routers.fitting.stages import Stages, digest
-from routers.fitting.trees import LEAVES, SMALLEST_LEAF, TREES, GrownForest, grow, joined
+from routers.fitting.splits import Index, fold_splits
+from routers.fitting.stages import StageCache, digest
+from routers.fitting.trees import MAX_LEAVES, MIN_SAMPLES_LEAF, TREES, GrownForest, concatenate, grow
 from routers.request import Matrix, Vector
 from routers.utilities import estimate_utilities
 
 Floats = npt.NDArray[np.float64]
 
 COMPONENTS = 60
-FEWEST_PROMPTS = 150
-"""Completely scored prompts below which nothing is corrected."""
+MIN_PROMPTS = 150
+"""Completely scored prompts needed for a correction."""
 SHRINKAGES = (0.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 RIDGES = (2.0, 8.0, 32.0, 128.0, 512.0)
-SLIGHT = 0.1
-"""Share of the blend below which the kernel is left out."""
-IRRELEVANCE = 20.0
-"""An expert that is d below what its cost could buy counts exp(-IRRELEVANCE·d)."""
+MIN_KERNEL_SHARE = 0.1
+"""Share of the stacking weights below which the kernel is dropped."""
+RELEVANCE_DECAY = 20.0
+"""Relevance of an expert whose mean score is d below the quality-size hull: exp(-RELEVANCE_DECAY·d)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Share of the contrasts' variance explained on held-out prompts, and what it adds."""
+    """Share of the contrasts' variance that a predictor explains on held-out prompts."""
 
     name: str
     explained: float
@@ -44,10 +43,9 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionFit:
-    """`correction` None when validation does not speak for it. `category` and `corrected` are the
-    expected scores (prompts, experts) of the held-out folds without and with it; `gain` ± `error` is
-    the drop of squared error of contrasts; `gains` what each part explains; `chosen` for the report.
-    """
+    """`correction` None unless it reduces the held-out error significantly. `category`, `corrected`: held-out
+    expected scores (prompts, experts) without and with it; `gain` ± `error`: reduction of the squared
+    error; `gains` per predictor; `chosen` hyperparameters; `why` for the report."""
 
     correction: Correction | None
     category: Matrix
@@ -60,14 +58,14 @@ class CorrectionFit:
 
     @property
     def expected(self) -> Matrix:
-        """Held-out expected scores as the composition will make them."""
+        """Held-out expected scores of the resulting composition."""
         return self.category if self.correction is None else self.corrected
 
 
 def held_out_utilities(scores: Matrix, labels: Index, posterior: Matrix, folds: Index) -> Matrix:
-    """Σ_c p(c|x)·U[c,e] of every prompt with utilities estimated without its fold, (prompts, experts)."""
+    """Σ_c p(c|x)·U[c,e] with utilities estimated without the prompt's fold, (prompts, experts)."""
     expected = np.zeros(scores.shape, dtype=np.float32)
-    for fit, held in fits(folds):
+    for fit, held in fold_splits(folds):
         table = estimate_utilities(scores[fit], labels[fit], posterior.shape[1])
         expected[held] = posterior[held] @ table.by_category
     return expected
@@ -85,23 +83,23 @@ def fit_correction(
     parts: Collection[str] = CORRECTORS,
     seed: int,
     cores: int,
-    stages: Stages,
+    stages: StageCache,
 ) -> CorrectionFit:
-    """Fit on rows that all experts have scores for.
+    """Fit on the completely scored prompts.
 
-    `features` (prompts, features), of which `dimension` are the embedding; `scores` (prompts,
-    experts), NaN where unscored; `posterior` and `category` from held-out folds (see
-    `held_out_utilities`); `active_params_b` (experts,); `folds` (prompts,); `parts` of CORRECTORS may
-    be used.
+    `features` (prompts, features) begin with `dimension` columns of the embedding; `scores` (prompts,
+    experts), NaN where unscored; `posterior` (prompts, categories) and `category` (prompts, experts; see
+    `held_out_utilities`) are cross-validated; `active_params_b` (experts,); `folds` (prompts,); `parts`: the
+    CORRECTORS to use.
     """
     rows = np.flatnonzero(~np.isnan(scores).any(axis=1))
-    if len(rows) < FEWEST_PROMPTS or scores.shape[1] < 2:
-        why = f"{len(rows)} prompts are scored by all experts, {FEWEST_PROMPTS} are needed"
+    if len(rows) < MIN_PROMPTS or scores.shape[1] < 2:
+        why = f"{len(rows)} prompts are scored by all experts, {MIN_PROMPTS} are needed"
         return CorrectionFit(None, category, category, 0.0, 0.0, (), {}, why)
     features, posterior, folds = features[rows], posterior[rows], folds[rows]
     known = scores[rows].astype(np.float64)
     weights = relevance(known.mean(axis=0), active_params_b)
-    # What a fold is compared with must not know the fold either, not even its mean.
+    # The means must not include the held-out fold either.
     centres = held_out_means(known, folds)
     targets = compared(known - centres, weights)
     projection = fit_projection(features, dimension)
@@ -124,8 +122,7 @@ def fit_correction(
             "kernel_ridge": ridge,
         }
     blend = blend_weights(held_out, targets, weights)
-    if blend.get("kernel", 0.0) < SLIGHT * sum(blend.values()):
-        # Not worth its time in every decision.
+    if blend.get("kernel", 0.0) < MIN_KERNEL_SHARE * sum(blend.values()):
         blend = blend_weights({n: part for n, part in held_out.items() if n != "kernel"}, targets, weights)
     blended = sum((blend[name] * held_out[name] for name in blend), np.zeros_like(targets))
     before = (weights * (targets - held_out["category"]) ** 2).sum(axis=1)
@@ -161,15 +158,15 @@ def fit_correction(
 
 
 def held_out_means(values: Floats, folds: Index) -> Floats:
-    """For each row the mean of all rows outside its fold, the shape of `values`."""
+    """For each row the mean of all rows outside its fold, shape of `values`."""
     means = np.empty_like(values)
-    for fit, held in fits(folds):
+    for fit, held in fold_splits(folds):
         means[held] = values[fit].mean(axis=0)
     return means
 
 
 def relevance(means: Floats, active_params_b: Vector) -> Floats:
-    """How much each expert can matter, 0..1: 1 on the best mixes of quality and size, less below."""
+    """Weight of each expert, 0..1: 1 on the upper hull of mean score over size, decaying below it."""
     size = np.asarray(active_params_b, dtype=np.float64)
     short = np.zeros(len(means))
     for expert, room in enumerate(size):
@@ -179,29 +176,29 @@ def relevance(means: Floats, active_params_b: Vector) -> Floats:
                 share = (room - size[small]) / (size[large] - size[small])
                 best = max(best, (1 - share) * means[small] + share * means[large])
         short[expert] = best - means[expert]
-    return np.exp(-IRRELEVANCE * short)
+    return np.exp(-RELEVANCE_DECAY * short)
 
 
 def fit_projection(features: Matrix, dimension: int) -> Projection:
-    """The leading principal components of the embeddings; no score is looked at."""
+    """The leading principal components of the embeddings."""
     embeddings = features[:, :dimension].astype(np.float64)
     mean = embeddings.mean(axis=0)
     centred = embeddings - mean
     _, vectors = np.linalg.eigh(centred.T @ centred)
     leading = vectors[:, ::-1][:, : min(COMPONENTS, dimension)]
-    # The sign of a component is arbitrary; settled, the same data give the same forest.
+    # The sign of a component is arbitrary; refitted, the same data give the same forest.
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
     return Projection(np.ascontiguousarray(leading, dtype=np.float32), mean.astype(np.float32))
 
 
 def compared(values: Floats, weights: Floats) -> Floats:
-    """Each row less its mean over the experts that matter: what is left of it ranks them."""
+    """Each row less its weighted mean."""
     centred: Floats = values - (values @ weights / weights.sum())[:, None]
     return centred
 
 
 def blend_weights(parts: Mapping[str, Floats], targets: Floats, weights: Floats) -> dict[str, float]:
-    """Weights 0 or more of least squared error (stacking, Breiman 1996)."""
+    """Non-negative least-squares stacking weights (Breiman 1996)."""
     from scipy.optimize import nnls
 
     scale = np.sqrt(weights)
@@ -211,14 +208,14 @@ def blend_weights(parts: Mapping[str, Floats], targets: Floats, weights: Floats)
 
 
 def grow_forest(inputs: Matrix, known: Floats, weights: Floats, seed: int, cores: int) -> GrownForest:
-    """A forest of how experts compare, one half of it grown on scores and one on comparisons.
+    """A forest for contrasts: half of the trees are grown on scores, half on contrasts.
 
-    Trees that see scores part easy prompts from hard ones first, and experts differ most in between;
-    trees that see comparisons need not. They err in different ways, so both together err less.
+    Trees on scores split easy from hard prompts first, between which experts differ most; their errors are
+    different from those on contrasts, so that the average has less error.
     """
     scale = np.sqrt(weights)
     own = known - known.mean(axis=0)
-    both = joined(
+    both = concatenate(
         [
             grow(inputs, (each * scale).astype(np.float32), trees=TREES, seed=seed, cores=cores)
             for each in (own, compared(own, weights))
@@ -236,13 +233,13 @@ def _held_out_forest(
     *,
     seed: int,
     cores: int,
-    stages: Stages,
+    stages: StageCache,
 ) -> tuple[Floats, float]:
-    """Held-out predictions with the best shrinkage, and that shrinkage."""
+    """Held-out predictions of the best shrinkage, and that shrinkage."""
     targets = compared(known - held_out_means(known, folds), weights)
     predicted = np.zeros((len(SHRINKAGES), *targets.shape))
     data = digest(inputs, known, weights, folds)
-    for number, (fit, held) in enumerate(fits(folds)):
+    for number, (fit, held) in enumerate(fold_splits(folds)):
         stages.step("correction", number + 1, 8)
 
         def compute(fit: Index = fit, held: Index = held) -> dict[str, Matrix]:
@@ -252,7 +249,9 @@ def _held_out_forest(
                 "predicted": np.stack([grown.shrunk(each).values[leaves].mean(axis=1) for each in SHRINKAGES])
             }
 
-        made = stages.once("forest", (data, number, seed, TREES, SMALLEST_LEAF, LEAVES, SHRINKAGES), compute)
+        made = stages.cached(
+            "forest", (data, number, seed, TREES, MIN_SAMPLES_LEAF, MAX_LEAVES, SHRINKAGES), compute
+        )
         predicted[:, held] = made["predicted"]
     errors = [(weights * (targets - each) ** 2).sum() for each in predicted]
     best = int(np.argmin(errors))
@@ -266,31 +265,26 @@ def _held_out_kernel(
     weights: Floats,
     folds: Index,
     seed: int,
-    stages: Stages,
+    stages: StageCache,
 ) -> tuple[Floats, tuple[float, bool], float]:
-    """Held-out predictions of the best kernel and ridge, and these two."""
+    """Held-out predictions of the best kernel and ridge, and those."""
     stages.step("correction", 6, 8)
     targets = compared(known - held_out_means(known, folds), weights)
-    best: tuple[Floats, tuple[float, bool], float] | None = None
-    least = np.inf
+    found = []
     for sharpness, whole in KERNELS:
         basis = kernel_basis(features, dimension, sharpness, whole, seed)
         for ridge in RIDGES:
             predicted = np.zeros(targets.shape)
-            for fit, held in fits(folds):
+            for fit, held in fold_splits(folds):
                 own = contrasts(known[fit] - known[fit].mean(axis=0))
                 predicted[held] = basis.similarities[held] @ basis.solve(fit, own, ridge)
             predicted = compared(predicted, weights)
             error = float((weights * (targets - predicted) ** 2).sum())
-            if best is None or error < least:
-                best, least = (predicted, (sharpness, whole), ridge), error
-    if best is None:
-        raise ValueError("no kernel to try")
-    return best
+            found.append((error, predicted, (sharpness, whole), ridge))
+    return min(found, key=lambda each: each[0])[1:]
 
 
 def _explained(targets: Floats, predicted: Floats, weights: Floats) -> float:
     error = (weights * (targets - predicted) ** 2).sum()
     total = (weights * targets**2).sum()
-    # Experts that score alike everywhere leave nothing to explain.
     return float(1 - error / total) if total > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What a fit is given and how it may fail."""
+"""Inputs, options and errors of a fit."""
 
 import os
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from routers.request import Matrix
 
 CORRECTORS = ("forest", "kernel")
-"""What may correct a category's utilities: `routers.forest`, `routers.kernel`."""
+"""Regressions of the per-request correction: `routers.forest`, `routers.kernel`."""
 
 
 class FitError(Exception):
@@ -24,16 +24,12 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """`classifier`: a name of CLASSIFIERS or "auto".
-
-    `sure_accuracy`: share of the calls made as `matched` whose category shall be right on held-out
-    prompts; None takes the threshold under which held-out scores are best, and 0.9 where nothing was
-    scored. `novel_quantile`: share of held-out prompts that may be nearer than the
-    out-of-distribution limit. `correction`: whether the request corrects its category's utilities where that
-    predicts held-out scores better: wholly (True), by half unless the whole makes held-out decisions better
-    (None), never (False); and `correct_by` by which of CORRECTORS. `target_active_b` and
-    `target_price` ask for the smallest weight under which held-out decisions cost no more on average.
-    `jobs`: cores, 0 for all. The rest as in `routers.policy.Policy`.
+    """`classifier`: a key of CLASSIFIERS or "auto". `sure_accuracy`: held-out category accuracy that the
+    threshold ensures; None chooses the threshold by held-out scores (0.9 without scores). `novel_quantile`:
+    out-of-distribution threshold. `correction`: use a correction that predicts better held out, fully (True),
+    at half weight unless the full one decides significantly better (None), or never (False), from the
+    regressions `correct_by`. `target_active_b`, `target_price`: take the smallest weight whose held-out
+    decisions cost no more on average. `jobs`: cores, 0 for all. The rest as in `routers.policy.Policy`.
     """
 
     classifier: str = "auto"

@@ -1,4 +1,4 @@
-"""The readable side of a fit: `report.md` and its pictures, beside the composition."""
+"""The report of a fit: `report.md`, `curve.json` and figures in the composition's folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,7 @@ PICTURES = "pictures"
 
 
 def write_report(fit: Fit, folder: Path) -> Path:
-    """Write `report.md`, `curve.json` and the pictures into the composition's folder.
-
-    They are for people: no digest covers them and nothing reads them.
-    """
+    """Write the report, which no digest covers, to the composition's folder; return its path."""
     pictures = folder / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     made = fit.composition
@@ -28,8 +25,8 @@ def write_report(fit: Fit, folder: Path) -> Path:
     draw_risk_coverage(pictures / "risk-coverage.png", confidence, correct, made.policy.threshold)
     draw_utilities(pictures / "utilities.png", made.utilities, made.categories, made.expert_names)
     curve = None
-    if fit.trial is not None:
-        curve = cost_curve(fit.trial.corrected.held_out, fit.trial.scores, made.experts)
+    if fit.validation is not None:
+        curve = cost_curve(fit.validation.corrected.held_out, fit.validation.scores, made.experts)
         held_out = made.manifest["held_out"]
         here = (held_out["active_params_b"], held_out["score"])
         draw_curve(pictures / "curve.png", curve, "Quality and cost on held-out prompts", here)

@@ -12,12 +12,12 @@ from routers.request import Matrix, Vector
 
 LANDMARKS = 384
 KERNELS = ((6.0, False), (2.0, True))
-"""Candidates: sharpness of the embedding's kernel, and whether wording and format count as well."""
+"""Candidates: sharpness of the embedding kernel, and whether lexical and format kernels are added."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelBasis:
-    """Similarities of all prompts to the landmarks, (prompts, landmarks), and what makes them."""
+    """Kernel values of all prompts and landmarks, (prompts, landmarks), with the kernel's parameters."""
 
     similarities: Matrix
     rows: Index
@@ -42,7 +42,7 @@ class KernelBasis:
         return weights
 
     def regression(self, weights: npt.NDArray[np.float64]) -> KernelRegression:
-        """The regression with these weights of its landmarks."""
+        """The regression with these weights."""
         outputs = weights.shape[1]
         lexical = self.lexical.T @ weights if self.whole else np.zeros((0, outputs))
         return KernelRegression(
@@ -59,7 +59,7 @@ class KernelBasis:
 def kernel_basis(
     features: Matrix, dimension: int, sharpness: float, whole: bool, seed: int = 0
 ) -> KernelBasis:
-    """Landmarks are prompts drawn by chance, all of them when there are few. No score is looked at."""
+    """A basis of at most LANDMARKS randomly drawn distinct prompts."""
     from scipy.sparse import csr_matrix
 
     distinct = np.unique(features[:, :dimension], axis=0, return_index=True)[1]
@@ -67,7 +67,7 @@ def kernel_basis(
     rows: Index = np.sort(chosen).astype(np.int64)
     formats = format_columns(features)
     mean, scale = formats.mean(axis=0), formats.std(axis=0)
-    # What hardly ever varies would otherwise, when it does, outweigh everything.
+    # Nearly constant columns are not scaled up.
     scale = np.where(scale < 1e-3, 1.0, scale).astype(np.float32)
     landmarks = np.ascontiguousarray(features[rows, :dimension])
     shapes = standardised(features[rows], mean, scale)

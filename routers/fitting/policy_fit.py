@@ -1,7 +1,7 @@
-"""Turning estimates into a policy: the weights that meet a target, when to be unsure, who answers then.
+"""Fitting the policy: cost weights for a target, the confidence threshold and the fallback expert.
 
-A policy is judged by what it would have done on held-out prompts: decisions from held-out estimates,
-scored with what the experts really got.
+A policy is evaluated on held-out prompts: decisions from cross-validated estimates, scored with the experts'
+real scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,79 +19,70 @@ from routers.policy import Policy
 from routers.request import Matrix, Vector
 from routers.utilities import Utilities
 
-FEWEST_UNSURE = 20
-"""Unsure held-out prompts needed to choose the fallback expert among them and not overall."""
-FEWEST_SCORED = 200
-"""Scored prompts below which the threshold follows category accuracy, not scores."""
+MIN_UNSURE = 20
+"""Uncertain held-out prompts needed to choose the fallback expert on them alone."""
+MIN_SCORED = 200
+"""Scored prompts below which the threshold follows category accuracy instead of scores."""
 SURE_ACCURACY = 0.9
-"""Where nothing was scored: how often a category that is acted on shall be right."""
-CAUTION = 5e-4
-"""Mean score given up so that more of what is unsure is said to be unsure."""
-REGION_BELIEF = 200
-"""Unsure prompts at which their own scores count as much as all scores: odd ones are few and noisy."""
-LARGEST_UNSURE = 0.2
-"""Share of requests that caution may call unsure."""
-CAREFUL_TRUST = 0.5
-"""How much a correction counts whose whole is not seen to make decisions better."""
-LARGEST_WEIGHT, SMALLEST_WEIGHT = 1e3, 1e-9
-HALVINGS = 40
+"""Default accuracy of accepted categories in that case."""
+THRESHOLD_TOLERANCE = 5e-4
+"""Mean score that may be given up for a larger threshold."""
+REGION_SHRINKAGE = 200
+"""Pseudo-count of the overall means in the experts' means over uncertain prompts."""
+MAX_UNSURE_SHARE = 0.2
+"""Largest share of requests below a threshold chosen by scores."""
+REDUCED_TRUST = 0.5
+"""Weight of a correction whose gain in decisions is not significant."""
+MAX_WEIGHT, MIN_WEIGHT = 1e3, 1e-9
+BISECTION_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """Expected scores (prompts, experts): `held_out` without the prompt's fold, and `settled`, with the
-    utilities of all prompts in them, which the composition has. Between folds they differ, and where a
-    whole category is about to change sides, so does what is spent.
-    """
+class ExpectedScores:
+    """Expected scores (prompts, experts): `held_out` from utilities without the prompt's fold, `refitted`
+    from those of all prompts, as in the composition. The cost of a decision can differ between them."""
 
     held_out: Matrix
-    settled: Matrix
+    refitted: Matrix
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """Held-out prompts with scores: `by_category`, `corrected` (by the request) and `scores` (prompts,
-    experts; NaN where unscored), `confidence` and `novelty` (a quantile, 0..1) (prompts,).
-    """
+class ValidationSet:
+    """Held-out prompts with `scores` (prompts, experts; NaN where unscored), expected scores `by_category`
+    and `corrected` per request, `confidence` and `novelty` (a quantile, 0..1), both (prompts,)."""
 
-    by_category: "Expectation"
-    corrected: "Expectation"
+    by_category: ExpectedScores
+    corrected: ExpectedScores
     scores: Matrix
     confidence: Vector
     novelty: Vector
 
-    def expectation(self, policy: Policy) -> "Expectation":
-        """What decisions of `policy` rest on: the correction counts as much as it is trusted."""
+    def expected_scores(self, policy: Policy) -> ExpectedScores:
+        """Expected scores with the correction weighted by `policy.trust`."""
         plain, share = self.by_category, np.float32(policy.trust)
-        return Expectation(
+        return ExpectedScores(
             plain.held_out + share * (self.corrected.held_out - plain.held_out),
-            plain.settled + share * (self.corrected.settled - plain.settled),
+            plain.refitted + share * (self.corrected.refitted - plain.refitted),
         )
-
-    def unsure(self, policy: Policy) -> npt.NDArray[np.bool_]:
-        """Prompts that the policy does not dare to call by category."""
-        doubtful: npt.NDArray[np.bool_] = (self.confidence < policy.threshold) | (
-            self.novelty > policy.ood_threshold
-        )
-        return doubtful
 
     def choices(self, experts: Sequence[ExpertCard], policy: Policy) -> Index:
-        """The column of the expert that the policy takes, (prompts,)."""
-        return self._choices(self.expectation(policy).held_out, experts, policy)
+        """The column of the chosen expert, (prompts,)."""
+        return self._choices(self.expected_scores(policy).held_out, experts, policy)
 
     def _choices(self, expected: Matrix, experts: Sequence[ExpertCard], policy: Policy) -> Index:
         best = best_of(expected - costs(experts, policy), experts)
         fallback = [card.name for card in experts].index(policy.generalist)
-        return np.where(self.unsure(policy), fallback, best)
+        unsure = (self.confidence < policy.threshold) | (self.novelty > policy.ood_threshold)
+        return np.where(unsure, fallback, best)
 
-    def spent(self, each: Vector, experts: Sequence[ExpertCard], policy: Policy) -> float:
-        """Mean over prompts of `each` (experts,) of the chosen expert, by the estimate where it is larger."""
-        found = self.expectation(policy)
-        both = (self._choices(expected, experts, policy) for expected in (found.held_out, found.settled))
+    def mean_cost(self, each: Vector, experts: Sequence[ExpertCard], policy: Policy) -> float:
+        """Mean of `each` (experts,) over the chosen experts, by the more expensive of the two estimates."""
+        found = self.expected_scores(policy)
+        both = (self._choices(expected, experts, policy) for expected in (found.held_out, found.refitted))
         return max(float(each[chosen].mean()) for chosen in both)
 
     def score(self, chosen: Index) -> float:
-        """Mean score of these choices over the prompts where it is known."""
+        """Mean of the known scores of these choices."""
         return float(np.nanmean(self.scores[np.arange(len(chosen)), chosen]))
 
 
@@ -100,42 +91,42 @@ def fit_policy(
     utilities: Utilities,
     experts: Sequence[ExpertCard],
     options: FitOptions,
-    trial: Trial | None = None,
+    validation: ValidationSet | None = None,
 ) -> Policy:
-    """The policy of `options`; `trial` None when no scored prompts were held out.
+    """The policy of `options`; `validation` None when no scored prompts were held out.
 
-    Unless `options` say otherwise, a correction by the request counts for half where held-out decisions
-    do not show that the whole of it is better: predictions that are closer to the truth on average need
-    not choose better, since the highest of several is often the one with the largest error. Raises
-    FitError when a target is out of reach.
+    Unless `options.correction` is True, a correction is weighted by REDUCED_TRUST when the full one does not
+    improve held-out decisions significantly: a smaller mean squared error need not give better choices, since
+    the highest of several estimates tends to be the most overestimated. Raises FitError when a target cannot
+    be met.
     """
-    policy = _fitted(held_out, utilities, experts, options, trial, trust=1.0)
-    if trial is None or trial.corrected is trial.by_category or options.correction:
+    policy = _fit(held_out, utilities, experts, options, validation, trust=1.0)
+    if validation is None or validation.corrected is validation.by_category or options.correction:
         return policy
-    careful = _fitted(held_out, utilities, experts, options, trial, trust=CAREFUL_TRUST)
-    return policy if _pays(trial, experts, policy, careful) else careful
+    reduced = _fit(held_out, utilities, experts, options, validation, trust=REDUCED_TRUST)
+    return policy if _significantly_better(validation, experts, policy, reduced) else reduced
 
 
-def _pays(trial: Trial, experts: Sequence[ExpertCard], policy: Policy, other: Policy) -> bool:
-    """Whether decisions of `policy` are worth more than those of `other`, by more than a standard error.
-    Worth is the score less the cost, for both at the weights of `policy`."""
-    net = trial.scores - costs(experts, policy)
+def _significantly_better(
+    validation: ValidationSet, experts: Sequence[ExpertCard], policy: Policy, other: Policy
+) -> bool:
+    """Whether score less cost, at the weights of `policy`, is higher than `other`'s by a standard error."""
+    net = validation.scores - costs(experts, policy)
     rows = np.arange(len(net))
-    gain = net[rows, trial.choices(experts, policy)] - net[rows, trial.choices(experts, other)]
+    gain = net[rows, validation.choices(experts, policy)] - net[rows, validation.choices(experts, other)]
     gain = gain[~np.isnan(gain)]
     return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
-def _fitted(
+def _fit(
     held_out: HeldOut,
     utilities: Utilities,
     experts: Sequence[ExpertCard],
     options: FitOptions,
-    trial: Trial | None,
+    validation: ValidationSet | None,
     *,
     trust: float,
 ) -> Policy:
-    """The policy that trusts the correction by the request so much."""
     policy = Policy(
         trust=trust,
         generalist=experts[0].name,
@@ -146,116 +137,109 @@ def _fitted(
         switch_cost=options.switch_cost,
     )
     threshold: float | None = None
-    if options.sure_accuracy is not None or trial is None or len(trial.scores) < FEWEST_SCORED:
+    if options.sure_accuracy is not None or validation is None or len(validation.scores) < MIN_SCORED:
         wanted = SURE_ACCURACY if options.sure_accuracy is None else options.sure_accuracy
         threshold = threshold_for_accuracy(held_out.confidence, held_out.correct, wanted)
 
-    def weighing(active_weight: float, price_weight: float) -> Policy:
-        """The whole policy under these weights: who answers what is unsure depends on them too."""
-        weighed = replace(policy, active_weight=active_weight, price_weight=price_weight)
-        if threshold is None and trial is not None:
-            return _cautious(trial, experts, weighed)
-        weighed = replace(weighed, threshold=threshold or 0.0)
-        return replace(weighed, generalist=_fallback(held_out, utilities, experts, weighed))
+    def weighted(
+        active_weight: float, price_weight: float, max_unsure_share: float = MAX_UNSURE_SHARE
+    ) -> Policy:
+        """Threshold and fallback depend on the weights, so they are chosen again for each."""
+        new = replace(policy, active_weight=active_weight, price_weight=price_weight)
+        if threshold is None and validation is not None:
+            return _with_threshold(validation, experts, new, max_unsure_share)
+        new = replace(new, threshold=threshold or 0.0)
+        return replace(new, generalist=_fallback(held_out, utilities, experts, new))
 
     if options.target_active_b is None and options.target_price is None:
-        return weighing(options.active_weight, options.price_weight)
-    if trial is None:
+        return weighted(options.active_weight, options.price_weight)
+    if validation is None:
         raise FitError("a target needs scored prompts: score some, or give a weight")
-    met = _meeting(trial, experts, weighing, options)
+    met = _meet_target(validation, experts, weighted, options)
     if threshold is not None:
         return met
-
-    def daring(active_weight: float, price_weight: float) -> Policy:
-        weighed = replace(policy, active_weight=active_weight, price_weight=price_weight)
-        return _cautious(trial, experts, weighed, largest_unsure=0.0)
-
-    # Many unsure requests move to another fallback at once, which can leave much of the target unused.
-    close = _meeting(trial, experts, daring, options)
-    value, other = (trial.score(trial.choices(experts, each)) for each in (met, close))
-    return met if value >= other - CAUTION else close
+    # Many uncertain requests change their fallback at once, which can leave much of the target unused.
+    without = _meet_target(validation, experts, lambda active, price: weighted(active, price, 0.0), options)
+    score, other = (validation.score(validation.choices(experts, each)) for each in (met, without))
+    return met if score >= other - THRESHOLD_TOLERANCE else without
 
 
 def _fallback(held_out: HeldOut, utilities: Utilities, experts: Sequence[ExpertCard], policy: Policy) -> str:
-    """Worth most in the categories that unsure prompts really came from."""
+    """The expert of highest mean value in the true categories of the uncertain prompts."""
     unsure = held_out.confidence < policy.threshold
-    region = held_out.labels[unsure] if unsure.sum() >= FEWEST_UNSURE else held_out.labels
-    worth = utilities.by_category[region].mean(axis=0) - costs(experts, policy)
-    return experts[int(worth.argmax())].name
+    region = held_out.labels[unsure] if unsure.sum() >= MIN_UNSURE else held_out.labels
+    value = utilities.by_category[region].mean(axis=0) - costs(experts, policy)
+    return experts[int(value.argmax())].name
 
 
-def _cautious(
-    trial: Trial, experts: Sequence[ExpertCard], policy: Policy, largest_unsure: float = LARGEST_UNSURE
+def _with_threshold(
+    validation: ValidationSet, experts: Sequence[ExpertCard], policy: Policy, max_unsure_share: float
 ) -> Policy:
-    """The largest threshold, with its best fallback, that costs next to nothing of the best value."""
+    """The largest threshold, with its best fallback, within THRESHOLD_TOLERANCE of the best value."""
     expert_costs = costs(experts, policy)
-    best = best_of(trial.expectation(policy).held_out - expert_costs, experts)
-    net = trial.scores - expert_costs
+    best = best_of(validation.expected_scores(policy).held_out - expert_costs, experts)
+    net = validation.scores - expert_costs
     rows = np.arange(len(net))
-    levels = np.unique(np.quantile(trial.confidence, np.linspace(0, largest_unsure, 21)))
+    levels = np.unique(np.quantile(validation.confidence, np.linspace(0, max_unsure_share, 21)))
     tried = []
     for threshold in [0.0, *levels.tolist()]:
-        unsure = (trial.confidence < threshold) | (trial.novelty > policy.ood_threshold)
-        fallback = int((_worth(trial.scores, unsure) - expert_costs).argmax())
+        unsure = (validation.confidence < threshold) | (validation.novelty > policy.ood_threshold)
+        fallback = int((_shrunk_means(validation.scores, unsure) - expert_costs).argmax())
         value = float(np.nanmean(net[rows, np.where(unsure, fallback, best)]))
         tried.append((value, threshold, fallback))
     most = max(value for value, _, _ in tried)
-    _, threshold, fallback = [each for each in tried if each[0] >= most - CAUTION][-1]
+    _, threshold, fallback = [each for each in tried if each[0] >= most - THRESHOLD_TOLERANCE][-1]
     return replace(policy, threshold=float(threshold), generalist=experts[fallback].name)
 
 
-def _worth(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Mean score of each expert in a region, drawn to its overall mean where the region is small."""
+def _shrunk_means(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Mean score of each expert in a region, shrunk to its overall mean."""
     seen = ~np.isnan(scores)
     overall = np.nanmean(scores, axis=0).astype(np.float64)
     count = seen[region].sum(axis=0)
     total = np.where(seen[region], scores[region], 0.0).sum(axis=0)
-    worth: npt.NDArray[np.float64] = (total + REGION_BELIEF * overall) / (count + REGION_BELIEF)
-    return worth
+    means: npt.NDArray[np.float64] = (total + REGION_SHRINKAGE * overall) / (count + REGION_SHRINKAGE)
+    return means
 
 
-def _meeting(
-    trial: Trial,
+def _meet_target(
+    validation: ValidationSet,
     experts: Sequence[ExpertCard],
-    weighing: Callable[[float, float], Policy],
+    weighted: Callable[[float, float], Policy],
     options: FitOptions,
 ) -> Policy:
-    """The policy with the smallest weight under which held-out decisions meet the target on average.
-
-    The interval is halved between a weight that spends too much and one that does not, so what is
-    returned never spends more than the target.
-    """
+    """The policy of smallest weight whose held-out decisions meet the target, by bisection; the result never
+    exceeds the target."""
     by_size = options.target_active_b is not None
     target = float((options.target_active_b if by_size else options.target_price) or 0.0)
     unit = "B active parameters" if by_size else "$ per million tokens"
     each = np.asarray([card.active_params_b if by_size else card.price for card in experts], dtype=np.float32)
 
     def at(weight: float) -> tuple[Policy, float]:
-        candidate = (
-            weighing(weight, options.price_weight) if by_size else weighing(options.active_weight, weight)
-        )
-        return candidate, trial.spent(each, experts, candidate)
+        weights = (weight, options.price_weight) if by_size else (options.active_weight, weight)
+        candidate = weighted(*weights)
+        return candidate, validation.mean_cost(each, experts, candidate)
 
-    free, spent = at(0.0)
-    if spent <= target:
+    free, cost = at(0.0)
+    if cost <= target:
         return free
-    met, spent = at(LARGEST_WEIGHT)
-    if spent > target:
+    met, cost = at(MAX_WEIGHT)
+    if cost > target:
         raise FitError(
-            f"a target of {target:g} {unit} is out of reach: the cheapest decisions take {spent:g} on average"
+            f"a target of {target:g} {unit} is out of reach: the cheapest decisions take {cost:g} on average"
         )
-    low, high = 0.0, LARGEST_WEIGHT
-    # Weights matter by their order of magnitude, so the first steps go down by powers.
-    while high > SMALLEST_WEIGHT:
-        candidate, spent = at(high / 10)
-        if spent > target:
+    low, high = 0.0, MAX_WEIGHT
+    # First the order of magnitude.
+    while high > MIN_WEIGHT:
+        candidate, cost = at(high / 10)
+        if cost > target:
             low = high / 10
             break
         met, high = candidate, high / 10
-    for _ in range(HALVINGS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
-        candidate, spent = at(middle)
-        if spent > target:
+        candidate, cost = at(middle)
+        if cost > target:
             low = middle
         else:
             met, high = candidate, middle

@@ -1,4 +1,4 @@
-"""Folds for validation: stratified by category, identical prompts always on the same side."""
+"""Stratified cross-validation folds that keep identical prompts together."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,12 +10,11 @@ FOLDS = 5
 Index = npt.NDArray[np.int64]
 
 
-def fold_of_each(prompts: Sequence[str], labels: Index, folds: int = FOLDS, seed: int = 0) -> Index:
+def assign_folds(prompts: Sequence[str], labels: Index, folds: int = FOLDS, seed: int = 0) -> Index:
     """The fold 0..folds-1 of each prompt, shape (prompts,).
 
-    Prompts that differ in white space at their ends only are one; a repeated prompt counts for the
-    category in which it came first. Categories are dealt out one after the other, so that the folds'
-    sizes differ by at most one distinct prompt.
+    Prompts are compared stripped; a repeated prompt counts for its first category. Fold sizes differ by at
+    most one distinct prompt.
     """
     first: dict[str, int] = {}
     group = [first.setdefault(prompt.strip(), row) for row, prompt in enumerate(prompts)]
@@ -28,14 +27,14 @@ def fold_of_each(prompts: Sequence[str], labels: Index, folds: int = FOLDS, seed
     return fold[np.asarray(group, dtype=np.int64)] if len(group) else fold
 
 
-def fits(folds: Index) -> Iterator[tuple[Index, Index]]:
-    """(rows to fit on, rows held out) of every fold."""
+def fold_splits(folds: Index) -> Iterator[tuple[Index, Index]]:
+    """(training rows, held-out rows) of every fold."""
     for each in np.unique(folds):
         yield np.flatnonzero(folds != each), np.flatnonzero(folds == each)
 
 
 def distinct_prompts(prompts: Sequence[str], labels: Index, categories: int) -> Index:
-    """Distinct prompts per category, counted where each came first: shape (categories,)."""
+    """Number of distinct prompts per category, by first occurrence: shape (categories,)."""
     first: dict[str, int] = {}
     for row, prompt in enumerate(prompts):
         first.setdefault(prompt.strip(), row)

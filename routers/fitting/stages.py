@@ -1,4 +1,4 @@
-"""Results of long steps, kept on disk by the digest of what went in: an interrupted fit resumes."""
+"""On-disk cache of a fit's long steps, keyed by the digest of their inputs, so that a fit can resume."""
 
 import hashlib
 import io
@@ -15,26 +15,26 @@ import numpy.typing as npt
 from base.files import replacing
 
 VERSION = 3
-"""Of the fitting code: a change makes older results unusable."""
+"""Version of the fitting code; part of every key."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Step = Callable[[str, int, int], None]
-"""Told (what is being done, steps done, steps in all)."""
+"""Progress callback: (name of the step, steps done, steps in total)."""
 
 
 def no_step(what: str, done: int, total: int) -> None:
-    """Tells nobody."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
-    """`folder` None keeps nothing."""
+class StageCache:
+    """`folder` None disables the cache."""
 
     folder: Path | None = None
     step: Step = no_step
 
-    def once(self, name: str, inputs: tuple[object, ...], compute: Callable[[], Arrays]) -> Arrays:
-        """`compute()`, or what it gave for the same `inputs` before. Arrays count by their content."""
+    def cached(self, name: str, inputs: tuple[object, ...], compute: Callable[[], Arrays]) -> Arrays:
+        """`compute()`, or its stored result for the same `inputs` (arrays by content)."""
         if self.folder is None:
             return compute()
         path = self.folder / f"{name}-{digest(name, *inputs)[:32]}.npz"
@@ -48,7 +48,7 @@ class Stages:
 
 
 def digest(*inputs: object) -> str:
-    """SHA-256 over arrays (type, shape, bytes) and anything else by its `repr`."""
+    """SHA-256 over arrays (dtype, shape, bytes) and the `repr` of everything else."""
     total = hashlib.sha256(repr(VERSION).encode())
     for each in inputs:
         if isinstance(each, np.ndarray):
@@ -61,7 +61,7 @@ def digest(*inputs: object) -> str:
 
 
 def _read(path: Path) -> Arrays | None:
-    """The kept arrays, None when there are none or the file is damaged."""
+    """The stored arrays, None when missing or damaged."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}

@@ -1,9 +1,5 @@
-"""Growing the forest of a correction, and drawing its leaves towards their ancestors.
-
-Extremely randomised trees (Geurts et al. 2006) with several outputs, then hierarchical shrinkage
-(Agarwal et al. 2022, arXiv 2202.00858): what a node adds to its parent counts by 1/(1 + λ/n), n the
-parent's prompts. One grown forest serves every λ, so validation chooses the strength at no cost.
-"""
+"""Fitting the forest of a correction: extremely randomised trees (Geurts et al. 2006) with hierarchical
+shrinkage (Agarwal et al. 2022, arXiv 2202.00858), whose λ needs no refit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,23 +12,22 @@ from routers.forest import Forest
 from routers.request import Matrix
 
 TREES = 60
-SMALLEST_LEAF = 10
-"""Prompts, or so many of LEAVES parts of them when that is more."""
-LEAVES = 400
-"""Most leaves of a tree: with more prompts a composition gets surer, not larger and slower to load."""
-SHARE_OF_COLUMNS = 0.3
-"""Columns that each split may choose from."""
+MIN_SAMPLES_LEAF = 10
+MAX_LEAVES = 400
+"""min_samples_leaf = max(MIN_SAMPLES_LEAF, n / MAX_LEAVES), which bounds the size of a composition."""
+MAX_FEATURES = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class GrownForest:
-    """A forest whose nodes all know their mean and their number of fitting prompts (nodes,)."""
+    """A forest with the mean value and the number of training prompts (`samples`) of every node."""
 
     forest: Forest
     samples: npt.NDArray[np.float64]
 
     def shrunk(self, strength: float) -> Forest:
-        """The forest with leaves drawn towards their ancestors; 0 leaves them as they grew."""
+        """The forest after hierarchical shrinkage: a node's difference from its parent is multiplied by
+        1/(1 + strength/n), n the parent's prompts."""
         grown = self.forest
         values = grown.values.astype(np.float64)
         at: Index = grown.roots.astype(np.int64)
@@ -49,13 +44,13 @@ class GrownForest:
 
 
 def grow(inputs: Matrix, targets: Matrix, *, trees: int, seed: int, cores: int) -> GrownForest:
-    """Fit on `inputs` (rows, columns) and `targets` (rows, outputs). The same seed gives the same forest."""
+    """Fit on `inputs` (rows, columns) and `targets` (rows, outputs)."""
     from sklearn.ensemble import ExtraTreesRegressor
 
     model = ExtraTreesRegressor(
         trees,
-        min_samples_leaf=max(SMALLEST_LEAF, len(inputs) // LEAVES),
-        max_features=SHARE_OF_COLUMNS,
+        min_samples_leaf=max(MIN_SAMPLES_LEAF, len(inputs) // MAX_LEAVES),
+        max_features=MAX_FEATURES,
         random_state=seed,
         n_jobs=cores,
     ).fit(inputs, targets)
@@ -86,8 +81,8 @@ def grow(inputs: Matrix, targets: Matrix, *, trees: int, seed: int, cores: int) 
     )
 
 
-def joined(forests: Sequence[GrownForest]) -> GrownForest:
-    """One forest of all their trees, which predicts the mean of their predictions weighted by trees."""
+def concatenate(forests: Sequence[GrownForest]) -> GrownForest:
+    """One forest of all their trees."""
     offsets = np.cumsum([0, *(len(each.samples) for each in forests[:-1])]).astype(np.int32)
     parts = [each.forest for each in forests]
     return GrownForest(
@@ -103,6 +98,6 @@ def joined(forests: Sequence[GrownForest]) -> GrownForest:
 
 
 def _rounded_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The nearest float32 below: inputs are float32, so `<=` decides as with the exact threshold."""
+    """The next float32 at or below, so that `<=` on float32 inputs gives the same result."""
     near = thresholds.astype(np.float32)
     return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float32)

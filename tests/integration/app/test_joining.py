@@ -11,7 +11,7 @@ from routers.composition import CompositionError, ExpertCard, load_composition, 
 from routers.evidence import Evidence, load_evidence, prompt_digest
 from routers.fingerprints import FILE as FINGERPRINTS
 from routers.fingerprints import fingerprints_of, load_fingerprints, write_fingerprints
-from routers.new_expert import JoinError
+from routers.new_expert import AddExpertError
 from routers.outcome_table import OutcomeTable
 from tests.integration.app.world import CODE, TALK, WordEncoder, World, small_composition
 
@@ -95,7 +95,7 @@ def test_evidence_goes_along_and_learns_the_newcomers_scores(tmp_path: Path) -> 
 def test_what_cannot_join_is_refused_and_nothing_is_written(
     folder: Path, tmp_path: Path, card: ExpertCard, scores: OutcomeTable | None, message: str
 ) -> None:
-    with pytest.raises(JoinError, match=message):
+    with pytest.raises(AddExpertError, match=message):
         add_expert(folder, tmp_path / "out", card, WordEncoder(), scores)
     assert not (tmp_path / "out").exists()
 
@@ -111,7 +111,9 @@ def test_the_newcomers_prompts_join_those_that_were_fitted_on(folder: Path, tmp_
 
 def test_scores_cannot_join_where_nothing_says_what_was_fitted_on(folder: Path, tmp_path: Path) -> None:
     (folder / FINGERPRINTS).unlink()
-    with pytest.raises(JoinError, match=r"seen\.safetensors is missing.* fit the composition again, or give"):
+    with pytest.raises(
+        AddExpertError, match=r"seen\.safetensors is missing.* fit the composition again, or give"
+    ):
         add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))
     assert not (tmp_path / "out").exists()
 
@@ -122,7 +124,7 @@ def test_scores_cannot_join_where_nothing_says_what_was_fitted_on(folder: Path, 
 
 def test_damaged_fingerprints_are_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
     (folder / FINGERPRINTS).write_bytes(b"damaged")
-    with pytest.raises(JoinError, match=r"holds no fingerprints .* fit the composition again"):
+    with pytest.raises(AddExpertError, match=r"holds no fingerprints .* fit the composition again"):
         add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))
     assert not (tmp_path / "out").exists()
 
@@ -131,7 +133,7 @@ def test_another_encoder_or_no_composition_is_refused(folder: Path, tmp_path: Pa
     class Newer(WordEncoder):
         revision = "2"
 
-    with pytest.raises(JoinError, match="fitted with the encoder words 1"):
+    with pytest.raises(AddExpertError, match="fitted with the encoder words 1"):
         add_expert(folder, tmp_path / "out", EXPERT, Newer(), table([1.0]))
     with pytest.raises(CompositionError, match="no composition in"):
         add_expert(tmp_path / "nowhere", tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))

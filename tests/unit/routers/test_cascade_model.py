@@ -8,7 +8,7 @@ import pytest
 from routers.cascade_model import (
     CascadeError,
     CascadeModel,
-    Outcomes,
+    CascadeOutcomes,
     confidences,
     evaluate_threshold,
     fit_cascade,
@@ -17,7 +17,7 @@ from routers.cascade_model import (
 )
 
 
-def outcomes(rows: int = 400, seed: int = 0) -> Outcomes:
+def outcomes(rows: int = 400, seed: int = 0) -> CascadeOutcomes:
     """The weak answer is right the more often the higher its mean log-probability; the strong one at 0.8."""
     random = np.random.default_rng(seed)
     mean = random.uniform(-2, 0, rows)
@@ -26,7 +26,7 @@ def outcomes(rows: int = 400, seed: int = 0) -> Outcomes:
     strong = random.random(rows) < 0.8
     ones = np.ones(rows)
     signals = {"mean": mean, "tail": noise}
-    return Outcomes(signals, right.astype(float), strong.astype(float), ones, 10 * ones)
+    return CascadeOutcomes(signals, right.astype(float), strong.astype(float), ones, 10 * ones)
 
 
 def fitted(target: float = 5.0) -> CascadeModel:
@@ -54,7 +54,7 @@ def test_the_fit_finds_the_signal_that_tells_and_beats_chance_on_new_rows() -> N
 def test_more_of_a_good_signal_never_lowers_the_confidence() -> None:
     table = outcomes()
     backwards = {"mean": -2 - table.signals["mean"]}
-    table = Outcomes(backwards, table.weak, table.strong, table.weak_cost, table.strong_cost)
+    table = CascadeOutcomes(backwards, table.weak, table.strong, table.weak_cost, table.strong_cost)
     model = fit_cascade("small", "large", table, 100, cost_unit="B")
     assert model.weights["mean"] == 0
 

@@ -10,7 +10,7 @@ from routers.composition import Composition
 from routers.decide import decide
 from routers.decision import Reason
 from routers.features import features_of
-from routers.fitting import FitError, FitOptions, Labelled, fit_composition
+from routers.fitting import FitError, FitOptions, Labelled
 from routers.fitting import fit as fit_all
 from routers.mapping import BudgetTooSmall
 from routers.outcome_table import OutcomeTable
@@ -56,7 +56,8 @@ NOTHING_SCORED = OutcomeTable((), (), (), EXPERTS, np.zeros((0, 3), dtype=np.flo
 
 def fit(table: OutcomeTable | None = None, data: Labelled | None = None, **options: object) -> Composition:
     chosen = FitOptions(**{"classifier": "centroid", **options})  # type: ignore[arg-type]
-    return fit_composition(data or labelled(), outcomes() if table is None else table, BagOfWords(), chosen)
+    table = outcomes() if table is None else table
+    return fit_all(data or labelled(), table, BagOfWords(), chosen).composition
 
 
 @pytest.mark.parametrize("classifier", sorted(CLASSIFIERS))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import ExtraTreesRegressor
 
 from routers.fitting import trees
-from routers.fitting.trees import grow, joined
+from routers.fitting.trees import concatenate, grow
 from routers.forest import Forest
 
 
@@ -28,7 +28,7 @@ def test_it_predicts_what_scikit_learn_predicts() -> None:
     inputs, targets = data()
     grown = grow(inputs[:300], targets[:300], trees=20, seed=3, cores=1)
     model = ExtraTreesRegressor(
-        20, min_samples_leaf=trees.SMALLEST_LEAF, max_features=trees.SHARE_OF_COLUMNS, random_state=3
+        20, min_samples_leaf=trees.MIN_SAMPLES_LEAF, max_features=trees.MAX_FEATURES, random_state=3
     ).fit(inputs[:300], targets[:300])
     expected = model.predict(inputs[300:])
     assert grown.forest.predict(inputs[300:]) == pytest.approx(expected, abs=1e-5)
@@ -135,7 +135,7 @@ def test_joined_forests_predict_their_mean() -> None:
     inputs, targets = data(100)
     parts = [grow(inputs, targets, trees=4, seed=seed, cores=1) for seed in (0, 1)]
     mean = np.mean([part.forest.predict(inputs) for part in parts], axis=0)
-    assert joined(parts).forest.predict(inputs) == pytest.approx(mean, abs=1e-5)
-    assert joined(parts).shrunk(20.0).predict(inputs) == pytest.approx(
+    assert concatenate(parts).forest.predict(inputs) == pytest.approx(mean, abs=1e-5)
+    assert concatenate(parts).shrunk(20.0).predict(inputs) == pytest.approx(
         np.mean([part.shrunk(20.0).predict(inputs) for part in parts], axis=0), abs=1e-5
     )

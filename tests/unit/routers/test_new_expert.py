@@ -12,7 +12,15 @@ from routers.composition import load_composition, save_composition
 from routers.correction import Correction, Projection
 from routers.decide import decide
 from routers.estimate import estimate
-from routers.new_expert import LEAST_ERROR_UNSCORED, JoinError, Likeness, Row, Scored, estimate_row, join
+from routers.new_expert import (
+    LEAST_ERROR_UNSCORED,
+    AddExpertError,
+    DescriptionSimilarity,
+    ScoredPrompts,
+    UtilityRow,
+    estimate_row,
+    extend_composition,
+)
 from routers.request import Matrix
 from tests.unit.routers.world import (
     CATEGORIES,
@@ -31,14 +39,16 @@ KNOWN: Matrix = np.asarray([(*row, 0.6) for row in UTILITIES], dtype=np.float32)
 NEW = card("new", 60.0)
 
 
-def scored(category: int, scores: list[float], others: Matrix | None = None) -> Scored:
+def scored(category: int, scores: list[float], others: Matrix | None = None) -> ScoredPrompts:
     rows = np.tile(np.eye(len(CATEGORIES), dtype=np.float32)[category], (len(scores), 1))
     blank = np.full((len(scores), len(EXPERTS)), np.nan, dtype=np.float32)
-    return Scored(rows, np.asarray(scores, dtype=np.float32), blank if others is None else others)
+    return ScoredPrompts(rows, np.asarray(scores, dtype=np.float32), blank if others is None else others)
 
 
-def row(what: Scored | None = None, likeness: Likeness | None = None, size: float = 60.0) -> Row:
-    return estimate_row(EXPERTS, KNOWN, card("new", size), what, likeness)
+def row(
+    what: ScoredPrompts | None = None, similarity: DescriptionSimilarity | None = None, size: float = 60.0
+) -> UtilityRow:
+    return estimate_row(EXPERTS, KNOWN, card("new", size), what, similarity)
 
 
 def test_without_scores_a_newcomer_is_like_the_experts_of_its_size() -> None:
@@ -75,8 +85,10 @@ def test_a_hard_prompt_that_everybody_missed_says_little() -> None:
 
 
 def test_a_description_lifts_the_categories_that_it_is_near() -> None:
-    likeness = Likeness(np.asarray([0.1, 0.6, 0.1], dtype=np.float32), np.full(4, np.nan, dtype=np.float32))
-    plain, described = row(), row(likeness=likeness)
+    similarity = DescriptionSimilarity(
+        np.asarray([0.1, 0.6, 0.1], dtype=np.float32), np.full(4, np.nan, dtype=np.float32)
+    )
+    plain, described = row(), row(similarity=similarity)
     moved = described.utilities - plain.utilities
     assert moved[1] > 0 > moved[0]
     assert (described.errors >= LEAST_ERROR_UNSCORED).all()
@@ -85,7 +97,7 @@ def test_a_description_lifts_the_categories_that_it_is_near() -> None:
 def test_a_description_like_anothers_makes_it_a_peer() -> None:
     near = np.asarray([0.0, 0.9, 0.0, np.nan], dtype=np.float32)
     flat = np.zeros(3, dtype=np.float32)
-    assert row(likeness=Likeness(flat, near)).peers["coder"] > 3 * row().peers["coder"]
+    assert row(similarity=DescriptionSimilarity(flat, near)).peers["coder"] > 3 * row().peers["coder"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.5, 1.0])), max_size=40))
@@ -93,7 +105,7 @@ def test_a_row_is_within_bounds_and_scores_only_narrow_it(answers: list[tuple[in
     rows = np.zeros((len(answers), 3), dtype=np.float32)
     for at, (category, _) in enumerate(answers):
         rows[at, category] = 1
-    what = Scored(
+    what = ScoredPrompts(
         rows,
         np.asarray([score for _, score in answers], dtype=np.float32),
         np.full((len(answers), len(EXPERTS)), np.nan, dtype=np.float32),
@@ -102,7 +114,7 @@ def test_a_row_is_within_bounds_and_scores_only_narrow_it(answers: list[tuple[in
     assert ((found.utilities >= 0) & (found.utilities <= 1)).all()
     assert np.isfinite(found.errors).all() and (found.errors > 0).all()
     assert sum(found.peers.values()) == pytest.approx(1, abs=0.01)
-    more = row(Scored(np.tile(rows, (2, 1)), np.tile(what.scores, 2), np.tile(what.others, (2, 1))))
+    more = row(ScoredPrompts(np.tile(rows, (2, 1)), np.tile(what.scores, 2), np.tile(what.others, (2, 1))))
     if answers:
         assert (more.errors <= found.errors + 1e-6).all()
 
@@ -120,7 +132,7 @@ def corrected() -> Correction:
 
 def test_the_others_keep_their_rows_and_corrections_and_the_newcomer_has_none() -> None:
     world = composition(EXPERTS, KNOWN.tolist(), correction=corrected())
-    found = join(world, NEW, row(), {"from": ["description"]})
+    found = extend_composition(world, NEW, row(), {"from": ["description"]})
     assert found.expert_names == (*world.expert_names, "new")
     assert np.array_equal(found.utilities[:, :-1], world.utilities)
     features = np.stack([about("coding"), about("law")])
@@ -139,9 +151,13 @@ def test_the_manifest_says_where_the_row_came_from_and_the_digest_changes(tmp_pa
     world = composition(EXPERTS, KNOWN.tolist())
     before = save_composition(world, folder / "before")
     loaded = load_composition(folder / "before")
-    one = join(loaded, NEW, row(scored(0, [1.0] * 3)), {"from": ["scored prompts"], "before": before})
+    one = extend_composition(
+        loaded, NEW, row(scored(0, [1.0] * 3)), {"from": ["scored prompts"], "before": before}
+    )
     after = save_composition(one, folder / "after")
-    two = join(load_composition(folder / "after"), replace(NEW, name="newer"), row(), {"from": ["x"]})
+    two = extend_composition(
+        load_composition(folder / "after"), replace(NEW, name="newer"), row(), {"from": ["x"]}
+    )
     assert after != before
     joined = two.manifest["joined"]
     assert [each["expert"] for each in joined] == ["new", "newer"]
@@ -150,5 +166,5 @@ def test_the_manifest_says_where_the_row_came_from_and_the_digest_changes(tmp_pa
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(JoinError, match="'coder' already"):
-        join(composition(), CODER, row(), {})
+    with pytest.raises(AddExpertError, match="'coder' already"):
+        extend_composition(composition(), CODER, row(), {})

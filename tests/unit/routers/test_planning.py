@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.planning import ASSUMED_NOISE, Cells, cells_of, expected_regret, noise_of, plan
+from routers.planning import ASSUMED_NOISE, Cells, cells_of, expected_regret, plan, score_variance
 from routers.request import Matrix
 from tests.unit.routers.world import CATEGORIES, CODER, LARGE, SMALL
 
@@ -121,10 +121,10 @@ def test_costs_are_taken_from_the_values() -> None:
 def test_noise_is_what_scores_vary_inside_their_cells() -> None:
     labels = np.zeros(4, dtype=np.int64)
     lively, still = scores([[1, 0], [0, 1]] * 2), scores([[0.5, 0.5], [0.5, 0.5]] * 2)
-    assert noise_of(lively, labels, 1) > ASSUMED_NOISE > noise_of(still, labels, 1) > 0
+    assert score_variance(lively, labels, 1) > ASSUMED_NOISE > score_variance(still, labels, 1) > 0
     many = np.zeros(4_000, dtype=np.int64)
-    assert noise_of(np.tile(lively, (1_000, 1)), many, 1) == pytest.approx(0.25, abs=0.001)
-    assert noise_of(scores([[1, NAN]]), np.zeros(1, dtype=np.int64), 1) == ASSUMED_NOISE
+    assert score_variance(np.tile(lively, (1_000, 1)), many, 1) == pytest.approx(0.25, abs=0.001)
+    assert score_variance(scores([[1, NAN]]), np.zeros(1, dtype=np.int64), 1) == ASSUMED_NOISE
 
 
 def test_planning_finds_the_best_with_fewer_scores_than_spreading_them() -> None:

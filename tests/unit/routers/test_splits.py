@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.fitting.splits import distinct_prompts, fits, fold_of_each
+from routers.fitting.splits import assign_folds, distinct_prompts, fold_splits
 
 
 @given(
@@ -19,8 +19,8 @@ def test_copies_of_a_prompt_share_a_fold_and_folds_differ_by_one_prompt(
         for position, (number, _) in enumerate(rows)
     ]
     labels = np.asarray([label for _, label in rows], dtype=np.int64)
-    folds = fold_of_each(prompts, labels, seed=seed)
-    assert (folds == fold_of_each(prompts, labels, seed=seed)).all()
+    folds = assign_folds(prompts, labels, seed=seed)
+    assert (folds == assign_folds(prompts, labels, seed=seed)).all()
     of_text: dict[str, int] = {}
     for prompt, fold in zip(prompts, folds, strict=True):
         assert of_text.setdefault(prompt.strip(), int(fold)) == fold
@@ -31,10 +31,10 @@ def test_copies_of_a_prompt_share_a_fold_and_folds_differ_by_one_prompt(
 def test_every_category_is_spread_over_all_folds() -> None:
     prompts = [f"p{row}" for row in range(100)]
     labels = np.repeat(np.arange(4), 25)
-    folds = fold_of_each(prompts, labels)
+    folds = assign_folds(prompts, labels)
     for label in range(4):
         assert np.bincount(folds[labels == label], minlength=5).tolist() == [5] * 5
-    assert sum(len(held) for _, held in fits(folds)) == 100
+    assert sum(len(held) for _, held in fold_splits(folds)) == 100
 
 
 def test_copies_count_once() -> None:
