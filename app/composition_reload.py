@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.serving.operator_rules import RulesError
-from app.serving.routing import RoutingDesk, load_router
+from app.serving.routing import RoutingService, load_router
 from app.settings import Settings
 from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
@@ -34,17 +34,17 @@ class Reloaded:
 
 
 class Reloader:
-    """Reloads `desk` from the folder and the rules that `settings` name, one reload at a time."""
+    """Reloads `routing` from the folder and the rules that `settings` name, one reload at a time."""
 
     def __init__(
         self,
-        desk: RoutingDesk,
+        routing: RoutingService,
         settings: Settings,
         registry: Registry,
         metrics: Metrics,
         strategies: Strategies,
     ) -> None:
-        self._desk = desk
+        self._routing = routing
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
@@ -57,7 +57,7 @@ class Reloader:
         from routers.composition import CompositionError
 
         async with self._turn:
-            old = self._desk.router
+            old = self._routing.router
             try:
                 # The digests are verified, arrays read and names checked before anything is swapped.
                 new = await asyncio.to_thread(
@@ -74,10 +74,9 @@ class Reloader:
                 self._metrics.reloads.labels("refused").inc()
                 log.warning("reload_refused", composition=old.composition.digest, error=str(error))
                 raise ReloadError(str(error)) from error
-            self._desk.router = new
+            self._routing.router = new
             self._strategies.cascades = cascades
-        policy = new.policy or new.composition.policy
-        done = Reloaded(old.composition.digest, new.composition.digest, len(policy.rules))
+        done = Reloaded(old.composition.digest, new.composition.digest, len(new.composition.policy.rules))
         self._metrics.reloads.labels("done").inc()
         log.info("reloaded", old=done.old, composition=done.new, rules=done.rules)
         return done

@@ -11,7 +11,7 @@ from app.serving.conversations import Conversations
 from app.serving.exploration import Exploration
 from app.serving.prompting import Prompting
 from app.serving.records import AnswerRecord, Status
-from app.serving.routing import RoutingDesk
+from app.serving.routing import RoutingService
 from app.serving.shadow import Shadow
 from app.settings import Settings
 from app.storage.database import Database
@@ -35,7 +35,7 @@ class Services:
     settings: Settings
     metrics: Metrics
     registry: Registry
-    desk: RoutingDesk
+    routing: RoutingService
     reloader: Reloader
     health: HealthMonitor
     prompting: Prompting

@@ -17,7 +17,7 @@ from app.serving.exploration import Exploration
 from app.serving.operator_rules import RulesError
 from app.serving.prompt_files import PromptFilesError, load_prompt_files
 from app.serving.prompting import Prompting
-from app.serving.routing import RoutingDesk, load_router
+from app.serving.routing import RoutingService, load_router
 from app.serving.shadow import Shadow
 from app.settings import Settings
 from app.storage.database import Database, DatabaseError, database_url
@@ -75,17 +75,15 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
-        desk = RoutingDesk(
+        routing = RoutingService(
             router,
             registry,
             threads=settings.routing_threads,
             queue=settings.routing_queue,
             observe=metrics.routing_seconds.observe,
-            strategies=catalogue.names,
-            strategy=settings.strategy,
         )
-        stack.callback(desk.close)
-        prompting = Prompting(client, desk.embed, prompt_files, registry.experts.values())
+        stack.callback(routing.close)
+        prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values())
         with explained(settings):
             shadow = Shadow(settings, registry, prompting, health, database, recorder, metrics)
         await shadow.start()
@@ -107,7 +105,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 options=settings.strategy_options,
                 cascades=cascades,
             )
-            await strategies.prepare(desk.policy, settings.strategy)
+            await strategies.prepare(routing.policy, settings.strategy)
         if settings.open_to_the_network:
             log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
         log.info(
@@ -120,8 +118,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             settings=settings,
             metrics=metrics,
             registry=registry,
-            desk=desk,
-            reloader=Reloader(desk, settings, registry, metrics, strategies),
+            routing=routing,
+            reloader=Reloader(routing, settings, registry, metrics, strategies),
             health=health,
             prompting=prompting,
             answering=Answering(registry, prompting, health, metrics, spill_tries=settings.spill_tries),

@@ -1,6 +1,6 @@
 """The decision: a pure function of the request, the composition and the policy.
 
-Load and health have no part in it. When the chosen expert turns out to be unavailable, `spill` makes
+Load and health have no part in it. When the chosen expert turns out to be unavailable, `fall_back` makes
 a new decision from the old one's ranking, and says so.
 """
 
@@ -12,10 +12,12 @@ import numpy as np
 from routers.composition import Composition, ExpertCard, costs
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
 from routers.estimate import estimate
-from routers.policy import Policy, Rule
+from routers.policy import MatchedRules, Policy, Rule, match_rules
 from routers.request import Request, Vector
+from routers.strategy_choice import StrategySetting, choose_strategy
 
 RUNNERS_UP = 3
+ANY_STRATEGY = StrategySetting()
 
 
 class RoutingError(Exception):
@@ -51,20 +53,30 @@ class _Stage1:
     ood_score: float | None = None
 
 
-def decide(request: Request, composition: Composition, policy: Policy) -> Decision:
-    """Choose the expert for `request`.
+def decide(
+    request: Request,
+    composition: Composition,
+    policy: Policy,
+    strategies: StrategySetting = ANY_STRATEGY,
+    rules: MatchedRules | None = None,
+) -> Decision:
+    """Choose the expert and the strategy for `request`.
 
     The same arguments give the same decision. `request.features` must be set unless an expert or a
-    category is pinned or a rule decides. Raises UnknownName for a pin that the composition does not
-    have and NoExpertFits when no expert may answer.
+    category is pinned or a rule decides; `rules` are those of the policy that match, None matches them
+    here. Raises UnknownName for a pin that the composition does not have and NoExpertFits when no expert
+    may answer.
     """
-    rule = None if _is_pinned(request) else _first_match(policy.rules, request)
+    rules = match_rules(policy.rules, request) if rules is None else rules
+    rule = rules.target
     expert = request.pinned_expert or (rule.expert if rule else None)
     category = request.pinned_category or (rule.category if rule else None)
     _check_names(composition, expert, category, request.exclude)
     stage1 = _given(composition, category) if expert or category else _classify(request, composition, policy)
     ranking = _rank(request, composition, policy, stage1)
     chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
+    sure = stage1.classification is not Classification.UNCLASSIFIED
+    strategy = choose_strategy(request, stage1.category if sure else None, policy, rules.strategy, strategies)
     return Decision(
         id=request.id,
         composition=composition.digest,
@@ -75,15 +87,12 @@ def decide(request: Request, composition: Composition, policy: Policy) -> Decisi
         ood_score=stage1.ood_score,
         ranking=ranking,
         expert=chosen,
-        strategy=request.strategy or _strategy(policy, stage1),
+        strategy=strategy.name,
+        strategy_source=strategy.source,
+        strategy_detail=strategy.detail,
         reason=reason,
         detail=detail,
     )
-
-
-def is_settled(request: Request, policy: Policy) -> bool:
-    """Whether a pin or a rule decides, so that nothing of the request has to be embedded."""
-    return _is_pinned(request) or _first_match(policy.rules, request) is not None
 
 
 def refuse_unfit(request: Request, composition: Composition) -> None:
@@ -95,7 +104,7 @@ def refuse_unfit(request: Request, composition: Composition) -> None:
         raise _nobody(ruled_out, request, composition)
 
 
-def spill(decision: Decision, unavailable: Collection[str], why: str) -> Decision:
+def fall_back(decision: Decision, unavailable: Collection[str], why: str) -> Decision:
     """The decision after `decision.expert` could not be reached: the next of the ranking answers.
 
     `unavailable` names every expert known to be down, the chosen one included. Raises NoExpertFits
@@ -118,23 +127,9 @@ def spill(decision: Decision, unavailable: Collection[str], why: str) -> Decisio
         expert=rest[0].expert,
         reason=Reason.SPILLED,
         spilled_from=first,
+        propensity=None,  # whoever answers now was not drawn: nothing is known of its chance
         detail=f"{first} was chosen but is unavailable ({why}); {rest[0].expert} is the next best.",
     )
-
-
-def _is_pinned(request: Request) -> bool:
-    return request.pinned_expert is not None or request.pinned_category is not None
-
-
-def _first_match(rules: Sequence[Rule], request: Request) -> Rule | None:
-    return next((rule for rule in rules if rule.chooses and rule.matches(request)), None)
-
-
-def _strategy(policy: Policy, stage1: _Stage1) -> str:
-    """The policy's strategy; that of the category when there is a sure one."""
-    if stage1.category is None or stage1.classification is Classification.UNCLASSIFIED:
-        return policy.strategy
-    return policy.strategies.get(stage1.category, policy.strategy)
 
 
 def _check_names(

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from routers.request import Vector
 
 SINGLE = "single"
 """The strategy that every service has: one expert answers."""
+
+StrategySource = Literal["request", "category", "composition", "rule", "setting", "default"]
 
 
 class Reason(StrEnum):
@@ -67,7 +70,7 @@ class Choice:
     excluded: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Which expert answers one request, and why."""
 
@@ -85,7 +88,11 @@ class Decision:
     ranking: tuple[Choice, ...]
     """Every expert of the composition, best value first, the excluded ones last."""
     expert: str
-    strategy: str
+    strategy: str = SINGLE
+    strategy_source: StrategySource = "default"
+    """Who chose the strategy."""
+    strategy_detail: str = ""
+    """One sentence on it; empty for the default."""
     reason: Reason
     detail: str
     """One sentence for people, without any text of the prompt."""

@@ -1,8 +1,9 @@
 """What an operator may turn without fitting again: thresholds, weights, stickiness, rules."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from routers.conversation import latest_user_text
 from routers.language import LANGUAGES, identify_language
@@ -10,6 +11,24 @@ from routers.request import Request
 
 PATTERN_READS = 20_000
 """Characters that a pattern is given of each end of a longer turn: a bound on what it may cost."""
+
+
+@dataclass(frozen=True)
+class UserText:
+    """What rules are matched with: the last user turn, its language found when a rule asks for it."""
+
+    text: str
+
+    @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """Its first and last PATTERN_READS characters."""
+        if len(self.text) <= PATTERN_READS:
+            return (self.text,)
+        return self.text[:PATTERN_READS], self.text[-PATTERN_READS:]
+
+    @cached_property
+    def language(self) -> str | None:
+        return identify_language(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +53,7 @@ class Rule:
     expert: str | None = None
     category: str | None = None
     strategy: str | None = None
+    _words: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         if self.expert is not None and self.category is not None:
@@ -49,31 +69,50 @@ class Rule:
                 f"rule {self.name!r}: no language {unknown[0]!r} can be told: there are "
                 f"{', '.join(sorted(LANGUAGES))}"
             )
+        if self.keywords:
+            words = "|".join(re.escape(word) for word in self.keywords)
+            object.__setattr__(self, "_words", re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE))
 
     @property
     def chooses(self) -> bool:
         """Whether the rule names who answers, and not only how."""
         return self.expert is not None or self.category is not None
 
-    def matches(self, request: Request) -> bool:
-        """Whether every condition of the rule holds for `request`."""
+    def matches(self, request: Request, said: UserText | None = None) -> bool:
+        """Whether every condition of the rule holds for `request`; `said` is its text, read already."""
         wanted = self.attributes or {}
         if any(request.attributes.get(name) != value for name, value in wanted.items()):
             return False
-        text = latest_user_text(request.turns)
-        if self.keywords:
-            words = "|".join(re.escape(word) for word in self.keywords)
-            if not re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE):
-                return False
-        if self.pattern is not None and not any(self.pattern.search(part) for part in _ends(text)):
+        said = said or UserText(latest_user_text(request.turns))
+        if self._words is not None and not self._words.search(said.text):
             return False
-        return not self.languages or identify_language(text) in self.languages
+        if self.pattern is not None and not any(self.pattern.search(part) for part in said.ends):
+            return False
+        return not self.languages or said.language in self.languages
 
 
-def _ends(text: str) -> tuple[str, ...]:
-    if len(text) <= PATTERN_READS:
-        return (text,)
-    return text[:PATTERN_READS], text[-PATTERN_READS:]
+@dataclass(frozen=True, slots=True)
+class MatchedRules:
+    """Of the operator's rules that match a request: the first that names who answers (none for a request
+    that is pinned: the client's own say goes first), and the first that names a strategy."""
+
+    target: Rule | None = None
+    strategy: Rule | None = None
+
+
+def match_rules(rules: Sequence[Rule], request: Request) -> MatchedRules:
+    """Match every rule at most once, in order, until both are found."""
+    if not rules:
+        return MatchedRules()
+    pinned = request.pinned_expert is not None or request.pinned_category is not None
+    said = UserText(latest_user_text(request.turns))
+    target = strategy = None
+    for rule in rules:
+        targets = rule.chooses and target is None and not pinned
+        names = rule.strategy is not None and strategy is None
+        if (targets or names) and rule.matches(request, said):
+            target, strategy = rule if targets else target, rule if names else strategy
+    return MatchedRules(target, strategy)
 
 
 @dataclass(frozen=True, slots=True)

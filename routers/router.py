@@ -5,21 +5,22 @@ from dataclasses import dataclass, replace
 
 from routers.composition import Composition, CompositionError
 from routers.conversation import LATEST_CHARACTERS, latest_user_text, routing_text
-from routers.decide import decide, is_settled, refuse_unfit
+from routers.decide import ANY_STRATEGY, decide, refuse_unfit
 from routers.decision import Decision, Routed
 from routers.encoder import Encoder
 from routers.features import features_of
-from routers.policy import Policy
+from routers.policy import match_rules
 from routers.request import Request, Turn, Vector
+from routers.strategy_choice import StrategySetting
 
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """`policy` None means the composition's own."""
+    """Immutable; a reload makes another one. It decides by the policy of its composition."""
 
     encoder: Encoder
     composition: Composition
-    policy: Policy | None = None
+    strategies: StrategySetting = ANY_STRATEGY
 
     def __post_init__(self) -> None:
         mine = (self.encoder.name, self.encoder.revision)
@@ -36,24 +37,25 @@ class Router:
 
     def read(self, request: Request) -> Routed:
         """`route`, with the embedding (the first columns of `Request.features`)."""
-        policy = self.policy or self.composition.policy
-        if request.features is None and not is_settled(request, policy):
+        policy = self.composition.policy
+        rules = match_rules(policy.rules, request)
+        settled = request.pinned_expert or request.pinned_category or rules.target
+        unread = request.features is None and not settled
+        if unread:
             refuse_unfit(request, self.composition)
             text = routing_text(request.turns, policy.recent_turns)
             request = replace(request, features=features_of(self.encoder, [text])[0])
-            decision = decide(request, self.composition, policy)
-            length = len(latest_user_text(request.turns))
-            if length > LATEST_CHARACTERS:
-                sample = f"The router read a sample of {LATEST_CHARACTERS:,} of its {length:,} characters."
-                decision = replace(decision, detail=f"{decision.detail} {sample}")
-        else:
-            decision = decide(request, self.composition, policy)
+        decision = decide(request, self.composition, policy, self.strategies, rules)
+        length = len(latest_user_text(request.turns)) if unread else 0
+        if length > LATEST_CHARACTERS:
+            sample = f"The router read a sample of {LATEST_CHARACTERS:,} of its {length:,} characters."
+            decision = replace(decision, detail=f"{decision.detail} {sample}")
         if request.features is None:
             return Routed(decision)
         return Routed(decision, request.features[: self.encoder.dimension])
 
     def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of `turns` as `read` makes it, shape (encoder.dimension,)."""
-        policy = self.policy or self.composition.policy
-        vector: Vector = self.encoder.encode([routing_text(turns, policy.recent_turns)])[0]
+        text = routing_text(turns, self.composition.policy.recent_turns)
+        vector: Vector = self.encoder.encode([text])[0]
         return vector

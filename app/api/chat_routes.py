@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -23,12 +22,11 @@ from app.serving.decision_document import decision_document, decision_headers
 from app.serving.prompting import Reading
 from app.serving.records import AnswerRecord
 from app.serving.request_parsing import Caller, routing_request
-from app.serving.strategy_choice import Chosen
 from app.strategies.strategy_registry import StrategyError
 from app.strategies.strategy_service import StrategyRun
 from experts.client import ReplyStream
 from experts.errors import ExpertError
-from routers.decision import Classification, Decision
+from routers.decision import SINGLE, Classification, Decision
 
 router = APIRouter()
 log = structlog.get_logger(__name__)
@@ -44,10 +42,9 @@ async def chat_completions(request: Request) -> Response:
     started = time.perf_counter()
     services: Services = request.app.state.services
     body, document = await read_body(request, ChatBody)
-    decision, chosen, reading = await _decide(services, request, body, explore=True)
+    decision, reading = await _decide(services, request, body, explore=True)
     record = AnswerRecord(
         decision,
-        chosen=chosen,
         reading=reading,
         request_id=request.state.request_id,
         model=body.model or "",
@@ -58,8 +55,8 @@ async def chat_completions(request: Request) -> Response:
         started=started,
     )
     run = None
-    if not chosen.single:
-        run = await services.strategies.start(record, body, document, services.desk.policy.generalist)
+    if decision.strategy != SINGLE:
+        run = await services.strategies.start(record, body, document, services.routing.policy.generalist)
     services.begin(record)
     return Answer(services, record, document) if run is None else StrategyAnswer(services, record, run)
 
@@ -69,19 +66,19 @@ async def route(request: Request) -> Response:
     """The decision for a chat, without an answer. It is not stored: nobody was answered."""
     services: Services = request.app.state.services
     body, _ = await read_body(request, ChatBody)
-    decision, chosen, reading = await _decide(services, request, body)
-    if not chosen.single:
+    decision, reading = await _decide(services, request, body)
+    if decision.strategy != SINGLE:
         with suppress(StrategyError):
-            services.strategies.options_for(chosen)
+            services.strategies.options_for(decision.strategy, body.routing.options)
     expert = services.registry.get(decision.expert)
     await services.prompting.preview(expert, reading)
-    document = decision_document(decision, chosen, used=reading.use_of(expert.name))
+    document = decision_document(decision, used=reading.use_of(expert.name))
     return JsonResponse(document, headers=decision_headers(decision))
 
 
 async def _decide(
     services: Services, request: Request, body: ChatBody, *, explore: bool = False
-) -> tuple[Decision, Chosen, Reading]:
+) -> tuple[Decision, Reading]:
     options = body.routing
     api_key: str | None = request.state.api_key
     current = await services.conversations.current_expert(
@@ -89,21 +86,18 @@ async def _decide(
     )
     routed = routing_request(
         body,
-        services.desk.names,
+        services.routing.names,
         Caller(api_key, dict(request.headers)),
         request_id=f"dec_{uuid4().hex}",
         current_expert=current,
     )
-    known = await services.desk.route(routed)
+    known = await services.routing.route(routed)
     decision = known.decision
     sure = decision.classification is not Classification.UNCLASSIFIED
     reading = Reading(routed.turns, known.embedding, decision.category if sure else None)
-    chosen = services.desk.strategy_for(routed, decision, options.options)
-    if decision.strategy != chosen.name:
-        decision = replace(decision, strategy=chosen.name)
-    if explore and chosen.single:
+    if explore:
         decision = services.exploration.apply(decision, in_conversation=current is not None)
-    return decision, chosen, reading
+    return decision, reading
 
 
 class _Watched(Response):

@@ -20,7 +20,7 @@ router = APIRouter()
 async def models(request: Request) -> Response:
     """Everything `model` may say: `coterie`, `coterie/<category>`, and every expert."""
     services: Services = request.app.state.services
-    names = services.desk.names
+    names = services.routing.names
     return JsonResponse({"object": "list", "data": [_model(name, names.experts) for name in names.models]})
 
 
@@ -28,7 +28,7 @@ async def models(request: Request) -> Response:
 async def model(request: Request, name: str) -> Response:
     """One model."""
     services: Services = request.app.state.services
-    names = services.desk.names
+    names = services.routing.names
     if name not in names.models:
         raise ServiceError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
     return JsonResponse(_model(name, names.experts))
@@ -49,13 +49,10 @@ async def experts(request: Request) -> Response:
 async def composition(request: Request) -> Response:
     """The composition that decides now: categories, experts, policy, map, utilities, evidence."""
     services: Services = request.app.state.services
-    current = services.desk.router
-    return JsonResponse(
-        composition_document(current.composition, current.policy or current.composition.policy)
-    )
+    return JsonResponse(composition_document(services.routing.router.composition))
 
 
-def composition_document(composition: Composition, policy: Policy) -> dict[str, Any]:
+def composition_document(composition: Composition) -> dict[str, Any]:
     """The composition for people and programs."""
     return {
         "object": "composition",
@@ -66,7 +63,7 @@ def composition_document(composition: Composition, policy: Policy) -> dict[str, 
         "experts": [
             {**asdict(card), "capabilities": sorted(card.capabilities)} for card in composition.experts
         ],
-        "policy": _policy_document(policy),
+        "policy": _policy_document(composition.policy),
         "map": dict(composition.map),
         "utilities": {
             category: _by_expert(composition, row)

@@ -26,7 +26,7 @@ async def readyz(request: Request) -> Response:
     services: Services = request.app.state.services
     database = await _database_answers(services)
     experts = {name: status.state for name, status in services.health.statuses().items()}
-    composed = services.desk.names.composed
+    composed = services.routing.names.composed
     ready = database and any(experts.get(name) == "up" for name in composed)
     document = {
         "status": "ready" if ready else "not ready",

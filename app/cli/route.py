@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -91,7 +90,6 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
     from app.serving.decision_document import decision_document
     from app.serving.request_parsing import Caller, Names, routing_request
     from app.serving.routing import load_router
-    from app.serving.strategy_choice import choose_strategy
     from app.startup import explained
     from app.strategies.strategy_registry import Catalogue
     from experts.registry import load_registry
@@ -102,15 +100,9 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
             registry = load_registry(settings.experts)
             catalogue = Catalogue(settings.own_strategies)
             router = load_router(settings, registry, catalogue.names)
-        composition = router.composition
-        names = Names(registry.names, composition.expert_names, composition.categories, catalogue.names)
-        request = routing_request(
-            ChatBody.model_validate(body), names, Caller(None, {}), request_id=f"dec_{uuid4().hex}"
-        )
-        decision = router.route(request)
-        policy = router.policy or composition.policy
-        chosen = choose_strategy(request, decision, policy, operator=settings.strategy)
-        return decision_document(replace(decision, strategy=chosen.name), chosen)
+        body_read, names = ChatBody.model_validate(body), Names.of(registry, router)
+        request = routing_request(body_read, names, Caller(None, {}), request_id=f"dec_{uuid4().hex}")
+        return decision_document(router.route(request))
     except StartError as error:
         fail(str(error))
     except (ServiceError, RoutingError) as error:

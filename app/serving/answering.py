@@ -14,7 +14,7 @@ from experts.client import Reply, ReplyStream
 from experts.errors import ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.health import HealthMonitor
 from experts.registry import Expert, Registry
-from routers.decide import NoExpertFits, spill
+from routers.decide import NoExpertFits, fall_back
 from routers.decision import Reason
 
 SPILLING = (ExpertUnavailable, ExpertBusy, ExpertTimeout)
@@ -101,7 +101,7 @@ class Answering:
             return
         down = {name for name in self._registry.names if not self._health.available(name)}
         try:
-            record.decision = spill(decision, down, "its health check fails")
+            record.decision = fall_back(decision, down, "its health check fails")
         except NoExpertFits:
             return
         self._count_spill(decision.expert, record.decision.expert)
@@ -116,7 +116,7 @@ class Answering:
         # What is known of health may be old: where everybody seems down, the next in the ranking is tried.
         for out in (failures.experts | down, failures.experts):
             try:
-                record.decision = spill(record.decision, out, error.code)
+                record.decision = fall_back(record.decision, out, error.code)
             except NoExpertFits:
                 continue
             self._count_spill(expert.name, record.decision.expert)

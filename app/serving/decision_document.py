@@ -11,13 +11,11 @@ from experts.registry import Expert
 from routers.decision import Decision
 
 if TYPE_CHECKING:
-    from app.serving.strategy_choice import Chosen
     from app.serving.strategy_trace import Trace
 
 
 def decision_document(
     decision: Decision,
-    chosen: "Chosen | None" = None,
     trace: "Trace | None" = None,
     used: PromptUse = NOTHING_USED,
 ) -> dict[str, Any]:
@@ -48,16 +46,15 @@ def decision_document(
         ],
         "expert": decision.expert,
         "strategy": decision.strategy,
-        "strategy_source": "default" if chosen is None else chosen.source,
-        "strategy_detail": "" if chosen is None else chosen.detail,
+        "strategy_source": decision.strategy_source,
+        "strategy_detail": decision.strategy_detail,
         "trace": None if trace is None else trace.document(),
         **used.document(),
         "reason": decision.reason.value,
         "detail": decision.detail,
         "spilled_from": decision.spilled_from,
         "explored_from": decision.explored_from,
-        # Whoever answers after a spill was not drawn: nothing is known of its chance.
-        "propensity": None if decision.spilled_from else _rounded(decision.propensity),
+        "propensity": _rounded(decision.propensity),
     }
 
 

@@ -1,15 +1,14 @@
 """One chat request from its decision to its end, and the row that is kept of it."""
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.serving.decision_document import decision_document
 from app.serving.prompting import Reading
-from app.serving.strategy_choice import DEFAULT, Chosen
 from app.storage.rows import DecisionRow
 from routers.decision import Decision
+from routers.strategy_choice import give_up_strategy
 
 if TYPE_CHECKING:
     from app.serving.strategy_trace import Trace
@@ -32,11 +31,9 @@ class AnswerRecord:
         messages: list[Any] | None,
         started: float,
         reading: Reading | None = None,
-        chosen: Chosen = DEFAULT,
     ) -> None:
         """`started` is on `time.perf_counter()`'s clock; `messages` None keeps no prompt."""
         self.decision = decision
-        self.chosen = chosen
         self.trace: Trace | None = None
         """What the strategy did; None when one expert answers."""
         self.reading = reading or Reading()
@@ -66,12 +63,11 @@ class AnswerRecord:
     def document(self) -> dict[str, Any]:
         """The `routing` of the answer, as it is known now."""
         used = self.reading.use_of(self.decision.expert)
-        return decision_document(self.decision, self.chosen, self.trace, used)
+        return decision_document(self.decision, self.trace, used)
 
     def give_up_strategy(self, why: str) -> None:
         """One expert answers after all; `why` ends a sentence."""
-        self.chosen = self.chosen.given_up(why)
-        self.decision = replace(self.decision, strategy=self.chosen.name)
+        self.decision = give_up_strategy(self.decision, why)
         self.trace = None
 
     def row(

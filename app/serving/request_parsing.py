@@ -2,12 +2,18 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody
 from base.suggestions import close_names, listed
+from experts.registry import Registry
 from experts.tokens import estimate_prompt_tokens
+from routers.decision import SINGLE
 from routers.request import Capability, Request, Turn
+
+if TYPE_CHECKING:
+    from routers.router import Router
 
 ROUTED_MODEL = "coterie"
 CATEGORY_PREFIX = "coterie/"
@@ -22,7 +28,12 @@ class Names:
     experts: Collection[str]
     composed: Collection[str]
     categories: Collection[str]
-    strategies: Collection[str] = ("single",)
+    strategies: Collection[str] = (SINGLE,)
+
+    @classmethod
+    def of(cls, registry: Registry, router: "Router") -> "Names":
+        composition, strategies = router.composition, router.strategies.available
+        return cls(registry.names, composition.expert_names, composition.categories, strategies or (SINGLE,))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -50,7 +61,7 @@ def routing_request(
     options = body.routing
     if options.strategy is not None and options.strategy not in names.strategies:
         raise _unknown("strategy", options.strategy, names.strategies, "routing.strategy")
-    if options.strategy == "single" and options.options:
+    if options.strategy == SINGLE and options.options:
         raise ServiceError(
             400, "invalid_value", "The strategy single has no options.", param="routing.options"
         )

@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from app.errors import ServiceError
 from app.serving.operator_rules import load_rules
 from app.serving.request_parsing import Names
-from app.serving.strategy_choice import DEFAULT, Chosen, choose_strategy
 from app.settings import Settings
 from experts.registry import Expert, Registry
-from routers.decision import SINGLE, Choice, Classification, Decision, Reason, Routed
+from routers.decision import Choice, Classification, Decision, Reason, Routed
 from routers.request import Capability, Request, Turn, Vector
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-class RoutingDesk:
+class RoutingService:
     """Decides requests, one immutable `Router` at a time.
 
     A reload builds a new router and assigns `router`: requests that are being decided keep the old one.
@@ -40,57 +39,31 @@ class RoutingDesk:
         threads: int,
         queue: int,
         observe: Callable[[float], None] = lambda _: None,
-        strategies: Sequence[str] = (SINGLE,),
-        strategy: str = SINGLE,
     ) -> None:
-        """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds.
-        `strategies` are those that clients may name, `strategy` the operator's own."""
+        """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds."""
         self.router = router
         self._registry = registry
         self._bound = threads + queue
         self._waiting = 0
         self._observe = observe
-        self._strategies = tuple(strategies)
-        self._strategy = strategy
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="routing")
 
     @property
     def names(self) -> Names:
         """What clients may name now."""
-        composition = self.router.composition
-        return Names(self._registry.names, composition.expert_names, composition.categories, self._strategies)
+        return Names.of(self._registry, self.router)
 
     @property
     def policy(self) -> "Policy":
         """The composition's, with the operator's rules."""
-        return self.router.policy or self.router.composition.policy
-
-    def strategy_for(
-        self, request: Request, decision: Decision, options: Mapping[str, Any] | None = None
-    ) -> Chosen:
-        """How `decision` is to be answered, and who said so. `options` are the request's own."""
-        if (
-            request.strategy is None
-            and self._strategy == SINGLE == decision.strategy
-            and not any(rule.strategy for rule in self.policy.rules)
-        ):
-            return DEFAULT
-        chosen = choose_strategy(request, decision, self.policy, operator=self._strategy, options=options)
-        if chosen.name not in self._strategies:
-            return chosen.given_up(f"there is no strategy {chosen.name!r} here")
-        return chosen
-
-    async def decide(self, request: Request) -> Decision:
-        """The decision for `request`. Raises what `routers.decide` raises, and ServiceError (503) when too
-        many requests wait already."""
-        return (await self.route(request)).decision
+        return self.router.composition.policy
 
     async def route(self, request: Request) -> Routed:
-        """As `decide`, with the embedding that routing made of the request."""
+        """The decision for `request`, with the embedding that was made for it. Raises what
+        `routers.decide` raises, and ServiceError (503) when too many requests wait already."""
         router = self.router
         if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            outside = _outside(request, self._registry.get(request.pinned_expert), router.composition.digest)
-            return Routed(outside)
+            return Routed(_outside(request, self._registry.get(request.pinned_expert), router))
         if request.pinned_expert is not None or request.pinned_category is not None:
             # Nothing to encode: quicker than handing it to a thread.
             return router.read(request)
@@ -121,7 +94,7 @@ def load_router(
     settings: Settings, registry: Registry, strategies: Collection[str], encoder: "Encoder | None" = None
 ) -> "Router":
     """Read the composition of `settings`, put the registry's live facts on it and the operator's rules
-    into its policy. `strategies`: those that the rules may name.
+    into its policy. `strategies`: those of the service.
 
     `encoder` None loads the one of `settings`. Raises CompositionError (also when the registry lacks one
     of the composition's experts), RulesError and EncoderMissing.
@@ -129,21 +102,21 @@ def load_router(
     from routers.composition import load_composition
     from routers.encoder import load_encoder
     from routers.router import Router
+    from routers.strategy_choice import StrategySetting
 
     composition = load_composition(settings.composition)
     composition = composition.with_cards([expert_card(each) for each in registry.experts.values()])
-    policy = composition.policy
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
         rules = load_rules(
             settings.rules, composition.expert_names, composition.categories, labels, strategies
         )
-        policy = replace(policy, rules=rules)
+        composition = replace(composition, policy=replace(composition.policy, rules=rules))
     if encoder is None:
         encoder = load_encoder(
             settings.encoder, precision=settings.encoder_precision, threads=settings.encoder_threads
         )
-    return Router(encoder, composition, policy)
+    return Router(encoder, composition, StrategySetting(settings.strategy, strategies))
 
 
 def expert_card(expert: Expert) -> "ExpertCard":
@@ -163,8 +136,11 @@ def expert_card(expert: Expert) -> "ExpertCard":
     )
 
 
-def _outside(request: Request, expert: Expert, composition: str) -> Decision:
+def _outside(request: Request, expert: Expert, router: "Router") -> Decision:
     """The decision for an expert that the client named and the composition does not have."""
+    from routers.policy import match_rules
+    from routers.strategy_choice import choose_strategy
+
     card = expert_card(expert)
     needed = request.prompt_tokens + request.output_tokens
     lacking = sorted(request.needs - card.capabilities)
@@ -179,9 +155,12 @@ def _outside(request: Request, expert: Expert, composition: str) -> Decision:
             f"About {needed} tokens are needed, the context of {card.name} holds {expert.context_length}.",
             param="messages",
         )
+    policy = router.composition.policy
+    rule = match_rules(policy.rules, request).strategy
+    strategy = choose_strategy(request, None, policy, rule, router.strategies)
     return Decision(
         id=request.id,
-        composition=composition,
+        composition=router.composition.digest,
         classification=Classification.SKIPPED,
         category=None,
         probability=None,
@@ -189,7 +168,9 @@ def _outside(request: Request, expert: Expert, composition: str) -> Decision:
         ood_score=None,
         ranking=(Choice(card.name, 0.0, 0.0, 0.0, card.active_params_b, card.price),),
         expert=card.name,
-        strategy=request.strategy or SINGLE,
+        strategy=strategy.name,
+        strategy_source=strategy.source,
+        strategy_detail=strategy.detail,
         reason=Reason.PINNED,
         detail=f"The client asked for {card.name}, which the composition does not have.",
     )

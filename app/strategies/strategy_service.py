@@ -18,7 +18,6 @@ from app.errors import ServiceError, place_of, validation_error
 from app.serving.chat_body import ChatBody
 from app.serving.prompting import Prompting
 from app.serving.records import AnswerRecord
-from app.serving.strategy_choice import Chosen
 from app.serving.strategy_trace import Trace
 from app.strategies.answer_output import Output
 from app.strategies.chunks import Chunk, closing_chunk
@@ -34,7 +33,7 @@ from experts.errors import ExpertError
 from experts.health import HealthMonitor
 from experts.registry import Registry
 from routers.cascade_model import CascadeModel, load_cascades
-from routers.decision import Decision, Reason
+from routers.decision import SINGLE, Decision, Reason
 from routers.policy import Policy
 
 log = structlog.get_logger(__name__)
@@ -91,11 +90,11 @@ class Strategies:
         for name in sorted(named & set(self.catalogue.names[1:])):
             await self.catalogue.ready(name)
 
-    def options_for(self, chosen: Chosen) -> StrategyOptions:
-        """The options of a request. Raises ServiceError (400) for those that the strategy does not have, and
-        StrategyError when it cannot be loaded."""
-        strategy = self.catalogue.strategy(chosen.name)
-        given = {**self._options.get(chosen.name, {}), **(chosen.options or {})}
+    def options_for(self, name: str, own: Mapping[str, Any] | None) -> StrategyOptions:
+        """The options of a request; its `own` override the operator's. Raises ServiceError (400) for those
+        that the strategy does not have, and StrategyError when it cannot be loaded."""
+        strategy = self.catalogue.strategy(name)
+        given = {**self._options.get(name, {}), **(own or {})}
         try:
             return strategy.options.model_validate(given)
         except ValidationError as error:
@@ -109,14 +108,14 @@ class Strategies:
     ) -> "StrategyRun | None":
         """The run of the record's strategy; None when one expert answers, which the record then says.
         Raises ServiceError for bad options."""
-        chosen = record.chosen
-        if chosen.single:
+        name = record.decision.strategy
+        if name == SINGLE:
             return None
         try:
-            compiled = await self.catalogue.ready(chosen.name)
-            options = self.options_for(chosen)
+            compiled = await self.catalogue.ready(name)
+            options = self.options_for(name, body.routing.options)
         except StrategyError as error:
-            log.error("strategy_unusable", strategy=chosen.name, error=str(error))
+            log.error("strategy_unusable", strategy=name, error=str(error))
             self._give_up(record, "the strategy cannot be loaded")
             return None
         candidates, down = self._candidates(record.decision)
@@ -125,7 +124,7 @@ class Strategies:
             limits = self._limits.tightened(
                 options.max_calls, options.max_tokens, options.max_seconds, options.max_cost
             )
-            trace = Trace(chosen.name, compiled.shape, _shown(limits))
+            trace = Trace(name, compiled.shape, _shown(limits))
             calls = Calls(
                 self._prompting,
                 self._registry,
@@ -159,7 +158,7 @@ class Strategies:
         return StrategyRun(compiled, run, record, self._metrics)
 
     def _give_up(self, record: AnswerRecord, why: str) -> None:
-        self._metrics.strategies.labels(record.chosen.name, "single").inc()
+        self._metrics.strategies.labels(record.decision.strategy, "single").inc()
         record.give_up_strategy(why)
 
     def _candidates(self, decision: Decision) -> tuple[tuple[Candidate, ...], list[str]]:

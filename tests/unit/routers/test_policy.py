@@ -1,11 +1,12 @@
 """Rules take what they name and nothing else; impossible policies are refused."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from routers.policy import Policy, Rule
+from routers.policy import Policy, Rule, match_rules
 from routers.request import Turn
 from tests.unit.routers.world import request
 
@@ -112,3 +113,16 @@ def test_a_rule_that_takes_nothing_or_everything_is_refused(conditions: Any, mes
 def test_an_impossible_policy_is_refused_by_field(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"policy: {field} must be"):
         Policy(generalist="small", **{field: value})  # type: ignore[arg-type]
+
+
+def test_each_rule_is_matched_once_for_who_answers_and_how() -> None:
+    rules = (
+        Rule("how", keywords=("sue",), strategy="panel"),
+        Rule("who", keywords=("sue",), expert="small"),
+        Rule("both", keywords=("sue",), category="law", strategy="chain"),
+    )
+    asked = request(turns=(Turn("user", "Can I sue?"),))
+    found = match_rules(rules, asked)
+    assert (found.target, found.strategy) == (rules[1], rules[0])
+    pinned = match_rules(rules, replace(asked, pinned_expert="large"))
+    assert (pinned.target, pinned.strategy) == (None, rules[0])

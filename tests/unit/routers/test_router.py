@@ -58,7 +58,7 @@ def test_a_request_that_nobody_can_take_is_refused_before_it_is_read() -> None:
 def test_a_rule_that_decides_leaves_the_request_unread() -> None:
     encoder = BagOfWords()
     policy = Policy(generalist="large", rules=(Rule("r", keywords=("hello",), expert="small"),))
-    assert Router(encoder, composed(), policy).route(request()).reason is Reason.RULE
+    assert Router(encoder, replace(composed(), policy=policy)).route(request()).reason is Reason.RULE
     assert encoder.encoded == []
 
 
@@ -72,14 +72,9 @@ def test_a_request_that_brings_its_features_is_not_embedded_again() -> None:
 def test_the_conversation_is_read_as_the_policy_says() -> None:
     encoder = BagOfWords()
     turns = (*saying("first"), *saying("second"), *saying("third"))
-    Router(encoder, composed(), Policy(generalist="large", recent_turns=2)).route(request(turns=turns))
+    two = Policy(generalist="large", recent_turns=2)
+    Router(encoder, replace(composed(), policy=two)).route(request(turns=turns))
     assert encoder.encoded == ["second\nthird"]
-
-
-def test_its_own_policy_goes_before_the_compositions() -> None:
-    never_sure = Policy(generalist="small", threshold=1.0)
-    decision = Router(BagOfWords(), composed(), never_sure).route(request(turns=saying(SAID[0])))
-    assert (decision.expert, decision.reason) == ("small", Reason.UNCERTAIN)
 
 
 def test_the_order_of_requests_makes_no_difference() -> None:

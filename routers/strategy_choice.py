@@ -1,0 +1,65 @@
+"""Which strategy answers a request, and who said so: the request, else the composition, else the operator."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from routers.decision import SINGLE, Decision, StrategySource
+from routers.policy import Policy, Rule
+from routers.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySetting:
+    """The operator's own strategy, and those that the service has (None: whatever is named)."""
+
+    default: str = SINGLE
+    available: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyChoice:
+    """A strategy by name, where it came from, and a sentence that says so."""
+
+    name: str = SINGLE
+    source: StrategySource = "default"
+    detail: str = ""
+
+
+def choose_strategy(
+    request: Request, category: str | None, policy: Policy, rule: Rule | None, setting: StrategySetting
+) -> StrategyChoice:
+    """The first that has a say: the request's `strategy`, the policy's for `category` (None: not sure of
+    any), the policy's for all, the first operator's `rule` that matches and names one, the setting. One
+    that the service lacks gives way to `single`, and the detail says so."""
+    chosen = _wish(request, category, policy, rule, setting.default)
+    if setting.available is None or chosen.name in setting.available:
+        return chosen
+    missing = f"there is no strategy {chosen.name!r} here"
+    return StrategyChoice(SINGLE, chosen.source, _one_expert(chosen.detail, missing))
+
+
+def give_up_strategy(decision: Decision, why: str) -> Decision:
+    """The decision for one expert after all; `why` ends a sentence."""
+    return replace(decision, strategy=SINGLE, strategy_detail=_one_expert(decision.strategy_detail, why))
+
+
+def _wish(
+    request: Request, category: str | None, policy: Policy, rule: Rule | None, default: str
+) -> StrategyChoice:
+    if (name := request.strategy) is not None:
+        return StrategyChoice(name, "request", f"The client asked for {name}.")
+    if category is not None and (name := policy.strategies.get(category)) is not None:
+        return StrategyChoice(name, "category", f"The composition answers {category} with {name}.")
+    if (name := policy.strategy) != SINGLE:
+        return StrategyChoice(name, "composition", f"The composition answers with {name}.")
+    if rule is not None and rule.strategy is not None:
+        return StrategyChoice(
+            rule.strategy, "rule", f"The operator's rule {rule.name!r} names {rule.strategy}."
+        )
+    if default != SINGLE:
+        return StrategyChoice(default, "setting", f"The operator's setting is {default}.")
+    return StrategyChoice()
+
+
+def _one_expert(detail: str, why: str) -> str:
+    return f"{detail} One expert answers: {why}.".strip()
