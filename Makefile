@@ -7,7 +7,9 @@
 #   make clean               remove the environments and tool caches (data and models stay)
 #
 # Settings, on the command line or in the environment:
-PYTHON ?= python3.11
+PYTHON ?=
+# tried in this order when PYTHON is not given; the locks are tested with 3.11, and have wheels for the others
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 PROFILE ?= cpu
 # Where CPU wheels of torch are, asked only when pip's own configuration does not know the wheel.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -28,23 +30,25 @@ help:
 
 setup: $(APP)/.ready $(VLLM)/.ready
 
-# torch goes first and alone: any other resolution takes its CUDA build, several GB for nothing.
-# The locks hold every package, so nothing else is resolved.
+# Finds a Python that runs (a pyenv shim may not), is new enough and can make virtual environments.
+# $(1) is the environment, $(2) its lock, $(3) its size in GB.
 define environment
-	@command -v $(PYTHON) >/dev/null || { echo "Coterie needs Python 3.11 and there is no '$(PYTHON)' here: \
-	install it, or name yours: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "Coterie needs Python 3.11 \
-	or newer; '$(PYTHON)' is $$($(PYTHON) -V)" >&2; exit 1; }
-	@echo "Installing $(1) into $(2) (minutes, once) ..."
-	@test -x $(2)/bin/python || $(PYTHON) -m venv $(2) || { rm -rf $(2); echo "Cannot make a virtual environment; \
-	on Debian and Ubuntu it takes the package python3.11-venv" >&2; exit 1; }
-	@$(2)/bin/python -m pip install -qq --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
-	  || $(2)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) "$(TORCH)"
-	@$(2)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $(1)
+	@for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Coterie needs Python 3.11 or newer with its venv module, and found none: tried" \
+	    $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)) "(on Debian and Ubuntu: apt install python3 python3-venv)." \
+	    "To name one: make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Using $$("$$python" -c 'import sys; print(sys.executable, sys.version.split()[0])')." >&2; \
+	"$$python" deploy/virtual_environment.py $(1) $(2) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)" --size $(3)
 endef
 
 $(APP)/.locked: locks/app.txt
-	$(call environment,locks/app.txt,$(APP))
+	$(call environment,$(APP),locks/app.txt,2.8)
 	@touch $@
 
 $(APP)/.ready: $(APP)/.locked pyproject.toml
@@ -52,12 +56,14 @@ $(APP)/.ready: $(APP)/.locked pyproject.toml
 	@touch $@
 
 $(VLLM)/.ready: locks/vllm.txt
-	$(call environment,locks/vllm.txt,$(VLLM))
+	$(call environment,$(VLLM),locks/vllm.txt,3.5)
 	@touch $@
 
 # Both look first whether there is anything to do.
 models: setup
 	@$(APP)/bin/python -m experts.local fetch --registry experts/$(PROFILE).yaml
+	@test -d "$${COTERIE_CACHE:-$$HOME/.cache/coterie}/encoders" || \
+	  echo "Exporting the router's encoder to ONNX (110 MB on disk, about half a minute) ..." >&2
 	@$(APP)/bin/python -m routers.encoder_export >/dev/null
 
 run: models

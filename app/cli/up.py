@@ -74,7 +74,7 @@ def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", .
     """The local experts' servers, their models ready. Raises StartError."""
     from app.errors import StartError
     from app.startup import explained
-    from experts.local.download_progress import model_bars
+    from experts.local.download_progress import model_progress
     from experts.local.errors import LocalError
     from experts.local.vllm import prepare_servers
     from experts.registry import load_registry
@@ -84,7 +84,7 @@ def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", .
     if not start:
         return ()
     try:
-        with model_bars() as report:
+        with model_progress() as report:
             return prepare_servers(registry, report=report)
     except LocalError as error:
         raise StartError(str(error)) from error

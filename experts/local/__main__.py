@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experts.local.download_progress import model_bars
+from experts.local.download_progress import model_progress
 from experts.local.errors import LocalError
 from experts.local.model_folders import default_python, ensure_model, is_ready
 from experts.local.model_sources import SOURCES
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = [*options.sources]
         if options.registry:
             sources += [plan.local.source for plan in plan_servers(load_registry(options.registry))]
-        with model_bars(err) as report:
+        with model_progress(err) as report:
             for source in dict.fromkeys(sources):
                 ensure_model(source, cache=options.cache, python=default_python(), report=report)
     except (LocalError, RegistryError) as error:

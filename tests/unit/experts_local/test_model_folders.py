@@ -175,7 +175,7 @@ def test_a_conversion_ends_with_whoever_asked_for_it(world: World) -> None:
     script = f"""
 from pathlib import Path
 from experts.local.model_folders import prepare
-from tests.unit.experts_local.test_models import SOURCE
+from tests.unit.experts_local.test_model_folders import SOURCE
 prepare("tester", SOURCE, cache=Path({str(world.cache)!r}), python=Path({str(world.python)!r}))
 """
     with subprocess.Popen([sys.executable, "-c", script], env=repository_on_path()) as asker:
