@@ -25,7 +25,7 @@ import yaml
 from benchmarks.measures import Measure, conclude
 from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.artefact import load_mixture
-from prompts.mixture.build import MOST_POOLED
+from prompts.mixture.build import MAX_POOL
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Mixture
 from prompts.mixture.pool import DemoPool
@@ -84,7 +84,7 @@ def measures() -> list[Measure]:
             Measure("the same again, from kept answers", again, "s"),
             Measure("calls of that", fake.log.started - calls, "calls", 0),
             Measure(f"choose one of {len(mixture.regions)} regions, p50", _choice_ms(mixture), "ms", 0.2),
-            Measure(f"and {NEAREST} of {MOST_POOLED} demos, p50", _choice_ms(full), "ms", 0.2),
+            Measure(f"and {NEAREST} of {MAX_POOL} demos, p50", _choice_ms(full), "ms", 0.2),
         ]
 
 
@@ -110,9 +110,9 @@ def _build_s(folder: Path) -> float:
 
 def _picking(mixture: Mixture) -> Mixture:
     """`mixture` with regions without edges that pick demos of a pool as large as pools become."""
-    rows = np.random.default_rng(1).normal(size=(MOST_POOLED, mixture.dimension)).astype(np.float32)
+    rows = np.random.default_rng(1).normal(size=(MAX_POOL, mixture.dimension)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    pool = DemoPool(tuple(Demo(str(number), "x") for number in range(MOST_POOLED)), rows)
+    pool = DemoPool(tuple(Demo(str(number), "x") for number in range(MAX_POOL)), rows)
     regions = tuple(replace(each, radius=math.inf, demos=(), nearest=NEAREST) for each in mixture.regions)
     return replace(mixture, regions=regions, pool=pool)
 

@@ -90,7 +90,7 @@ class Personas:
             suite=self.suite.digest,
             confidence=self.confidence,
             results=tuple(
-                ids.Comparison(
+                ids.IdentityEffect(
                     category=each.category,
                     prompts=each.paired.n,
                     without=round(each.without, 4),

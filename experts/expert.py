@@ -11,8 +11,6 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     NonNegativeInt,
@@ -21,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from base.strict_model import StrictModel
 from prompts.templates import PromptOrigin
 
 Capability = Literal["tools", "vision", "json_schema"]
@@ -29,20 +28,14 @@ RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
 """Request fields that belong to the client or to the caller, never to an expert's defaults."""
 
 
-class _Strict(BaseModel):
-    # `allow_inf_nan` off: a YAML `.inf` is never a meant price or timeout.
-    # `hide_input_in_errors`: someone may have pasted a secret into the wrong field.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class Price(_Strict):
+class Price(StrictModel):
     """US dollars per million tokens."""
 
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)
 
 
-class Timeouts(_Strict):
+class Timeouts(StrictModel):
     """Seconds. `first_byte_s` bounds the wait in our queue and then for the first streamed event;
     `idle_s` the silence between two pieces of a stream; `total_s` the whole request, and alone
     holds for answers that are not streamed, whose first byte is also their last."""
@@ -53,7 +46,7 @@ class Timeouts(_Strict):
     total_s: float = Field(default=600.0, gt=0)
 
 
-class LocalServer(_Strict):
+class LocalServer(StrictModel):
     """A vLLM process that `experts.local` starts and watches for this expert.
 
     `source` names a model that `experts.local.model_folders` knows, or a hub repository, or a folder.
@@ -82,7 +75,7 @@ class LocalServer(_Strict):
         return args
 
 
-class IdentitySource(_Strict):
+class IdentitySource(StrictModel):
     """Expert identities in front of the request (ExpertPrompting, arXiv 2305.14688): `per` category the
     ones that `file` holds, `per` request one that the model writes for it first, which costs a call.
     Only in categories where `file` says that this was measured to win."""
@@ -92,7 +85,7 @@ class IdentitySource(_Strict):
     per: Literal["category", "request"] = "category"
 
 
-class Expert(_Strict):
+class Expert(StrictModel):
     """One expert: an LLM behind an endpoint, or (with `base`) the same LLM under another prompt: a text,
     a prompt of the library, a mixture of prompts, or expert identities."""
 

@@ -32,7 +32,7 @@ from pydantic_core import ErrorDetails
 from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
-from prompts.templates import Library, Prompt, PromptError, read_prompt
+from prompts.templates import PromptError, PromptLibrary, PromptTemplate, read_prompt
 
 __all__ = [
     "Capability",
@@ -188,12 +188,12 @@ class _Reading:
             return {**entry, "prompt": None, "variables": {}, "system_prompt": UNREADABLE}
         return {**entry, "prompt": prompt.origin, "system_prompt": text}
 
-    def _library_prompt(self, reference: Any) -> Prompt:
+    def _library_prompt(self, reference: Any) -> PromptTemplate:
         if not isinstance(reference, str):
             raise PromptError("name a prompt of the library with its version, such as writing@1, or a file")
         if reference.endswith(".yaml"):
             return read_prompt(self.path.parent / reference)
-        return Library().get(reference)
+        return PromptLibrary().get(reference)
 
     def _inherit(
         self, index: int, entry: dict[str, Any], where: dict[str, int], entries: list[Any]

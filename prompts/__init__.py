@@ -1,4 +1,4 @@
-"""What is said to a model before the request: seed prompts of each category, prompt experts.
+"""Prompts: the template library, expert identities, mixtures of prompts, categories and seed prompts.
 
 Knows nothing of HTTP servers or databases.
 """

@@ -1,11 +1,8 @@
-"""Expert identities: a description of the ideal expert for a request, written by the model that answers.
+"""Expert identities after ExpertPrompting (arXiv 2305.14688): a second-person description of the ideal
+expert, written by the model from few-shot examples and put in front of the request.
 
-After ExpertPrompting (arXiv 2305.14688): the model is shown examples, ours, and writes a second-person
-paragraph that then stands in front of the request. Once for each category, kept in a file, or anew for
-each request. Identities help some requests and hurt others, so a file also holds what was measured, and
-only categories in which an identity won are served.
-
-Knows nothing of how a model is called: it makes messages and reads replies.
+There is one per category, kept in a file, or one written for each request. The file also holds measurements:
+only categories in which identities won are served. How a model is called is not known here.
 """
 
 import hashlib
@@ -16,31 +13,30 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from base.files import write_text
+from base.strict_model import StrictModel
 from base.yaml_lines import YamlProblem, read_yaml
 from prompts.seeds import Category
-from prompts.templates import Library, Prompt
+from prompts.templates import PromptLibrary, PromptTemplate
 
 PROMPT = "identity@1"
-"""The prompt of the library that asks for an identity."""
+"""The library prompt that asks for an identity."""
 BETWEEN_PARTS = "\n---\n"
-"""In that prompt: what to do, what stands before each request, then examples and their experts by turns."""
+"""Separates, in that prompt: instruction, label of the request, then alternating examples and identities."""
 MAX_TOKENS = 160
-"""Of an identity: two to four sentences."""
 MAX_CHARACTERS = 1_000
 MAX_SENTENCES = 4
-"""Models that run on repeat themselves."""
 REQUEST_HEAD, REQUEST_TAIL = 4_000, 1_500
-"""Characters of a long request that are shown: where people put what they want."""
+"""Characters that are shown of both ends of a long request."""
 EXAMPLES = 4
-"""Requests of a category that are shown when its identity is written."""
+"""Example requests shown when a category's identity is written."""
 EXAMPLE_CHARACTERS = 300
 
 Per = Literal["category", "request"]
-"""One identity for all requests of a category, or one written for each request."""
+"""One identity per category, or one written for each request."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 _FIRST_YOU = re.compile(r"(?:\A|[\s\"'*_(])((?:You are|You.re) (?:an?|the|one of)\b|As an? )")
@@ -48,14 +44,10 @@ _SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|\Z)")
 
 
 class IdentityError(Exception):
-    """An identity or a file of them cannot be used; the message says why. No text of a request is in it."""
+    """An identity or a file of them cannot be used; the message says why, without text of a request."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class Identity(_Strict):
+class Identity(StrictModel):
     """The identity of a category."""
 
     category: str = Field(pattern=r"^[a-z]+$")
@@ -66,9 +58,9 @@ class Identity(_Strict):
         return text_hash(self.text)
 
 
-class Comparison(_Strict):
-    """One category with and without identities, on the same prompts. `difference` is with less without,
-    between `low` and `high` at the measurement's confidence."""
+class IdentityEffect(StrictModel):
+    """Scores of one category with and without identities on the same prompts; `low`..`high` is the confidence
+    interval of the `difference`."""
 
     category: str = Field(pattern=r"^[a-z]+$")
     prompts: int = Field(ge=1)
@@ -80,31 +72,30 @@ class Comparison(_Strict):
     kept: bool
 
 
-class Measurement(_Strict):
-    """What `coterie eval personas` found. `of` is the digest of what was measured; a file whose texts
-    were changed since has to be measured again."""
+class Measurement(StrictModel):
+    """A result of `coterie eval personas`; `of` is the digest of what was measured."""
 
     per: Per
     of: str
     suite: str
     """Digest of the validation prompts."""
     confidence: float = Field(gt=0, lt=1)
-    results: tuple[Comparison, ...] = Field(min_length=1)
+    results: tuple[IdentityEffect, ...] = Field(min_length=1)
 
 
-class Identities(_Strict):
-    """The identities of one expert's model, and what was measured with them."""
+class Identities(StrictModel):
+    """The identities of one expert's model, with their measurements."""
 
     expert: str = Field(min_length=1)
-    """Who wrote them, and answered when they were measured."""
+    """The expert that wrote them and answered in the measurements."""
     prompt: str = Field(pattern=r"^[a-z][a-z0-9-]*@[1-9][0-9]*$")
     prompt_hash: str
-    """The prompt that asked for them."""
+    """Hash of the prompt that asked for them."""
     identities: tuple[Identity, ...] = ()
     measured: tuple[Measurement, ...] = ()
 
     @model_validator(mode="after")
-    def _once_each(self) -> Self:
+    def _check_unique(self) -> Self:
         for field, names in (
             ("identities", [each.category for each in self.identities]),
             ("measured", [str(each.per) for each in self.measured]),
@@ -117,7 +108,7 @@ class Identities(_Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (the first 16 hex digits) of the texts and the prompt that asked for them."""
+        """Hash of the texts and of the prompt that asked for them."""
         document = [self.prompt_hash, *([each.category, each.text] for each in self.identities)]
         return text_hash(json.dumps(document, ensure_ascii=False))
 
@@ -126,25 +117,21 @@ class Identities(_Strict):
         return next((each for each in self.identities if each.category == category), None)
 
     def subject(self, per: Per) -> str:
-        """The digest of what a measurement is of: the texts, or the prompt that writes one per request."""
+        """The digest of what is measured: the texts, or the prompt that writes one per request."""
         return self.digest if per == "category" else self.prompt_hash
 
     def measurement(self, per: Per) -> Measurement | None:
-        """The measurement of this variant that still holds."""
+        """The measurement of this variant, unless outdated."""
         return next((m for m in self.measured if m.per == per and m.of == self.subject(per)), None)
 
     def kept(self, per: Per) -> frozenset[str]:
-        """The categories in which identities won: none before they were measured."""
+        """The categories in which identities won; none before a measurement."""
         measurement = self.measurement(per)
-        return (
-            frozenset(each.category for each in measurement.results if each.kept)
-            if measurement
-            else frozenset()
-        )
+        return frozenset(each.category for each in (measurement.results if measurement else ()) if each.kept)
 
     def with_measurement(self, measurement: Measurement) -> "Identities":
-        """The same with `measurement` in place of an older one of its variant. What the older one says of
-        categories that were not measured now stays, if it is of the same texts, prompts and confidence."""
+        """Replace the measurement of this variant. Older results of other categories are kept if texts,
+        prompts and confidence are the same."""
         others = tuple(each for each in self.measured if each.per != measurement.per)
         older = self.measurement(measurement.per)
         if older is not None and all(
@@ -158,18 +145,18 @@ class Identities(_Strict):
 
 
 def text_hash(text: str) -> str:
-    """The first 16 hex digits of SHA-256: what decisions keep of a text."""
+    """The first 16 hex digits of SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 @cache
-def identity_prompt() -> Prompt:
-    """The prompt of the library that asks for an identity. Raises PromptError when it is damaged."""
-    return Library().get(PROMPT)
+def identity_prompt() -> PromptTemplate:
+    """The library prompt that asks for an identity. Raises PromptError."""
+    return PromptLibrary().get(PROMPT)
 
 
 def new_identities(expert: str, identities: Sequence[Identity] = ()) -> Identities:
-    """Identities as the prompt of today writes them, not measured yet."""
+    """Unmeasured identities of the current prompt."""
     prompt = identity_prompt()
     return Identities(
         expert=expert, prompt=prompt.reference, prompt_hash=prompt.hash, identities=tuple(identities)
@@ -177,7 +164,7 @@ def new_identities(expert: str, identities: Sequence[Identity] = ()) -> Identiti
 
 
 def identity_messages(request: str) -> list[dict[str, str]]:
-    """What to ask a model for the identity of one request. Of a long one both ends are shown."""
+    """Messages that ask for the identity of one request."""
     if len(request) > REQUEST_HEAD + REQUEST_TAIL:
         request = f"{request[:REQUEST_HEAD]}\n…\n{request[-REQUEST_TAIL:]}"
     instruction, lead, *shown = identity_prompt().render().split(BETWEEN_PARTS)
@@ -189,19 +176,15 @@ def identity_messages(request: str) -> list[dict[str, str]]:
 
 
 def category_request(category: Category, examples: Sequence[str]) -> str:
-    """A whole category as one request: what its requests have in common, and a few of them."""
+    """A category as one request: its definition and a few examples."""
     shown = "\n".join(f"- {' '.join(each.split())[:EXAMPLE_CHARACTERS]}" for each in examples[:EXAMPLES])
     return f"Any request of this kind: {category.definition} For example:\n{shown}"
 
 
 def read_identity(reply: str) -> str:
-    """The identity in a model's reply: its first paragraph that addresses an expert, at most
-    MAX_SENTENCES whole sentences and MAX_CHARACTERS.
-
-    Raises:
-        IdentityError: there is none; the model did something else, such as answering.
-    """
-    # Models like to go on with the next example.
+    """The identity in a reply: its first second-person paragraph, cut to whole sentences. Raises
+    IdentityError if there is none."""
+    # Models tend to continue with the next example.
     text = re.split(r"\n\s*Request\s*:", reply, maxsplit=1)[0]
     paragraphs = [" ".join(each.split()) for each in re.split(r"\n\s*\n", text)]
     for paragraph in paragraphs:
@@ -216,11 +199,7 @@ def read_identity(reply: str) -> str:
 
 
 def load_identities(path: Path) -> Identities:
-    """Read a file that `save_identities` wrote, or somebody edited.
-
-    Raises:
-        IdentityError: `file:line: field: what is wrong`.
-    """
+    """Read and validate a file. Raises IdentityError with `file:line: field: problem` lines."""
     try:
         data, lines = read_yaml(path)
     except YamlProblem as problem:
@@ -235,7 +214,7 @@ def load_identities(path: Path) -> Identities:
 
 
 def save_identities(identities: Identities, path: Path) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file atomically."""
     import yaml
 
     document = yaml.safe_dump(

@@ -1,7 +1,4 @@
-"""Our own seed prompts of each category, and the categories themselves.
-
-Read from the files beside this module. Knows nothing of routers: fitting is handed what is read here.
-"""
+"""The built-in categories and their seed prompts, read from the files beside this module."""
 
 import json
 from pathlib import Path
@@ -12,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 HERE = Path(__file__).resolve().parent
 
 Split = Literal["fit", "test"]
-"""`fit` prompts train routers; `test` prompts are put aside and only ever judge them."""
+"""`fit` prompts train routers, `test` prompts evaluate them."""
 Trait = Literal[
     "short",
     "long",
@@ -31,11 +28,11 @@ Trait = Literal[
 
 
 class PromptsError(Exception):
-    """A file of prompts or categories cannot be read; the message says which file, which line and why."""
+    """A file of prompts or categories is invalid; the message names file, line and problem."""
 
 
 class Seed(BaseModel):
-    """One seed prompt and the category that it belongs to."""
+    """A seed prompt with its category."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +43,7 @@ class Seed(BaseModel):
 
 
 class Category(BaseModel):
-    """A category: the name that decisions carry, a title and a definition for people."""
+    """A category: the name in decisions, title and definition."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,11 +53,8 @@ class Category(BaseModel):
 
 
 def load_categories(path: Path = HERE / "categories.yaml") -> list[Category]:
-    """The categories in their order of precedence: a request belongs to the first that fits.
-
-    Raises:
-        PromptsError: the file is missing, or not of this form, or names a category twice.
-    """
+    """The categories in order of precedence: a request belongs to the first that applies. Raises
+    PromptsError."""
     import yaml
 
     try:
@@ -81,11 +75,7 @@ def load_categories(path: Path = HERE / "categories.yaml") -> list[Category]:
 
 
 def load_seeds(split: Split, folder: Path = HERE / "seeds") -> list[Seed]:
-    """The seed prompts of one split: every file `<folder>/<split>/<category>.jsonl`, by name, in order.
-
-    Raises:
-        PromptsError: no files, or a line that is no seed.
-    """
+    """The seed prompts of one split, from `<folder>/<split>/<category>.jsonl`. Raises PromptsError."""
     files = sorted((folder / split).glob("*.jsonl"))
     if not files:
         raise PromptsError(f"{folder / split}: holds no .jsonl file")

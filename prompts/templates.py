@@ -11,9 +11,8 @@ A prompt is one file, `<folder>/<name>@<version>.yaml`:
     template: |
       You are a careful writer. Keep the tone {tone}.
 
-`{name}` stands for a variable; `{{` and `}}` are braces. Nothing else is interpreted: values are put in as
-they are, never read as templates again, so a value cannot smuggle anything in. A version that was
-published does not change; a better text is the next version.
+`{name}` stands for a variable; `{{` and `}}` are braces. Values are inserted verbatim and never parsed as
+templates. Published versions do not change.
 """
 
 import math
@@ -24,10 +23,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from base.json_documents import json_digest
+from base.strict_model import StrictModel
 from base.suggestions import close_names, suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 
@@ -49,27 +49,23 @@ _CALLED = "a prompt's file is called <name>@<version>.yaml"
 
 
 class PromptError(Exception):
-    """A prompt cannot be read, found or rendered; the message says which file and line, and what to do."""
+    """A prompt cannot be read, found or rendered; the message names file, line and remedy."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class Variable(_Strict):
-    """What a template's variable may be. One without a `default` must be given."""
+class Variable(StrictModel):
+    """The type and limits of a template variable; without `default` it is required."""
 
     type: Literal["text", "integer", "number", "boolean", "choice"] = "text"
     description: str = ""
     default: JsonValue = None
     choices: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """For `choice`: the values that it takes."""
+    """The values of type `choice`."""
     minimum: float | None = None
     maximum: float | None = None
     max_length: int = Field(default=VALUE_LENGTH, gt=0, le=VALUE_LENGTH)
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.type == "choice") != bool(self.choices):
             raise PydanticCustomError("choices", "choices belong to type choice, and it needs them")
         if (self.minimum is not None or self.maximum is not None) and self.type not in {"integer", "number"}:
@@ -86,7 +82,7 @@ class Variable(_Strict):
         return self
 
     def checked(self, value: JsonValue) -> Value:
-        """`value` if it is of this type. Raises ValueError with the end of a sentence."""
+        """`value` if it is valid. Raises ValueError."""
         kind = self.type
         if kind == "boolean":
             if not isinstance(value, bool):
@@ -115,8 +111,7 @@ class Variable(_Strict):
         return value
 
     def parsed(self, text: str) -> JsonValue:
-        """A value written on a command line, read as this type; what cannot be read is left as it is, for
-        `checked` to refuse."""
+        """A command-line value converted to this type; unchanged if that fails, for `checked` to refuse."""
         try:
             if self.type == "integer":
                 return int(text)
@@ -131,7 +126,7 @@ class Variable(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class PromptOrigin:
-    """Which prompt of which library a text came from: what decisions keep."""
+    """The prompt that a text was rendered from, as recorded in decisions."""
 
     name: str
     version: int
@@ -141,7 +136,7 @@ class PromptOrigin:
         return f"{self.name}@{self.version}"
 
 
-class Prompt(_Strict):
+class PromptTemplate(StrictModel):
     """One version of one prompt."""
 
     name: str = Field(pattern=rf"^{_NAME}$", max_length=64)
@@ -154,7 +149,7 @@ class Prompt(_Strict):
     template: str = Field(min_length=1, max_length=TEMPLATE_LENGTH, pattern=r"\S")
 
     @model_validator(mode="after")
-    def _template_and_variables_agree(self) -> Self:
+    def _check_variables(self) -> Self:
         try:
             used = {name for _, name, _ in _pieces(self.template) if name is not None}
         except _BadTemplate as bad:
@@ -175,8 +170,7 @@ class Prompt(_Strict):
 
     @property
     def hash(self) -> str:
-        """SHA-256 (the first 16 hex digits) of all that decides what is rendered: the template and the
-        variables with their types and defaults. A reworded description leaves it alone."""
+        """The first 16 hex digits of SHA-256 over template and variables without descriptions."""
         variables = {
             name: variable.model_dump(mode="json", exclude={"description"})
             for name, variable in self.variables.items()
@@ -188,12 +182,8 @@ class Prompt(_Strict):
         return PromptOrigin(self.name, self.version, self.hash)
 
     def render(self, values: Mapping[str, JsonValue] = NOTHING) -> str:
-        """The text with every variable's value, or its default, in place; no blank ends.
-
-        Raises:
-            PromptError: a value that is missing, of the wrong type, or of no variable. The message holds
-                no value.
-        """
+        """The stripped text with the variables' values or defaults. Raises PromptError, without any value in
+        the message."""
         for name in values:
             if name not in self.variables:
                 hint = suggestion(name, self.variables)
@@ -212,9 +202,8 @@ class Prompt(_Strict):
         ).strip()
 
 
-class Library:
-    """The prompts of a folder. Files are read when they are asked for, so that a broken one is in the way
-    of nobody who wants another."""
+class PromptLibrary:
+    """The prompts of a folder, each read on demand, so that an invalid file does not affect the others."""
 
     def __init__(self, folder: Path = LIBRARY) -> None:
         self.folder = folder
@@ -227,10 +216,10 @@ class Library:
                 found.setdefault(match[1], []).append(int(match[2]))
         return {name: tuple(sorted(versions)) for name, versions in found.items()}
 
-    def read(self) -> tuple[list[Prompt], list[str]]:
-        """Every prompt, by name and version, and a line for every problem of the others' files."""
+    def read(self) -> tuple[list[PromptTemplate], list[str]]:
+        """All valid prompts by name and version, and a line for every problem of the other files."""
         problems = [f"{file}: {_CALLED}" for file in self._misnamed()]
-        prompts: list[Prompt] = []
+        prompts: list[PromptTemplate] = []
         for name, versions in self.references().items():
             for version in versions:
                 try:
@@ -239,19 +228,15 @@ class Library:
                     problems += str(error).splitlines()
         return prompts, problems
 
-    def all(self) -> list[Prompt]:
-        """Every prompt, by name and version. Raises PromptError with everything that is wrong."""
+    def all(self) -> list[PromptTemplate]:
+        """All prompts by name and version. Raises PromptError with all problems."""
         prompts, problems = self.read()
         if problems:
             raise PromptError("\n".join(problems))
         return prompts
 
-    def get(self, reference: str) -> Prompt:
-        """The prompt `name@version`.
-
-        Raises:
-            PromptError: it is not there (the message has close names), or its file is wrong.
-        """
+    def get(self, reference: str) -> PromptTemplate:
+        """The prompt `name@version`. Raises PromptError, with close names for an unknown one."""
         known = self.references()
         name, _, number = reference.partition("@")
         if name not in known:
@@ -271,8 +256,8 @@ class Library:
             raise PromptError(f"{self.folder}: {name} has no version {version}; it has {versions_there}")
         return read_prompt(self.folder / f"{reference}.yaml")
 
-    def newest(self, reference: str) -> Prompt:
-        """As `get`, but a name without a version means its newest: for people, never for registries."""
+    def newest(self, reference: str) -> PromptTemplate:
+        """`get`, where a name without version means its newest: for interactive use, not for registries."""
         versions = self.references().get(reference)
         return self.get(f"{reference}@{versions[-1]}" if versions else reference)
 
@@ -289,12 +274,9 @@ def _file_reference(file: Path) -> re.Match[str] | None:
     return _REFERENCE.fullmatch(file.stem) if file.suffix == ".yaml" else None
 
 
-def read_prompt(path: Path) -> Prompt:
-    """The prompt of one file, whose name must be `<name>@<version>.yaml`.
-
-    Raises:
-        PromptError: `file:line: field: what is wrong`, one line for each problem.
-    """
+def read_prompt(path: Path) -> PromptTemplate:
+    """The prompt of a file `<name>@<version>.yaml`. Raises PromptError with `file:line: field: problem`
+    lines."""
     try:
         data, lines = read_yaml(path)
     except YamlProblem as problem:
@@ -302,7 +284,7 @@ def read_prompt(path: Path) -> Prompt:
     if not isinstance(data, dict):
         raise PromptError(f"{path}:1: must be a mapping with name, version, description and template")
     try:
-        prompt = Prompt.model_validate(data)
+        prompt = PromptTemplate.model_validate(data)
     except ValidationError as error:
         found = sorted(
             _place(path, lines, detail) for detail in error.errors(include_url=False, include_input=False)
@@ -327,7 +309,7 @@ class _BadTemplate(ValueError):
 
 
 def _pieces(template: str) -> Iterator[tuple[str, str | None, int]]:
-    """The template as (text, None, offset) and ("", variable's name, offset), in order."""
+    """The template's parts in order: (text, None, offset) or ("", variable name, offset)."""
     end = 0
     for match in _PIECE.finditer(template):
         if match.start() > end:
@@ -363,7 +345,7 @@ def _in_template(offset: int, template: str, why: str) -> PydanticCustomError:
 
 
 def _place(path: Path, lines: Lines, detail: ErrorDetails) -> tuple[int, str]:
-    """The line of one problem, and what to say of it."""
+    """The line and the message of a validation error."""
     context: dict[str, Any] = detail.get("ctx", {})
     loc: tuple[int | str, ...] = tuple(part for part in detail["loc"] if part != "[key]")
     message = str(context.get("why", detail["msg"])) if detail["type"] == "template" else detail["msg"]
@@ -372,7 +354,7 @@ def _place(path: Path, lines: Lines, detail: ErrorDetails) -> tuple[int, str]:
     if detail["type"] == "unused":
         return lines.of(("variables", context["name"])), f"variables.{message}"
     if detail["type"] == "extra_forbidden":
-        message = f"unknown field; {suggestion(str(loc[-1]), Prompt.model_fields)}"
+        message = f"unknown field; {suggestion(str(loc[-1]), PromptTemplate.model_fields)}"
     elif detail["type"] == "missing":
         message = "is required"
     field = ".".join(map(str, loc)) or "prompt"

@@ -15,7 +15,7 @@ from app.cli.terminal import fail, read_question, read_settings, warn
 
 if TYPE_CHECKING:
     from app.cli.identity_writing import IdentityWriter
-    from prompts.templates import Library, Prompt
+    from prompts.templates import PromptLibrary, PromptTemplate
 
 app = typer.Typer(
     help="Prompts: the library, expert identities.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -68,7 +68,7 @@ def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
         raise typer.Exit(1)
 
 
-def _print_table(prompts: "Sequence[Prompt]") -> None:
+def _print_table(prompts: "Sequence[PromptTemplate]") -> None:
     """The newest version of each."""
     from rich.console import Console
 
@@ -218,13 +218,13 @@ def try_prompt(
     sys.stderr.write(f"\n— {found.reference} ({found.hash}) · {answered.removeprefix('— ')}\n")
 
 
-def _library(folder: Path | None) -> "Library":
-    from prompts.templates import LIBRARY, Library
+def _library(folder: Path | None) -> "PromptLibrary":
+    from prompts.templates import LIBRARY, PromptLibrary
 
-    return Library(folder or LIBRARY)
+    return PromptLibrary(folder or LIBRARY)
 
 
-def _prompt(reference: str, folder: Path | None) -> "Prompt":
+def _prompt(reference: str, folder: Path | None) -> "PromptTemplate":
     from prompts.templates import PromptError
 
     try:
@@ -233,7 +233,7 @@ def _prompt(reference: str, folder: Path | None) -> "Prompt":
         fail(str(error))
 
 
-def _pair(old: str, new: str | None, folder: Path | None) -> tuple["Prompt", "Prompt"]:
+def _pair(old: str, new: str | None, folder: Path | None) -> tuple["PromptTemplate", "PromptTemplate"]:
     first = _prompt(old, folder)
     if new is not None:
         return first, _prompt(new, folder)
@@ -243,11 +243,11 @@ def _pair(old: str, new: str | None, folder: Path | None) -> tuple["Prompt", "Pr
     return _prompt(f"{first.name}@{earlier[-1]}", folder), first
 
 
-def _source(prompt: "Prompt", folder: Path | None) -> str:
+def _source(prompt: "PromptTemplate", folder: Path | None) -> str:
     return (_library(folder).folder / f"{prompt.reference}.yaml").read_text(encoding="utf-8")
 
 
-def _rendered(prompt: "Prompt", given: list[str] | None) -> str:
+def _rendered(prompt: "PromptTemplate", given: list[str] | None) -> str:
     """The text with the values of a command line. Ends the command when one is wrong."""
     from prompts.templates import PromptError
 
@@ -266,7 +266,7 @@ def _rendered(prompt: "Prompt", given: list[str] | None) -> str:
         fail(f"{error} (--var NAME=VALUE)")
 
 
-def _document(prompt: "Prompt") -> dict[str, Any]:
+def _document(prompt: "PromptTemplate") -> dict[str, Any]:
     document = prompt.model_dump(mode="json", exclude={"template"})
     return {**document, "hash": prompt.hash}
 

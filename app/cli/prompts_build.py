@@ -164,10 +164,10 @@ def _explained(error: "AskError") -> str:
 def _examples(path: Path, config: "BuildConfig") -> "tuple[Demo, ...]":
     """The demos, checked before anything is loaded or asked. Raises DemoError."""
     from prompts.mixture.demos import check_buildable, check_scorable, read_demos
-    from prompts.mixture.plan import LEAST_DEMOS
+    from prompts.mixture.plan import MIN_DEMOS
 
     found = read_demos(path)
-    check_buildable(found, LEAST_DEMOS)
+    check_buildable(found, MIN_DEMOS)
     check_scorable(found, config.metric)
     return found
 

@@ -35,7 +35,7 @@ from routers.conversation import latest_user_text
 from routers.request import Turn, Vector
 
 if TYPE_CHECKING:
-    from prompts.mixture.layout import Prompt
+    from prompts.mixture.layout import FewShotPrompt
     from prompts.mixture.mixture import Mixture, RegionChoice
 
 log = structlog.get_logger(__name__)
@@ -379,11 +379,11 @@ def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
     return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback, choice.nearest)
 
 
-def _shortened(prompt: "Prompt") -> list[tuple["Prompt", Dropped | None]]:
+def _shortened(prompt: "FewShotPrompt") -> list[tuple["FewShotPrompt", Dropped | None]]:
     """`prompt` and what is left of it when more and more is dropped, down to nothing."""
     from prompts.mixture.layout import PLAIN
 
-    ways: list[tuple[Prompt, Dropped | None]] = [(prompt, None)]
+    ways: list[tuple[FewShotPrompt, Dropped | None]] = [(prompt, None)]
     if prompt.demos and prompt.instruction:
         ways.append((replace(prompt, demos=()), "demos"))
     if not prompt.plain:
@@ -400,7 +400,7 @@ def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
     return found
 
 
-def _sizes(mixture: "Mixture", prompt: "Prompt") -> tuple[int, ...]:
+def _sizes(mixture: "Mixture", prompt: "FewShotPrompt") -> tuple[int, ...]:
     from prompts.mixture.layout import lay_out
 
     return tuple(front_tokens(lay_out(each, (), mixture.layout)) for each, _ in _shortened(prompt))

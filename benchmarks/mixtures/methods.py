@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from prompts.mixture.baseline_prompts import (
-    Baseline,
     MixturePrompt,
     NearestDemos,
+    PromptBaseline,
     best_instruction,
     random_demos,
     zero_shot,
@@ -43,7 +43,7 @@ class Setting:
 class Prepared:
     """A method ready to be asked. `bill` says what preparing took, `facts` what was chosen."""
 
-    baseline: Baseline
+    baseline: PromptBaseline
     bill: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     mixture: Mixture | None = None

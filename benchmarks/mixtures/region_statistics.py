@@ -23,7 +23,7 @@ from benchmarks.mixtures.task_list import TASKS
 from prompts.mixture.build import Encode
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.mixture import Matrix
-from prompts.mixture.regions import Division, demo_clustering
+from prompts.mixture.regions import DemoClusters, demo_clustering
 
 STRANGERS = 4
 """Every so many of the seed prompts that are put aside are asked as strangers."""
@@ -48,30 +48,30 @@ def geometry(split: Split, strangers: Matrix, encode: Encode) -> Geometry:
 
     demos = encode([example.input for example in split.train])
     asked = encode([example.input for example in split.test])
-    division = demo_clustering(demos, BuildConfig(held_out_share=0.0))
+    clusters = demo_clustering(demos, BuildConfig(held_out_share=0.0))
     kinds = [
-        Counter(split.train[index].kind for index in division.members(region)).most_common(1)[0][0]
-        for region in range(len(division))
+        Counter(split.train[index].kind for index in clusters.members(region)).most_common(1)[0][0]
+        for region in range(len(clusters))
     ]
-    nearest, far = _nearest(asked, division)
+    nearest, far = _nearest(asked, clusters)
     return Geometry(
-        regions=len(division),
+        regions=len(clusters),
         same_kind=float(
             np.mean([kinds[region] == each.kind for region, each in zip(nearest, split.test, strict=True)])
         ),
         tells_answers=float(
-            normalized_mutual_info_score([example.output for example in split.train], division.labels)
+            normalized_mutual_info_score([example.output for example in split.train], clusters.labels)
         ),
         own_far=float(np.mean(far)),
-        strangers_near=float(1 - np.mean(_nearest(strangers, division)[1])),
+        strangers_near=float(1 - np.mean(_nearest(strangers, clusters)[1])),
     )
 
 
-def _nearest(rows: Matrix, division: Division) -> tuple[list[int], list[bool]]:
+def _nearest(rows: Matrix, clusters: DemoClusters) -> tuple[list[int], list[bool]]:
     """Of each row its region, and whether it is beyond the region's radius."""
-    distances = np.linalg.norm(rows[:, None] - division.centroids[None], axis=2)
+    distances = np.linalg.norm(rows[:, None] - clusters.centroids[None], axis=2)
     nearest = distances.argmin(axis=1)
-    far = distances[np.arange(len(rows)), nearest] > division.radii[nearest]
+    far = distances[np.arange(len(rows)), nearest] > clusters.radii[nearest]
     return nearest.tolist(), far.tolist()
 
 

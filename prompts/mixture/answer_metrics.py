@@ -1,8 +1,5 @@
-"""Named metrics: how well an answer agrees with a demo's output, 0 or 1.
-
-Log-likelihood, which the paper uses for some tasks, cannot be had through chat. All metrics are binary, so
-that means are shares and have binomial intervals. An empty answer is always wrong.
-"""
+"""Binary metrics of an answer against a demo's output, so that means have binomial intervals. An empty answer
+is wrong. (The paper's log-likelihood is not available through chat APIs.)"""
 
 import re
 import unicodedata
@@ -12,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Metric = Callable[[str, str], float]
-"""(answer, expected) → 1.0 when they agree, else 0.0."""
+"""(answer, expected) → 1.0 or 0.0."""
 MetricName = Literal["exact", "verbatim", "contains", "choice", "numeric"]
 
 _LABEL = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|output|result)\s*(?:is\s*:?|:)\s*", re.IGNORECASE)
@@ -22,14 +19,14 @@ _SAID_LETTER = re.compile(
     r"\b(?i:answer|option|choice)\b\W*(?i:is\b|would be\b)?\W*?"
     r"(?:\(([A-Za-z])\)|([A-Za-z])(?=[*_)]*\s*(?:$|[.:,;!\n]))|([B-HJ-Z])(?![\w'’]))"
 )
-"""A single `a` or `I` before another word is a word."""
+"""`a` and `I` before another word are words, not letters."""
 _FIRST_LETTER = re.compile(r"^\W*([A-Za-z])(?:\W*$|\s*[).:,\n\-–—])")
 _BRACKETED = re.compile(r"\(([A-Za-z])\)")
 
 
 def normalise(text: str) -> str:
-    """Text without what nobody means: case, Unicode forms, runs of blanks, quotes and stops at the ends,
-    "Answer:" in front."""
+    """Text after NFKC and case folding, with single blanks, without quotes and punctuation at the ends and
+    without a leading "Answer:"."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     stripped = folded.strip(_EDGES)
     return _LABEL.sub("", stripped).strip(_EDGES) or stripped or folded
@@ -41,13 +38,12 @@ def exact(answer: str, expected: str) -> float:
 
 
 def verbatim(answer: str, expected: str) -> float:
-    """Equal but for blanks at the ends: where case, stops or lines are what the task is about."""
+    """Equal after stripping: for tasks about case, punctuation or lines."""
     return float(answer.strip() == expected.strip() != "")
 
 
 def contains(answer: str, expected: str) -> float:
-    """The answer has the expected text in it, as whole words. An answer that lists everything is right
-    too: take it where answers are free text."""
+    """The normalised answer contains the expected text as whole words (so a list of all answers is right)."""
     wanted = normalise(expected)
     if not answer.strip() or not wanted:
         return 0.0
@@ -55,14 +51,14 @@ def contains(answer: str, expected: str) -> float:
 
 
 def choice(answer: str, expected: str) -> float:
-    """The letter of a multiple choice question: said ("the answer is B"), in front ("B) ..."), or the only
-    one in brackets."""
+    """The letter of a multiple choice question, as `letter` finds it."""
     wanted = letter(expected)
     return float(wanted is not None and letter(answer) == wanted)
 
 
 def letter(text: str) -> str | None:
-    """The letter that an answer to a multiple choice question gives, upper case; None without one."""
+    """The chosen letter, upper case: stated ("the answer is B"), leading ("B) ...") or the only one in
+    brackets; None without one."""
     said = _SAID_LETTER.findall(text)
     if said:
         return "".join(said[-1]).upper()
@@ -73,7 +69,7 @@ def letter(text: str) -> str | None:
 
 
 def numeric(answer: str, expected: str) -> float:
-    """The last number of the answer equals the expected one, whatever its separators and zeros."""
+    """The last number of the answer equals the expected one, regardless of separators and zeros."""
     wanted, given = last_number(expected), last_number(answer)
     return float(wanted is not None and given == wanted)
 

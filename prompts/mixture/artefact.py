@@ -1,7 +1,7 @@
-"""A mixture as a folder: `mixture.json`, readable, and `arrays.safetensors`. No pickle.
+"""A mixture as a folder: `mixture.json` and `arrays.safetensors`.
 
-The digest names what decides answers: centroids, radii, prompts, the pool of demos, layout, encoder and
-base. Loading verifies it. What was measured and what it cost stand beside it, for people.
+The digest covers everything that affects answers (centroids, radii, prompts, demo pool, layout, encoder,
+base) and is verified on loading; metrics and costs are outside it.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from base.files import replacing_folder
 from prompts.mixture.demos import Demo
-from prompts.mixture.layout import Layout, Prompt
+from prompts.mixture.layout import FewShotPrompt, Layout
 from prompts.mixture.mixture import Mixture, MixtureError, Region
 from prompts.mixture.pool import DemoPool
 
@@ -26,7 +26,7 @@ FORMAT = 2
 MANIFEST = "mixture.json"
 ARRAYS = "arrays.safetensors"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Of a mixture: it stands beside experts, whose names look like this."""
+"""As for experts."""
 
 
 def check_name(name: str) -> None:
@@ -39,7 +39,7 @@ def check_name(name: str) -> None:
 
 
 def check_target(folder: Path) -> None:
-    """Raises MixtureError when `folder` holds something that is no mixture, which saving would replace."""
+    """Raises MixtureError when `folder` holds something other than a mixture, which saving would replace."""
     try:
         if folder.exists() and not folder.is_dir():
             raise MixtureError(f"{folder} is a file: name a folder")
@@ -51,15 +51,13 @@ def check_target(folder: Path) -> None:
 
 
 def sealed(mixture: Mixture) -> Mixture:
-    """The same mixture with the digest of what it is now."""
+    """The mixture with its digest updated."""
     return replace(mixture, digest=_digest_of(_facts(mixture), _arrays(mixture)))
 
 
 def save_mixture(mixture: Mixture, folder: Path) -> str:
-    """Write `mixture` to `folder`, whole or not at all; return its digest.
-
-    An existing folder is replaced only if it holds a mixture. Raises MixtureError.
-    """
+    """Write `mixture` to `folder` atomically and return its digest. Only an existing mixture is replaced.
+    Raises MixtureError."""
     check_name(mixture.name)
     check_target(folder)
     arrays, facts = _arrays(mixture), _facts(mixture)
@@ -87,10 +85,7 @@ def save_mixture(mixture: Mixture, folder: Path) -> str:
 
 
 def load_mixture(folder: Path) -> Mixture:
-    """Read a mixture and verify its digests.
-
-    Raises MixtureError when the folder holds none, a file is missing or changed, or the format is another.
-    """
+    """Read a mixture and verify its digests. Raises MixtureError."""
     try:
         content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -142,7 +137,7 @@ def _mixture(manifest: Mapping[str, Any], content: bytes) -> Mixture:
         encoder=manifest["encoder"]["name"],
         encoder_revision=manifest["encoder"]["revision"],
         regions=regions,
-        fallback=Prompt(fallback["instruction"], _demos(fallback["demos"])),
+        fallback=FewShotPrompt(fallback["instruction"], _demos(fallback["demos"])),
         layout=manifest["layout"],
         pool=pool,
         digest=manifest["digest"],
@@ -155,11 +150,11 @@ def _demos(said: Any) -> tuple[Demo, ...]:
 
 
 def _facts(mixture: Mixture) -> dict[str, Any]:
-    """Everything that decides answers but the arrays, in plain types."""
+    """Everything that affects answers except the arrays, as JSON types."""
     regions = [
         {
             "radius": round(region.radius, 4) if math.isfinite(region.radius) else None,
-            **_said(Prompt(region.instruction, region.demos)),
+            **_said(FewShotPrompt(region.instruction, region.demos)),
             "nearest": region.nearest,
         }
         for region in mixture.regions
@@ -176,7 +171,7 @@ def _facts(mixture: Mixture) -> dict[str, Any]:
     }
 
 
-def _said(prompt: Prompt) -> dict[str, Any]:
+def _said(prompt: FewShotPrompt) -> dict[str, Any]:
     return {"instruction": prompt.instruction, "demos": _said_demos(prompt.demos)}
 
 
@@ -188,7 +183,7 @@ def _arrays(mixture: Mixture) -> bytes:
     from safetensors.numpy import save
 
     centroids = np.stack([region.centroid for region in mixture.regions]).astype(np.float32)
-    # float64: a radius must come back as the number that it was.
+    # float64, so that radii round-trip.
     radii = np.asarray([region.radius for region in mixture.regions], dtype=np.float64)
     arrays: dict[str, NDArray[Any]] = {"centroids": np.ascontiguousarray(centroids), "radii": radii}
     if mixture.pool is not None:

@@ -1,9 +1,7 @@
-"""Building a mixture of prompts from demos: the steps of arXiv 2407.00256, one after the other.
+"""Building a mixture of prompts from demos (arXiv 2407.00256):
 
-    split → embed → demo clustering → induction from complements → scoring → region-based joint search
-    → measuring on held-out demos
-
-Knows models only as an `Ask`, and the encoder only as a function.
+split → embed → demo clustering → induction from complements → scoring → region-based joint search
+→ evaluation on held-out demos
 """
 
 import asyncio
@@ -18,22 +16,21 @@ from prompts.mixture.artefact import check_name, sealed
 from prompts.mixture.call_budget import Ask, Asking, PrefixCache, Progress
 from prompts.mixture.demo_sets import demo_sets
 from prompts.mixture.demos import Demo, check_buildable, check_scorable, demos_digest, distinct
-from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.held_out_evidence import held_out_evidence
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.induction import induce
-from prompts.mixture.layout import PLAIN, Prompt
+from prompts.mixture.layout import PLAIN, FewShotPrompt
 from prompts.mixture.mixture import Mixture, Region
-from prompts.mixture.plan import FEW, LEAST_DEMOS, Plan, Split, plan, split, spread
+from prompts.mixture.plan import MIN_DEMOS, MIN_SAMPLES, BuildPlan, DemoSplit, plan, split, spread
 from prompts.mixture.pool import DemoPool, Matrix, MixtureError
-from prompts.mixture.regions import Division, Indices, demo_clustering
-from prompts.mixture.search import Found, best_instructions, region_based_joint_search
+from prompts.mixture.prompt_scoring import PromptScorer, answer_tokens
+from prompts.mixture.regions import DemoClusters, Indices, demo_clustering
+from prompts.mixture.search import RegionPrompt, best_instructions, region_based_joint_search
 
 Encode = Callable[[Sequence[str]], Matrix]
-"""Texts → float32 (n, d), rows of unit length: `routers.encoder.Encoder.encode`."""
-MOST_POOLED = 1000
-"""Demos that prompts are made of, drawn at random where there are more: finding the nearest of so many takes
-a request about 0.1 ms."""
+"""Texts → float32 (n, d), unit rows: `routers.encoder.Encoder.encode`."""
+MAX_POOL = 1000
+"""Maximum size of the demo pool (a random sample): the nearest-neighbour search then takes about 0.1 ms."""
 ReadPrefixCache = Callable[[], Awaitable[PrefixCache | None]]
 
 
@@ -50,46 +47,41 @@ async def build(
     encoder_revision: str = "",
     prefix_cache: ReadPrefixCache | None = None,
 ) -> Mixture:
-    """The mixture of prompts that these demos call for. Nothing is written.
+    """Build a mixture from `demos`, of which duplicates count once.
 
-    `base` names the expert behind `ask`, `encoder` and its revision what `encode` is; `prefix_cache` reads
-    the server's counters, for the bill. Repeats among `demos` count once.
-
-    Raises:
-        DemoError: demos that contradict each other, are too few, all want one answer, or one that the
-            metric can never find right.
-        MixtureError: the model answers nothing, its context holds no demo's input, `max_calls` is too
-            small, or embeddings are no embeddings.
-        Whatever `ask` raises.
+    `base` names the expert behind `ask`, `encoder` and `encoder_revision` the model behind `encode`;
+    `prefix_cache` reads the server's counters, for the bill. Raises DemoError (contradictory, too few,
+    constant or unscorable demos), MixtureError (only empty answers, a too small context or `max_calls`,
+    invalid embeddings) and whatever `ask` raises.
     """
     check_name(name)
     used = distinct(demos)
-    check_buildable(used, LEAST_DEMOS)
+    check_buildable(used, MIN_DEMOS)
     check_scorable(used, config.metric)
     embeddings = await asyncio.to_thread(_embedded, [demo.input for demo in used], encode)
     parts = split(len(used), config)
-    division = await asyncio.to_thread(demo_clustering, embeddings[parts.known], config)
+    clusters = await asyncio.to_thread(demo_clustering, embeddings[parts.known], config)
     asking = Asking(ask, concurrency=config.concurrency, max_calls=config.max_calls, progress=progress)
-    examiner = Examiner(config, asking, answer_tokens(used, config))
-    fitting = _fitting(used, parts.known, examiner)
-    pool, members = _pool(used, embeddings, parts.known, fitting, division, config.seed)
-    # Shuffled: where not all are asked, those that are shall not be the first of a sorted file.
+    scorer = PromptScorer(config, asking, answer_tokens(used, config))
+    fitting = _fitting(used, parts.known, scorer)
+    pool, members = _pool(used, embeddings, parts.known, fitting, clusters, config.seed)
+    # Shuffled, since only the first are asked and the file may be sorted.
     rng = np.random.default_rng(config.seed)
     shuffled = [rng.permutation(each).tolist() for each in members]
     sizes = plan([len(each) for each in members], len(parts.held_out), config)
 
     before = await prefix_cache() if prefix_cache is not None else None
     limited = config.model_copy(update={"candidates": sizes.candidates})
-    induced = await induce([used[index] for index in parts.known], division, limited, asking)
+    induced = await induce([used[index] for index in parts.known], clusters, limited, asking)
     unasked = bool(asking.bill.too_long)
     kept: tuple[str, ...] = ("",)
     if induced:
         scored_on = pool.pick(spread(shuffled, sizes.scoring_samples))
-        kept = await best_instructions(induced, scored_on, sizes.kept, examiner)
-    sets = await asyncio.to_thread(demo_sets, members, pool, examiner)
+        kept = await best_instructions(induced, scored_on, sizes.kept, scorer)
+    sets = await asyncio.to_thread(demo_sets, members, pool, scorer)
     samples = [each[: sizes.region_samples] for each in shuffled]
-    found, fallback = await region_based_joint_search(kept, sets, samples, pool, examiner, sizes.boost)
-    if not examiner.heard:
+    found, fallback = await region_based_joint_search(kept, sets, samples, pool, scorer, sizes.boost)
+    if not scorer.answered:
         raise MixtureError(
             f"{base or 'the model'} answered {asking.made} questions with nothing at all: ask it by hand "
             "first, nothing can be chosen by empty answers"
@@ -98,12 +90,12 @@ async def build(
         Region(
             centroid, float(radius), each.instruction, pool.pick(each.demo_set.fixed), each.demo_set.nearest
         )
-        for centroid, radius, each in zip(division.centroids, division.radii, found, strict=True)
+        for centroid, radius, each in zip(clusters.centroids, clusters.radii, found, strict=True)
     )
     needed = pool if any(region.nearest for region in regions) else None
     mixture = Mixture(name, base, encoder, encoder_revision, regions, fallback, config.layout, needed)
     held_out = [used[index] for index in parts.held_out]
-    evidence = await held_out_evidence(mixture, held_out, embeddings[parts.held_out], examiner)
+    evidence = await held_out_evidence(mixture, held_out, embeddings[parts.held_out], scorer)
     bill = asking.bill
     if prefix_cache is not None and before is not None and (after := await prefix_cache()) is not None:
         bill = replace(bill, prefix_cache=after.since(before))
@@ -111,11 +103,12 @@ async def build(
         "held_out": evidence,
         "search": [_search_record(each) for each in found],
         "instructions": {"induced": list(induced), "kept": list(kept)},
-        "clustering": {str(k): round(value, 6) for k, value in division.criterion.items()},
+        "clustering": {str(k): round(value, 6) for k, value in clusters.criterion.items()},
         "demos": _demos_record(demos, used, parts),
         "notes": _notes(config, induced, found, sizes, len(parts.known) - len(fitting), unasked),
-        "bill": asdict(bill) | {"prefix_cache_hit_rate": _rate(bill.prefix_cache)},
-        "answer_tokens": examiner.answer_tokens,
+        "bill": asdict(bill)
+        | {"prefix_cache_hit_rate": bill.prefix_cache and round(bill.prefix_cache.hit_rate, 4)},
+        "answer_tokens": scorer.answer_tokens,
         "config": config.model_dump(mode="json"),
         "code": {"coterie": _version()},
     }
@@ -129,14 +122,11 @@ def _embedded(texts: Sequence[str], encode: Encode) -> Matrix:
     return rows
 
 
-def _fitting(demos: Sequence[Demo], known: Indices, examiner: Examiner) -> Indices:
-    """The places in `known` of demos that fit the context together with an input of their length; where none
-    does, so that none can be shown, of those whose input fits alone.
-
-    Raises MixtureError when not even that is so of any.
-    """
-    beside = [examiner.fits(Prompt(demos=(demos[index],)), demos[index].input) for index in known]
-    alone = [examiner.fits(PLAIN, demos[index].input) for index in known]
+def _fitting(demos: Sequence[Demo], known: Indices, scorer: PromptScorer) -> Indices:
+    """Positions in `known` of the demos that can be shown with an input of their length within the context;
+    if there is none, of those whose input fits alone. Raises MixtureError if there is none either."""
+    beside = [scorer.fits(FewShotPrompt(demos=(demos[index],)), demos[index].input) for index in known]
+    alone = [scorer.fits(PLAIN, demos[index].input) for index in known]
     if not any(alone):
         raise MixtureError(
             "the model's context holds none of the demos' inputs: its context is too small; shorten them, or "
@@ -146,19 +136,24 @@ def _fitting(demos: Sequence[Demo], known: Indices, examiner: Examiner) -> Indic
 
 
 def _pool(
-    demos: Sequence[Demo], embeddings: Matrix, known: Indices, places: Indices, division: Division, seed: int
+    demos: Sequence[Demo],
+    embeddings: Matrix,
+    known: Indices,
+    places: Indices,
+    clusters: DemoClusters,
+    seed: int,
 ) -> tuple[DemoPool, list[Indices]]:
-    """The demos that prompts are made of and compared on, those at `places` in `known` or MOST_POOLED of
-    them; and each region's members by their indices in the pool."""
-    if len(places) > MOST_POOLED:
-        places = np.sort(np.random.default_rng(seed).permutation(places)[:MOST_POOLED])
+    """The demo pool, from at most MAX_POOL of the positions `places` in `known`, and each region's members as
+    indices into the pool."""
+    if len(places) > MAX_POOL:
+        places = np.sort(np.random.default_rng(seed).permutation(places)[:MAX_POOL])
     indices = known[places]
     pool = DemoPool(tuple(demos[index] for index in indices), np.ascontiguousarray(embeddings[indices]))
-    labels = division.labels[places]
-    return pool, [np.flatnonzero(labels == region) for region in range(len(division))]
+    labels = clusters.labels[places]
+    return pool, [np.flatnonzero(labels == region) for region in range(len(clusters))]
 
 
-def _search_record(found: Found) -> dict[str, Any]:
+def _search_record(found: RegionPrompt) -> dict[str, Any]:
     return {
         "demo_set": found.demo_set.name,
         "demos": found.demo_set.count or found.demo_set.nearest,
@@ -170,7 +165,7 @@ def _search_record(found: Found) -> dict[str, Any]:
     }
 
 
-def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: Split) -> dict[str, Any]:
+def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: DemoSplit) -> dict[str, Any]:
     by_part = {"known": parts.known, "held_out": parts.held_out}
     return {
         "given": len(given),
@@ -186,14 +181,14 @@ def _demos_record(given: Sequence[Demo], used: Sequence[Demo], parts: Split) -> 
 def _notes(
     config: BuildConfig,
     induced: Sequence[str],
-    found: Sequence[Found],
-    sizes: Plan,
+    found: Sequence[RegionPrompt],
+    sizes: BuildPlan,
     too_long: int,
     unasked: bool,
 ) -> list[str]:
-    """What fell back, in words: so many demos were `too_long`, and `unasked` questions for instructions."""
+    """Warnings about reduced sizes, dropped demos and missing gains."""
     notes = []
-    fewer = sizes.candidates < config.candidates or sizes.region_samples < 2 * FEW
+    fewer = sizes.candidates < config.candidates or sizes.region_samples < 2 * MIN_SAMPLES
     if sizes.reduced and fewer:
         notes.append(
             f"max_calls left {sizes.candidates} candidates, {sizes.scoring_samples} samples to score them on "
@@ -212,10 +207,6 @@ def _notes(
     if plain:
         notes.append(f"nothing beat the plain prompt in {plain} of {len(found)} regions")
     return notes
-
-
-def _rate(counted: PrefixCache | None) -> float | None:
-    return None if counted is None else round(counted.hit_rate, 4)
 
 
 def _version() -> str:

@@ -1,4 +1,5 @@
-"""Which demos a prompt may show: a region's own, some from everywhere, or those nearest to the request."""
+"""Candidate sets of demos: a region's own, representative ones of all regions, or the nearest to a
+request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,19 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prompts.mixture.demos import are_labels
-from prompts.mixture.examining import Examiner, cautious_length
-from prompts.mixture.layout import PLAIN, Prompt
+from prompts.mixture.layout import PLAIN, FewShotPrompt
 from prompts.mixture.pool import DemoPool
+from prompts.mixture.prompt_scoring import PromptScorer, upper_token_length
 from prompts.mixture.regions import Indices
 
 SUBSTITUTES = 3
-"""Demos ranked for each that is shown: one stands in for a demo that is asked itself."""
+"""Demos ranked per demo shown, as substitutes for a demo that is the input itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSet:
-    """Demos of a pool that a prompt shows, as a rule: `count` of those `ranked`, the same for all requests,
-    or the `nearest` of the pool to each. At most one of both is above 0."""
+    """The first `count` demos of `ranked`, the same for all requests, or the `nearest` of the pool to each;
+    at most one of the two is above 0."""
 
     name: str
     ranked: tuple[int, ...] = ()
@@ -27,13 +28,12 @@ class DemoSet:
 
     @property
     def fixed(self) -> tuple[int, ...]:
-        """The demos that all requests are shown."""
+        """The demos shown to all requests."""
         return self.ranked[: self.count]
 
     def shown_to(self, asked: int, pool: DemoPool) -> tuple[int, ...]:
-        """What the demo `asked` of the pool is shown: never itself, nor a twin of it. Where such a one is
-        among the fixed, the next in rank takes its place, of the same output if there is one, so that labels
-        stay in balance."""
+        """The demos shown when the demo `asked` is the input: never itself or a near-duplicate. The next in
+        rank is substituted, if possible of the same output, to keep the labels balanced."""
         twins = pool.twins(asked)
         if self.nearest:
             return pool.nearest(pool.embeddings[asked], self.nearest, twins)
@@ -49,7 +49,7 @@ class DemoSet:
         return tuple(index for index in shown if index not in twins)
 
     def longest(self, pool: DemoPool) -> list[tuple[int, ...]]:
-        """What it can come to at most: of the whole pool where the nearest are shown, else of the ranked."""
+        """The longest demos that can be shown."""
         if self.nearest:
             return pool.longest(self.nearest)
         return pool.longest(self.count, self.ranked)
@@ -58,11 +58,10 @@ class DemoSet:
 NO_DEMOS = DemoSet("none")
 
 
-def demo_sets(regions: Sequence[Indices], pool: DemoPool, examiner: Examiner) -> list[tuple[DemoSet, ...]]:
-    """The sets that compete in each of `regions`, which are given by their members: none, its own by size,
-    one from everywhere, the nearest by number. All regions have sets of the same names. A set that would
-    not fit the context is cut to what fits."""
-    config = examiner.config
+def demo_sets(regions: Sequence[Indices], pool: DemoPool, scorer: PromptScorer) -> list[tuple[DemoSet, ...]]:
+    """The candidate sets of each region (given by its members), with the same names in all regions: none,
+    shared, nearest and the region's own, in the configured sizes, reduced to what fits the context."""
+    config = scorer.config
     sizes, numbers = sorted(set(config.demo_counts)), sorted(set(config.nearest_counts))
     count = config.shared_demos
     everywhere = [NO_DEMOS]
@@ -70,19 +69,18 @@ def demo_sets(regions: Sequence[Indices], pool: DemoPool, examiner: Examiner) ->
         ranked = representative(np.arange(len(pool)), pool, SUBSTITUTES * count)
         everywhere.append(DemoSet(f"shared:{count}", ranked, min(count, len(ranked))))
     everywhere += [DemoSet(f"nearest:{number}", nearest=min(number, len(pool) - 1)) for number in numbers]
-    everywhere = [_fitting(each, pool, examiner) for each in everywhere]
+    everywhere = [_fitting(each, pool, scorer) for each in everywhere]
     found = []
     for members in regions:
         ranked = representative(members, pool, SUBSTITUTES * max(sizes, default=0))
         own = [DemoSet(f"region:{size}", ranked, min(size, len(ranked))) for size in sizes]
-        found.append((*everywhere, *(_fitting(each, pool, examiner) for each in own)))
+        found.append((*everywhere, *(_fitting(each, pool, scorer) for each in own)))
     return found
 
 
 def representative(indices: Indices, pool: DemoPool, count: int) -> tuple[int, ...]:
-    """`count` of the demos at `indices` that stand best for all of them: greedy facility location over
-    cosines. Labels take turns, so that no answer is missing. The first of `count` are the same for every
-    larger `count`, so that longer prompts begin like shorter ones."""
+    """The `count` most representative demos of `indices`: greedy facility location on cosine similarity, with
+    labels in turn. Results for smaller `count` are prefixes of those for larger ones."""
     if not len(indices):
         return ()
     vectors = np.asarray(pool.embeddings[indices], dtype=np.float64)
@@ -105,15 +103,14 @@ def representative(indices: Indices, pool: DemoPool, count: int) -> tuple[int, .
     return tuple(int(indices[each]) for each in chosen)
 
 
-def _fitting(shown: DemoSet, pool: DemoPool, examiner: Examiner) -> DemoSet:
-    """`shown`, cut until an instruction and the longest demos that it can come to fit beside the longest
-    input that fits by itself."""
-    inputs = [demo.input for demo in pool.demos if examiner.fits(PLAIN, demo.input)]
-    longest = max(inputs, key=cautious_length, default="")
-    instruction = "x" * examiner.config.max_instruction_chars
+def _fitting(shown: DemoSet, pool: DemoPool, scorer: PromptScorer) -> DemoSet:
+    """`shown`, reduced until the longest instruction, demos and fitting input fit the context together."""
+    inputs = [demo.input for demo in pool.demos if scorer.fits(PLAIN, demo.input)]
+    longest = max(inputs, key=upper_token_length, default="")
+    instruction = "x" * scorer.config.max_instruction_chars
     while shown.count or shown.nearest:
-        prompts = (Prompt(instruction, pool.pick(each)) for each in shown.longest(pool))
-        if all(examiner.fits(prompt, longest) for prompt in prompts):
+        prompts = (FewShotPrompt(instruction, pool.pick(each)) for each in shown.longest(pool))
+        if all(scorer.fits(prompt, longest) for prompt in prompts):
             break
         shown = replace(shown, count=max(0, shown.count - 1), nearest=max(0, shown.nearest - 1))
     return shown

@@ -1,7 +1,4 @@
-"""Demonstrations: an input and the output that was wanted. Read from JSONL, checked before anything is paid.
-
-Knows nothing of models.
-"""
+"""Demonstrations: an input with its expected output, read from JSONL and validated."""
 
 import hashlib
 import json
@@ -13,39 +10,31 @@ from typing import Any
 
 from prompts.mixture.answer_metrics import METRICS, MetricName
 
-MOST_TOLD = 5
-"""Wrong lines that an error names; of the others it says how many there are."""
+MAX_LISTED = 5
+"""Invalid lines that an error lists."""
 
 
 class DemoError(Exception):
-    """Demos that nothing can be built from; the message says which file and line, and what to do."""
+    """Unusable demos; the message names file, line and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One example: what is asked, and the answer that was wanted. Both are text with something in it."""
+    """One example; both texts are not blank."""
 
     input: str
     output: str
 
 
 def read_demos(path: Path) -> tuple[Demo, ...]:
-    """The demos of a JSONL file, one object with `input` and `output` a line; repeats count once.
-
-    Further fields are ignored.
-
-    Raises:
-        DemoError: no such file, lines that are no demos, or two lines that contradict each other; the first
-            few of them are named.
-    """
+    """The distinct demos of a JSONL file of objects with `input` and `output`. Raises DemoError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DemoError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DemoError(f"{path}: is not UTF-8 text: save it as UTF-8") from error
-    # Not `splitlines`: a JSON string may hold other separators than the line feed. A mark in front of a line
-    # is left of a file that was appended to another.
+    # Not `splitlines`: JSON strings may hold other separators. Concatenated files leave byte order marks.
     lines = [line.removeprefix("\ufeff") for line in text.split("\n")]
     numbered = [(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
@@ -60,15 +49,13 @@ def read_demos(path: Path) -> tuple[Demo, ...]:
     if len(wrong) == len(numbered) and text.lstrip().startswith("["):
         raise DemoError(f"{path}: is one JSON array: write each of its objects on a line of its own (JSONL)")
     if wrong:
-        raise DemoError(_told(wrong))
+        raise DemoError(_listed(wrong))
     return distinct(demos, places)
 
 
 def distinct(demos: Sequence[Demo], places: Sequence[str] | None = None) -> tuple[Demo, ...]:
-    """`demos` in their order without repeats. Blanks at either end of a text tell nothing apart.
-
-    Raises DemoError when one input has two outputs or a text is none; `places` says where each came from.
-    """
+    """`demos` without duplicates (compared stripped), in order; `places` names them in errors. Raises
+    DemoError when one input has two outputs or a text is blank."""
     places = places or [f"demo {number}" for number in range(1, len(demos) + 1)]
     first: dict[str, tuple[Demo, str]] = {}
     wrong = []
@@ -82,12 +69,12 @@ def distinct(demos: Sequence[Demo], places: Sequence[str] | None = None) -> tupl
                 f"{place}: has the input of {known_place} but another output: keep the one that is right"
             )
     if wrong:
-        raise DemoError(_told(wrong))
+        raise DemoError(_listed(wrong))
     return tuple(demo for demo, _ in first.values())
 
 
 def check_buildable(demos: Sequence[Demo], least: int) -> None:
-    """Raises DemoError when `demos` are fewer than `least`, or all want the same output."""
+    """Raises DemoError when there are fewer than `least` demos or all have the same output."""
     if len(demos) < least:
         raise DemoError(
             f"{len(demos)} different demos are too few: at least {least} are needed to choose prompts by, "
@@ -98,8 +85,7 @@ def check_buildable(demos: Sequence[Demo], least: int) -> None:
 
 
 def check_scorable(demos: Sequence[Demo], metric: MetricName) -> None:
-    """Raises DemoError when `metric` would find some demo's own output wrong: as an answer nothing could ever
-    be right."""
+    """Raises DemoError when `metric` scores some demo's own output as wrong."""
     scored = METRICS[metric]
     wrong = sum(not scored(demo.output, demo.output) for demo in demos)
     if wrong:
@@ -114,25 +100,24 @@ _LACKING = {"numeric": "has no number", "choice": "is no letter of a choice"}
 
 
 def are_labels(demos: Sequence[Demo]) -> bool:
-    """Whether the outputs are a few labels that come again and again, as in classification."""
+    """Whether the outputs are class labels: few distinct ones."""
     return len({demo.output.strip() for demo in demos}) <= max(2, len(demos) // 5)
 
 
 def counts_of_outputs(demos: Sequence[Demo]) -> Counter[str]:
-    """How often each output comes, without blanks at its ends."""
+    """Frequency of each stripped output."""
     return Counter(demo.output.strip() for demo in demos)
 
 
 def demos_digest(demos: Sequence[Demo]) -> str:
-    """SHA-256 of demos in their order."""
+    """SHA-256 of the demos in order."""
     document = json.dumps([[demo.input, demo.output] for demo in demos])
     return hashlib.sha256(document.encode()).hexdigest()
 
 
-def _told(wrong: Sequence[str]) -> str:
-    """The first few problems, a line each."""
-    more = len(wrong) - MOST_TOLD
-    return "\n".join([*wrong[:MOST_TOLD], *([f"and {more} more such lines"] if more > 0 else [])])
+def _listed(wrong: Sequence[str]) -> str:
+    more = len(wrong) - MAX_LISTED
+    return "\n".join([*wrong[:MAX_LISTED], *([f"and {more} more such lines"] if more > 0 else [])])
 
 
 def _problem(demo: Demo) -> str | None:
@@ -171,11 +156,10 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
-"""What JSON has besides text."""
 
 
 def _others(names: Iterable[str]) -> str:
-    """Which fields there are instead, where it is a few short names."""
+    """The other fields, if they are few and short."""
     found = [name for name in names if name not in {"input", "output"}]
-    shown = 0 < len(found) <= MOST_TOLD and all(name.isidentifier() and len(name) <= 20 for name in found)
+    shown = 0 < len(found) <= MAX_LISTED and all(name.isidentifier() and len(name) <= 20 for name in found)
     return f" (there is {', '.join(found)})" if shown else ""

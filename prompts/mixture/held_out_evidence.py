@@ -1,4 +1,4 @@
-"""What a mixture measured on demos that nothing was chosen on: beside the plain prompt, with intervals."""
+"""Accuracy of a mixture and of the plain prompt on held-out demos, with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from prompts.mixture.demos import Demo
-from prompts.mixture.examining import Examiner, Trial
 from prompts.mixture.layout import PLAIN
 from prompts.mixture.mixture import Matrix, Mixture
+from prompts.mixture.prompt_scoring import PromptScorer, ScoredAnswer
 
 Z = 1.959963984540054
-"""Of 95% intervals."""
+"""Normal quantile of 95 % intervals."""
 
 
 def wilson(right: float, count: int) -> tuple[float, float]:
-    """The 95% interval of a share after Wilson (1927), good for small counts; (0, 1) without any."""
+    """The 95 % Wilson score interval of right/count; (0, 1) for count 0."""
     if count == 0:
         return 0.0, 1.0
     share = right / count
@@ -27,15 +27,15 @@ def wilson(right: float, count: int) -> tuple[float, float]:
 
 
 async def held_out_evidence(
-    mixture: Mixture, demos: Sequence[Demo], embeddings: Matrix, examiner: Examiner
+    mixture: Mixture, demos: Sequence[Demo], embeddings: Matrix, scorer: PromptScorer
 ) -> dict[str, Any]:
-    """Accuracy of the mixture and of the plain prompt on `demos`, over all and by region; far requests
-    count under `fallback`. Shares are 0..1, intervals hold 95%."""
+    """Accuracy (0..1) with 95 % intervals on `demos`, overall, by region, and for the fallback."""
     choices = [mixture.choose(np.asarray(row, dtype=np.float32)) for row in embeddings]
     asked = [(mixture.prompt(choice), demo) for choice, demo in zip(choices, demos, strict=True)]
-    order = sorted(range(len(demos)), key=lambda each: (_last(choices[each].region), each))
-    mixed = await examiner.trials("measuring", [asked[each] for each in order])
-    plain = await examiner.trials("measuring", [(PLAIN, demos[each]) for each in order])
+    regions_of = [math.inf if choice.region is None else choice.region for choice in choices]
+    order = sorted(range(len(demos)), key=lambda each: (regions_of[each], each))
+    mixed = await scorer.score("measuring", [asked[each] for each in order])
+    plain = await scorer.score("measuring", [(PLAIN, demos[each]) for each in order])
     regions = [choices[each].region for each in order]
     rows = list(zip(regions, mixed, plain, strict=True))
     by_region = [_row([row for row in rows if row[0] == number]) for number in range(len(mixture.regions))]
@@ -46,11 +46,7 @@ async def held_out_evidence(
     }
 
 
-def _last(region: int | None) -> float:
-    return math.inf if region is None else region
-
-
-def _row(rows: Sequence[tuple[int | None, Trial | None, Trial | None]]) -> dict[str, Any]:
+def _row(rows: Sequence[tuple[int | None, ScoredAnswer | None, ScoredAnswer | None]]) -> dict[str, Any]:
     return {
         "demos": len(rows),
         "mixture": _share([mixed for _, mixed, _ in rows]),
@@ -58,7 +54,7 @@ def _row(rows: Sequence[tuple[int | None, Trial | None, Trial | None]]) -> dict[
     }
 
 
-def _share(trials: Sequence[Trial | None]) -> dict[str, Any] | None:
+def _share(trials: Sequence[ScoredAnswer | None]) -> dict[str, Any] | None:
     if not trials:
         return None
     right = sum(trial.score for trial in trials if trial is not None)

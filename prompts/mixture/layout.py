@@ -1,8 +1,5 @@
-"""How a prompt is put in front of a conversation: what requests share comes first, for the prefix cache.
-
-Instruction, then demos, then what the client said: every request of a region begins with the same tokens,
-which a server with prefix caching computes once.
-"""
+"""Few-shot prompts in front of a conversation: instruction, demos, then the client's messages, so that the
+requests of a region share a prefix that servers can cache."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,33 +8,32 @@ from typing import Any, Literal
 from prompts.mixture.demos import Demo
 
 Layout = Literal["turns", "block"]
-"""`turns` shows demos as turns of the conversation, `block` as text in the system message."""
+"""Demos as turns of the conversation, or as text in the system message."""
 
 _SYSTEM = frozenset({"system", "developer"})
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """An instruction and the demos that are shown with it; without both, the plain prompt."""
+class FewShotPrompt:
+    """An instruction and demos; without both, the plain prompt."""
 
     instruction: str = ""
     demos: tuple[Demo, ...] = ()
 
     @property
     def plain(self) -> bool:
-        """Whether the request goes out as it came."""
+        """Whether requests are left unchanged."""
         return not self.instruction and not self.demos
 
 
-PLAIN = Prompt()
+PLAIN = FewShotPrompt()
 
 
-def lay_out(prompt: Prompt, messages: Sequence[Mapping[str, Any]], layout: Layout) -> list[dict[str, Any]]:
-    """`messages` with `prompt` before them; the given messages are left alone.
-
-    A leading system message of the client's joins ours, since many chat templates take only one and only
-    at the start: ours first, because all requests share it.
-    """
+def lay_out(
+    prompt: FewShotPrompt, messages: Sequence[Mapping[str, Any]], layout: Layout
+) -> list[dict[str, Any]]:
+    """`messages` with `prompt` in front. A leading system message of the client is appended to ours, since
+    many chat templates accept only one."""
     said = [dict(message) for message in messages]
     head = said.pop(0) if said and said[0].get("role") in _SYSTEM else None
     own = prompt.instruction
@@ -57,7 +53,7 @@ def lay_out(prompt: Prompt, messages: Sequence[Mapping[str, Any]], layout: Layou
 
 
 def examples_text(demos: Sequence[Demo]) -> str:
-    """Demos as one text."""
+    """`demos` as a block of text."""
     return "\n\n".join(f"Input: {demo.input}\nOutput: {demo.output}" for demo in demos)
 
 

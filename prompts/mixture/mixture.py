@@ -1,7 +1,4 @@
-"""A mixture of prompts over one LLM: the problem space in regions, each with the prompt that works there.
-
-Choosing and laying out need numpy alone. Knows nothing of HTTP, nor of how it was built.
-"""
+"""A mixture of prompts over one LLM: regions of the embedding space, each with its prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from prompts.mixture.demos import Demo
-from prompts.mixture.layout import PLAIN, Layout, Prompt, lay_out
+from prompts.mixture.layout import PLAIN, FewShotPrompt, Layout, lay_out
 from prompts.mixture.pool import DemoPool, Matrix, MixtureError, Vector
 
 __all__ = ["Matrix", "Mixture", "MixtureError", "Region", "RegionChoice", "Vector"]
@@ -19,10 +16,8 @@ __all__ = ["Matrix", "Mixture", "MixtureError", "Region", "RegionChoice", "Vecto
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """A part of the problem space: `centroid` float32 (d,) in the encoder's space; `radius` is the
-    Euclidean distance beyond which a request is not of this region; and the prompt of its requests: an
-    instruction, and either `demos`, the same for all of them, or for each the `nearest` of the mixture's
-    pool, so many."""
+    """A ball in embedding space: `centroid` float32 (d,), Euclidean `radius`; and its prompt: an instruction
+    with fixed `demos`, or with the `nearest` demos of the mixture's pool."""
 
     centroid: Vector
     radius: float
@@ -33,8 +28,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class RegionChoice:
-    """The region whose centroid is nearest, `distance` away; none, and the fallback prompt, when that is
-    beyond its radius. `nearest` has the demos of the pool that this request is shown, by their indices."""
+    """The region of the nearest centroid at `distance`; None, and the fallback prompt, beyond its radius.
+    `nearest`: indices of the pool's demos to show."""
 
     region: int | None
     distance: float
@@ -44,16 +39,15 @@ class RegionChoice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """An expert made of prompts. `base` names the LLM expert that answers; `encoder` and its revision are
-    those whose embeddings `choose` takes; `pool` has the demos that regions pick from for each request;
-    `manifest` holds how it was made and what it measured."""
+    """`base`: the LLM expert that answers; `encoder`, `encoder_revision`: of the embeddings for `choose`;
+    `pool`: demos for per-request selection; `manifest`: record of the build."""
 
     name: str
     base: str
     encoder: str
     encoder_revision: str
     regions: tuple[Region, ...]
-    fallback: Prompt = PLAIN
+    fallback: FewShotPrompt = PLAIN
     layout: Layout = "turns"
     pool: DemoPool | None = None
     digest: str = ""
@@ -82,15 +76,12 @@ class Mixture:
 
     @property
     def dimension(self) -> int:
-        """Length of the embeddings that `choose` takes."""
+        """Length of the embeddings."""
         return int(self._centroids.shape[1])
 
     def choose(self, embedding: Vector) -> RegionChoice:
-        """The region of a request's embedding, float32 (d,), of unit length, and the demos of the pool that
-        are nearest to it where the region shows such. Of equally near regions the first is taken.
-
-        Raises MixtureError when the embedding is of another length: another encoder made it.
-        """
+        """The region and demos for an embedding, float32 (d,), unit length; ties go to the first region.
+        Raises MixtureError for another dimension."""
         if embedding.shape != (self.dimension,):
             raise MixtureError(
                 f"the mixture {self.name!r} takes embeddings of {self.encoder} with {self.dimension} "
@@ -101,28 +92,30 @@ class Mixture:
         number = int(distances.argmin())
         distance = float(distances[number])
         region = self.regions[number]
-        # `not <=`: an embedding with a NaN is near to nothing.
+        # `not <=`: false for NaN.
         if not distance <= region.radius:
             return RegionChoice(None, distance, True)
         nearest = self.pool.nearest(embedding, region.nearest) if self.pool is not None else ()
         return RegionChoice(number, distance, False, nearest)
 
-    def prompt(self, choice: RegionChoice) -> Prompt:
-        """The prompt of a choice: its region's, or the fallback."""
+    def prompt(self, choice: RegionChoice) -> FewShotPrompt:
+        """The prompt of a choice."""
         if choice.region is None:
             return self.fallback
         region = self.regions[choice.region]
         if self.pool is None or not choice.nearest:
-            return Prompt(region.instruction, region.demos)
-        return Prompt(region.instruction, self.pool.pick(choice.nearest))
+            return FewShotPrompt(region.instruction, region.demos)
+        return FewShotPrompt(region.instruction, self.pool.pick(choice.nearest))
 
-    def longest(self, region: int) -> list[Prompt]:
-        """Prompts that no request of a region gets longer ones than: by characters, and by bytes."""
+    def longest(self, region: int) -> list[FewShotPrompt]:
+        """The longest prompts of a region, by characters and by bytes."""
         own = self.regions[region]
         if self.pool is None or not own.nearest:
-            return [Prompt(own.instruction, own.demos)]
-        return [Prompt(own.instruction, self.pool.pick(each)) for each in self.pool.longest(own.nearest)]
+            return [FewShotPrompt(own.instruction, own.demos)]
+        return [
+            FewShotPrompt(own.instruction, self.pool.pick(each)) for each in self.pool.longest(own.nearest)
+        ]
 
     def messages(self, choice: RegionChoice, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """`messages` with the chosen instruction and demos in front, shared parts first."""
+        """`messages` with the chosen prompt in front."""
         return lay_out(self.prompt(choice), messages, self.layout)

@@ -1,4 +1,4 @@
-"""What a build will ask, planned before anything is paid: never more calls than agreed."""
+"""The sizes of a build's steps, chosen in advance to stay within `max_calls`."""
 
 import math
 from collections.abc import Sequence
@@ -11,30 +11,29 @@ from prompts.mixture.induction import ROUNDS
 from prompts.mixture.mixture import MixtureError
 from prompts.mixture.regions import Indices
 
-LEAST_DEMOS = 8
-"""Different demos that a build needs."""
-FEW = 4
-"""Samples below which comparing prompts says nothing: given up last."""
+MIN_DEMOS = 8
+"""Distinct demos that a build needs."""
+MIN_SAMPLES = 4
+"""Samples per comparison that are given up last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Split:
-    """Indices of demos: those that prompts are made of and chosen on, and those that measure the result."""
+class DemoSplit:
+    """Indices of the demos for building and of the held-out ones."""
 
     known: Indices
     held_out: Indices
 
 
-def split(count: int, config: BuildConfig) -> Split:
-    """`count` demos in two parts, at random by the seed."""
+def split(count: int, config: BuildConfig) -> DemoSplit:
+    """A random split of `count` demos."""
     order = np.random.default_rng(config.seed).permutation(count)
     held_out = min(round(count * config.held_out_share), config.held_out_most)
-    return Split(np.sort(order[held_out:]), np.sort(order[:held_out]))
+    return DemoSplit(np.sort(order[held_out:]), np.sort(order[:held_out]))
 
 
 def halvings(candidates: int) -> list[int]:
-    """How many candidates each round of the joint search compares: all, the better half, down to two.
-    Sequential halving after Karnin, Koren and Somekh (ICML 2013)."""
+    """Candidates per round of sequential halving (Karnin, Koren & Somekh, ICML 2013), down to two."""
     sizes = [candidates]
     while sizes[-1] > 2:
         sizes.append((sizes[-1] + 1) // 2)
@@ -42,14 +41,14 @@ def halvings(candidates: int) -> list[int]:
 
 
 def samples_by_round(samples: int, rounds: int, boost: int) -> list[int]:
-    """On how many of a region's samples candidates have been compared after each round: twice as many as
-    before it, all in the last one. `boost` times as many where calls are left for it."""
+    """Cumulative samples after each round: doubling, all in the last; multiplied by `boost`."""
     return [min(samples, math.ceil(boost * samples / 2 ** (rounds - 1 - each))) for each in range(rounds)]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Sizes of a build's steps. `most_calls` is what they can come to."""
+class BuildPlan:
+    """Sizes of a build's steps; `regions`: demos per region; `boost`: factor on the samples of the joint
+    search's rounds; `reduced`: whether `max_calls` limited anything."""
 
     candidates: int
     kept: int
@@ -57,39 +56,34 @@ class Plan:
     region_samples: int
     demo_sets: int
     regions: tuple[int, ...]
-    """Demos of each region."""
     held_out: int
     boost: int = 1
-    """How many times as many samples as need be the rounds of the joint search take."""
     reduced: bool = False
-    """Whether `max_calls` made anything smaller."""
 
     @property
     def most_calls(self) -> int:
+        """An upper bound of the calls."""
         induced = ROUNDS * self.candidates
         scored = (self.candidates + 1) * self.scoring_samples if self.candidates else 0
         searched = sum(self._searched(min(count, self.region_samples)) for count in self.regions)
-        # The plain prompt on held-out demos, and the mixture's.
+        # Plain prompt and mixture on the held-out demos.
         return induced + scored + searched + 2 * self.held_out
 
     def _searched(self, samples: int) -> int:
-        """Calls of the joint search in one region: the plain prompt stays to the end."""
+        """Calls of the joint search in one region; the plain prompt stays in every round."""
         sizes = halvings((self.kept + 1) * self.demo_sets)
         after = samples_by_round(samples, len(sizes), self.boost)
         new = [now - before for before, now in zip([0, *after], after, strict=False)]
         return samples + sum(size * count for size, count in zip(sizes, new, strict=True))
 
 
-def plan(regions: Sequence[int], held_out: int, config: BuildConfig) -> Plan:
-    """The config's sizes for `regions` of so many demos, made smaller where they come to more than
-    `max_calls`: samples of the joint search first, then samples that candidates are scored on, then
-    candidates. What is left over goes to the early rounds of the joint search.
-
-    Raises MixtureError when not even the smallest build fits.
-    """
+def plan(regions: Sequence[int], held_out: int, config: BuildConfig) -> BuildPlan:
+    """The configured sizes for `regions` of these sizes, reduced to `max_calls`: samples of the joint search
+    first, then scoring samples, then candidates; remaining calls increase `boost`. Raises MixtureError when
+    the smallest build does not fit."""
     sets = 1 + len(set(config.demo_counts)) + bool(config.shared_demos) + len(set(config.nearest_counts))
     kept = min(config.kept_instructions, config.candidates)
-    now = Plan(
+    now = BuildPlan(
         config.candidates if kept else 0,
         kept,
         min(config.scoring_samples, sum(regions)),
@@ -105,26 +99,25 @@ def plan(regions: Sequence[int], held_out: int, config: BuildConfig) -> Plan:
     return max((each for each in boosts if each.most_calls <= config.max_calls), key=lambda each: each.boost)
 
 
-def _smaller(now: Plan, config: BuildConfig) -> Plan:
-    if now.region_samples > 2 * FEW:
-        return replace(now, region_samples=now.region_samples - 1)
-    if now.scoring_samples > 2 * FEW:
+def _smaller(now: BuildPlan, config: BuildConfig) -> BuildPlan:
+    fewer_region_samples = replace(now, region_samples=now.region_samples - 1)
+    if now.region_samples > 2 * MIN_SAMPLES:
+        return fewer_region_samples
+    if now.scoring_samples > 2 * MIN_SAMPLES:
         return replace(now, scoring_samples=now.scoring_samples - 1)
-    if now.region_samples > FEW:
-        return replace(now, region_samples=now.region_samples - 1)
-    if now.candidates > now.kept:
-        return replace(now, candidates=now.candidates - 1)
-    if now.kept:
-        return replace(now, kept=now.kept - 1, candidates=now.candidates - 1)
+    if now.region_samples > MIN_SAMPLES:
+        return fewer_region_samples
+    if now.candidates:
+        return replace(now, candidates=now.candidates - 1, kept=min(now.kept, now.candidates - 1))
     if now.region_samples > 1:
-        return replace(now, region_samples=now.region_samples - 1)
+        return fewer_region_samples
     raise MixtureError(
         f"max_calls is {config.max_calls}, but the smallest build of these demos takes {now.most_calls}"
     )
 
 
 def spread(groups: Sequence[Sequence[int]], count: int) -> list[int]:
-    """`count` members of `groups`, taken in turns, so that every group is heard."""
+    """`count` members of `groups`, round-robin."""
     longest = max((len(group) for group in groups), default=0)
     turns = [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
     return turns[:count]

@@ -1,4 +1,4 @@
-"""Demos that prompts are made of, found by their likeness to a request. Needs numpy alone."""
+"""The pool of demos with exact nearest-neighbour search."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ Vector = NDArray[np.float32]
 Matrix = NDArray[np.float32]
 
 
-LIKENESS_DIGITS = 6
-"""Of a cosine of float32 vectors that mean something."""
-TWIN_GAP = 1e-5
-"""Of cosines: inputs that differ in case or blanks alone are nearer than that."""
+COSINE_DIGITS = 6
+"""Significant digits of float32 cosines; rounding makes ties independent of position."""
+DUPLICATE_GAP = 1e-5
+"""Cosine distance of inputs that differ only in case or blanks."""
 
 
 class MixtureError(Exception):
@@ -24,7 +24,7 @@ class MixtureError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DemoPool:
-    """`demos` with the embeddings of their inputs, float32 (n, d), rows of unit length."""
+    """`demos` with the embeddings of their inputs, float32 (n, d), unit rows."""
 
     demos: tuple[Demo, ...]
     embeddings: Matrix
@@ -39,29 +39,26 @@ class DemoPool:
         return len(self.demos)
 
     def nearest(self, embedding: Vector, count: int, without: Collection[int] = ()) -> tuple[int, ...]:
-        """Indices of the `count` demos nearest to `embedding`, float32 (d,), in Euclidean distance, those
-        in `without` aside. The nearest comes last, where it stands next to the request; of equally near
-        demos the first in the pool counts as nearer."""
+        """Indices of the `count` demos nearest to `embedding`, float32 (d,), except `without`; the nearest
+        last, next to the request. Ties count as nearer by position."""
         if count < 1 or not self.demos:
             return ()
-        # Of unit vectors: the larger, the nearer. Rounded: what equal rows come to hangs on their place.
-        likeness = np.round(self.embeddings @ embedding, LIKENESS_DIGITS)
+        cosine = np.round(self.embeddings @ embedding, COSINE_DIGITS)
         wanted = min(count + len(without), len(self.demos))
-        # Not a sort of all: a pool may have a thousand demos, and a request has 0.2 ms.
-        edge = np.partition(likeness, -wanted)[-wanted]
-        among = np.flatnonzero(~(likeness < edge))
-        order = among[np.argsort(-likeness[among], kind="stable")]
+        # A partition is quicker than a full sort.
+        edge = np.partition(cosine, -wanted)[-wanted]
+        among = np.flatnonzero(~(cosine < edge))
+        order = among[np.argsort(-cosine[among], kind="stable")]
         found = [index for index in order.tolist() if index not in without][:count]
         return tuple(reversed(found))
 
     def twins(self, index: int) -> frozenset[int]:
-        """The demo itself, and those that the encoder cannot tell from it."""
-        likeness = self.embeddings @ self.embeddings[index]
-        return frozenset([index, *np.flatnonzero(likeness >= 1 - TWIN_GAP).tolist()])
+        """The demo itself and its near-duplicates."""
+        cosine = self.embeddings @ self.embeddings[index]
+        return frozenset([index, *np.flatnonzero(cosine >= 1 - DUPLICATE_GAP).tolist()])
 
     def longest(self, count: int, among: Collection[int] | None = None) -> list[tuple[int, ...]]:
-        """Indices of the `count` longest demos (of those `among`), by characters and by bytes: whichever a
-        token is counted by, no others take more."""
+        """Indices of the `count` longest demos (of those `among`), by characters and by bytes."""
         indices = range(len(self.demos)) if among is None else among
 
         def most(size: Callable[[str], int]) -> tuple[int, ...]:
@@ -71,5 +68,5 @@ class DemoPool:
         return [most(len), most(lambda text: len(text.encode()))]
 
     def pick(self, indices: Collection[int]) -> tuple[Demo, ...]:
-        """The demos at `indices`, in that order."""
+        """The demos at `indices`."""
         return tuple(self.demos[index] for index in indices)

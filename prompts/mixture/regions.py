@@ -1,8 +1,5 @@
-"""Demo clustering (arXiv 2407.00256, section on demo assignment): regions of the problem space.
-
-K-means over the embeddings of the demos' inputs; K minimises the share of inertia that is left plus a
-penalty for each region. Pure but for scikit-learn, which only building needs.
-"""
+"""Demo clustering (arXiv 2407.00256): k-means over the embeddings of the demos' inputs, where K minimises the
+remaining share of inertia plus a penalty per region."""
 
 from dataclasses import dataclass
 
@@ -15,13 +12,12 @@ from prompts.mixture.mixture import Matrix, MixtureError, Vector
 Indices = NDArray[np.intp]
 
 RESTARTS = 10
-"""Of k-means, from other first centroids; the best is kept."""
+"""`n_init` of k-means."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Division:
-    """Demos in regions: `labels` (n,) says which, `centroids` (K, d) and `radii` (K,) where and how wide;
-    `criterion` has the value that each tried K had."""
+class DemoClusters:
+    """`labels` (n,), `centroids` (K, d), `radii` (K,); `criterion`: its value for each K tried."""
 
     labels: Indices
     centroids: Matrix
@@ -36,13 +32,13 @@ class Division:
         return np.flatnonzero(self.labels == region)
 
     def complement(self, region: int) -> Indices:
-        """Indices of the demos of all other regions; of all demos when there is no other region."""
+        """Indices of the demos of all other regions; all demos for a single region."""
         outside = np.flatnonzero(self.labels != region)
         return outside if len(outside) else np.arange(len(self.labels))
 
 
-def demo_clustering(embeddings: Matrix, config: BuildConfig) -> Division:
-    """Divide demos, float32 (n, d), into at most `max_regions` regions of at least `min_region_demos`."""
+def demo_clustering(embeddings: Matrix, config: BuildConfig) -> DemoClusters:
+    """Cluster demos, float32 (n, d), into at most `max_regions` regions of at least `min_region_demos`."""
     points = np.asarray(embeddings, dtype=np.float64)
     distinct = len(np.unique(points, axis=0))
     most = max(1, min(config.max_regions, len(points) // config.min_region_demos, distinct))
@@ -55,11 +51,11 @@ def demo_clustering(embeddings: Matrix, config: BuildConfig) -> Division:
     labels = _without_small(points, runs[best], config.min_region_demos)
     centroids = _centroids(points, labels)
     radii = _radii(points, labels, centroids, config)
-    return Division(labels, centroids.astype(np.float32), radii.astype(np.float32), criterion)
+    return DemoClusters(labels, centroids.astype(np.float32), radii.astype(np.float32), criterion)
 
 
 def assign(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> Indices:
-    """The nearest of `centroids` (K, d) for each row of `points` (n, d); the first of equals."""
+    """The nearest of `centroids` (K, d) for each row of `points` (n, d)."""
     gaps = points[:, None, :] - centroids[None, :, :]
     return np.asarray(np.einsum("nkd,nkd->nk", gaps, gaps).argmin(axis=1), dtype=np.intp)
 
@@ -72,10 +68,10 @@ def _k_means(points: NDArray[np.float64], k: int, seed: int) -> Indices:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MixtureError("building a mixture needs scikit-learn: pip install 'coterie[fit]'") from error
-    # A hundred points are no work for threads, which on a busy machine wait for one another.
+    # Threads do not pay for a few hundred points.
     with threadpool_limits(limits=1):
         fitted = KMeans(k, n_init=RESTARTS, random_state=seed).fit(points)
-    # Numbered by first member, so that nothing hangs on the order in which k-means found them.
+    # Numbered by first member, independent of k-means' own order.
     order = {label: number for number, label in enumerate(dict.fromkeys(fitted.labels_.tolist()))}
     return np.asarray([order[label] for label in fitted.labels_.tolist()], dtype=np.intp)
 
@@ -89,7 +85,7 @@ def _centroids(points: NDArray[np.float64], labels: Indices) -> NDArray[np.float
 
 
 def _without_small(points: NDArray[np.float64], labels: Indices, least: int) -> Indices:
-    """`labels` with clusters below `least` members given, smallest first, to their nearest neighbours."""
+    """`labels` with clusters below `least` members merged, smallest first, into their nearest neighbours."""
     labels = labels.copy()
     while len(sizes := np.bincount(labels)) > 1 and sizes.min() < least:
         small = int(sizes.argmin())
@@ -104,20 +100,18 @@ def _without_small(points: NDArray[np.float64], labels: Indices, least: int) -> 
 def _radii(
     points: NDArray[np.float64], labels: Indices, centroids: NDArray[np.float64], config: BuildConfig
 ) -> NDArray[np.float64]:
-    """A quantile of the distances of each region's demos, drawn to that of all demos where they are few, and
-    a little more.
-
-    A demo pulls its centroid to itself; n/(n-1) times its distance is that from the mean of the others.
-    """
+    """`radius_slack` times the quantile of each region's leave-one-out distances, shrunk to that of all demos
+    with the pseudo-count `prior_samples`. (n/(n-1) · distance to the centroid is the leave-one-out
+    distance.)"""
     sizes = np.bincount(labels)[labels]
     distances = np.linalg.norm(points - centroids[labels], axis=1)
-    honest = distances * sizes / np.maximum(sizes - 1, 1)
-    several = honest[sizes > 1]
-    everywhere = float(np.quantile(several, config.radius_quantile)) if len(several) else np.inf
+    left_out = distances * sizes / np.maximum(sizes - 1, 1)
+    several = left_out[sizes > 1]
+    overall = float(np.quantile(several, config.radius_quantile)) if len(several) else np.inf
     radii = []
     for label in range(len(centroids)):
-        own = honest[labels == label]
+        own = left_out[labels == label]
         weight = len(own) / (len(own) + config.prior_samples) if len(own) > 1 else 0.0
-        drawn = everywhere if weight < 1 else 0.0
-        radii.append(weight * float(np.quantile(own, config.radius_quantile)) + (1 - weight) * drawn)
+        prior = overall if weight < 1 else 0.0
+        radii.append(weight * float(np.quantile(own, config.radius_quantile)) + (1 - weight) * prior)
     return np.asarray(radii) * config.radius_slack

@@ -1,11 +1,8 @@
-"""Region-based joint search (arXiv 2407.00256): instruction and demos of each region, chosen together.
+"""Region-based joint search (arXiv 2407.00256) of instruction and demos for each region.
 
-Each region compares prompts on its own demos. What goes beyond the paper: no demos, fewer demos, demos from
-everywhere and those nearest to the request compete with the region's own; a demo that is asked is left out
-of what is shown, so that all demos can be both; rounds of sequential halving spend the calls on prompts that
-may still win; a region's estimates are drawn to those over all regions as far as regions do not really
-differ, so that the luckiest of many prompts does not win on a handful of samples; added tokens must pay for
-themselves; and the plain prompt competes to the end and keeps its place where nothing beats it.
+Beyond the paper: sets of no, fewer, shared and nearest demos compete too; the asked demo is excluded from the
+shown ones, so that all demos serve both purposes; sequential halving; empirical-Bayes estimates across
+regions (`estimates`) against the winner's curse; a price per added token; the plain prompt wins ties.
 """
 
 from collections.abc import Sequence
@@ -16,29 +13,29 @@ import numpy as np
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
 from prompts.mixture.estimates import Scores, estimates
-from prompts.mixture.examining import CHARS_PER_TOKEN, Examiner
 from prompts.mixture.hyperparameters import BuildConfig
-from prompts.mixture.layout import Prompt
+from prompts.mixture.layout import FewShotPrompt
 from prompts.mixture.plan import halvings, samples_by_round
 from prompts.mixture.pool import DemoPool, MixtureError
+from prompts.mixture.prompt_scoring import CHARS_PER_TOKEN, PromptScorer
 from prompts.mixture.regions import Indices
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A prompt as the search tells it apart: by its instruction and by the name of its set of demos."""
+class PromptCandidate:
+    """An instruction with the name of a set of demos."""
 
     instruction: str
     demo_set: str
 
 
-PLAIN_CANDIDATE = Candidate("", NO_DEMOS.name)
+PLAIN_CANDIDATE = PromptCandidate("", NO_DEMOS.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The prompt of a region and why: `estimate` is the accuracy expected of it, `plain_estimate` that of the
-    plain prompt, both from `samples` demos of the region; `extra_tokens` what it adds to a request."""
+class RegionPrompt:
+    """The chosen prompt of a region with its expected accuracy (`estimate`), that of the plain prompt, the
+    number of `samples`, and the tokens it adds to a request."""
 
     instruction: str
     demo_set: DemoSet
@@ -49,22 +46,17 @@ class Found:
 
     @property
     def plain(self) -> bool:
-        """Whether requests of the region go out as they came."""
+        """Whether requests of the region are left unchanged."""
         return not (self.instruction or self.demo_set.count or self.demo_set.nearest)
 
 
 async def best_instructions(
-    candidates: Sequence[str], samples: Sequence[Demo], keep: int, examiner: Examiner
+    candidates: Sequence[str], samples: Sequence[Demo], keep: int, scorer: PromptScorer
 ) -> tuple[str, ...]:
-    """The `keep` candidates of best mean on `samples`, without demos, best first; of equals the shorter.
-    The empty instruction, last, is always among them."""
-    asked = [(Prompt(instruction), demo) for instruction in ("", *candidates) for demo in samples]
-    trials = await examiner.trials("scoring instructions", asked)
-    means = {}
-    for row, instruction in enumerate(("", *candidates)):
-        own = trials[row * len(samples) : (row + 1) * len(samples)]
-        means[instruction] = sum(trial.score for trial in own if trial is not None) / len(own)
-    ranked = sorted(candidates, key=lambda each: (-round(means[each], 9), len(each), each))
+    """The `keep` candidates of best zero-shot mean on `samples`, best first, ties to the shorter; then the
+    empty instruction."""
+    means = await scorer.instruction_means(("", *candidates), samples)
+    ranked = sorted(candidates, key=lambda each: (-means[each], len(each), each))
     return (*ranked[:keep], "")
 
 
@@ -73,17 +65,16 @@ async def region_based_joint_search(
     sets: Sequence[Sequence[DemoSet]],
     samples: Sequence[Sequence[int]],
     pool: DemoPool,
-    examiner: Examiner,
+    scorer: PromptScorer,
     boost: int = 1,
-) -> tuple[list[Found], Prompt]:
-    """The prompt of each region, and the instruction without demos that is best everywhere.
+) -> tuple[list[RegionPrompt], FewShotPrompt]:
+    """The prompt of each region, and the overall best instruction without demos.
 
-    `instructions` has the empty one among them; `sets` has each region's sets of demos (all regions have
-    the same names), `samples` its demos by their indices in `pool`, which may be none: then what is best
-    everywhere is taken; `boost` is that of the plan. A prompt that did not fit the context is out; raises
-    MixtureError when not even the plain prompt ever fitted.
+    `instructions` includes the empty one; `sets`: candidate sets of demos per region (same names in all);
+    `samples`: the regions' demos as indices into `pool`; `boost` from the plan. Prompts that did not fit the
+    context are excluded; raises MixtureError when the plain prompt never fits.
     """
-    search = _Search(instructions, sets, samples, pool, examiner)
+    search = _Search(instructions, sets, samples, pool, scorer)
     sizes = halvings(len(search.candidates))
     after = [samples_by_round(len(each), len(sizes), boost) for each in samples]
     left = [search.different(region) for region in range(len(sets))]
@@ -97,11 +88,12 @@ async def region_based_joint_search(
                 "the model's context holds none of the demos' inputs: its context is too small"
             )
     found = [search.found(region, search.ranked(region, rows)[0]) for region, rows in enumerate(left)]
-    return found, Prompt(search.best_everywhere(instructions))
+    return found, FewShotPrompt(search.best_everywhere(instructions))
 
 
 class _Search:
-    """What is known of candidates (rows) on all regions' samples (columns), region after region."""
+    """Scores and tokens of the candidates (rows) on all regions' samples (columns), region after region; NaN
+    where not asked, tokens also where the prompt did not fit."""
 
     def __init__(
         self,
@@ -109,28 +101,26 @@ class _Search:
         sets: Sequence[Sequence[DemoSet]],
         samples: Sequence[Sequence[int]],
         pool: DemoPool,
-        examiner: Examiner,
+        scorer: PromptScorer,
     ) -> None:
         names = [each.name for each in sets[0]]
-        self.candidates = [Candidate(each, name) for each in instructions for name in names]
+        self.candidates = [PromptCandidate(each, name) for each in instructions for name in names]
         self._plain = self.candidates.index(PLAIN_CANDIDATE)
         self._sets = [{each.name: each for each in own} for own in sets]
         self._samples = samples
         self._starts = np.cumsum([0, *(len(each) for each in samples)])
         self._regions: Indices = np.repeat(np.arange(len(samples)), [len(each) for each in samples])
         self._pool = pool
-        self._examiner = examiner
-        self._config: BuildConfig = examiner.config
+        self._scorer = scorer
+        self._config: BuildConfig = scorer.config
         shape = (len(self.candidates), len(self._regions))
         self._scores: Scores = np.full(shape, np.nan)
-        """NaN where nobody asked."""
         self._tokens: Scores = np.full(shape, np.nan)
-        """NaN also where the prompt did not fit."""
         self._estimates: Scores = np.zeros((len(self.candidates), len(samples)))
 
     async def ask(self, what: str, wanted: Sequence[tuple[Sequence[int], int]]) -> None:
-        """Ask each region's candidates, and the plain prompt, what they were not asked yet of its first
-        samples: so many. Calls under one prompt are neighbours."""
+        """Ask each region's candidates and the plain prompt its first samples, of given number, unless asked
+        before; calls of the same prompt are adjacent."""
         cells = [
             (row, int(self._starts[region]) + place)
             for region, (rows, count) in enumerate(wanted)
@@ -138,29 +128,25 @@ class _Search:
             for place in range(count)
         ]
         new = [(row, column) for row, column in cells if np.isnan(self._scores[row, column])]
-        trials = await self._examiner.trials(what, [self._question(*cell) for cell in new])
+        trials = await self._scorer.score(what, [self._question(*cell) for cell in new])
         for (row, column), trial in zip(new, trials, strict=True):
-            # What did not fit counts as wrong: that is what would be answered.
+            # A prompt that did not fit counts as wrong.
             self._scores[row, column] = trial.score if trial else 0.0
             self._tokens[row, column] = trial.tokens if trial else np.nan
+        count, config = len(self._samples), self._config
         self._estimates = estimates(
-            self._scores,
-            self._regions,
-            len(self._samples),
-            self._config.shrinkage,
-            self._config.prior_samples,
+            self._scores, self._regions, count, config.shrinkage, config.prior_samples
         )
 
-    def _question(self, row: int, column: int) -> tuple[Prompt, Demo]:
+    def _question(self, row: int, column: int) -> tuple[FewShotPrompt, Demo]:
         region = int(self._regions[column])
         asked = self._samples[region][column - int(self._starts[region])]
         candidate = self.candidates[row]
         shown = self._sets[region][candidate.demo_set].shown_to(asked, self._pool)
-        return Prompt(candidate.instruction, self._pool.pick(shown)), self._pool.demos[asked]
+        return FewShotPrompt(candidate.instruction, self._pool.pick(shown)), self._pool.demos[asked]
 
     def different(self, region: int) -> list[int]:
-        """The candidates that are different prompts in a region: where sets were cut to the context, or the
-        region is the whole, several names may stand for one prompt, of which the first is taken."""
+        """The distinct candidates of a region; reduced sets may coincide."""
         first: dict[tuple[str, tuple[int, ...], int], int] = {}
         for row, candidate in enumerate(self.candidates):
             shown = self._sets[region][candidate.demo_set]
@@ -168,12 +154,11 @@ class _Search:
         return list(first.values())
 
     def fitted(self) -> bool:
-        """Whether the plain prompt ever fitted the context."""
+        """Whether the plain prompt ever fitted."""
         return bool(np.isfinite(self._tokens[self._plain]).any())
 
     def ranked(self, region: int, rows: Sequence[int]) -> list[int]:
-        """`rows` and the plain one by their value in a region, those that did not fit left out; of equals
-        the plain one first, then that of fewer tokens, then the earlier."""
+        """`rows` that fit, and the plain one, by value in a region; ties by plain, fewer tokens, order."""
         values = {
             row: round(float(self._estimates[row, region]) - self._price(row, region), 9) for row in rows
         }
@@ -184,11 +169,11 @@ class _Search:
             key=lambda row: (-values[row], row != self._plain, round(self._extra(row, region), 6), row),
         )
 
-    def found(self, region: int, row: int) -> Found:
-        """What to say of the candidate `row`, chosen in a region."""
+    def found(self, region: int, row: int) -> RegionPrompt:
+        """The result for candidate `row` of a region."""
         candidate = self.candidates[row]
         asked = np.isfinite(self._scores[row, self._columns(region)])
-        return Found(
+        return RegionPrompt(
             candidate.instruction,
             self._sets[region][candidate.demo_set],
             int(asked.sum()),
@@ -198,11 +183,11 @@ class _Search:
         )
 
     def best_everywhere(self, instructions: Sequence[str]) -> str:
-        """The instruction of best value over all regions without demos, by the same rules."""
+        """The instruction of best value over all regions without demos."""
         sizes = np.asarray([len(each) for each in self._samples])
 
         def value(instruction: str) -> float:
-            row = self.candidates.index(Candidate(instruction, NO_DEMOS.name))
+            row = self.candidates.index(PromptCandidate(instruction, NO_DEMOS.name))
             price = self._config.token_weight * len(instruction) / CHARS_PER_TOKEN / 1000
             return round(float(np.average(self._estimates[row], weights=sizes)) - price, 9)
 
@@ -212,16 +197,14 @@ class _Search:
         return slice(int(self._starts[region]), int(self._starts[region + 1]))
 
     def _extra(self, row: int, region: int) -> float:
-        """What a candidate adds to the plain request's tokens: on this region's samples, or on all where it
-        was asked none of them."""
+        """Mean added tokens on the region's samples, or on all if none was asked."""
         added = self._tokens[row] - self._tokens[self._plain]
         own = added[self._columns(region)]
         known = own if np.isfinite(own).any() else added
         return float(np.nanmean(known)) if np.isfinite(known).any() else 0.0
 
     def _price(self, row: int, region: int) -> float:
-        """Accuracy that the candidate must gain for its tokens. Tokens saved are no gain: a prompt has to
-        answer better than none."""
+        """Accuracy that the candidate must gain for its added tokens; saved tokens do not count."""
         extra = max(0.0, self._extra(row, region))
         candidate = self.candidates[row]
         own = extra if self._sets[region][candidate.demo_set].nearest else 0.0
@@ -232,7 +215,7 @@ class _Search:
         return (self._config.token_weight * shared + self._config.own_token_weight * own) / 1000
 
     def _fits(self, row: int, region: int) -> bool:
-        """Whether the candidate fitted wherever it was asked and the plain request fitted."""
+        """Whether the candidate fitted wherever it was asked and the plain prompt fitted."""
         columns = self._columns(region)
         asked = np.isfinite(self._scores[row, columns])
         plain = np.isfinite(self._tokens[self._plain, columns])

@@ -8,9 +8,9 @@ import yaml
 from app.settings import Settings
 from app.startup import open_services
 from prompts.identities import (
-    Comparison,
     Identities,
     Identity,
+    IdentityEffect,
     Measurement,
     Per,
     new_identities,
@@ -18,7 +18,7 @@ from prompts.identities import (
 )
 from prompts.mixture.artefact import save_mixture
 from prompts.mixture.demos import Demo
-from prompts.mixture.layout import Prompt
+from prompts.mixture.layout import FewShotPrompt
 from prompts.mixture.mixture import Mixture, Region
 from routers.composition import load_composition, save_composition
 from tests.integration.app.world import WordEncoder, World
@@ -38,7 +38,7 @@ def mixture(**changes: Any) -> Mixture:
             Region(code, 0.8, "Write short code.", CODE_DEMOS),
             Region(talk, 0.8, "", (Demo("hello", "Hi."),)),
         ),
-        "fallback": Prompt("Be brief."),
+        "fallback": FewShotPrompt("Be brief."),
     }
     return Mixture(**{**facts, **changes})
 
@@ -96,7 +96,7 @@ class Experts(World):
                 suite="s",
                 confidence=0.95,
                 results=tuple(
-                    Comparison(
+                    IdentityEffect(
                         category=each,
                         prompts=9,
                         without=0.1,

@@ -11,7 +11,7 @@ from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
 from prompts.mixture.pool import DemoPool
-from prompts.templates import Library
+from prompts.templates import PromptLibrary
 from tests.integration.app.prompt_world import Experts, mixture
 from tests.integration.app.world import CODE, TALK, UNCLEAR, Api, WordEncoder, World, events_of
 
@@ -32,7 +32,7 @@ def users(*texts: str) -> list[dict[str, str]]:
 
 async def test_a_library_prompt_stands_first_and_in_the_decision(experts: Experts) -> None:
     experts.add("writer", prompt="writing@1", variables={"tone": "warm"})
-    prompt = Library().get("writing@1")
+    prompt = PromptLibrary().get("writing@1")
     origin = {"name": "writing", "version": 1, "hash": prompt.hash}
     async with experts.serve() as api:
         answer = (await api.chat(TALK, model="writer")).json()

@@ -18,7 +18,7 @@ from app.storage.schema import upgrade
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
-from prompts.templates import Library
+from prompts.templates import PromptLibrary
 from tests.integration.app.prompt_world import Experts, mixture
 from tests.integration.app.world import CODE, TALK, Api, WordEncoder, World, small_world
 
@@ -179,7 +179,7 @@ async def test_a_shadow_says_what_stood_before_it(world: World) -> None:
     async with experts.serve(shadow_rate=1, shadow_experts="writer,helper") as api:
         decision = (await api.chat(TALK, model="backup")).json()["routing"]["id"]
         found = {each["expert"]: each for each in await shadows_of(api, decision, 2)}
-    assert found["writer"]["prompt"] == asdict(Library().get("writing@1").origin)
+    assert found["writer"]["prompt"] == asdict(PromptLibrary().get("writing@1").origin)
     assert (found["writer"]["mixture"], found["writer"]["identity"]) == (None, None)
     assert (found["helper"]["prompt"], found["helper"]["mixture"]["digest"]) == (None, digest)
 

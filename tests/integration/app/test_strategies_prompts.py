@@ -10,7 +10,7 @@ import pytest
 from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Region
-from prompts.templates import Library
+from prompts.templates import PromptLibrary
 from tests.integration.app.prompt_world import Experts, mixture
 from tests.integration.app.strategy_world import ask, calls_of, routing_of, says
 from tests.integration.app.world import Api, World
@@ -140,7 +140,7 @@ async def test_each_step_says_what_stood_before_it_whoever_answers_in_the_end(wo
     experts.compose("writer")
     digest = experts.mixture(name="second")
     experts.compose("second", "backup")
-    prompt = asdict(Library().get("writing@1").origin)
+    prompt = asdict(PromptLibrary().get("writing@1").origin)
     async with experts.serve() as api:
         options = {"members": ["writer", "second"], "combine": "judge", "judge": "talker"}
         answer = await ask(api, "panel", options=options)
@@ -159,7 +159,7 @@ async def test_a_question_of_the_strategys_own_says_the_experts_prompt_too(world
     async with experts.serve() as api:
         routing = routing_of(await ask(api, "chain", options={"drafter": "talker", "critic": "writer"}))
     steps = {each["purpose"]: each for each in routing["trace"]["steps"]}
-    assert steps["critique"]["prompt"] == asdict(Library().get("writing@1").origin)
+    assert steps["critique"]["prompt"] == asdict(PromptLibrary().get("writing@1").origin)
     assert steps["draft"]["prompt"] is None
 
 

@@ -14,7 +14,7 @@ from app.cli.prompts import app
 from experts.fake import Behaviour, run_fake_expert
 from prompts.identities import load_identities
 from prompts.seeds import load_categories
-from prompts.templates import Library
+from prompts.templates import PromptLibrary
 
 LETTER = """\
 name: letter
@@ -68,7 +68,7 @@ def test_an_empty_folder_is_said_to_hold_no_prompt(tmp_path: Path) -> None:
 
 def test_show_has_the_template_and_its_variables(library: Path) -> None:
     shown = call("show", "letter", "--library", str(library)).stdout
-    assert shown.startswith(f"letter@2  {Library(library).get('letter@2').hash}")
+    assert shown.startswith(f"letter@2  {PromptLibrary(library).get('letter@2').hash}")
     assert '{tone}  warm | dry, default "dry"' in shown
     assert "Write a short letter. Keep it {tone}." in shown
 
@@ -87,7 +87,7 @@ def test_show_renders(library: Path) -> None:
 
 
 def test_diff_is_unified_and_names_hashes(library: Path) -> None:
-    first, second = (Library(library).get(f"letter@{version}") for version in (1, 2))
+    first, second = (PromptLibrary(library).get(f"letter@{version}") for version in (1, 2))
     for words in (("letter@1", "letter@2"), ("letter",)):
         lines = call("diff", *words, "--library", str(library)).stdout.splitlines()
         assert lines[0] == f"--- letter@1  {first.hash}"

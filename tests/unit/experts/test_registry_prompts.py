@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experts.registry import Registry, RegistryError, load_registry
-from prompts.templates import Library
+from prompts.templates import PromptLibrary
 
 BASE = """\
 experts:
@@ -33,7 +33,7 @@ def load(path: Path, *entries: str, base: str = BASE) -> Registry:
 
 def test_a_library_prompt_becomes_the_system_prompt(written: Path) -> None:
     registry = load(written, "name: w, base: small, prompt: writing@1, variables: {tone: warm}")
-    prompt = Library().get("writing@1")
+    prompt = PromptLibrary().get("writing@1")
     writer = registry.get("w")
     assert writer.system_prompt == prompt.render({"tone": "warm"})
     assert writer.prompt == prompt.origin
@@ -64,13 +64,13 @@ def test_a_prompt_experts_own_prompt_replaces_its_bases(written: Path) -> None:
     registry = load(written, "name: plain, base: small, system_prompt: Be kind.", base=base)
     assert registry.get("plain").system_prompt == "Be kind."
     assert registry.get("plain").prompt is None
-    assert registry.get("small").prompt == Library().get("coding@1").origin
+    assert registry.get("small").prompt == PromptLibrary().get("coding@1").origin
 
 
 def test_a_mixture_stands_behind_its_bases_prompt(written: Path) -> None:
     base = BASE + "    prompt: coding@1\n"
     mixture = load(written, "name: m, base: small, mixture: mixtures/dates", base=base).get("m")
-    assert mixture.system_prompt == Library().get("coding@1").render()
+    assert mixture.system_prompt == PromptLibrary().get("coding@1").render()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from prompts.identities import (
-    Comparison,
     Identities,
     Identity,
+    IdentityEffect,
     IdentityError,
     Measurement,
     Per,
@@ -24,7 +24,7 @@ from prompts.seeds import Category
 def measured(identities: Identities, per: Per = "category", **kept: bool) -> Identities:
     """`identities` with a measurement in which these categories were kept, or not."""
     results = tuple(
-        Comparison(
+        IdentityEffect(
             category=name,
             prompts=18,
             without=0.5,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prompts.identities import identity_prompt, load_identities
 from prompts.seeds import load_categories
-from prompts.templates import LIBRARY, Library
+from prompts.templates import LIBRARY, PromptLibrary
 
 PUBLISHED = Path(__file__).with_name("library_hashes.json")
 """Versions that have been published, with their hashes: a better text is a new version."""
@@ -15,7 +15,7 @@ LONGEST = 1_000
 
 
 def test_every_category_has_a_prompt_of_its_name_that_needs_no_values() -> None:
-    prompts = [each for each in Library().all() if each.category]
+    prompts = [each for each in PromptLibrary().all() if each.category]
     assert {each.category for each in prompts} == {each.name for each in load_categories()}
     for prompt in prompts:
         assert prompt.name == prompt.category
@@ -25,7 +25,7 @@ def test_every_category_has_a_prompt_of_its_name_that_needs_no_values() -> None:
 
 
 def test_a_published_version_does_not_change() -> None:
-    hashes = {each.reference: each.hash for each in Library().all()}
+    hashes = {each.reference: each.hash for each in PromptLibrary().all()}
     assert hashes == json.loads(PUBLISHED.read_text())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts.templates import Library, Prompt, PromptError, Variable, read_prompt
+from prompts.templates import PromptError, PromptLibrary, PromptTemplate, Variable, read_prompt
 
 GOOD = """\
 name: letter
@@ -32,9 +32,9 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def prompt(template: str, **variables: dict[str, Any]) -> Prompt:
+def prompt(template: str, **variables: dict[str, Any]) -> PromptTemplate:
     declared = {name: Variable(**facts) for name, facts in variables.items()}
-    return Prompt(name="p", version=1, description="d", variables=declared, template=template)
+    return PromptTemplate(name="p", version=1, description="d", variables=declared, template=template)
 
 
 def test_values_and_defaults_take_the_place_of_variables(written: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_hash_is_of_what_is_rendered_and_of_nothing_else(written: Path) -> N
 
 def test_a_library_gives_the_version_that_is_named(written: Path) -> None:
     (written.parent / "letter@10.yaml").write_text(GOOD.replace("version: 2", "version: 10"))
-    library = Library(written.parent)
+    library = PromptLibrary(written.parent)
     assert library.references() == {"letter": (2, 10)}
     assert library.get("letter@2").version == 2
     assert library.newest("letter").version == 10
@@ -161,21 +161,21 @@ def test_a_library_gives_the_version_that_is_named(written: Path) -> None:
 )
 def test_a_prompt_that_is_not_there_is_said_with_what_is(written: Path, reference: str, said: str) -> None:
     with pytest.raises(PromptError) as caught:
-        Library(written.parent).get(reference)
+        PromptLibrary(written.parent).get(reference)
     assert said in str(caught.value)
 
 
 def test_a_missing_folder_is_an_error(written: Path) -> None:
-    for asked in (Library.references, Library.read):
+    for asked in (PromptLibrary.references, PromptLibrary.read):
         with pytest.raises(PromptError, match="no such folder"):
-            asked(Library(written.parent / "none"))
+            asked(PromptLibrary(written.parent / "none"))
 
 
 def test_a_broken_or_stray_file_is_in_the_way_of_no_other(written: Path) -> None:
     folder = written.parent
     (folder / "note.yaml").write_text(GOOD)
     (folder / "letter@3.yaml").write_text("version: 3\n")
-    library = Library(folder)
+    library = PromptLibrary(folder)
     assert library.get("letter@2").version == 2
     prompts, problems = library.read()
     assert [each.reference for each in prompts] == ["letter@2"]
@@ -190,7 +190,7 @@ def test_a_broken_or_stray_file_is_in_the_way_of_no_other(written: Path) -> None
 def test_a_prompt_whose_file_has_another_name_is_pointed_at(written: Path, stray: str) -> None:
     (written.parent / stray).write_text(GOOD)
     with pytest.raises(PromptError, match=f"there is {stray}, but a prompt's file is called"):
-        Library(written.parent).newest("note")
+        PromptLibrary(written.parent).newest("note")
 
 
 @pytest.mark.parametrize(

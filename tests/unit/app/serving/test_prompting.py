@@ -16,15 +16,15 @@ from experts.registry import Expert
 from experts.tokens import most_prompt_tokens
 from prompts.identities import (
     MAX_TOKENS,
-    Comparison,
     Identities,
     Identity,
+    IdentityEffect,
     Measurement,
     Per,
     identity_messages,
     new_identities,
 )
-from prompts.mixture.build import MOST_POOLED
+from prompts.mixture.build import MAX_POOL
 from prompts.mixture.demos import Demo
 from prompts.mixture.mixture import Mixture, Region
 from prompts.mixture.pool import DemoPool
@@ -45,9 +45,9 @@ def mixture() -> Mixture:
 
 def picking() -> Mixture:
     """Its only region shows each request three demos of a full pool, each as long as its number says."""
-    rows = np.random.default_rng(1).normal(size=(MOST_POOLED, DIMENSION)).astype(np.float32)
+    rows = np.random.default_rng(1).normal(size=(MAX_POOL, DIMENSION)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    pool = DemoPool(tuple(Demo("x" * number, "y") for number in range(1, MOST_POOLED + 1)), rows)
+    pool = DemoPool(tuple(Demo("x" * number, "y") for number in range(1, MAX_POOL + 1)), rows)
     return Mixture("m", "small", "e", "1", (Region(rows[0], 2.0, "Be brief.", nearest=3),), pool=pool)
 
 
@@ -235,7 +235,7 @@ async def test_no_more_is_sent_than_was_counted_before_the_request_was_read() ->
 def with_kept(known: Identities) -> Identities:
     variants: tuple[Per, ...] = ("category", "request")
     for per in variants:
-        kept = Comparison(
+        kept = IdentityEffect(
             category="coding",
             prompts=9,
             without=0,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from prompts.mixture.artefact import ARRAYS, MANIFEST, check_name, load_mixture, save_mixture, sealed
-from prompts.mixture.layout import Prompt
+from prompts.mixture.layout import FewShotPrompt
 from prompts.mixture.mixture import Mixture, MixtureError, Region
 from prompts.mixture.pool import DemoPool
 from tests.unit.prompts.mixture.test_mixture import EAST, POOL, picking_mixture, small_mixture
@@ -67,7 +67,7 @@ def test_the_digest_names_what_decides_answers_alone() -> None:
     others = (
         replace(mixture, layout="block"),
         replace(mixture, base="other"),
-        replace(mixture, fallback=Prompt("Go.")),
+        replace(mixture, fallback=FewShotPrompt("Go.")),
         replace(mixture, regions=(replace(mixture.regions[0], radius=0.25), mixture.regions[1])),
         picking_mixture(),
         replace(picking_mixture(), pool=DemoPool(POOL.demos[::-1], POOL.embeddings)),

@@ -3,9 +3,9 @@
 import pytest
 
 from prompts.mixture.baseline_prompts import (
-    Baseline,
     MixturePrompt,
     NearestDemos,
+    PromptBaseline,
     best_instruction,
     random_demos,
     zero_shot,
@@ -41,7 +41,7 @@ def test_nearest_demos_are_those_like_the_request_the_nearest_last() -> None:
 
 
 def test_a_mixture_stands_behind_the_same_method() -> None:
-    baseline: Baseline = MixturePrompt(small_mixture())
+    baseline: PromptBaseline = MixturePrompt(small_mixture())
     assert [each["content"] for each in baseline.messages_for("x", EAST)] == ["Go east.", "a", "b", "x"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from base.reply import Reply
 from prompts.mixture.artefact import load_mixture, save_mixture
-from prompts.mixture.build import MOST_POOLED, build
+from prompts.mixture.build import MAX_POOL, build
 from prompts.mixture.call_budget import Ask, PrefixCache
 from prompts.mixture.demos import Demo, DemoError
 from prompts.mixture.held_out_evidence import wilson
@@ -125,7 +125,7 @@ async def test_a_mixture_that_picks_nearest_demos_keeps_them_to_pick_from() -> N
 
 async def test_more_demos_than_a_pool_takes_are_thinned() -> None:
     mixture = await built(toy_demos(1400), ToyModel(written=()), demo_counts=(), shared_demos=0)
-    assert mixture.pool is not None and len(mixture.pool) == MOST_POOLED
+    assert mixture.pool is not None and len(mixture.pool) == MAX_POOL
     assert mixture.manifest["demos"]["known"]["demos"] == 1340
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from prompts.mixture.call_budget import Asking
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet, demo_sets, representative
 from prompts.mixture.demos import Demo
-from prompts.mixture.examining import Examiner
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.pool import DemoPool, MixtureError
+from prompts.mixture.prompt_scoring import PromptScorer
 from tests.unit.prompts.mixture.world import ToyModel, encode, toy_demos
 
 DEMOS = toy_demos(20)
@@ -28,7 +28,7 @@ HALVES = [np.arange(0, 20, 2), np.arange(1, 20, 2)]
 
 def sets(pool: DemoPool = POOL, **hyperparameters: Any) -> list[dict[str, DemoSet]]:
     config = BuildConfig.model_validate(hyperparameters)
-    asking = Examiner(config, Asking(ToyModel(), concurrency=1, max_calls=1), 16)
+    asking = PromptScorer(config, Asking(ToyModel(), concurrency=1, max_calls=1), 16)
     regions = HALVES if len(pool) == 20 else [np.arange(len(pool))]
     return [{each.name: each for each in own} for own in demo_sets(regions, pool, asking)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prompts.mixture.estimates import MOST_STRENGTH, Scores, estimates, strength
+from prompts.mixture.estimates import MAX_PSEUDO_COUNT, Scores, estimates, pseudo_count
 from prompts.mixture.regions import Indices
 
 
@@ -42,7 +42,7 @@ def everything(scores: Scores, regions: Indices) -> float | None:
     """Strength from whole tables."""
     rest = scores - scores.mean(axis=0)
     rest = rest - rest.sum(axis=1, keepdims=True) / max(1, len(regions))
-    return strength(rest, np.ones(scores.shape, dtype=bool), regions, int(regions.max(initial=0)) + 1)
+    return pseudo_count(rest, np.ones(scores.shape, dtype=bool), regions, int(regions.max(initial=0)) + 1)
 
 
 def test_strength_is_high_where_regions_are_alike_and_low_where_they_differ() -> None:
@@ -79,7 +79,7 @@ def test_where_few_prompts_were_asked_everything_strength_errs_on_the_side_of_ca
         easiness = np.nanmean(rest, axis=0)
         rest = rest - easiness
         rest = np.where(asked, rest - np.nanmean(rest, axis=1, keepdims=True), 0.0)
-        found.append(strength(rest, asked, regions, 6))
+        found.append(pseudo_count(rest, asked, regions, 6))
     known = [each for each in found if each is not None]
     assert len(known) == 20
     assert 4.0 * 0.75 < float(np.median(known)) < 4.0 * 3
@@ -88,7 +88,7 @@ def test_where_few_prompts_were_asked_everything_strength_errs_on_the_side_of_ca
 def test_strength_has_a_bound_where_regions_differ_by_less_than_chance() -> None:
     regions = np.repeat(np.arange(6), 10)
     scores = np.tile([[1.0, 0.0], [0.0, 1.0]], 30)
-    assert everything(scores, regions) == MOST_STRENGTH
+    assert everything(scores, regions) == MAX_PSEUDO_COUNT
 
 
 @pytest.mark.parametrize("regions", [[0, 0, 0, 0], [0, 1, 2, 3], []])

@@ -7,7 +7,7 @@ from prompts.mixture.call_budget import Asking
 from prompts.mixture.demos import Demo
 from prompts.mixture.hyperparameters import BuildConfig
 from prompts.mixture.induction import clean, induce, induction_messages, leaks, usable
-from prompts.mixture.regions import Division
+from prompts.mixture.regions import DemoClusters
 from tests.unit.prompts.mixture.world import ToyModel
 
 DEMOS = (Demo("the small cat", "dog"), Demo("big house", "7"), Demo("one", "yes"), Demo("two", "yes"))
@@ -69,9 +69,11 @@ def test_queries_share_their_beginning() -> None:
     assert one[:shared].endswith("Input: ")
 
 
-def divided(*labels: int) -> Division:
+def divided(*labels: int) -> DemoClusters:
     count = max(labels) + 1
-    return Division(np.asarray(labels), np.eye(count, dtype=np.float32), np.ones(count, dtype=np.float32), {})
+    return DemoClusters(
+        np.asarray(labels), np.eye(count, dtype=np.float32), np.ones(count, dtype=np.float32), {}
+    )
 
 
 def numbered(count: int) -> list[Demo]:
@@ -84,8 +86,8 @@ def asking(model: ToyModel) -> Asking:
 
 async def test_candidates_come_from_demos_outside_the_region() -> None:
     model, demos = ToyModel(), numbered(9)
-    division = divided(0, 0, 0, 1, 1, 1, 2, 2, 2)
-    await induce(demos, division, BuildConfig(candidates=3, induction_demos=6), asking(model))
+    clusters = divided(0, 0, 0, 1, 1, 1, 2, 2, 2)
+    await induce(demos, clusters, BuildConfig(candidates=3, induction_demos=6), asking(model))
     shown = [
         {each for each in range(9) if f"number {each}\n" in messages[0]["content"]}
         for messages, *_ in model.seen[:3]

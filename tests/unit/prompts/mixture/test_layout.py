@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from prompts.mixture.demos import Demo
-from prompts.mixture.layout import PLAIN, Layout, Prompt, lay_out
+from prompts.mixture.layout import PLAIN, FewShotPrompt, Layout, lay_out
 
 DEMOS = (Demo("2+2", "4"), Demo("3+3", "6"))
-FULL = Prompt("Add the numbers.", DEMOS)
+FULL = FewShotPrompt("Add the numbers.", DEMOS)
 ASKED: list[dict[str, Any]] = [{"role": "user", "content": "5+5"}]
 
 
@@ -38,14 +38,17 @@ def test_the_plain_prompt_changes_nothing(layout: Layout) -> None:
 
 def test_the_clients_system_message_follows_ours_in_one_message() -> None:
     said = [{"role": "developer", "content": "Be kind."}, *ASKED]
-    assert lay_out(Prompt("Add."), said, "turns")[0] == {"role": "developer", "content": "Add.\n\nBe kind."}
+    assert lay_out(FewShotPrompt("Add."), said, "turns")[0] == {
+        "role": "developer",
+        "content": "Add.\n\nBe kind.",
+    }
     parts = [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}, *ASKED]
-    assert [part["text"] for part in lay_out(Prompt("Add."), parts, "turns")[0]["content"]] == [
+    assert [part["text"] for part in lay_out(FewShotPrompt("Add."), parts, "turns")[0]["content"]] == [
         "Add.",
         "Be kind.",
     ]
     empty = [{"role": "system", "content": None}, *ASKED]
-    assert lay_out(Prompt("Add."), empty, "turns")[0]["content"] == "Add."
+    assert lay_out(FewShotPrompt("Add."), empty, "turns")[0]["content"] == "Add."
 
 
 @pytest.mark.parametrize("layout", ["turns", "block"])

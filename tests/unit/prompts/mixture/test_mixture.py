@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts.mixture.demos import Demo
-from prompts.mixture.layout import Prompt
+from prompts.mixture.layout import FewShotPrompt
 from prompts.mixture.mixture import Mixture, MixtureError, Region, RegionChoice, Vector
 from prompts.mixture.pool import DemoPool
 
@@ -18,7 +18,7 @@ def small_mixture(*regions: Region) -> Mixture:
         Region(EAST, 0.5, "Go east.", (Demo("a", "b"),)),
         Region(NORTH, 0.5, "Go north."),
     )
-    return Mixture("compass", "llm", "toy", "1", own, Prompt("Stay."))
+    return Mixture("compass", "llm", "toy", "1", own, FewShotPrompt("Stay."))
 
 
 POOL = DemoPool(
@@ -30,7 +30,7 @@ POOL = DemoPool(
 def picking_mixture() -> Mixture:
     """Its first region picks two demos for each request, its second shows one to all."""
     regions = (Region(EAST, 0.7, "Go east.", nearest=2), Region(NORTH, 0.5, "Go north.", (Demo("a", "b"),)))
-    return Mixture("compass", "llm", "toy", "1", regions, Prompt("Stay."), pool=POOL)
+    return Mixture("compass", "llm", "toy", "1", regions, FewShotPrompt("Stay."), pool=POOL)
 
 
 def at(*numbers: float) -> Vector:
@@ -98,20 +98,20 @@ def test_a_region_may_show_each_request_the_demos_nearest_to_it() -> None:
 def test_other_regions_and_far_requests_are_shown_no_picked_demos() -> None:
     mixture = picking_mixture()
     assert mixture.choose(NORTH).nearest == () == mixture.choose(at(0, 0, 1)).nearest
-    assert mixture.prompt(mixture.choose(NORTH)) == Prompt("Go north.", (Demo("a", "b"),))
+    assert mixture.prompt(mixture.choose(NORTH)) == FewShotPrompt("Go north.", (Demo("a", "b"),))
 
 
 def test_the_longest_prompt_of_a_region_is_known_before_any_request() -> None:
     mixture = picking_mixture()
-    assert mixture.longest(0) == [Prompt("Go east.", (POOL.demos[2], POOL.demos[1]))] * 2
-    assert mixture.longest(1) == [Prompt("Go north.", (Demo("a", "b"),))]
+    assert mixture.longest(0) == [FewShotPrompt("Go east.", (POOL.demos[2], POOL.demos[1]))] * 2
+    assert mixture.longest(1) == [FewShotPrompt("Go north.", (Demo("a", "b"),))]
 
 
 def test_the_longest_prompt_is_so_by_characters_and_by_bytes() -> None:
     demos = (Demo("x" * 30, "y"), Demo("\u6771" * 20, "y"), Demo("z", "y"))
     pool = DemoPool(demos, np.eye(3, dtype=np.float32))
     picks = Mixture("x", "llm", "toy", "1", (Region(EAST, 2.0, nearest=1),), pool=pool)
-    assert picks.longest(0) == [Prompt(demos=demos[:1]), Prompt(demos=demos[1:2])]
+    assert picks.longest(0) == [FewShotPrompt(demos=demos[:1]), FewShotPrompt(demos=demos[1:2])]
 
 
 @pytest.mark.parametrize("wrong", [Region(EAST, np.nan), Region(EAST, -1.0), Region(EAST, 1.0, nearest=-1)])

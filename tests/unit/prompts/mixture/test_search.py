@@ -12,11 +12,11 @@ from base.usage import TokenUsage
 from prompts.mixture.call_budget import Asking, Messages
 from prompts.mixture.demo_sets import NO_DEMOS, DemoSet
 from prompts.mixture.demos import Demo
-from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.hyperparameters import BuildConfig
-from prompts.mixture.layout import PLAIN, Prompt, lay_out
+from prompts.mixture.layout import PLAIN, FewShotPrompt, lay_out
 from prompts.mixture.pool import DemoPool, MixtureError
-from prompts.mixture.search import Found, best_instructions, region_based_joint_search
+from prompts.mixture.prompt_scoring import PromptScorer, answer_tokens
+from prompts.mixture.search import RegionPrompt, best_instructions, region_based_joint_search
 from tests.unit.prompts.mixture.world import COUNT, MIRROR, ToyModel, encode, toy_demos
 
 DEMOS = toy_demos(60)
@@ -25,9 +25,9 @@ MIRRORS = [index for index, demo in enumerate(DEMOS) if demo.input.startswith("m
 COUNTS = [index for index, demo in enumerate(DEMOS) if demo.input.startswith("count")]
 
 
-def examiner(model: ToyModel, config: BuildConfig | None = None, concurrency: int = 4) -> Examiner:
+def scorer(model: ToyModel, config: BuildConfig | None = None, concurrency: int = 4) -> PromptScorer:
     config = config or BuildConfig()
-    return Examiner(config, Asking(model, concurrency=concurrency, max_calls=5000), 16)
+    return PromptScorer(config, Asking(model, concurrency=concurrency, max_calls=5000), 16)
 
 
 def showing(*indices: int, name: str = "region:1") -> DemoSet:
@@ -43,9 +43,9 @@ async def search(
     pool: DemoPool = POOL,
     boost: int = 64,
     **hyperparameters: Any,
-) -> tuple[list[Found], Prompt]:
+) -> tuple[list[RegionPrompt], FewShotPrompt]:
     sets = sets or [(NO_DEMOS,)] * len(samples)
-    asking = examiner(model, BuildConfig.model_validate(hyperparameters))
+    asking = scorer(model, BuildConfig.model_validate(hyperparameters))
     return await region_based_joint_search(instructions, sets, samples, pool, asking, boost)
 
 
@@ -176,7 +176,7 @@ async def test_several_names_of_one_prompt_take_one_place() -> None:
 
 async def test_far_requests_get_the_instruction_that_is_best_everywhere() -> None:
     _, fallback = await search(ToyModel(), [MIRRORS[:3], COUNTS[:9]])
-    assert fallback == Prompt(COUNT)
+    assert fallback == FewShotPrompt(COUNT)
 
 
 async def test_a_prompt_that_does_not_fit_is_out() -> None:
@@ -210,9 +210,9 @@ async def test_a_prompt_that_gains_nothing_is_not_taken_for_being_shorter() -> N
 
 async def test_prompts_are_compared_in_the_layout_that_requests_will_have() -> None:
     config = BuildConfig(layout="block")
-    call = examiner(ToyModel(), config).call(Prompt(MIRROR, (DEMOS[0],)), DEMOS[1])
+    call = scorer(ToyModel(), config).call(FewShotPrompt(MIRROR, (DEMOS[0],)), DEMOS[1])
     asked = [{"role": "user", "content": DEMOS[1].input}]
-    assert list(call.messages) == lay_out(Prompt(MIRROR, (DEMOS[0],)), asked, "block")
+    assert list(call.messages) == lay_out(FewShotPrompt(MIRROR, (DEMOS[0],)), asked, "block")
 
 
 async def test_a_context_that_holds_no_input_is_an_error() -> None:
@@ -223,7 +223,7 @@ async def test_a_context_that_holds_no_input_is_an_error() -> None:
 async def test_calls_under_one_prompt_are_neighbours() -> None:
     model = ToyModel()
     sets = [(NO_DEMOS, showing(MIRRORS[-1]))]
-    one_by_one = examiner(model, concurrency=1)
+    one_by_one = scorer(model, concurrency=1)
     await region_based_joint_search((MIRROR, ""), sets, [MIRRORS[:5]], POOL, one_by_one, 64)
     fronts = [repr(messages[:-1]) for messages, *_ in model.seen]
     changes = sum(one != other for one, other in pairwise(fronts))
@@ -249,14 +249,14 @@ async def test_calls_go_to_prompts_that_may_still_win() -> None:
 async def test_the_best_candidates_are_kept_with_the_empty_one() -> None:
     samples = POOL.pick([*MIRRORS[:8], *COUNTS[:4]])
     kept = await best_instructions(
-        ["Say nothing.", COUNT, MIRROR, "Be brief."], samples, 2, examiner(ToyModel())
+        ["Say nothing.", COUNT, MIRROR, "Be brief."], samples, 2, scorer(ToyModel())
     )
     assert kept == (MIRROR, COUNT, "")
 
 
 async def test_of_equally_good_candidates_the_shorter_is_kept() -> None:
     kept = await best_instructions(
-        ["Absolutely say nothing.", "Be brief."], POOL.pick(MIRRORS[:4]), 1, examiner(ToyModel())
+        ["Absolutely say nothing.", "Be brief."], POOL.pick(MIRRORS[:4]), 1, scorer(ToyModel())
     )
     assert kept == ("Be brief.", "")
 

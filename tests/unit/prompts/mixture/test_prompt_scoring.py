@@ -4,9 +4,9 @@ import pytest
 
 from prompts.mixture.call_budget import Asking
 from prompts.mixture.demos import Demo
-from prompts.mixture.examining import Examiner, answer_tokens
 from prompts.mixture.hyperparameters import BuildConfig
-from prompts.mixture.layout import Prompt
+from prompts.mixture.layout import FewShotPrompt
+from prompts.mixture.prompt_scoring import PromptScorer, answer_tokens
 from tests.unit.prompts.mixture.world import ToyModel
 
 
@@ -24,5 +24,5 @@ def test_an_answer_in_a_script_with_a_token_a_byte_has_room() -> None:
 def test_texts_of_many_bytes_take_more_of_a_context(letter: str, count: int) -> None:
     """As serving estimates it: demos that it would drop again are not worth building with."""
     config = BuildConfig(context_tokens=1024)
-    examiner = Examiner(config, Asking(ToyModel(), concurrency=1, max_calls=9), 16)
-    assert examiner.fits(Prompt(demos=(Demo(letter * count, "y"),)), "z" * 10) is (letter == "x")
+    scorer = PromptScorer(config, Asking(ToyModel(), concurrency=1, max_calls=9), 16)
+    assert scorer.fits(FewShotPrompt(demos=(Demo(letter * count, "y"),)), "z" * 10) is (letter == "x")
