@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from base.progress import ProgressBars
 from eval.api import Api
 from eval.benchmark_registry import RunRequest, options_of, prepare, problems
 from eval.engine.items import Item
@@ -74,21 +75,15 @@ def requests(given: argparse.Namespace, experts: Sequence[str]) -> dict[str, Run
 
 def run_part(name: str, request: RunRequest, out: Path) -> Part:
     """Run or go on with one part, with a progress bar for each contestant."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     prepared = prepare(request)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with ProgressBars() as progress:
         total = len(prepared.benchmark.questions)
-        bars = {
-            each.name: progress.add_task(f"{name}: {each.name}", total=total) for each in prepared.contestants
-        }
+        bars = {each.name: progress.add(f"{name}: {each.name}", total) for each in prepared.contestants}
         seen: set[tuple[str, str]] = set()
 
         def done(item: Item) -> None:
             place = (item.contestant, item.question)
-            progress.update(bars[item.contestant], advance=int(place not in seen))
+            progress.advance(bars[item.contestant], int(place not in seen))
             seen.add(place)
 
         finished: Finished = run_benchmark(

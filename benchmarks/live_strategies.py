@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from base.progress import ProgressBars
+from base.terminal import console
 from benchmarks.live_tables import Answer, draw, read_answers, rows_of, table_of, write_between
 from eval.api import Api, ApiError, AskError, Completion, ExpertFacts
 from eval.checks import score
@@ -82,8 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(given: argparse.Namespace) -> int:
-    from rich.console import Console
-
     items = chosen_items(load_suite(given.suite).items, given.per_category)
     given.out.mkdir(parents=True, exist_ok=True)
     store = given.out / "answers.jsonl"
@@ -113,7 +111,7 @@ async def _run(given: argparse.Namespace) -> int:
     )
     (given.out / "table.md").write_text(f"{about}\n\n{table}", encoding="utf-8")
     draw(rows, given.out / "strategies.png")
-    Console().print(f"{about}\n\n{table}", markup=False, highlight=False)
+    console(stderr=False).print(f"{about}\n\n{table}", markup=False, highlight=False)
     if given.docs:
         write_between(given.docs, BEGIN, END, f"{about}\n\n{table}")
     unasked = len(arms) * len(reporting) - len(answers)
@@ -246,14 +244,8 @@ class _Asking:
         wanted = [
             (arm, item) for item in items for arm in arms if (arm.name, arm.digest, item.id) not in done
         ]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        from rich.console import Console
-
-        with (
-            Progress(*columns, console=Console(stderr=True)) as progress,
-            self._store.open("a", encoding="utf-8") as file,
-        ):
-            task = progress.add_task(what, total=len(wanted))
+        with ProgressBars() as progress, self._store.open("a", encoding="utf-8") as file:
+            task = progress.add(what, len(wanted))
 
             async def one(arm: Arm, item: Item) -> None:
                 async with self._slots:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from base.terminal import console
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -31,7 +33,6 @@ def conclude(measures: Sequence[Measure], kept: Path | None = None) -> int:
 
 def print_measures(measures: Sequence[Measure]) -> None:
     """A small table on standard output."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False)
@@ -43,7 +44,7 @@ def print_measures(measures: Sequence[Measure]) -> None:
         bound = "" if each.bound is None else f"≤ {each.bound:g} {each.unit}"
         verdict = "" if each.bound is None else "ok" if each.holds else "TOO MUCH"
         table.add_row(each.name, f"{each.value:.3g} {each.unit}", bound, verdict)
-    Console().print(table)
+    console(stderr=False).print(table)
 
 
 def write_measures(measures: Sequence[Measure], path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import Pin, Strategy, StrategyOption, Url, strategy_fields
-from app.cli.terminal import fail, read_question, read_settings
+from base.terminal import fail, read_question
 
 
 def ask(
@@ -52,7 +53,7 @@ def ask(
         routing = asyncio.run(ask_and_print(url or f"http://{settings.host}:{settings.port}", body))
     except (ApiUnreachable, ApiRefused) as error:
         sys.stdout.write("\n")
-        fail(str(error))
+        fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not quiet:

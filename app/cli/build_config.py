@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.terminal import fail
 from base.suggestions import suggestion
+from base.terminal import fail
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import fail, warn
+from base.terminal import console, fail, warn
 
 HELD_OUT = "held-out"
 
@@ -50,7 +50,7 @@ def curve(
                     composition, Path(table), load_encoder(), columns[by], cache=cache
                 )
         except (CompositionError, EncoderMissing, EvidenceError, OutcomeError) as error:
-            fail(str(error))
+            fail(error)
         if seen:
             warn(f"{seen} of these {prompts} prompts were fitted on: the curve flatters the composition")
         document = {"composition": str(composition), "n": prompts, "fitted_on": seen, **found.document()}
@@ -62,7 +62,6 @@ def curve(
             draw_curve(picture, found, f"Quality and cost, {prompts:,} prompts")
     except ImportError as error:
         fail(f"curves need {error.name}: pip install 'coterie[fit]'")
-    from rich.console import Console
     from rich.table import Table
 
     from routers.cost_curve import score_at
@@ -73,4 +72,4 @@ def curve(
     for point in found.hull:
         mixed = score_at(found.line, point.cost)
         shown.add_row(f"{point.cost:.3g}", f"{point.score:.4f}", "–" if mixed is None else f"{mixed:.4f}")
-    Console().print(shown)
+    console(stderr=False).print(shown)

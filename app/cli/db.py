@@ -4,7 +4,8 @@ import asyncio
 
 import typer
 
-from app.cli.terminal import fail, read_settings
+from app.cli.command_settings import read_settings
+from base.terminal import fail
 
 app = typer.Typer(help="The database of decisions and feedback.", no_args_is_help=True)
 
@@ -40,7 +41,7 @@ async def _upgrade(url: str) -> None:
         finally:
             await database.close()
     except DatabaseError as error:
-        fail(str(error))
+        fail(error)
     except (SQLAlchemyError, OSError) as error:
         # The driver's message may hold the password.
         fail(f"the database does not answer ({type(error).__name__}): check COTERIE_DATABASE_URL")

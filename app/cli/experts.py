@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import ExpertsFile, Profile, Url
-from app.cli.terminal import fail, read_settings, warn
+from base.terminal import console, fail, warn
 
 if TYPE_CHECKING:
     from app.operations.add_expert import Joined
@@ -49,12 +50,11 @@ def list_experts(
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
 
     from app.cli.views import expert_table
 
-    console = Console()
-    console.print(expert_table(found, wide=console.width >= WIDE))
+    screen = console(stderr=False)
+    screen.print(expert_table(found, wide=screen.width >= WIDE))
 
 
 @app.command("add")
@@ -124,7 +124,7 @@ def add(
     except ImportError as error:
         fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
     except (OutcomeError, AddExpertError, CompositionError, EncoderMissing, PromptsError) as error:
-        fail(str(error))
+        fail(error)
     _show_joined(joined, name, target)
 
 
@@ -139,7 +139,7 @@ def _card(
     try:
         registry = load_registry(settings.experts)
     except RegistryError as error:
-        fail(str(error))
+        fail(error)
     if name in registry.names:
         return expert_card(registry.get(name))
     warn(f"{settings.experts} has no expert {name!r}: add it there before you serve the composition")
@@ -152,8 +152,6 @@ def _card(
 
 
 def _show_joined(joined: "Joined", name: str, folder: Path) -> None:
-    from rich.console import Console
-
     from app.cli.outcome_views import plain_table
 
     composition, row = joined.composition, joined.row
@@ -163,10 +161,10 @@ def _show_joined(joined: "Joined", name: str, folder: Path) -> None:
         composition.categories, row.counts, row.utilities, row.errors, strict=True
     ):
         table.add_row(category, f"{count:.0f}", f"{utility:.3f}", f"{error:.3f}", composition.map[category])
-    console = Console()
-    console.print(table)
+    screen = console(stderr=False)
+    screen.print(table)
     peers = sorted(row.peers.items(), key=lambda each: -each[1])[:3]
-    console.print(
+    screen.print(
         f"\n{name} was compared with {', '.join(f'{peer} ({weight:.0%})' for peer, weight in peers)}\n"
         f"composition {composition.digest} in {folder}",
         soft_wrap=True,
@@ -187,7 +185,7 @@ def _from_api(settings: "Settings", url: str | None) -> list[dict[str, Any]]:
         warn(f"{error}; this is the registry {settings.experts}")
         return _from_registry(settings)
     except ApiRefused as error:
-        fail(str(error))
+        fail(error)
 
 
 def _from_registry(settings: "Settings") -> list[dict[str, Any]]:
@@ -197,5 +195,5 @@ def _from_registry(settings: "Settings") -> list[dict[str, Any]]:
     try:
         registry = load_registry(settings.experts)
     except RegistryError as error:
-        fail(str(error))
+        fail(error)
     return [expert_document(expert, None) for expert in registry.experts.values()]

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import ExpertsFile, Profile
-from app.cli.terminal import fail, read_settings
+from base.progress import ProgressBars
+from base.terminal import console, fail
 
 if TYPE_CHECKING:
     from app.operations.composition_fit import Categories, Source
@@ -132,7 +134,7 @@ def fit(
             seed=seed,
         )
     except FitError as error:
-        fail(str(error))
+        fail(error)
     settings = read_settings(profile=profile, experts=experts)
     source = _source(table, settings.experts, only or None, categories, seeds)
     composition = _fit(source, out, options, cache, report=report, evidence=evidence)
@@ -152,16 +154,13 @@ def _source(
     try:
         cards = [expert_card(expert) for expert in load_registry(registry).experts.values()]
     except RegistryError as error:
-        fail(str(error))
+        fail(error)
     return Source(table, cards, only, cast("Categories", categories), seeds)
 
 
 def _fit(
     source: "Source", out: Path, options: "FitOptions", cache: Path | None, *, report: bool, evidence: bool
 ) -> "Composition":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from app.operations.composition_fit import fit_from_files
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
@@ -170,14 +169,13 @@ def _fit(
     from routers.mapping import BudgetTooSmall
     from routers.outcome_table import OutcomeError
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     try:
         encoder = load_encoder()
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("reading", total=None)
+        with ProgressBars() as progress:
+            task = progress.add("reading")
 
             def step(what: str, done: int, total: int) -> None:
-                progress.update(task, description=what, completed=done, total=total)
+                progress.tell(task, done, total, name=what)
 
             return fit_from_files(
                 source,
@@ -199,12 +197,11 @@ def _fit(
         CompositionError,
         EncoderMissing,
     ) as error:
-        fail(str(error))
+        fail(error)
 
 
 def _show(composition: "Composition", out: Path) -> None:
     """The map and what held-out prompts say of it."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -220,20 +217,20 @@ def _show(composition: "Composition", out: Path) -> None:
             for name, utility in zip(composition.expert_names, row, strict=True)
         ]
         table.add_row(category, best, *cells)
-    console = Console()
-    console.print(table)
+    screen = console(stderr=False)
+    screen.print(table)
     held_out = composition.manifest.get("held_out", {})
-    console.print(
+    screen.print(
         f"\nheld-out category accuracy {held_out.get('accuracy')}, calibration error {held_out.get('ece')}, "
         f"sure of {held_out.get('coverage')} of the prompts; generalist {composition.policy.generalist}",
         soft_wrap=True,
     )
     if "score" in held_out:
         best = held_out["best_single"]
-        console.print(
+        screen.print(
             f"held-out score {held_out['score']} at {held_out['active_params_b']} B active on average; "
             f"the best single expert, {best['expert']}, has {best['score']} "
             f"({held_out['gain_over_best_single']:+} ± {held_out['gain_error']})",
             soft_wrap=True,
         )
-    console.print(f"composition {composition.digest} in {out}", soft_wrap=True)
+    screen.print(f"composition {composition.digest} in {out}", soft_wrap=True)

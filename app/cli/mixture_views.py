@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from base.terminal import console
+
 if TYPE_CHECKING:
     from prompts.mixture.mixture import Mixture
 
 
 def show_mixture(mixture: "Mixture", out: Path, sent_again: int) -> None:
     """Regions, what they measured, and the bill; `sent_again` requests failed and were repeated."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -31,12 +32,12 @@ def show_mixture(mixture: "Mixture", out: Path, sent_again: int) -> None:
             _right(held_out["plain"], held_out["demos"]),
             escape(region.instruction) or "[dim]none[/]",
         )
-    console = Console()
-    console.print(table)
+    screen = console(stderr=False)
+    screen.print(table)
     for line in (_measured(said), *said["notes"], *_bill(said, sent_again)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
     where = f"{mixture.name} ({mixture.digest}) is in {out}"
-    console.print(where, highlight=False, markup=False, soft_wrap=True)
+    screen.print(where, highlight=False, markup=False, soft_wrap=True)
 
 
 def _measured(said: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import fail
+from base.terminal import console, fail
 
 app = typer.Typer(help="Outcome tables: who answered what how well.", no_args_is_help=True)
 
@@ -34,15 +34,13 @@ def describe_table(
     except ImportError as error:
         fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
     except OutcomeError as error:
-        fail(str(error))
+        fail(error)
     from app.cli.outcome_views import description_document, description_view
 
     if as_json:
         typer.echo(json.dumps(description_document(found), ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-
-    Console().print(description_view(found))
+    console(stderr=False).print(description_view(found))
 
 
 @app.command("plan")
@@ -82,12 +80,10 @@ def plan_scores(
     except ImportError as error:
         fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
     except (OutcomeError, CompositionError, EvidenceError, PlanError) as error:
-        fail(str(error))
+        fail(error)
     from app.cli.outcome_views import plan_document, plan_view
 
     if as_json:
         typer.echo(json.dumps(plan_document(planned), ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-
-    Console().print(plan_view(planned))
+    console(stderr=False).print(plan_view(planned))

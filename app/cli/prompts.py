@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.prompts_build import build
 from app.cli.shared_options import ExpertsFile, Pin, Profile, Url
-from app.cli.terminal import fail, read_question, read_settings, warn
+from base.progress import ProgressBars
+from base.terminal import console, fail, read_question, warn
 
 if TYPE_CHECKING:
     from app.cli.identity_writing import IdentityWriter
@@ -55,7 +57,7 @@ def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
     try:
         prompts, problems = opened.read()
     except PromptError as error:
-        fail(str(error))
+        fail(error)
     if as_json:
         typer.echo(json.dumps([_document(each) for each in prompts], ensure_ascii=False, indent=2))
     elif prompts:
@@ -70,7 +72,6 @@ def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
 
 def _print_table(prompts: "Sequence[PromptTemplate]") -> None:
     """The newest version of each."""
-    from rich.console import Console
 
     from app.cli.outcome_views import plain_table
 
@@ -79,7 +80,7 @@ def _print_table(prompts: "Sequence[PromptTemplate]") -> None:
     for each in {each.name: each for each in prompts}.values():
         variables = ", ".join(each.variables)
         table.add_row(each.reference, each.hash, each.category or "", variables, each.description)
-    Console().print(table)
+    console(stderr=False).print(table)
 
 
 @app.command("show")
@@ -212,7 +213,7 @@ def try_prompt(
             answered = summary(routing)
     except (ApiUnreachable, ApiRefused, ExpertError) as error:
         sys.stdout.write("\n")
-        fail(str(error))
+        fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     sys.stderr.write(f"\n— {found.reference} ({found.hash}) · {answered.removeprefix('— ')}\n")
@@ -230,7 +231,7 @@ def _prompt(reference: str, folder: Path | None) -> "PromptTemplate":
     try:
         return _library(folder).newest(reference)
     except PromptError as error:
-        fail(str(error))
+        fail(error)
 
 
 def _pair(old: str, new: str | None, folder: Path | None) -> tuple["PromptTemplate", "PromptTemplate"]:
@@ -280,7 +281,7 @@ async def _ask_directly(name: str, registry_file: Path, body: Mapping[str, Any])
     try:
         expert = load_registry(registry_file).get(name)
     except (RegistryError, UnknownExpert) as error:
-        fail(str(error))
+        fail(error)
     if expert.mixture is not None or expert.identity is not None:
         fail(f"{name} puts a prompt of its own in front, which the API does: leave --direct out")
     async with ExpertClient() as client, client.stream(expert, body) as stream:
@@ -335,29 +336,20 @@ def identity(
         elif out is not None:
             _write_identities(writer, out, category or [], fresh)
     except (ApiUnreachable, ApiRefused, IdentityError, PromptsError, OSError) as error:
-        fail(str(error))
+        fail(error)
     except KeyboardInterrupt:
         warn("stopped; what was written so far is kept, the same command goes on")
         raise typer.Exit(130) from None
 
 
 def _write_identities(writer: "IdentityWriter", out: Path, categories: list[str], fresh: bool) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from prompts.identities import load_identities
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as progress:
-        bar = progress.add_task("identities", total=None)
+    with ProgressBars() as progress:
+        bar = progress.add("identities")
 
         def done(finished: int, total: int) -> None:
-            progress.update(bar, completed=finished, total=total)
+            progress.tell(bar, finished, total)
 
         without = asyncio.run(writer.of_categories(out, categories, fresh=fresh, done=done))
     kept = {each.category for each in load_identities(out).identities}

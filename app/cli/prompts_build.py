@@ -11,8 +11,9 @@ import typer
 
 from app.cli.build_config import UNBOUNDED, read_build_config
 from app.cli.build_progress import BuildProgress
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import Profile
-from app.cli.terminal import fail, read_settings, warn
+from base.terminal import fail, warn
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -138,7 +139,7 @@ def build(
         mixture = asyncio.run(_build(examples, options, asked, encoder, target, known, progress))
         _save(mixture, out, goes_on)
     except (DemoError, MixtureError, StoreError, EncoderMissing) as error:
-        fail(str(error))
+        fail(error)
     except AskError as error:
         fail(f"{_explained(error)}\n{goes_on}")
     except KeyboardInterrupt:
@@ -229,7 +230,7 @@ def _expert(settings: "Settings", name: str, api: str | None) -> "Expert":
     try:
         found = load_registry(settings.experts, written=False).get(name)
     except (RegistryError, UnknownExpert) as error:
-        fail(str(error))
+        fail(error)
     if found.base is not None:
         fail(f"{name} is itself made of prompts: name the LLM under it, --expert {found.base}")
     return found

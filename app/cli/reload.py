@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import Url
-from app.cli.terminal import fail, read_settings
+from base.terminal import fail
 
 
 def reload(
@@ -27,7 +28,7 @@ def reload(
     try:
         done = asyncio.run(_ask(url or f"http://{settings.host}:{settings.port}"))
     except (ApiUnreachable, ApiRefused) as error:
-        fail(str(error))
+        fail(error)
     if as_json:
         typer.echo(json.dumps(done))
     elif done["changed"]:

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from app.cli import ask, curve, db, experts, fit, outcomes, prompts, reload, route, serve, up
-from app.cli.terminal import warn
+from base.terminal import warn
 
 GROUP = "coterie.commands"
 """Entry points of this group are typer apps; the entry point's name is the command's."""

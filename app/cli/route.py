@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import (
     CompositionFolder,
     ExpertsFile,
@@ -17,7 +18,7 @@ from app.cli.shared_options import (
     Url,
     strategy_fields,
 )
-from app.cli.terminal import fail, read_question, read_settings
+from base.terminal import console, fail, read_question
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -64,15 +65,14 @@ def route(
         except ApiUnreachable as error:
             fail(f"{error}, or decide without it: coterie route --local …")
         except ApiRefused as error:
-            fail(str(error))
+            fail(error)
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
 
     from app.cli.views import decision_table
 
-    Console().print(decision_table(document))
+    console(stderr=False).print(decision_table(document))
 
 
 async def _ask_api(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +104,6 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
         request = routing_request(body_read, names, Caller(None, {}), request_id=f"dec_{uuid4().hex}")
         return decision_document(router.route(request))
     except StartError as error:
-        fail(str(error))
+        fail(error)
     except (ServiceError, RoutingError) as error:
         fail(service_error(error).message)

@@ -4,8 +4,9 @@ import asyncio
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile
-from app.cli.terminal import fail, read_settings
+from base.terminal import fail
 
 
 def serve(
@@ -31,6 +32,6 @@ def serve(
     try:
         asyncio.run(run(settings))
     except StartError as error:
-        fail(str(error))
+        fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.command_settings import read_settings
 from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile
-from app.cli.terminal import fail, read_settings
+from base.terminal import fail
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -58,7 +59,7 @@ def up(
         require_ports(settings, console=console)
         servers = _prepared_servers(settings, start=local_experts)
     except StartError as error:
-        fail(str(error))
+        fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     environment = {

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from base.terminal import console
 from benchmarks.mixtures.public_tasks import shared_tasks
 from benchmarks.mixtures.settings import Sizes
 from benchmarks.mixtures.task import Split, Task, TaskError, draw_split
@@ -104,7 +105,6 @@ def _over_seeds(task: Task, seeds: int, strangers: Matrix, encode: Encode) -> li
 
 
 def _print(rows: Sequence[tuple[Task, Sequence[Geometry]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     names = ("regions", "same_kind", "tells_answers", "own_far", "strangers_near")
@@ -116,7 +116,7 @@ def _print(rows: Sequence[tuple[Task, Sequence[Geometry]]]) -> None:
     for title, found in [*((task.name, found) for task, found in rows), ("mean", every)]:
         means = [float(np.mean([getattr(each, name) for each in found])) for name in names]
         table.add_row(title, f"{means[0]:.1f}", *(f"{value:.3f}" for value in means[1:]))
-    Console().print(table)
+    console(stderr=False).print(table)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ def compare(
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from base.terminal import console, fail, plain
     from eval.benchmark_registry import problems
-    from eval.cli.terminal import console, fail, plain
     from eval.reports.comparison import compare_contestants
 
     try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from base.terminal import console, fail, plain
 from eval.cli.eval_options import API, ApiKey, Newest
-from eval.cli.terminal import console, fail, plain
 
 if TYPE_CHECKING:
     from eval.api import ExpertFacts

@@ -15,7 +15,7 @@ def list_(
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from eval.cli.terminal import console, plain, say
+    from base.terminal import console, plain, say
     from eval.engine.manifest import list_runs
 
     found = list_runs(runs)

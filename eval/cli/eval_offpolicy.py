@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from base.json_documents import DocumentError, write_json
+from base.terminal import console, fail, plain
 from eval.cli.eval_options import API, ApiKey, FiguresFile, Newest
-from eval.cli.terminal import console, fail, plain
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from base.files import write_text
+from base.progress import ProgressBars
+from base.terminal import console, fail
 from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
-from eval.cli.terminal import bars, fail
 
 if TYPE_CHECKING:
     from eval.personas import Personas
@@ -53,7 +54,6 @@ def personas(
 
       coterie eval personas var/identities/smollm2.yaml --per request --report var/personas.md
     """
-    from rich.console import Console
     from rich.markdown import Markdown
 
     from eval.answers import StoreError
@@ -62,7 +62,7 @@ def personas(
     from eval.suite import OWN, SuiteError, load_suite, only
     from prompts.identities import IdentityError, load_identities, save_identities
 
-    said = Console(stderr=True)
+    said = console()
     started = time.perf_counter()
     try:
         found = load_identities(identities)
@@ -80,9 +80,9 @@ def personas(
     except KeyboardInterrupt:
         said.print(f"\nStopped. Answers so far are kept in {answers}; the same command goes on.")
         raise typer.Exit(130) from None
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(text))
+    screen = console(stderr=False)
+    if screen.is_terminal:
+        screen.print(Markdown(text))
     else:
         typer.echo(text)
     calls = sum(each.calls for each in measured.costs)
@@ -133,17 +133,17 @@ async def _run(
         (expert,) = choose(await api.experts(), [identities.expert])
         with (
             AnswerStore(store_path) as store,
-            bars() as progress,
+            ProgressBars() as progress,
         ):
 
             def step(what: str, prompts: int) -> Callable[[str, bool], None]:
-                bar = progress.add_task(what, total=prompts, note="")
+                bar = progress.add(what, prompts)
                 failed = 0
 
                 def done(_: str, answered: bool) -> None:
                     nonlocal failed
                     failed += not answered
-                    progress.update(bar, advance=1, note=f"{failed} failed" if failed else "")
+                    progress.advance(bar, note=f"{failed} failed" if failed else None)
 
                 return done
 

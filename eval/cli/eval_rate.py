@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eval.cli.terminal import console, fail, plain
+from base.terminal import console, fail, plain
 
 if TYPE_CHECKING:
     from rich.table import Table

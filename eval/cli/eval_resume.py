@@ -21,7 +21,7 @@ def resume(
     What was answered is not asked again. A run whose composition, experts or data are others by now is
     refused: start a new one.
     """
-    from eval.cli.terminal import fail
+    from base.terminal import fail
     from eval.engine.manifest import RunError, find_run
 
     try:

@@ -21,8 +21,8 @@ def show(
 
     Works on a run that is going on or was stopped, too: on what it has so far. Nobody is asked.
     """
+    from base.terminal import console, fail, plain
     from eval.benchmark_registry import problems
-    from eval.cli.terminal import console, fail, plain
     from eval.engine.manifest import find_run
     from eval.reports.results import results_of, summary
     from eval.reports.write import write_report

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from base.progress import ProgressBars
+from base.terminal import console, fail, plain, say
 from eval.cli.eval_options import ApiKey
-from eval.cli.terminal import bars, console, fail, plain, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,8 +88,8 @@ def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -
     from eval.sweeps.sweep_run import run_sweep
 
     read = read_sweep(file)
-    with bars() as bar:
-        task = bar.add_task(read.name, total=None, note="")
+    with ProgressBars() as bar:
+        task = bar.add(read.name)
         kept: list[int] = []
 
         def progress(done: int, total: int) -> None:
@@ -96,8 +97,8 @@ def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -
                 kept.append(done)
                 note = f"({done} kept)" if done else ""
                 # What was kept says nothing of the pace: the bar is about what is left.
-                bar.update(task, total=total - done, note=note)
-            bar.update(task, completed=done - kept[0])
+                bar.tell(task, total=total - done, note=note)
+            bar.tell(task, done - kept[0])
 
         return run_sweep(read, store, fresh=fresh, api_key=api_key, progress=progress)
 

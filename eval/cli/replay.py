@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from base.json_documents import DocumentError, write_json
+from base.terminal import console, fail
 from eval.cli.eval_options import FiguresFile
-from eval.cli.terminal import console, fail
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eval.cli.terminal import bars, console, fail, plain, say
+from base.progress import ProgressBars
+from base.terminal import console, fail, plain, say
 
 if TYPE_CHECKING:
     from eval.benchmark_registry import RunRequest
@@ -88,11 +89,9 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
         command=tuple(sys.argv[1:]),
         options=options_of(request),
     )
-    with bars() as progress:
+    with ProgressBars() as progress:
         total = len(prepared.benchmark.questions)
-        rows = {
-            each.name: progress.add_task(each.name, total=total, note="") for each in prepared.contestants
-        }
+        rows = {each.name: progress.add(each.name, total) for each in prepared.contestants}
         seen = _there(folder)
         failed: set[tuple[str, str]] = set()
         for name, _ in seen:
@@ -105,8 +104,7 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
             seen.add(place)
             (failed.add if item.error else failed.discard)(place)
             count = sum(name == item.contestant for name, _ in failed)
-            note = f"[red]{count} failed[/]" if count else ""
-            progress.update(rows[item.contestant], advance=int(new), note=note)
+            progress.advance(rows[item.contestant], int(new), note=f"{count} failed" if count else "")
 
         return run_benchmark(
             prepared.benchmark,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from base.progress import ProgressBars
+from base.terminal import console, fail, plain, say
 from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
-from eval.cli.terminal import bars, console, fail, plain, say
 
 if TYPE_CHECKING:
     from eval.api import ExpertFacts
@@ -112,21 +113,19 @@ async def _run(
         experts = tuple(_sized(each, sizes) for each in choose(await api.experts(), names))
         with (
             AnswerStore(store_path) as store,
-            bars() as progress,
+            ProgressBars() as progress,
         ):
             width = max(len(each.name) for each in experts)
             rows = {}
             for each in experts:
                 left = len(unanswered(each, suite, store))
                 kept = f"({len(suite.items) - left} kept)" if left < len(suite.items) else ""
-                rows[each.name] = progress.add_task(each.name.ljust(width), total=left, note=kept)
+                rows[each.name] = progress.add(each.name.ljust(width), left, kept)
             failed = dict.fromkeys(rows, 0)
 
             def done(name: str, answered: bool) -> None:
                 failed[name] += not answered
-                if not answered:
-                    progress.update(rows[name], note=f"[red]{failed[name]} failed[/]")
-                progress.advance(rows[name])
+                progress.advance(rows[name], note=f"{failed[name]} failed" if failed[name] else None)
 
             return await score_experts(
                 api,

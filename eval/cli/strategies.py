@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from base.json_documents import write_json
+from base.terminal import console, fail, plain, say
 from eval.cli.eval_options import FiguresFile
-from eval.cli.terminal import console, fail, plain, say
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,11 +1,11 @@
-"""How far a build is: bars for people who watch, lines for files, trouble now and then."""
+"""How far a build is, and the trouble that it has."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from app.cli.build_progress import LINE_S, TROUBLE_S, BuildProgress
+from app.cli.build_progress import TROUBLE_S, BuildProgress
 
 
 class Clock:
@@ -21,20 +21,6 @@ def in_a_file(clock: Clock) -> BuildProgress:
     return BuildProgress(Console(file=io.StringIO()), clock=clock)
 
 
-def test_a_file_gets_a_line_now_and_then_and_at_the_end_of_each_step(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    clock = Clock()
-    with in_a_file(clock) as progress:
-        for done in range(5):
-            progress.told("joint search", done, 4)
-            clock.now += LINE_S * 0.6
-    assert capsys.readouterr().err.splitlines() == [
-        "coterie: joint search: 2 of 4",
-        "coterie: joint search: 4 of 4",
-    ]
-
-
 def test_a_further_round_of_a_step_adds_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     with in_a_file(Clock()) as progress:
         for done, total in ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2)):
@@ -48,20 +34,11 @@ def test_nothing_is_written_of_a_step_without_calls(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_gets_one_bar_a_step() -> None:
-    screen = io.StringIO()
-    with BuildProgress(Console(file=screen, force_terminal=True, width=100)) as progress:
-        for done in range(3):
-            progress.told("joint search", done, 2)
-    assert "2/2" in screen.getvalue()
-
-
 def test_trouble_is_told_once_in_a_while_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with in_a_file(clock) as progress:
         for wait in (0.0, TROUBLE_S / 2, TROUBLE_S / 2):
             clock.now += wait
             progress.trouble(ConnectionError("Expert llm failed (HTTP 500)."))
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["coterie: Expert llm failed (HTTP 500). Trying again."] * 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
     assert progress.troubles == 3

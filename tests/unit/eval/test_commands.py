@@ -57,7 +57,7 @@ def test_an_error_names_a_path_in_brackets_whole_and_in_one_line(tmp_path: Path,
 
     assert done.exit_code == 1
     assert place in done.stderr
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("coterie: ")
     assert len(done.stderr.splitlines()) == 1
 
 
