@@ -436,6 +436,11 @@ def serve_in_thread(app: Any, port: int = 0) -> Iterator[int]:
     """Serve any ASGI app on loopback in a thread with uvicorn; yields the port."""
     import uvicorn
 
+    class Server(uvicorn.Server):
+        async def main_loop(self) -> None:
+            while not self.should_exit:  # noqa: ASYNC110 - another thread sets it; uvicorn looks every 0.1 s
+                await asyncio.sleep(0.02)
+
     # asyncio turns Nagle's delay off (40 ms a reply on loopback) only where it sees the protocol's number.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -444,7 +449,7 @@ def serve_in_thread(app: Any, port: int = 0) -> Iterator[int]:
         config = uvicorn.Config(
             app, log_config=None, log_level="critical", timeout_graceful_shutdown=1, lifespan="off", ws="none"
         )
-        server = uvicorn.Server(config)
+        server = Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="fake-expert", daemon=True)
         thread.start()
         try:

@@ -1,13 +1,24 @@
 """The world of the service's tests."""
 
+import io
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import structlog
 
 from experts.fake import RunningFake
 from tests.integration.app.postgres import NoPostgres, Postgres, running_postgres
 from tests.integration.app.world import Api, World, forget, running_fakes, small_world
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[io.StringIO]:
+    """What a service in the test's own process logs: not on the standard output that commands write to."""
+    said = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(said))
+    yield said
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

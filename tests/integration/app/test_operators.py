@@ -1,5 +1,6 @@
 """What operators see and set: probes, metrics, keys, catalogue, refusal to start."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ async def test_the_openapi_document_is_whole(api: Api) -> None:
     )
 
 
-async def test_keys_are_needed_once_they_are_set(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_keys_are_needed_once_they_are_set(
+    world: World, logged: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with world.serve(api_keys="team:s3cret,other:t0p") as api:
         for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}):
             response = await api.http.get("/v1/models", headers=header)
@@ -84,7 +87,8 @@ async def test_keys_are_needed_once_they_are_set(world: World, capsys: pytest.Ca
         assert decision["api_key"] == "team"
         assert "s3cret" not in str(api.fakes["coder"].log.headers)
     said = capsys.readouterr()
-    assert "s3cret" not in said.out + said.err
+    assert "/v1/models" in logged.getvalue()
+    assert "s3cret" not in said.out + said.err + logged.getvalue()
 
 
 async def test_conversations_of_two_keys_do_not_meet(world: World) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,9 @@ class World:
         """A service on a free port, in this event loop, over real sockets. `check_health` waits until it
         has looked at every expert; without, it has never looked when the first request comes."""
         settings = self.settings(**changes)
-        listener = bind(settings.host, settings.port)
-        async with open_services(settings, encoder=WordEncoder()) as services:
+        async with AsyncExitStack() as stack:
+            listener = stack.enter_context(closing(bind(settings.host, settings.port)))
+            services = await stack.enter_async_context(open_services(settings, encoder=WordEncoder()))
             if check_health:
                 await services.health.check()
             else:
@@ -179,15 +180,18 @@ class World:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             url = url_of(settings.host, listener.getsockname()[1])
             try:
-                async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+                async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as http:
                     yield Api(url, http, services, self.fakes)
             finally:
                 server.should_exit = True
                 await serving
-                listener.close()
 
 
 class _Server(uvicorn.Server):
+    async def main_loop(self) -> None:
+        while not self.should_exit:  # noqa: ASYNC110 - uvicorn looks ten times a second
+            await asyncio.sleep(0.01)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
