@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from base.progress import ProgressBars
-from eval.api import Api
+from client import AsyncClient
 from eval.benchmark_registry import RunRequest, options_of, prepare, problems
 from eval.engine.items import Item
 from eval.engine.manifest import CACHE
@@ -229,7 +229,7 @@ def _label(contestant: Mapping[str, Any]) -> str:
 
 
 async def _experts(base: str) -> list[str]:
-    async with Api(base) as api:
+    async with AsyncClient(base) as api:
         return [each.name for each in await api.experts() if each.name != "coterie"]
 
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from base.progress import ProgressBars
+from base.reply import AskError
 from base.terminal import console
 from benchmarks.live_tables import Answer, draw, read_answers, rows_of, table_of, write_between
-from eval.api import Api, ApiError, AskError, Completion, ExpertFacts
+from client import ApiError, AsyncClient, ChatReply, ExpertInfo, RetryPolicy
 from eval.checks import score
+from eval.service import complete
 from eval.suite import OWN, Item, SuiteError, load_suite
 from experts.confidence import ALTERNATIVES, NAMES, read_tokens, signals_of
 from routers.cascade_model import (
@@ -85,7 +87,8 @@ async def _run(given: argparse.Namespace) -> int:
     items = chosen_items(load_suite(given.suite).items, given.per_category)
     given.out.mkdir(parents=True, exist_ok=True)
     store = given.out / "answers.jsonl"
-    async with Api(given.api, key=os.environ.get("COTERIE_API_KEY"), connections=given.concurrency) as api:
+    key = os.environ.get("COTERIE_API_KEY")
+    async with AsyncClient(given.api, key=key, retries=RetryPolicy()) as api:
         experts = await api.experts()
         weak, strong = pair_of(experts, given.weak, given.strong)
         alone = [expert_arm(each) for each in experts]
@@ -137,26 +140,26 @@ def part_of(item: Item) -> str:
 
 
 def pair_of(
-    experts: Sequence[ExpertFacts], weak: str | None, strong: str | None
-) -> tuple[ExpertFacts, ExpertFacts]:
-    """The cascade's two experts. Raises ApiError when there are no two of different sizes."""
+    experts: Sequence[ExpertInfo], weak: str | None, strong: str | None
+) -> tuple[ExpertInfo, ExpertInfo]:
+    """The cascade's two experts. Raises CascadeError when there are no two of different sizes."""
     by_name = {each.name: each for each in experts}
     for name in (weak, strong):
         if name is not None and name not in by_name:
-            raise ApiError(f"the API has no expert {name!r}: it has {', '.join(by_name)}")
+            raise CascadeError(f"the API has no expert {name!r}: it has {', '.join(by_name)}")
     sized = sorted(
         (each for each in experts if each.active_params_b),
         key=lambda each: (each.active_params_b or 0.0, each.base is not None),
     )
     if not sized:
-        raise ApiError("the API tells no expert's size: is it Coterie?")
+        raise CascadeError("the API tells no expert's size: is it Coterie?")
     first, last = by_name.get(weak or sized[0].name), by_name.get(strong or sized[-1].name)
     if first is None or last is None or (first.active_params_b or 0) >= (last.active_params_b or 0):
-        raise ApiError("a cascade takes a smaller and a larger expert: name them with --weak and --strong")
+        raise CascadeError("a cascade takes two sizes of experts: name them with --weak and --strong")
     return first, last
 
 
-def expert_arm(expert: ExpertFacts) -> Arm:
+def expert_arm(expert: ExpertInfo) -> Arm:
     """The expert alone, with the log-probabilities that a cascade would read."""
     return Arm(expert.name, expert.name, {"logprobs": True, "top_logprobs": ALTERNATIVES})
 
@@ -186,8 +189,8 @@ def strategy_arms(model: CascadeModel) -> list[Arm]:
 
 def fit(
     answers: Sequence[Answer],
-    weak: ExpertFacts,
-    strong: ExpertFacts,
+    weak: ExpertInfo,
+    strong: ExpertInfo,
     alone: Sequence[Arm],
     ids: set[str],
     share: float,
@@ -232,7 +235,7 @@ def fit(
 class _Asking:
     """Asks what was not answered yet and keeps each answer as it comes."""
 
-    def __init__(self, api: Api, store: Path, concurrency: int, allow_network_code: bool) -> None:
+    def __init__(self, api: AsyncClient, store: Path, concurrency: int, allow_network_code: bool) -> None:
         self._api = api
         self._store = store
         self._slots = asyncio.Semaphore(concurrency)
@@ -261,7 +264,7 @@ class _Asking:
         messages = [{"role": "user", "content": item.prompt}]
         fields = {"max_tokens": item.max_tokens, "temperature": 0, "seed": 0, **arm.fields}
         try:
-            found = await self._api.complete(arm.model, messages, fields)
+            found = await complete(self._api, arm.model, messages, fields)
         except AskError as error:
             sys.stderr.write(f"{arm.name}, {item.id}: {error.code}\n")
             return None
@@ -271,12 +274,12 @@ class _Asking:
         return answer_of(arm, item, found, points)
 
 
-def answer_of(arm: Arm, item: Item, found: Completion, points: float) -> Answer:
+def answer_of(arm: Arm, item: Item, found: ChatReply, points: float) -> Answer:
     """What is kept of one answer: numbers and names, not its text."""
-    routing = found.routing or {}
-    trace = routing.get("trace") or {}
-    steps = [step for step in trace.get("steps", []) if step.get("status") != "refused"]
-    ran = str(routing.get("strategy") or "single")
+    decision = found.decision
+    trace = decision and decision.trace
+    ran = decision.strategy if decision else "single"
+    steps = [step.expert for step in trace.steps if step.status != "refused"] if trace else []
     answer = Answer(
         arm=arm.name,
         digest=arm.digest,
@@ -284,12 +287,11 @@ def answer_of(arm: Arm, item: Item, found: Completion, points: float) -> Answer:
         category=item.category,
         score=points,
         seconds=found.latency_s,
-        prompt_tokens=found.prompt_tokens or 0,
-        completion_tokens=found.completion_tokens or 0,
-        calls=[step["expert"] for step in steps] or [str(routing.get("expert") or arm.model)],
+        prompt_tokens=found.usage.prompt or 0,
+        completion_tokens=found.usage.completion or 0,
+        calls=steps or [found.expert or arm.model],
         strategy=ran,
-        degraded=bool(trace.get("degraded"))
-        or (arm.strategy or "single") != routing.get("strategy", "single"),
+        degraded=bool(trace and trace.degraded) or (arm.strategy or "single") != ran,
     )
     tokens = read_tokens(found.logprobs)[:WINDOW]
     if not tokens:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from base.files import write_text
-from eval.api import ExpertFacts
+from client import ExpertInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Row:
     degraded: float
 
 
-def rows_of(answers: Sequence[Answer], names: Sequence[str], experts: Mapping[str, ExpertFacts]) -> list[Row]:
+def rows_of(answers: Sequence[Answer], names: Sequence[str], experts: Mapping[str, ExpertInfo]) -> list[Row]:
     """A row for each name that has answers, on the prompts that all of them answered."""
     by_arm = {name: {each.id: each for each in answers if each.arm == name} for name in names}
     present = {name: found for name, found in by_arm.items() if found}
@@ -96,7 +96,7 @@ def rows_of(answers: Sequence[Answer], names: Sequence[str], experts: Mapping[st
     return rows
 
 
-def _size(experts: Mapping[str, ExpertFacts], name: str) -> float:
+def _size(experts: Mapping[str, ExpertInfo], name: str) -> float:
     facts = experts.get(name)
     return (facts.active_params_b or 0.0) if facts else 0.0
 

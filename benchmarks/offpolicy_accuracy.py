@@ -16,9 +16,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from eval.api import Api, ApiError, AskError
+from client import ApiError, AsyncClient, DecisionRecord, RetryPolicy
 from eval.benchmark_registry import HELD_OUT
 from eval.checks import grade
 from eval.offpolicy import OffPolicyError, Target, always, as_decided, evaluate, usable, weighing
@@ -58,15 +57,17 @@ class Traffic:
 
     async def ask(self) -> int:
         """Ask and rate what the service was not asked yet; returns how many that were."""
-        known = {each["messages"][-1]["content"].strip() for each in await self._decisions()}
+        known = {_prompt(each) for each in await self._decisions()}
         left = [item for prompt, item in self._items.items() if prompt not in known]
-        async with Api(self._base, key=self._key) as api:
+        async with AsyncClient(self._base, key=self._key, retries=RetryPolicy()) as api:
 
             async def one(item: Item) -> None:
-                sampling = {"temperature": 0, "max_tokens": min(item.max_tokens, MAX_TOKENS)}
+                tokens = min(item.max_tokens, MAX_TOKENS)
                 async with self._slots:
-                    said = await api.complete("coterie", [{"role": "user", "content": item.prompt}], sampling)
-                    await api.rate(str((said.routing or {})["id"]), await _score(item, said.text))
+                    said = await api.chat(item.prompt, temperature=0, max_tokens=tokens)
+                    if said.decision is None:
+                        raise TrafficError("what answers is not Coterie: it decides nothing")
+                    await api.feedback(said.decision.id, score=await _score(item, said.text))
 
             try:
                 async with asyncio.TaskGroup() as group:
@@ -80,12 +81,12 @@ class Traffic:
         """Wait for the shadow answers, and rate those that nobody has rated; returns how many."""
         await self._shadows()
         rated = 0
-        async with Api(self._base, key=self._key) as api:
+        async with AsyncClient(self._base, key=self._key) as api:
             for decision in await self._decisions():
-                item = self._items[decision["messages"][-1]["content"].strip()]
-                for shadow in decision["shadows"]:
-                    if shadow["status"] == "ok" and not shadow["feedback"]:
-                        await api.rate(shadow["id"], await _score(item, shadow["answer"] or ""))
+                item = self._items[_prompt(decision)]
+                for shadow in decision.shadows:
+                    if shadow.status == "ok" and not shadow.feedback:
+                        await api.feedback(shadow.id, score=await _score(item, shadow.answer or ""))
                         rated += 1
         return rated
 
@@ -94,7 +95,7 @@ class Traffic:
         there, latest = -1, time.monotonic()
         while time.monotonic() - latest < self._patience_s:
             decisions = await self._decisions()
-            counts = [len(each["shadows"] or ()) for each in decisions]
+            counts = [len(each.shadows) for each in decisions]
             if all(count >= _others(each) for count, each in zip(counts, decisions, strict=True)):
                 return
             if sum(counts) > there:
@@ -105,22 +106,26 @@ class Traffic:
             "COTERIE_SHADOW_RATE=1, then run this again"
         )
 
-    async def _decisions(self) -> list[dict[str, Any]]:
+    async def _decisions(self) -> list[DecisionRecord]:
         """Decisions about our items. Raises TrafficError when the service keeps no prompts."""
-        async with Api(self._base, key=self._key) as api:
+        async with AsyncClient(self._base, key=self._key) as api:
             found = await api.decisions()
-        if any(each.get("messages") is None for each in found):
+        if any(each.messages is None for each in found):
             raise TrafficError("the service keeps no prompts: start it with COTERIE_STORE_PROMPTS=true")
-        return [each for each in found if each["messages"][-1]["content"].strip() in self._items]
+        return [each for each in found if _prompt(each) in self._items]
+
+
+def _prompt(decision: DecisionRecord) -> str:
+    return str((decision.messages or ({},))[-1].get("content")).strip()
 
 
 async def _score(item: Item, text: str) -> float:
     return (await asyncio.to_thread(grade, item.check, text)).score
 
 
-def _others(decision: Mapping[str, Any]) -> int:
+def _others(decision: DecisionRecord) -> int:
     """Experts that could have answered and did not."""
-    return sum(each["excluded"] is None for each in decision["ranking"]) - 1
+    return sum(each.excluded is None for each in decision.ranking) - 1
 
 
 def truths(log: Sequence[Logged], targets: Mapping[str, Target]) -> dict[str, Truth]:
@@ -186,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(gather(Traffic(given.api, items, given.concurrency, given.api_key)))
         log = fetch_traffic(given.api, key=given.api_key)
         sys.stdout.write(table(log, given.weight or [0.0, 0.2, 0.5]))
-    except (ApiError, AskError, OffPolicyError, TrafficError) as error:
+    except (ApiError, OffPolicyError, TrafficError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

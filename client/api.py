@@ -19,7 +19,7 @@ from client.documents import (
     ReloadResult,
     RoutingDecision,
 )
-from client.errors import ApiBadReply
+from client.errors import ApiBadReply, ApiError
 from client.exchange import Call, HttpReply, HttpRequest, asked, endpoint
 
 Document = TypeVar("Document")
@@ -43,10 +43,15 @@ class Timeouts:
 
 def base_of(url: str) -> str:
     """The address that paths such as `/chat/completions` are appended to: `/v1` is added to a bare
-    `http://host:port`, a path is kept as it is. Raises ValueError when `url` is no address."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{url!r} is no address of an API, such as http://127.0.0.1:8000/v1")
+    `http://host:port`, a path is kept as it is. Raises ApiError when `url` is no address."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        message = f"{url!r} is no address of an API, such as http://127.0.0.1:8000/v1"
+        raise ApiError(message, code="invalid_address")
     bare = url.rstrip("/")
     return bare if parts.path.strip("/") else f"{bare}/v1"
 
@@ -57,12 +62,12 @@ class Api:
     Args:
         url: where the API is, as `base_of` reads it.
         key: an API key, sent as a bearer token.
-        retries: how often a request is sent again when trying again may help; a stream only until its
-            first byte.
+        retries: how often a request for an answer is sent again when that may help; a stream only until it
+            begins.
         connections: the most connections at once; further requests wait.
 
     Raises:
-        ValueError: `url` is no address.
+        ApiError: `url` is no address.
     """
 
     def __init__(
@@ -184,7 +189,7 @@ class Api:
         return self._ask(replace(request, is_stream=True))
 
     def _ask(self, request: HttpRequest) -> Call[HttpReply]:
-        return asked(request, self.retries)
+        return asked(request, self.retries if request.is_answer else NO_RETRIES)
 
 
 DECISION = TypeAdapter(RoutingDecision)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from base.sse import Event, EventCutter, EventTooLong
+from base.usage import TokenUsage
 from client.documents import RoutingDecision
 from client.errors import ApiBadReply, ApiTimeout
 from client.exchange import HttpReply, HttpRequest, refused
@@ -18,14 +19,13 @@ Messages = str | Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """A whole answer. Tokens are None where the server does not count them."""
+    """A whole answer."""
 
     text: str
     thinking: str = ""
     """What a reasoning model wrote before its answer."""
     finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
     expert: str | None = None
     """Who answered; None when the server is not Coterie."""
     decision: RoutingDecision | None = None
@@ -56,11 +56,10 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The stream's last event: why the expert stopped (`stop`, `length`, …), and tokens when it counts."""
+    """The stream's last event: why the expert stopped (`stop`, `length`, …), and what it counted."""
 
     finish_reason: str | None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
 
 
 ChatEvent = Decided | Delta | Ended
@@ -87,13 +86,11 @@ def read_reply(reply: HttpReply) -> ChatReply:
         raise ApiBadReply("The answer is no chat completion.", status=reply.status) from None
     text, thinking = _texts(message)
     decision = _decision(document)
-    prompt_tokens, completion_tokens = _tokens(document)
     return ChatReply(
         text,
         thinking,
         finish_reason=_finish(choice),
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
+        usage=TokenUsage.of(document.get("usage")),
         expert=reply.headers.get("x-coterie-expert") or (None if decision is None else decision.expert),
         decision=decision,
         logprobs=choice.get("logprobs"),
@@ -108,8 +105,7 @@ class ChatEventReader:
     def __init__(self) -> None:
         self._cutter = EventCutter()
         self._finish_reason: str | None = None
-        self._prompt_tokens: int | None = None
-        self._completion_tokens: int | None = None
+        self._usage = TokenUsage()
         self.done = False
         """Whether the stream's end has come; what follows is not read."""
 
@@ -151,11 +147,11 @@ class ChatEventReader:
             if text or thinking or delta.get("tool_calls"):
                 yield Delta(text, thinking, delta)
         if isinstance(chunk.get("usage"), dict):
-            self._prompt_tokens, self._completion_tokens = _tokens(chunk)
+            self._usage = TokenUsage.of(chunk["usage"])
 
     def _end(self) -> Ended:
         self.done = True
-        return Ended(self._finish_reason, self._prompt_tokens, self._completion_tokens)
+        return Ended(self._finish_reason, self._usage)
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
@@ -195,13 +191,3 @@ def _decision(document: Mapping[str, Any]) -> RoutingDecision | None:
 def _finish(choice: Mapping[str, Any]) -> str | None:
     reason = choice.get("finish_reason")
     return reason if isinstance(reason, str) else None
-
-
-def _tokens(document: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    usage = document.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
-    return _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

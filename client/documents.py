@@ -42,7 +42,7 @@ class RankedExpert(ApiDocument):
     """One line of a decision's ranking. `value` = utility + correction + boost - costs."""
 
     expert: str
-    utility: float = 0.0
+    utility: float
     correction: float = 0.0
     value: float = 0.0
     active_params_b: float = 0.0
@@ -138,7 +138,7 @@ class StrategyTrace(ApiDocument):
 class RoutingDecision(ApiDocument):
     """Which expert answered, and why. The same document everywhere in the API."""
 
-    id: str
+    id: str = ""
     composition: str = ""
     classification: str = "classified"
     category: str | None = None
@@ -280,10 +280,10 @@ class CompositionInfo(ApiDocument):
     global_utilities: dict[str, float] = Field(default_factory=dict)
     manifest: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("categories", mode="before")
+    @field_validator("categories", "experts", mode="before")
     @classmethod
-    def _names_alone(cls, categories: Any) -> Any:
-        return [{"name": each} if isinstance(each, str) else each for each in categories]
+    def _names_alone(cls, listed: Any) -> Any:
+        return [{"name": each} if isinstance(each, str) else each for each in listed]
 
     def title_of(self, category: str) -> str:
         """How people read a category's name."""

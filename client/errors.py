@@ -15,6 +15,7 @@ class ApiError(Exception):
 
     `status` is the HTTP status, None where there is none (also inside a stream); `param` the field at
     fault; `retry_after` the seconds that the server asks to wait; `transient` whether trying again may help.
+    As text it is the message and the hint.
     """
 
     transient = False
@@ -36,6 +37,9 @@ class ApiError(Exception):
         self.param = param
         self.hint = hint
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.hint) if part)
 
 
 class ApiUnreachable(ApiError):
@@ -93,6 +97,9 @@ class ApiRefused(ApiError):
             retry_after=retry_after,
         )
         self.transient = status in RETRIED_STATUSES
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, f"[{self.code}]", self.hint) if part)
 
 
 HINTS = {

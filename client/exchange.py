@@ -95,10 +95,10 @@ def refused(
         error = {"message": error}
     if not isinstance(error, dict):
         error = {}
-    code, param = error.get("code") or error.get("type") or f"http_{status}", error.get("param")
+    code, param = error.get("code"), error.get("param")
     return ApiRefused(
         str(error.get("message") or f"The API answered with status {status}."),
-        code=str(code),
+        code=code if isinstance(code, str) and code else f"http_{status}",
         status=status,
         param=None if param is None else str(param),
         retry_after=retry_after,

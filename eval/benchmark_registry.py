@@ -294,7 +294,7 @@ def options_of(request: RunRequest) -> dict[str, Any]:
 def problems() -> tuple[type[Exception], ...]:
     """What can be wrong with a request or a run, for commands to say; each message says what to do."""
     from base.json_documents import DocumentError
-    from eval.api import ApiError
+    from client import ApiError
     from eval.engine.answer_files import ReplayError
     from eval.engine.cache import CacheError
     from eval.engine.contestants import ContestantError

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from client import RankedExpert
 from eval.rating.resampling import interval, multiplicities
-from eval.traffic import Choice, Logged, reward
+from eval.traffic import Logged, reward
 from routers.composition import Composition
 from routers.decide import RoutingError
 from routers.encoder import Encoder
@@ -229,7 +230,7 @@ def _estimate(name: str, target: Target, kept: Sequence[Logged], rounds: int, se
     return _with_warnings(found, weights)
 
 
-def _of(ranking: Mapping[str, Choice], expert: str | None) -> Choice:
+def _of(ranking: Mapping[str, RankedExpert], expert: str | None) -> RankedExpert:
     return ranking[expert or ""]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from base.files import replacing, write_text
-from eval.api import ExpertFacts, Price
+from client import ExpertInfo, PriceInfo
 from eval.outcome_writing import experts_yaml
 from eval.traffic import Logged, reward
 from routers.composition import ExpertCard
@@ -60,7 +60,7 @@ def from_traffic(log: Iterable[Logged]) -> Gathered:
             (shadow.expert, reward(shadow.feedback)) for shadow in each.shadows if shadow.status == "ok"
         ]
         known = [(expert, score) for expert, score in rated if score is not None]
-        prompt = each.prompt
+        prompt = each.text
         if not known:
             why["not rated"] += 1
         elif each.strategy != "single":
@@ -194,14 +194,14 @@ def write_table(table: OutcomeTable, folder: Path) -> None:
     write_text(experts_yaml([_facts(card) for card in table.experts]), folder / "experts.yaml")
 
 
-def cards_of(facts: Iterable[ExpertFacts]) -> dict[str, ExpertCard]:
+def cards_of(facts: Iterable[ExpertInfo]) -> dict[str, ExpertCard]:
     """What an API says of its experts, as cards; those of unknown size are left out."""
     found = (_card(each.model_dump()) for each in facts)
     return {card.name: card for card in found if card is not None}
 
 
 def _card(facts: Mapping[str, Any]) -> ExpertCard | None:
-    known = ExpertFacts.model_validate(facts)
+    known = ExpertInfo.model_validate(facts)
     if known.params_b is None:
         return None
     return ExpertCard(
@@ -216,14 +216,14 @@ def _card(facts: Mapping[str, Any]) -> ExpertCard | None:
     )
 
 
-def _facts(card: ExpertCard) -> ExpertFacts:
-    return ExpertFacts(
+def _facts(card: ExpertCard) -> ExpertInfo:
+    return ExpertInfo(
         name=card.name,
         params_b=card.params_b or None,
         active_params_b=card.active_params_b or None,
         context_length=card.context_length,
         capabilities=tuple(sorted(card.capabilities)),
-        price=Price(input=card.price_input, output=card.price_output),
+        price=PriceInfo(input=card.price_input, output=card.price_output),
         description=card.description,
         base=card.base,
     )

@@ -15,7 +15,7 @@ import yaml
 
 from base.files import replacing, write_text
 from base.json_documents import write_json
-from eval.api import ExpertFacts
+from client import ExpertInfo
 from eval.scoring import Outcome, Outcomes
 
 ALL = "all"
@@ -173,7 +173,7 @@ def write_outcomes(outcomes: Outcomes, folder: Path, facts: Mapping[str, Any]) -
     write_json(facts, folder / "run.json")
 
 
-def experts_yaml(experts: Sequence[ExpertFacts]) -> str:
+def experts_yaml(experts: Sequence[ExpertInfo]) -> str:
     """The experts of an outcome table, as YAML."""
     entries = []
     for expert in experts:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from base.reply import AskError
+from client import AsyncClient, ExpertInfo
 from eval.answers import Answer, AnswerStore, answer_key
-from eval.api import Api, AskError, ExpertFacts
 from eval.rating.paired import Comparison, compare, holm
 from eval.scoring import TEMPERATURE, Outcomes, Question, ask_all, question, score_experts, unanswered
+from eval.service import expert_identity
 from eval.suite import Item, Suite, SuiteError
 from prompts import identities as ids
 
@@ -124,8 +126,8 @@ def measurable(suite: Suite, identities: ids.Identities, per: ids.Per) -> Suite:
 
 
 async def measure(
-    api: Api,
-    expert: ExpertFacts,
+    api: AsyncClient,
+    expert: ExpertInfo,
     identities: ids.Identities,
     suite: Suite,
     store: AnswerStore,
@@ -162,14 +164,14 @@ async def measure(
         texts = {item.id: _text(identities, item) for item in suite.items}
 
     def behind_identity(
-        asked: ExpertFacts, item: Item
+        asked: ExpertInfo, item: Item
     ) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
         text = texts.get(item.id)
         if text is None:
             return question(asked, item)
         messages, sampling, _ = question(asked, item)
         messages = [{"role": "system", "content": text}, *messages]
-        return messages, sampling, answer_key(asked.identity, messages, sampling)
+        return messages, sampling, answer_key(expert_identity(asked), messages, sampling)
 
     sides: list[Outcomes] = []
     asks: tuple[tuple[str, Question], ...] = (("without", question), ("with", behind_identity))
@@ -347,7 +349,7 @@ def _scores(outcomes: Outcomes) -> dict[str, float]:
 
 
 async def _written(
-    api: Api, expert: ExpertFacts, suite: Suite, store: AnswerStore, concurrency: int, step: Step
+    api: AsyncClient, expert: ExpertInfo, suite: Suite, store: AnswerStore, concurrency: int, step: Step
 ) -> tuple[dict[str, str | None], list[AskError]]:
     """An identity for each prompt by the expert itself, None where what it wrote is none: such requests go
     out plain, as when serving. Prompts that were not answered are missing, and told why."""
@@ -361,14 +363,14 @@ async def _written(
     return texts, list(failures.values())
 
 
-def _asking(asked: ExpertFacts, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
+def _asking(asked: ExpertInfo, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
     """How an identity for one prompt is asked for: as the service does."""
     messages = ids.identity_messages(item.prompt)
     sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
-    return messages, sampling, answer_key(asked.identity, messages, sampling)
+    return messages, sampling, answer_key(expert_identity(asked), messages, sampling)
 
 
-def _refuse_if_given_up(expert: ExpertFacts, lost: list[AskError]) -> None:
+def _refuse_if_given_up(expert: ExpertInfo, lost: list[AskError]) -> None:
     """A run that was cut short says nothing of the categories it did not come to. Raises SuiteError."""
     asked = [each for each in lost if each.code != "not_asked"]
     if len(asked) == len(lost):

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from base.reply import AskError
+from client import ApiError, AsyncClient, ExpertInfo
 from eval.answers import Answer, AnswerStore, answer_key
-from eval.api import Api, ApiError, AskError, ExpertFacts
 from eval.checks import grade
 from eval.sandbox import SandboxUnavailable
+from eval.service import complete, expert_identity
 from eval.suite import Item, Suite
 
 TEMPERATURE = 0.0
@@ -20,7 +22,7 @@ GIVE_UP_AFTER = 5
 """So many prompts in a row that fail by the expert's own fault, and the expert is not asked the rest."""
 GRADING_THREADS = 2
 
-Question = Callable[[ExpertFacts, Item], tuple[list[dict[str, str]], dict[str, float | int], str]]
+Question = Callable[[ExpertInfo, Item], tuple[list[dict[str, str]], dict[str, float | int], str]]
 """What an expert is asked for an item: the messages, the sampling, and the key its answer is kept under."""
 Done = Callable[[str, bool], None]
 """Called with (name of the expert, whether it answered) for each prompt asked now."""
@@ -44,7 +46,7 @@ class Outcomes:
     """Every expert on every item, experts by experts in the order of the suite."""
 
     suite: Suite
-    experts: tuple[ExpertFacts, ...]
+    experts: tuple[ExpertInfo, ...]
     outcomes: tuple[Outcome, ...]
     asked: int
     """Answers that were asked for now; the others were kept from before."""
@@ -54,7 +56,7 @@ class Outcomes:
         return tuple(each for each in self.outcomes if each.expert == expert)
 
 
-def choose(experts: Sequence[ExpertFacts], names: Sequence[str]) -> tuple[ExpertFacts, ...]:
+def choose(experts: Sequence[ExpertInfo], names: Sequence[str]) -> tuple[ExpertInfo, ...]:
     """The experts named, in the order given; all of them when none is named.
 
     Raises:
@@ -63,26 +65,27 @@ def choose(experts: Sequence[ExpertFacts], names: Sequence[str]) -> tuple[Expert
     known = {expert.name: expert for expert in experts}
     missing = [name for name in names if name not in known]
     if missing:
-        raise ApiError(f"the API has no expert {', '.join(missing)}; it has {', '.join(known)}")
+        message = f"the API has no expert {', '.join(missing)}; it has {', '.join(known)}"
+        raise ApiError(message, code="model_not_found")
     return tuple(known[name] for name in dict.fromkeys(names)) if names else tuple(experts)
 
 
-def question(expert: ExpertFacts, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
+def question(expert: ExpertInfo, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
     """The messages, the sampling and the key under which their answer is kept."""
     messages = [{"role": "user", "content": item.prompt}]
     sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": item.max_tokens}
-    return messages, sampling, answer_key(expert.identity, messages, sampling)
+    return messages, sampling, answer_key(expert_identity(expert), messages, sampling)
 
 
-def unanswered(expert: ExpertFacts, suite: Suite, store: AnswerStore, ask: Question = question) -> list[Item]:
+def unanswered(expert: ExpertInfo, suite: Suite, store: AnswerStore, ask: Question = question) -> list[Item]:
     """The items that `store` holds no answer of `expert` to."""
     return [item for item in suite.items if store.get(ask(expert, item)[2]) is None]
 
 
 async def score_experts(
-    api: Api,
+    api: AsyncClient,
     suite: Suite,
-    experts: Sequence[ExpertFacts],
+    experts: Sequence[ExpertInfo],
     store: AnswerStore,
     *,
     concurrency: int = 4,
@@ -105,8 +108,8 @@ async def score_experts(
 
 
 async def ask_all(
-    api: Api,
-    expert: ExpertFacts,
+    api: AsyncClient,
+    expert: ExpertInfo,
     items: Sequence[Item],
     store: AnswerStore,
     concurrency: int,
@@ -125,7 +128,7 @@ async def ask_all(
             try:
                 if in_a_row >= GIVE_UP_AFTER:
                     raise AskError("not_asked", f"not asked: {expert.name} failed {in_a_row} times in a row")
-                completion = await api.complete(expert.name, messages, sampling)
+                completion = await complete(api, expert.name, messages, sampling)
             except AskError as error:
                 failures[expert.name, item.id] = error
                 in_a_row = in_a_row + 1 if error.unavailable else in_a_row
@@ -138,8 +141,8 @@ async def ask_all(
                     expert=expert.name,
                     text=completion.text,
                     finish_reason=completion.finish_reason,
-                    prompt_tokens=completion.prompt_tokens,
-                    completion_tokens=completion.completion_tokens,
+                    prompt_tokens=completion.usage.prompt,
+                    completion_tokens=completion.usage.completion,
                     latency_s=round(completion.latency_s, 4),
                 )
             )
@@ -152,13 +155,13 @@ async def ask_all(
 
 async def _grade_all(
     suite: Suite,
-    experts: Sequence[ExpertFacts],
+    experts: Sequence[ExpertInfo],
     store: AnswerStore,
     failures: dict[tuple[str, str], AskError],
     allow_network_code: bool,
     ask: Question,
 ) -> tuple[Outcome, ...]:
-    def outcome(expert: ExpertFacts, item: Item) -> Outcome:
+    def outcome(expert: ExpertInfo, item: Item) -> Outcome:
         answer = store.get(ask(expert, item)[2])
         if answer is None:
             error = failures.get((expert.name, item.id)) or AskError("not_asked", "was not asked")

@@ -4,15 +4,14 @@ From the API (`/v1/decisions`), or from a file: JSON lines, one decision a line 
 Parquet with the same columns. Knows nothing of what is made of them.
 """
 
-import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
-from eval.api import Api, ApiError
+from client import ApiError, Client, DecisionRecord, FeedbackRecord
 from routers.conversation import routing_text
 from routers.request import Turn
 
@@ -21,76 +20,8 @@ class TrafficError(Exception):
     """Decisions cannot be read; the message says where and why, without their text."""
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Feedback(_Open):
-    """What somebody thought of an answer."""
-
-    rating: int | None = Field(default=None, ge=-1, le=1)
-    score: float | None = Field(default=None, ge=0, le=1)
-
-    @property
-    def value(self) -> float | None:
-        """0..1; a thumb down is 0, up is 1."""
-        if self.score is not None:
-            return self.score
-        return None if self.rating is None else (self.rating + 1) / 2
-
-
-class Choice(_Open):
-    """One expert of a ranking."""
-
-    expert: str
-    utility: float
-    correction: float = 0.0
-    active_params_b: float = 0.0
-    price: float = 0.0
-    excluded: str | None = None
-
-    @property
-    def expected(self) -> float:
-        """The expected score, 0..1."""
-        return min(1.0, max(0.0, self.utility + self.correction))
-
-
-class ShadowAnswer(_Open):
-    """Another expert's answer to the same request."""
-
-    expert: str
-    status: str
-    feedback: tuple[Feedback, ...] = ()
-
-
-class Logged(_Open):
-    """One decision as it was kept."""
-
-    id: str
-    composition: str = ""
-    classification: str = ""
-    category: str | None = None
-    ranking: tuple[Choice, ...] = ()
-    expert: str
-    strategy: str = "single"
-    reason: str = ""
-    spilled_from: str | None = None
-    explored_from: str | None = None
-    propensity: float | None = Field(default=None, gt=0, le=1)
-    status: str = "ok"
-    messages: tuple[dict[str, Any], ...] | None = None
-    feedback: tuple[Feedback, ...] = ()
-    shadows: tuple[ShadowAnswer, ...] = ()
-
-    @field_validator("ranking", "feedback", "shadows", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: Any) -> Any:
-        return () if value is None else value
-
-    @property
-    def chosen(self) -> str:
-        """The expert that the router chose, before anything was explored."""
-        return self.explored_from or self.expert
+class Logged(DecisionRecord):
+    """One decision as it was kept, with what the router read of its request."""
 
     @property
     def turns(self) -> tuple[Turn, ...] | None:
@@ -102,13 +33,13 @@ class Logged(_Open):
         )
 
     @property
-    def prompt(self) -> str | None:
+    def text(self) -> str | None:
         """What the router read of the request, None when prompts are not kept or hold no text."""
         turns = self.turns
         return (routing_text(turns).strip() or None) if turns else None
 
 
-def reward(feedback: Iterable[Feedback]) -> float | None:
+def reward(feedback: Iterable[FeedbackRecord]) -> float | None:
     """The mean of what people thought, 0..1; None when nobody said anything."""
     values = [value for value in (each.value for each in feedback) if value is not None]
     return sum(values) / len(values) if values else None
@@ -129,21 +60,19 @@ def read_traffic(path: Path) -> tuple[Logged, ...]:
 def fetch_traffic(base: str, *, key: str | None = None, limit: int | None = None) -> tuple[Logged, ...]:
     """Decisions of a running service, newest first. Raises TrafficError."""
 
-    async def fetch() -> Sequence[dict[str, Any]]:
-        async with Api(base, key=key) as api:
-            return await api.decisions(limit)
-
     try:
-        return _logged([(row, number) for number, row in enumerate(asyncio.run(fetch()), start=1)], base)
+        with Client(base, key=key) as api:
+            found = api.decisions(limit)
     except ApiError as error:
         raise TrafficError(str(error)) from error
+    return _logged([(row.document(), number) for number, row in enumerate(found, start=1)], base)
 
 
 def _logged(rows: Iterable[tuple[Any, int]], source: str) -> tuple[Logged, ...]:
     found: dict[str, Logged] = {}
     for row, number in rows:
         try:
-            logged = Logged.model_validate(row)
+            logged = Logged.model_validate(_read_fields(row))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "the line"
@@ -152,6 +81,17 @@ def _logged(rows: Iterable[tuple[Any, int]], source: str) -> tuple[Logged, ...]:
     if not found:
         raise TrafficError(f"{source}: holds no decisions")
     return tuple(found.values())
+
+
+READ = (
+    *("id", "composition", "classification", "category", "ranking", "expert", "strategy", "reason"),
+    *("spilled_from", "explored_from", "propensity", "status", "messages", "feedback", "shadows"),
+)
+"""The fields that evaluation needs; a dump's others may have any shape."""
+
+
+def _read_fields(row: Any) -> Any:
+    return {name: row[name] for name in READ if name in row} if isinstance(row, Mapping) else row
 
 
 def _lines(path: Path) -> Iterable[tuple[Any, int]]:

@@ -11,7 +11,7 @@ from base.terminal import console, fail, plain
 from eval.cli.eval_options import API, ApiKey, Newest
 
 if TYPE_CHECKING:
-    from eval.api import ExpertFacts
+    from client import ExpertInfo
     from routers.composition import ExpertCard
 
 
@@ -94,12 +94,13 @@ def export(
 
 def _served(base: str, key: str | None) -> "dict[str, ExpertCard]":
     """What the service says of its experts: all of it, where decisions tell only size and price."""
-    from eval.api import Api, ApiError
+    from client import ApiError, AsyncClient
     from eval.outcome_export import ExportError, cards_of
+    from eval.service import served_experts
 
-    async def facts() -> "tuple[ExpertFacts, ...]":
-        async with Api(base, key=key) as api:
-            return await api.experts()
+    async def facts() -> "tuple[ExpertInfo, ...]":
+        async with AsyncClient(base, key=key) as api:
+            return await served_experts(api)
 
     try:
         return cards_of(asyncio.run(facts()))

@@ -56,8 +56,8 @@ def personas(
     """
     from rich.markdown import Markdown
 
+    from client import ApiError
     from eval.answers import StoreError
-    from eval.api import ApiError
     from eval.personas import report as report_of
     from eval.suite import OWN, SuiteError, load_suite, only
     from prompts.identities import IdentityError, load_identities, save_identities
@@ -124,13 +124,14 @@ async def _run(
 ) -> "Personas":
     from collections.abc import Callable
 
+    from client import AsyncClient, RetryPolicy
     from eval.answers import AnswerStore
-    from eval.api import Api
     from eval.personas import measure
     from eval.scoring import choose
+    from eval.service import served_experts
 
-    async with Api(base, key=key) as api:
-        (expert,) = choose(await api.experts(), [identities.expert])
+    async with AsyncClient(base, key=key, retries=RetryPolicy()) as api:
+        (expert,) = choose(await served_experts(api), [identities.expert])
         with (
             AnswerStore(store_path) as store,
             ProgressBars() as progress,

@@ -13,7 +13,7 @@ from base.terminal import console, fail, plain, say
 from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
 
 if TYPE_CHECKING:
-    from eval.api import ExpertFacts
+    from client import ExpertInfo
     from eval.scoring import Outcomes
     from eval.suite import Suite
 
@@ -59,8 +59,8 @@ def score(
 
       coterie score --suite my-prompts.jsonl --expert qwen-coder
     """
+    from client import ApiError
     from eval.answers import StoreError
-    from eval.api import ApiError
     from eval.sandbox import isolation
     from eval.suite import OWN, SuiteError, load_suite, only
 
@@ -105,12 +105,13 @@ async def _run(
     concurrency: int,
     allow_network_code: bool,
 ) -> "Outcomes":
+    from client import AsyncClient, RetryPolicy
     from eval.answers import AnswerStore
-    from eval.api import Api
     from eval.scoring import choose, score_experts, unanswered
+    from eval.service import served_experts
 
-    async with Api(base, key=key, connections=256) as api:
-        experts = tuple(_sized(each, sizes) for each in choose(await api.experts(), names))
+    async with AsyncClient(base, key=key, retries=RetryPolicy(), connections=256) as api:
+        experts = tuple(_sized(each, sizes) for each in choose(await served_experts(api), names))
         with (
             AnswerStore(store_path) as store,
             ProgressBars() as progress,
@@ -144,6 +145,7 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
 
     from eval.outcome_writing import ALL, cells, failures, summary_rows, write_outcomes
     from eval.scoring import TEMPERATURE
+    from eval.service import expert_identity
 
     write_outcomes(
         outcomes,
@@ -156,7 +158,7 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
             "prompts": len(outcomes.suite.items),
             "temperature": TEMPERATURE,
             "asked_now": outcomes.asked,
-            "experts": [each.identity for each in outcomes.experts],
+            "experts": [expert_identity(each) for each in outcomes.experts],
             "failures": {name: dict(codes) for name, codes in failures(outcomes).items()},
         },
     )
@@ -196,14 +198,15 @@ def _sizes(given: list[str]) -> dict[str, float]:
     return sizes
 
 
-def _sized(expert: "ExpertFacts", sizes: dict[str, float]) -> "ExpertFacts":
-    from eval.api import ApiError
+def _sized(expert: "ExpertInfo", sizes: dict[str, float]) -> "ExpertInfo":
+    from client import ApiError
 
     size = sizes.get(expert.name)
     if size is not None:
         return expert.model_copy(update={"params_b": size, "active_params_b": size})
     if expert.params_b is None:
         raise ApiError(
-            f"the server does not say how large {expert.name} is; give --params-b {expert.name}=SIZE"
+            f"the server does not say how large {expert.name} is; give --params-b {expert.name}=SIZE",
+            code="unknown_size",
         )
     return expert

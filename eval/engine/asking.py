@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from base.reply import AskError
+from client import AsyncClient, RetryPolicy
 from eval.answers import answer_key
-from eval.api import Api, AskError, Retry
 from eval.engine.cache import Cache, Reply
 from eval.engine.contestants import Contestant
+from eval.service import complete
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ class Asked:
 
 @dataclass(slots=True)
 class _Server:
-    api: Api
+    api: AsyncClient
     slots: asyncio.Semaphore
 
 
@@ -40,13 +42,13 @@ class Asker:
 
     Hold `open()` around asking: connections live while anybody does, in the event loop of that time, so
     one asker may serve several loops one after the other. `concurrency` bounds the requests in flight to
-    each server; `retry` is how patiently each is tried.
+    each server; `retries` is how patiently each is tried.
     """
 
-    def __init__(self, cache: Cache, *, concurrency: int = 8, retry: Retry | None = None) -> None:
+    def __init__(self, cache: Cache, *, concurrency: int = 8, retries: RetryPolicy | None = None) -> None:
         self._cache = cache
         self._concurrency = concurrency
-        self._retry = retry
+        self._retries = retries or RetryPolicy()
         self._holders = 0
         self._servers: dict[tuple[str, str | None], _Server] = {}
         self._in_flight: dict[str, asyncio.Future[Asked]] = {}
@@ -69,7 +71,7 @@ class Asker:
                 servers, self._servers = self._servers, {}
                 self._in_flight.clear()
                 for server in servers.values():
-                    await server.api.__aexit__(None, None, None)
+                    await server.api.close()
 
     async def ask(
         self,
@@ -124,15 +126,15 @@ class Asker:
                     unavailable=True,
                 )
             try:
-                found = await server.api.complete(contestant.model, messages, body)
+                found = await complete(server.api, contestant.model, messages, body)
             except AskError as error:
                 self._failures[contestant.name] += error.unavailable
                 self._last_failure[contestant.name] = error.code
                 raise
         self._failures[contestant.name] = 0
-        decided_by = (found.routing or {}).get("composition")
+        decided_by = found.decision.composition if found.decision else None
         wanted = contestant.composition
-        if wanted is not None and decided_by is not None and decided_by != wanted:
+        if wanted is not None and decided_by and decided_by != wanted:
             raise AskError(
                 "composition_changed",
                 f"composition {decided_by} answered; this run is about {wanted}",
@@ -141,10 +143,10 @@ class Asker:
         return Reply(
             text=found.text,
             finish_reason=found.finish_reason,
-            prompt_tokens=found.prompt_tokens,
-            completion_tokens=found.completion_tokens,
+            prompt_tokens=found.usage.prompt,
+            completion_tokens=found.usage.completion,
             latency_s=round(found.latency_s, 4),
-            routing=found.routing,
+            routing=found.decision.document() if found.decision else None,
         )
 
     async def _server(self, contestant: Contestant) -> _Server:
@@ -153,15 +155,14 @@ class Asker:
         place = (contestant.base, contestant.api_key)
         server = self._servers.get(place)
         if server is None:
-            api = Api(
+            api = AsyncClient(
                 contestant.base,
                 key=contestant.api_key,
-                retry=self._retry,
+                retries=self._retries,
                 connections=self._concurrency,
             )
             server = _Server(api, asyncio.Semaphore(self._concurrency))
             self._servers[place] = server
-            await api.__aenter__()
         return server
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from eval.api import AskError
+from base.reply import AskError
 from eval.engine.asking import Asked, Asker
 from eval.engine.cache import Reply
 from eval.engine.contestants import Contestant

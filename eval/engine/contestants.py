@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eval.api import Api, ApiError, ExpertFacts, routes
+from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, base_of, routes
+from eval.service import expert_identity, served_composition, served_experts
 
 DEFAULT_API = "http://127.0.0.1:8000/v1"
 
@@ -96,13 +97,13 @@ def parse_contestants(
 
 
 def normal_base(url: str) -> str:
-    """The server's base URL as `Api` uses it, `/v1` added to a bare host.
+    """The server's base URL as clients use it, `/v1` added to a bare host.
 
     Raises:
         ContestantError: no such URL.
     """
     try:
-        return Api(url).base
+        return base_of(url)
     except ApiError as error:
         raise ContestantError(str(error)) from error
 
@@ -114,13 +115,13 @@ async def identify(contestants: Iterable[Contestant]) -> tuple[Contestant, ...]:
         ContestantError: a server that does not answer, or has no such model.
     """
     found = []
-    pages: dict[tuple[str, str | None], tuple[tuple[ExpertFacts, ...], dict[str, Any] | None]] = {}
+    pages: dict[tuple[str, str | None], tuple[tuple[ExpertInfo, ...], CompositionInfo | None]] = {}
     for each in contestants:
         place = (each.base, each.api_key)
         if place not in pages:
             try:
-                async with Api(each.base, key=each.api_key) as api:
-                    pages[place] = (await api.experts(), await api.composition())
+                async with AsyncClient(each.base, key=each.api_key) as api:
+                    pages[place] = (await served_experts(api), await served_composition(api))
             except ApiError as error:
                 raise ContestantError(f"{each.name}: {error}") from error
         experts, composition = pages[place]
@@ -129,18 +130,18 @@ async def identify(contestants: Iterable[Contestant]) -> tuple[Contestant, ...]:
 
 
 def _identity(
-    contestant: Contestant, experts: Sequence[ExpertFacts], composition: Mapping[str, Any] | None
+    contestant: Contestant, experts: Sequence[ExpertInfo], composition: CompositionInfo | None
 ) -> dict[str, Any]:
     if contestant.routed and composition is not None:
         return {
-            "composition": composition["digest"],
-            "policy": composition.get("policy"),
-            "rules": composition.get("rules"),
-            "experts": [each.identity for each in experts],
+            "composition": composition.digest,
+            "policy": composition.policy,
+            "rules": None,  # as in the answers that are kept already
+            "experts": [expert_identity(each) for each in experts],
         }
     known = {each.name: each for each in experts}
     if contestant.model not in known:
         raise ContestantError(
             f"{contestant.base} has no {contestant.model!r}; it has {', '.join(sorted(known))}"
         )
-    return {"expert": known[contestant.model].identity}
+    return {"expert": expert_identity(known[contestant.model])}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eval.api import AskError
+from base.reply import AskError
 from eval.engine.asking import Asker
 from eval.engine.benchmark import Benchmark, Marks, Question, ReplayedAnswers, Turn, converse
 from eval.engine.contestants import Contestant
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRIES = 1
-"""How often Inspect runs a task's failed samples again, each of which was already tried `Retry.attempts`
-times."""
+"""How often Inspect runs a task's failed samples again, each of which was already tried several times."""
 LOG_BUFFER = 256
 """Samples that Inspect holds before it writes them to its log. Each is in our own file at once."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from base.json_documents import json_digest
-from eval.api import Retry
+from client import RetryPolicy
 from eval.engine.asking import Asker
 from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
 from eval.engine.cache import Cache
@@ -45,7 +45,7 @@ class RunOptions:
     concurrency: int = 8
     seed: int | None = 0
     cache: Path = CACHE
-    retry: Retry = field(default_factory=Retry)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     command: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     """Kept in the manifest, for the command that resumes."""
@@ -90,7 +90,7 @@ def run_benchmark(
     save_manifest(manifest, folder)
     started = time.monotonic()
     with Cache(options.cache) as cache, ItemLog(folder / ITEMS) as log:
-        asker = Asker(cache, concurrency=options.concurrency, retry=options.retry)
+        asker = Asker(cache, concurrency=options.concurrency, retries=options.retries)
 
         def done(item: Item) -> None:
             log.add(item)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from eval.api import AskError
+from base.reply import AskError
 from eval.engine.asking import Asker
 from eval.engine.contestants import Contestant
 from eval.judging.judge_prompts import BRIEF, FORMATS, JudgePrompt, JudgePrompts, Kind, Scale

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from base.prices import usage_cost
+from base.reply import AskError
 from base.usage import TokenUsage
-from eval.api import Api, ApiError, AskError, ExpertFacts, Retry, routes
+from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, RetryPolicy, routes
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
 from eval.decontamination import GuardError, Screening, screen_for
 from eval.engine.asking import Asker
 from eval.engine.benchmark import Benchmark, Question, Turn, converse
 from eval.engine.cache import Cache
 from eval.engine.contestants import Contestant, ContestantError, identify, normal_base
+from eval.service import served_composition, served_experts
 from eval.sweeps.fold_baselines import Baseline, baselines_of
 from eval.sweeps.grid import LivePoint, live_points
 from eval.sweeps.sweep_file import LiveSweep, SweepError
@@ -45,8 +47,8 @@ class _Server:
     """What one API says of itself."""
 
     base: str
-    experts: tuple[ExpertFacts, ...]
-    composition: Mapping[str, Any] | None
+    experts: tuple[ExpertInfo, ...]
+    composition: CompositionInfo
 
 
 class LiveWork:
@@ -58,13 +60,13 @@ class LiveWork:
         *,
         api_key: str | None = None,
         cache: Path,
-        retry: Retry | None = None,
+        retries: RetryPolicy | None = None,
     ) -> None:
         """Raises SweepError."""
         self.sweep = sweep
         self.points = live_points(sweep)
         self._cache = cache
-        self._retry = retry
+        self._retries = retries
         self._key = api_key
         self._servers = asyncio.run(self._ask_servers())
         self.benchmark = self._prepared()
@@ -111,7 +113,7 @@ class LiveWork:
         failed = 0
         points = {point.name: point for point in self.points}
         with Cache(self._cache) as cache:
-            asker = Asker(cache, concurrency=self.sweep.concurrency, retry=self._retry)
+            asker = Asker(cache, concurrency=self.sweep.concurrency, retries=self._retries)
 
             async def worker() -> None:
                 nonlocal failed
@@ -209,7 +211,7 @@ class LiveWork:
                     f"{', '.join(composed)}"
                 )
             routing["exclude"] = sorted(set(composed) - set(point.experts))
-        policy = (server.composition or {}).get("policy") or {}
+        policy = server.composition.policy
         boosts = {name: weight_boost(expert, point, policy) for name, expert in composed.items()}
         if any(boosts.values()):
             routing["boost"] = boosts
@@ -220,10 +222,9 @@ class LiveWork:
         extra: dict[str, Any] = {"routing": routing} if routing else {}
         return Contestant(point.name, server.base, "coterie", api_key=self._key, extra=extra)
 
-    def _composed(self, server: _Server) -> list[ExpertFacts]:
+    def _composed(self, server: _Server) -> list[ExpertInfo]:
         """The experts of the server's composition, or all of them when it says nothing of one."""
-        listed = (server.composition or {}).get("experts")
-        names = {each["name"] if isinstance(each, dict) else each for each in listed or ()}
+        names = {each["name"] for each in server.composition.experts}
         return [
             each for each in server.experts if each.name in names or (not names and not routes(each.name))
         ]
@@ -235,8 +236,9 @@ class LiveWork:
                 normal_base(each.api) for each in self.sweep.grid.compositions if each.api
             }
             for base in sorted(bases):
-                async with Api(base, key=self._key) as api:
-                    found[base] = _Server(base, await api.experts(), await api.composition())
+                async with AsyncClient(base, key=self._key) as api:
+                    composition = await served_composition(api) or CompositionInfo()
+                    found[base] = _Server(base, await served_experts(api), composition)
         except (ApiError, ContestantError) as error:
             raise SweepError(str(error)) from error
         return found
@@ -274,7 +276,7 @@ class LiveWork:
         found = {}
         for each in self.sweep.grid.compositions:
             server = self._servers[normal_base(each.api or self.sweep.api)]
-            folder = each.folder or _shipped((server.composition or {}).get("digest"))
+            folder = each.folder or _shipped(server.composition.digest)
             try:
                 if folder is None and not self.sweep.allow_seen:
                     raise GuardError(
@@ -287,7 +289,7 @@ class LiveWork:
         return merged(found)
 
 
-def _shipped(digest: str | None) -> Path | None:
+def _shipped(digest: str) -> Path | None:
     """The folder of the shipped composition with this digest."""
     from routers.composition import CompositionError, load_composition
 
@@ -298,7 +300,7 @@ def _shipped(digest: str | None) -> Path | None:
     return None
 
 
-def weight_boost(expert: ExpertFacts, point: LivePoint, policy: Mapping[str, Any]) -> float:
+def weight_boost(expert: ExpertInfo, point: LivePoint, policy: Mapping[str, Any]) -> float:
     """What to add to `expert`'s value so that it is weighed as `point` asks, where the served `policy`
     weighs it otherwise. Raises SweepError for an expert without a size and for more than a request may ask.
     """
@@ -342,12 +344,12 @@ def _blank(contestant: Contestant, question: Question, error: str | None) -> Ite
     )
 
 
-def _cost(expert: ExpertFacts | None, turn: Turn) -> float | None:
+def _cost(expert: ExpertInfo | None, turn: Turn) -> float | None:
     usage = TokenUsage(turn.reply.prompt_tokens, turn.reply.completion_tokens)
     return None if expert is None else usage_cost(expert.price, usage)
 
 
-def _card(expert: ExpertFacts) -> ExpertCard:
+def _card(expert: ExpertInfo) -> ExpertCard:
     size = expert.params_b or 0.0
     return ExpertCard(
         expert.name, size, expert.active_params_b or size, expert.price.input, expert.price.output

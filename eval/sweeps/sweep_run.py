@@ -9,7 +9,7 @@ from typing import Any
 
 from base.files import write_text
 from base.json_documents import write_json
-from eval.api import Retry
+from client import RetryPolicy
 from eval.engine.manifest import CACHE, code_version
 from eval.sweeps.fold_baselines import Baseline
 from eval.sweeps.grid import settings_of
@@ -29,7 +29,7 @@ def run_sweep(
     fresh: bool = False,
     api_key: str | None = None,
     cache: Path = CACHE,
-    retry: Retry | None = None,
+    retries: RetryPolicy | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Do what is left of `sweep`, and report on all of it.
@@ -39,7 +39,7 @@ def run_sweep(
     """
     if isinstance(sweep, ReplaySweep):
         return _replay(sweep, store, fresh, progress)
-    return _live(sweep, store, fresh, api_key, cache, retry, progress)
+    return _live(sweep, store, fresh, api_key, cache, retries, progress)
 
 
 def _replay(sweep: ReplaySweep, store: SweepStore, fresh: bool, progress: Progress) -> Report:
@@ -79,12 +79,12 @@ def _live(
     fresh: bool,
     api_key: str | None,
     cache: Path,
-    retry: Retry | None,
+    retries: RetryPolicy | None,
     progress: Progress,
 ) -> Report:
     from eval.sweeps.live_sweep import BASELINE, LiveWork
 
-    work = LiveWork(sweep, api_key=api_key, cache=cache, retry=retry)
+    work = LiveWork(sweep, api_key=api_key, cache=cache, retries=retries)
     run_id, manifest, done = _begin(sweep, work.digests(), store, fresh)
     counted = len(done)
     progress(counted, work.items)

@@ -79,4 +79,4 @@ async def test_it_says_what_to_do_when_no_api_answers(
 ) -> None:
     words = ["--api", "http://127.0.0.1:9", "--out", str(tmp_path / "out")]
     assert await asyncio.to_thread(main, words) == 1
-    assert "is the service up?" in capsys.readouterr().err
+    assert "No API answers" in capsys.readouterr().err

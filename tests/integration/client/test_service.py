@@ -45,7 +45,7 @@ async def test_an_answer_its_decision_and_its_rating(api: AsyncClient) -> None:
     said = await api.chat(CODE)
     assert said.decision is not None
     assert (said.expert, said.decision.expert, said.decision.category) == ("coder", "coder", "coding")
-    assert said.text and said.completion_tokens
+    assert said.text and said.usage.completion
     rated = await api.feedback(said.decision.id, score=0.5, comment="fair")
     assert (rated.decision_id, rated.value) == (said.decision.id, 0.5)
     record = await api.decision(said.decision.id)
@@ -62,7 +62,7 @@ async def test_a_stream_begins_with_its_decision_and_ends_with_its_tokens(api: A
     assert heard[0].decision.expert == "talker"
     assert "".join(each.text for each in heard if isinstance(each, Delta))
     assert isinstance(heard[-1], Ended)
-    assert (heard[-1].finish_reason, heard[-1].completion_tokens is None) == ("stop", False)
+    assert (heard[-1].finish_reason, heard[-1].usage.completion is None) == ("stop", False)
 
 
 async def test_the_trace_of_a_strategy_is_read_whole(api: AsyncClient) -> None:

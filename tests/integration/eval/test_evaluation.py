@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from eval.api import Retry
+from client import RetryPolicy
 from eval.benchmark_registry import RunRequest, prepare
 from eval.engine.items import Item
 from eval.engine.manifest import RunError
@@ -21,7 +21,7 @@ from experts.fake import Behaviour, run_fake_expert
 from tests.integration.eval.evaluation_world import World, prompt_of, serving, verdict_of
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = Retry(attempts=2, first_wait_s=0.01, longest_wait_s=0.01, timeout_s=10)
+QUICK = RetryPolicy(attempts=2, first_wait_s=0.01, longest_wait_s=0.01)
 
 
 def sums(path: Path, count: int) -> Path:
@@ -44,7 +44,7 @@ def run(world: World, folder: Path, **request: Any) -> Finished:
         prepared.benchmark,
         prepared.contestants,
         folder / "run",
-        options=RunOptions(cache=folder / "answers.sqlite", retry=QUICK),
+        options=RunOptions(cache=folder / "answers.sqlite", retries=QUICK),
         replayed=prepared.replayed,
     )
 
@@ -120,7 +120,7 @@ def test_a_composition_that_changes_meanwhile_spoils_no_answer(tmp_path: Path) -
             prepared.benchmark,
             prepared.contestants,
             tmp_path / "run",
-            options=RunOptions(cache=tmp_path / "answers.sqlite", retry=QUICK),
+            options=RunOptions(cache=tmp_path / "answers.sqlite", retries=QUICK),
         )
 
     assert not finished.complete

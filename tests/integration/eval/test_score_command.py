@@ -113,7 +113,7 @@ def test_a_plain_server_needs_sizes_and_says_so(tmp_path: Path, suite: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--api", "http://127.0.0.1:9/v1"), "is the service up"),
+        (("--api", "http://127.0.0.1:9/v1"), "No API answers"),
         (("--suite", "missing.jsonl"), "missing.jsonl"),
         (("--category", "cooking"), "no category cooking"),
         (("--params-b", "small=huge"), "NAME=SIZE"),

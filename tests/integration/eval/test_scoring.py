@@ -13,14 +13,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from base.reply import AskError
+from client import ApiError, AsyncClient, RetryPolicy, Timeouts
 from eval.answers import AnswerStore
-from eval.api import Api, ApiError, AskError, Retry
 from eval.scoring import GIVE_UP_AFTER, Outcomes, choose, score_experts, unanswered
+from eval.service import complete, served_experts
 from eval.suite import Suite, load_suite
 from experts.fake import Behaviour, run_fake_expert, serve_in_thread
 from tests.integration.eval.world import running
 
-IMPATIENT = Retry(attempts=3, first_wait_s=0.01, longest_wait_s=0.05, timeout_s=5)
+IMPATIENT = RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.05)
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def suite(tmp_path: Path) -> Suite:
 
 
 async def scored(api: str, suite: Suite, folder: Path, *, concurrency: int = 4) -> Outcomes:
-    async with Api(api, retry=IMPATIENT) as client:
-        experts = await client.experts()
+    async with AsyncClient(api, retries=IMPATIENT) as client:
+        experts = await served_experts(client)
         with AnswerStore(folder / "answers.jsonl") as store:
             return await score_experts(client, suite, experts, store, concurrency=concurrency)
 
@@ -170,18 +172,18 @@ async def test_an_expert_that_is_down_is_given_up_and_the_other_is_scored(
 )
 async def test_a_failure_has_a_code(behaviour: Behaviour, code: str) -> None:
     with running(behaviour) as world:
-        async with Api(world.api, retry=IMPATIENT) as api:
+        async with AsyncClient(world.api, retries=IMPATIENT) as api:
             with pytest.raises(AskError) as caught:
-                await api.complete("small", [{"role": "user", "content": "2 + 2?"}], {})
+                await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
 
     assert caught.value.code == code
 
 
 async def test_a_stalled_expert_times_out() -> None:
     with running(Behaviour(stall_after=0)) as world:
-        async with Api(world.api, retry=Retry(attempts=2, first_wait_s=0.01, timeout_s=0.2)) as api:
+        async with AsyncClient(world.api, timeouts=Timeouts(answer_s=0.2)) as api:
             with pytest.raises(AskError) as caught:
-                await api.complete("small", [{"role": "user", "content": "2 + 2?"}], {})
+                await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
 
     assert caught.value.code == "timeout"
     assert caught.value.unavailable
@@ -189,8 +191,8 @@ async def test_a_stalled_expert_times_out() -> None:
 
 async def test_a_plain_server_is_asked_by_its_models() -> None:
     with run_fake_expert(Behaviour(reply="4"), models=["one", "two"]) as fake:
-        async with Api(fake.endpoint) as api:
-            experts = await api.experts()
+        async with AsyncClient(fake.endpoint) as api:
+            experts = await served_experts(api)
 
     assert [(each.name, each.params_b) for each in experts] == [("one", None), ("two", None)]
 
@@ -202,10 +204,10 @@ async def test_an_answer_that_another_expert_gave_is_no_answer_of_this_one() -> 
 
     app = Starlette(routes=[Route("/v1/chat/completions", spilled, methods=["POST"])])
     with serve_in_thread(app) as port:
-        async with Api(f"http://127.0.0.1:{port}", retry=IMPATIENT) as api:
-            completion = await api.complete("large", [{"role": "user", "content": "2 + 2?"}], {})
+        async with AsyncClient(f"http://127.0.0.1:{port}", retries=IMPATIENT) as api:
+            completion = await complete(api, "large", [{"role": "user", "content": "2 + 2?"}], {})
             with pytest.raises(AskError) as caught:
-                await api.complete("small", [{"role": "user", "content": "2 + 2?"}], {})
+                await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
 
     assert completion.text == "4"
     assert caught.value.code == "other_expert"
@@ -213,31 +215,19 @@ async def test_an_answer_that_another_expert_gave_is_no_answer_of_this_one() -> 
 
 async def test_a_key_is_sent_and_never_shown() -> None:
     with run_fake_expert(Behaviour(reply="4"), api_key="right-key") as fake:
-        async with Api(fake.endpoint, key="right-key") as api:
-            assert (await api.complete("fake", [{"role": "user", "content": "2 + 2?"}], {})).text == "4"
-        async with Api(fake.endpoint, key="wrong-key") as api:
+        async with AsyncClient(fake.endpoint, key="right-key") as api:
+            assert (await complete(api, "fake", [{"role": "user", "content": "2 + 2?"}], {})).text == "4"
+        async with AsyncClient(fake.endpoint, key="wrong-key") as api:
             with pytest.raises(AskError) as caught:
-                await api.complete("fake", [{"role": "user", "content": "2 + 2?"}], {})
+                await complete(api, "fake", [{"role": "user", "content": "2 + 2?"}], {})
 
     assert "wrong-key" not in f"{caught.value} {caught.value.code} {caught.value.message}"
 
 
-@pytest.mark.parametrize("base", ["", "127.0.0.1:8000", "ftp://host/v1", "http://"])
-def test_what_is_no_address_is_said_before_anything_is_asked(base: str) -> None:
-    with pytest.raises(ApiError, match="is no address of an API"):
-        Api(base)
-
-
-async def test_an_api_that_is_not_there_is_one_clear_error() -> None:
-    async with Api("http://127.0.0.1:9/v1") as api:
-        with pytest.raises(ApiError, match="is the service up"):
-            await api.experts()
-
-
 async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
     with running() as world:
-        async with Api(world.api) as api:
-            experts = await api.experts()
+        async with AsyncClient(world.api) as api:
+            experts = await served_experts(api)
 
     with pytest.raises(ApiError, match="no expert medium; it has small, large"):
         choose(experts, ["medium"])
@@ -247,8 +237,8 @@ async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
 async def test_answers_of_an_expert_that_changed_are_not_used_again(suite: Suite, tmp_path: Path) -> None:
     with running() as world:
         await scored(world.api, suite, tmp_path)
-        async with Api(world.api) as api:
-            small, _ = await api.experts()
+        async with AsyncClient(world.api) as api:
+            small, _ = await served_experts(api)
 
     changed = small.model_copy(update={"params_b": 1.5})
     with AnswerStore(tmp_path / "answers.jsonl") as store:

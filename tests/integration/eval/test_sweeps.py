@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.api import Retry
+from client import RetryPolicy
 from eval.sweeps.sweep_file import LiveSweep, SweepError, read_sweep
 from eval.sweeps.sweep_run import run_sweep, write_items, write_report
 from eval.sweeps.sweep_store import ItemRow, SweepStore
@@ -199,13 +199,13 @@ def test_what_could_not_be_asked_is_missing_and_asked_for_the_next_time(tmp_path
         SweepStore(str(tmp_path / "s.db")) as store,
     ):
         sweep = live(sweep_file(tmp_path / "s.yaml", fake.endpoint))
-        once = Retry(attempts=1)
-        report = run_sweep(sweep, store, cache=tmp_path / "a.sqlite", retry=once)
+        once = RetryPolicy(attempts=1)
+        report = run_sweep(sweep, store, cache=tmp_path / "a.sqlite", retries=once)
         assert not report.complete
         assert report.rows[0].score is None
         assert any("asks for them again" in note for note in report.notes)
         down[0] = False
-        report = run_sweep(sweep, store, cache=tmp_path / "a.sqlite", retry=once)
+        report = run_sweep(sweep, store, cache=tmp_path / "a.sqlite", retries=once)
     assert report.complete
     assert (report.rows[0].n, report.rows[0].score) == (12, 1.0)
     write_report(report, tmp_path / "out")
@@ -229,5 +229,5 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     sums(tmp_path / "sums.jsonl", 3)
     with SweepStore(str(tmp_path / "s.db")) as store:
         sweep = live(sweep_file(tmp_path / "s.yaml", "http://127.0.0.1:9/v1"))
-        with pytest.raises(SweepError, match="is the service up"):
+        with pytest.raises(SweepError, match="No API answers"):
             run_sweep(sweep, store, cache=tmp_path / "a.sqlite")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.usage import TokenUsage
 from client import ApiBadReply, ApiRefused, ApiTimeout, ChatEvent, Decided, Delta, Ended
 from client.chat import ChatEventReader
 
@@ -41,7 +42,7 @@ def test_a_stream_means_the_same_however_it_is_cut(cuts: list[int]) -> None:
         Delta(thinking="Hm."),
         Delta("Grüße, 世界"),
         Delta(" and on"),
-        Ended("stop", prompt_tokens=9, completion_tokens=12),
+        Ended("stop", TokenUsage(9, 12)),
     ]
 
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from base.usage import TokenUsage
 from client import (
     ApiBadReply,
     ApiError,
@@ -99,7 +100,7 @@ def test_a_question_is_answered_with_who_said_it_and_what_it_took(server: Server
     server.answers = [completion("Blue.", usage=usage, routing={"id": "d1", "expert": "small", "new": 1})]
     said = ask(server.url, lambda api: api.chat("What colour?", temperature=0, seed=7), key="secret")
     assert (said.text, said.finish_reason, said.expert) == ("Blue.", "stop", "small")
-    assert (said.prompt_tokens, said.completion_tokens) == (3, 1)
+    assert said.usage == TokenUsage(3, 1)
     assert said.decision.document() == {"id": "d1", "expert": "small", "new": 1}
     assert server.keys == ["Bearer secret"]
     assert server.asked == [
@@ -120,7 +121,7 @@ def test_a_question_is_answered_with_who_said_it_and_what_it_took(server: Server
 def test_a_server_that_is_not_coterie_says_neither_expert_nor_decision(server: Server, ask: Ask) -> None:
     server.answers = [completion("4")]
     said = ask(server.url, lambda api: api.chat("2+2"))
-    assert (said.expert, said.decision, said.prompt_tokens) == (None, None, None)
+    assert (said.expert, said.decision, said.usage.prompt) == (None, None, None)
 
 
 def test_what_may_pass_is_tried_again_as_long_as_the_server_wishes(server: Server, ask: Ask) -> None:
@@ -270,7 +271,7 @@ def test_the_address_may_be_written_as_clients_write_it(given: str, base: str) -
 
 @pytest.mark.parametrize("url", ["host:8000", "ftp://host", "http://", "http://host:port", "http://[::1"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ApiError, match="is no address"):
         Client(url)
 
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from client import ExpertInfo, PriceInfo
 from eval.answers import Answer, AnswerStore, StoreError, answer_key
-from eval.api import ExpertFacts, Price, Retry
+from eval.service import expert_identity
 
 
 def answer(key: str, text: str = "four") -> Answer:
@@ -66,29 +65,18 @@ def test_two_runs_cannot_write_to_the_same_file(tmp_path: Path) -> None:
 
 MESSAGES = [{"role": "user", "content": "2 + 2?"}]
 SAMPLING = {"temperature": 0.0, "max_tokens": 8}
-FACTS = ExpertFacts(name="small", params_b=0.135)
+FACTS = ExpertInfo(name="small", params_b=0.135)
 
 
 def test_the_key_depends_on_expert_messages_and_sampling_and_on_nothing_else() -> None:
-    key = answer_key(FACTS.identity, MESSAGES, SAMPLING)
-    priced = FACTS.model_copy(update={"price": Price(input=1.0)})
+    key = answer_key(expert_identity(FACTS), MESSAGES, SAMPLING)
+    priced = FACTS.model_copy(update={"price": PriceInfo(input=1.0)})
     described = FACTS.model_copy(update={"description": "another prompt now"})
 
-    assert answer_key(priced.identity, list(MESSAGES), dict(reversed(SAMPLING.items()))) == key
+    assert answer_key(expert_identity(priced), list(MESSAGES), dict(reversed(SAMPLING.items()))) == key
     others = {
-        answer_key(described.identity, MESSAGES, SAMPLING),
-        answer_key(FACTS.identity, [{"role": "user", "content": "2 + 3?"}], SAMPLING),
-        answer_key(FACTS.identity, MESSAGES, {**SAMPLING, "max_tokens": 9}),
+        answer_key(expert_identity(described), MESSAGES, SAMPLING),
+        answer_key(expert_identity(FACTS), [{"role": "user", "content": "2 + 3?"}], SAMPLING),
+        answer_key(expert_identity(FACTS), MESSAGES, {**SAMPLING, "max_tokens": 9}),
     }
     assert len(others | {key}) == 4
-
-
-@given(st.integers(0, 40), st.none() | st.floats(0, 1e6))
-def test_a_wait_before_trying_again_is_bounded(attempt: int, asked_for: float | None) -> None:
-    retry = Retry()
-
-    assert 0 < retry.wait(attempt, asked_for) <= 2 * retry.longest_wait_s
-
-
-def test_the_server_may_ask_for_a_longer_wait() -> None:
-    assert Retry(first_wait_s=0.1).wait(0, 7.0) == 7.0

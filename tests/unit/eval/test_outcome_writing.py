@@ -8,8 +8,8 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
+from client import ExpertInfo, PriceInfo
 from eval.answers import Answer
-from eval.api import ExpertFacts, Price
 from eval.checks import NumberCheck
 from eval.outcome_writing import ALL, cell, cells, failures, summary_markdown, summary_rows, write_outcomes
 from eval.scoring import Outcome, Outcomes
@@ -21,10 +21,10 @@ ITEMS = tuple(
     for category in ("math", "law")
     for n in (1, 2, 3)
 )
-SMALL = ExpertFacts(
+SMALL = ExpertInfo(
     name="small", params_b=0.135, context_length=2048, description="Quick", capabilities=("tools",)
 )
-LARGE = ExpertFacts(name="large", params_b=8, active_params_b=2, price=Price(input=0.2, output=0.6))
+LARGE = ExpertInfo(name="large", params_b=8, active_params_b=2, price=PriceInfo(input=0.2, output=0.6))
 
 
 def outcome(item: Item, expert: str, score: float | None, tokens: int | None = 4) -> Outcome:

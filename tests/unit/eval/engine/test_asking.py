@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from eval.api import AskError, Retry
+from base.reply import AskError
+from client import RetryPolicy
 from eval.engine.asking import GIVE_UP_AFTER, Asker, together
 from eval.engine.cache import Cache
 from eval.engine.contestants import Contestant
 from experts.fake import Behaviour, run_fake_expert
 
-QUICK = Retry(attempts=1)
+QUICK = RetryPolicy(attempts=1)
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -59,7 +60,7 @@ async def test_requests_in_flight_are_bounded(tmp_path: Path) -> None:
 
 async def test_a_contestant_that_keeps_failing_is_asked_nothing_more(tmp_path: Path) -> None:
     with run_fake_expert(Behaviour(status=503)) as fake, Cache(tmp_path / "c.sqlite") as cache:
-        asker = Asker(cache, retry=QUICK)
+        asker = Asker(cache, retries=QUICK)
         async with asker.open():
             for _ in range(GIVE_UP_AFTER):
                 with pytest.raises(AskError):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.api import ExpertFacts, Price
+from client import ExpertInfo, PriceInfo
 from eval.sweeps.grid import LivePoint
 from eval.sweeps.live_sweep import weight_boost
 from eval.sweeps.sweep_file import LiveComposition, Prompt, SweepError
@@ -16,8 +16,10 @@ def point(active_weight: float | None, price_weight: float | None = None) -> Liv
     )
 
 
-def expert(size: float | None, price: float = 0.0) -> ExpertFacts:
-    return ExpertFacts(name="e", active_params_b=size, params_b=size, price=Price(input=price, output=price))
+def expert(size: float | None, price: float = 0.0) -> ExpertInfo:
+    return ExpertInfo(
+        name="e", active_params_b=size, params_b=size, price=PriceInfo(input=price, output=price)
+    )
 
 
 def test_a_weight_stands_in_place_of_the_served_one() -> None:

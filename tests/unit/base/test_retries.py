@@ -1,0 +1,24 @@
+"""How long to wait before trying again."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from base.retries import RetryPolicy, read_retry_after
+
+
+@given(st.integers(0, 40), st.none() | st.floats(0, 1e6))
+def test_a_wait_before_trying_again_is_bounded(attempt: int, asked_for: float | None) -> None:
+    policy = RetryPolicy()
+    assert 0 < policy.delay(attempt, asked_for) <= 2 * policy.longest_wait_s
+
+
+def test_the_server_may_ask_for_a_longer_wait() -> None:
+    assert RetryPolicy(first_wait_s=0.1).delay(0, 7.0) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("1.5", 1.5), ("-3", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), (None, None)]
+)
+def test_a_wait_that_a_server_asks_for_is_in_seconds(header: str | None, seconds: float | None) -> None:
+    assert read_retry_after(header) == seconds
