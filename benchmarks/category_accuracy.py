@@ -18,6 +18,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from base.jsonl import read_rows
 from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
 from routers.classifiers import CLASSIFIERS, LogisticClassifier
@@ -136,7 +137,7 @@ def _seed_features(
 
 def read_mt_bench(path: Path) -> tuple[list[str], list[frozenset[str]]]:
     """First turns of MT-Bench's question file with their categories; the names are ours too."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in read_rows(path)]
     return [row["turns"][0] for row in rows], [frozenset({row["category"]}) for row in rows]
 
 

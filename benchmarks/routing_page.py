@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.files import write_text
+from base.jsonl import JsonlError
 from benchmarks.routing_quality import (
     SETTINGS,
     learning_table,
@@ -207,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{name} …\n")
             lines = PARTS[name](sources)
             write_text(filled(given.page.read_text(encoding="utf-8"), name, lines), given.page)
-    except (PageError, OutcomeError, OSError) as error:
+    except (PageError, OutcomeError, JsonlError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -5,8 +5,6 @@ name of its file. Knows nothing of how prompts are asked.
 """
 
 import hashlib
-import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from base.jsonl import JsonlError, read_rows
+from base.validation_messages import problems_of
 from eval.checks import Check
 
 OWN = Path(__file__).resolve().parents[1] / "prompts" / "checkable"
@@ -86,20 +86,12 @@ def load_suite(path: Path = OWN) -> Suite:
     digest = hashlib.sha256()
     for file in files:
         try:
-            content = file.read_bytes()
-            text = content.decode("utf-8-sig")
-        except OSError as error:
-            raise SuiteError(f"{file}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise SuiteError(f"{file}:{line}: is not UTF-8") from error
-        digest.update(content)
-        # Not `splitlines`: JSON strings may hold U+2028 and its like unescaped.
-        for number, line_text in enumerate(text.split("\n"), start=1):
-            if not line_text.strip():
-                continue
-            place = f"{file}:{number}"
-            item = _item(line_text, file.stem, place)
+            rows = read_rows(file)
+        except JsonlError as error:
+            raise SuiteError(str(error)) from error
+        digest.update(file.read_bytes())
+        for place, row in rows:
+            item = _item(row, file.stem, place)
             if item.id in places:
                 raise SuiteError(f"{place}: id: {item.id!r} was used before, at {places[item.id]}")
             places[item.id] = place
@@ -109,25 +101,8 @@ def load_suite(path: Path = OWN) -> Suite:
     return Suite(tuple(items), digest.hexdigest())
 
 
-def _item(line: str, category: str, place: str) -> Item:
+def _item(row: dict[str, Any], category: str, place: str) -> Item:
     try:
-        data: Any = json.loads(line, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise SuiteError(f"{place}: is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise SuiteError(f"{place}: must be an object with id, prompt and check")
-    try:
-        return Item.model_validate({"category": category, **data})
+        return Item.model_validate({"category": category, **row})
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in each['loc']) or 'item'}: {each['msg']}"
-            for each in error.errors()
-        ]
-        raise SuiteError(f"{place}: {'; '.join(problems)}") from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-    if twice:
-        raise ValueError(f"the key {twice[0]!r} occurs twice")
-    return dict(pairs)
+        raise SuiteError(f"{place}: {'; '.join(problems_of(error, 'item'))}") from error

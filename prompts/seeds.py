@@ -1,10 +1,12 @@
 """The built-in categories and their seed prompts, read from the files beside this module."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from base.jsonl import JsonlError, read_rows
+from base.validation_messages import problems_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -67,7 +69,7 @@ def load_categories(path: Path = HERE / "categories.yaml") -> list[Category]:
     try:
         categories = [Category.model_validate(each) for each in listed]
     except ValidationError as error:
-        raise PromptsError(f"{path}: {_first(error)}") from error
+        raise PromptsError(f"{path}: {problems_of(error, 'the entry')[0]}") from error
     names = [category.name for category in categories]
     if len(set(names)) < len(names):
         raise PromptsError(f"{path}: a category is named twice")
@@ -83,23 +85,14 @@ def load_seeds(split: Split, folder: Path = HERE / "seeds") -> list[Seed]:
 
 
 def _read(file: Path) -> list[Seed]:
-    seeds = []
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptsError(f"{file}: cannot be read: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+        rows = read_rows(file)
+    except JsonlError as error:
+        raise PromptsError(str(error)) from error
+    seeds = []
+    for place, row in rows:
         try:
-            seeds.append(Seed.model_validate({**json.loads(line), "category": file.stem}))
+            seeds.append(Seed.model_validate({**row, "category": file.stem}))
         except ValidationError as error:
-            raise PromptsError(f"{file}:{number}: {_first(error)}") from error
-        except (ValueError, TypeError) as error:
-            raise PromptsError(f"{file}:{number}: is not a JSON object: {error}") from error
+            raise PromptsError(f"{place}: {problems_of(error, 'the line')[0]}") from error
     return seeds
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

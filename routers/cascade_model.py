@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from base.json_documents import write_json
+from base.validation_messages import problems_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -220,9 +221,7 @@ def load_cascades(path: Path) -> tuple[CascadeModel, ...]:
     except OSError as error:
         raise CascadeError(f"{path}: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise CascadeError(f"{path}: {where or 'the file'}: {first['msg']}") from error
+        raise CascadeError(f"{path}: {problems_of(error, 'the file')[0]}") from error
 
 
 def save_cascades(models: Sequence[CascadeModel], path: Path) -> None:

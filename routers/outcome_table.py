@@ -18,6 +18,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from base.validation_messages import problems_of
 from routers.composition import ExpertCard
 from routers.request import Capability, Matrix
 
@@ -154,11 +155,8 @@ def _card(path: Path, position: int, row: Any) -> ExpertCard:
         return _CardRow.model_validate(row).card()
     except ValidationError as error:
         name = row.get("name") if isinstance(row, dict) else None
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the entry"
-        raise OutcomeError(
-            f"{path}: expert {repr(name) if name else f'number {position}'}: {field}: {first['msg']}"
-        ) from error
+        expert = repr(name) if name else f"number {position}"
+        raise OutcomeError(f"{path}: expert {expert}: {problems_of(error, 'the entry')[0]}") from error
 
 
 def _read_parquet(path: Path, wanted: set[str]) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from base.terminal import fail
+from base.validation_messages import problems_of
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -18,8 +19,4 @@ def read_settings(**options: Any) -> "Settings":
     try:
         return Settings(**given)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}"
-            for each in error.errors(include_url=False, include_input=False, include_context=False)
-        )
-        fail(f"the settings are wrong: {'; '.join(problems)}")
+        fail(f"the settings are wrong: {'; '.join(problems_of(error, 'settings'))}")

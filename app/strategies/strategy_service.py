@@ -29,6 +29,7 @@ from app.strategies.strategy_run import Candidate, Run, probability_of
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import span
 from base.suggestions import suggestion
+from base.validation_messages import problems_of
 from experts.errors import ExpertError
 from experts.health import HealthMonitor
 from experts.registry import Registry
@@ -79,9 +80,8 @@ class Strategies:
         try:
             self.catalogue.strategy(name).options.model_validate(dict(given))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(step) for step in first["loc"])
-            raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: {name}.{where}: {first['msg']}") from error
+            first = problems_of(error, "options")[0]
+            raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: {name}.{first}") from error
 
     async def prepare(self, policy: Policy, operator: str) -> None:
         """Load what requests will need that do not ask for it themselves. Raises StrategyError."""

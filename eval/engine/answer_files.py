@@ -4,12 +4,12 @@ Reads the benchmarks' own forms and a flat one, `question_id, model, answer`. Kn
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from base.jsonl import JsonlError, read_rows
 from eval.engine.benchmark import REPLAYED
 from eval.engine.contestants import Contestant
 
@@ -65,41 +65,30 @@ def read_answers(path: Path) -> Replayed:
     digest = hashlib.sha256()
     answers: dict[tuple[str, str], tuple[str, ...]] = {}
     for file in files:
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise ReplayError(f"{file}: {error.strerror}") from error
-        digest.update(content)
-        for number, row in _rows(file, content):
-            model, question, turns = _answer(row, f"{file}:{number}")
+        for place, row in _rows(file):
+            model, question, turns = _answer(row, place)
             if answers.setdefault((model, question), turns) != turns:
-                raise ReplayError(f"{file}:{number}: {model} answers {question} a second time")
+                raise ReplayError(f"{place}: {model} answers {question} a second time")
+        digest.update(file.read_bytes())
     if not answers:
         raise ReplayError(f"{path}: holds no answers")
     return Replayed(answers, digest.hexdigest())
 
 
-def _rows(file: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    if file.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
+def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    if file.suffix != ".parquet":
+        try:
+            return read_rows(file)
+        except JsonlError as error:
+            raise ReplayError(str(error)) from error
+    import pyarrow
+    import pyarrow.parquet
 
-        try:
-            table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
-        except pyarrow.ArrowException as error:
-            raise ReplayError(f"{file}: is no Parquet file") from error
-        yield from enumerate(table.to_pylist(), start=1)
-        return
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ReplayError(f"{file}:{number}: is not JSON") from error
-        if not isinstance(row, dict):
-            raise ReplayError(f"{file}:{number}: must be an object")
-        yield number, row
+    try:
+        rows = pyarrow.parquet.read_table(file).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ReplayError(f"{file}: is no Parquet file") from error
+    return [(f"{file}:{number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _answer(row: Mapping[str, Any], place: str) -> tuple[str, str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from base.files import replacing
+from base.jsonl import JsonlError, read_lines
 
 
 class ItemsError(Exception):
@@ -98,15 +99,15 @@ def read_items(path: Path) -> tuple[Item, ...]:
         ItemsError: no such file, or a line that is no item.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise ItemsError(f"{path}: {error.strerror}") from error
+        lines = read_lines(path, unfinished=True)
+    except JsonlError as error:
+        raise ItemsError(str(error)) from error
     found: dict[tuple[str, str], Item] = {}
-    for number, line in enumerate(lines[:-1], start=1):
+    for place, line in lines:
         try:
             item = Item.model_validate_json(line)
         except ValidationError as error:
-            raise ItemsError(f"{path}:{number}: is no item; delete that line and resume the run") from error
+            raise ItemsError(f"{place}: is no item; delete that line and resume the run") from error
         found[item.contestant, item.question] = item
     return tuple(found.values())
 

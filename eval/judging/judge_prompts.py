@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from base.jsonl import JsonlError, read_rows
+
 
 class PromptFileError(Exception):
     """A file of judge prompts cannot be used; the message says which part and why."""
@@ -202,30 +204,31 @@ def read_prompts(path: Path) -> JudgePrompts:
     if path.suffix in {".yaml", ".yml"}:
         prompts, by_category = _arena_hard(path, text)
     else:
-        prompts, by_category = _mt_bench(path, text), {}
+        prompts, by_category = _mt_bench(path), {}
     return JudgePrompts(str(path), digest, prompts, by_category)
 
 
-def _mt_bench(path: Path, text: str) -> dict[Kind, JudgePrompt]:
+def _mt_bench(path: Path) -> dict[Kind, JudgePrompt]:
     found: dict[Kind, JudgePrompt] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    try:
+        rows = read_rows(path)
+    except JsonlError as error:
+        raise PromptFileError(str(error)) from error
+    for place, row in rows:
         try:
-            row = json.loads(line)
             name, mode, system, user = (
                 str(row[key]) for key in ("name", "type", "system_prompt", "prompt_template")
             )
             scale = {"single": Scale.RATING, "pairwise": Scale.THREE}[mode]
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise PromptFileError(
-                f"{path}:{number}: needs name, type (single or pairwise), system_prompt and prompt_template"
+                f"{place}: needs name, type (single or pairwise), system_prompt and prompt_template"
             ) from error
         if scale is Scale.RATING:
             user = user.replace("{answer_1}", "{answer_a_1}").replace("{answer_2}", "{answer_a_2}")
         kind = Kind(scale, reference="{ref_answer_1}" in user, second="{question_2}" in user)
         if kind in found:
-            raise PromptFileError(f"{path}:{number}: {name!r} is the second prompt of its kind")
+            raise PromptFileError(f"{place}: {name!r} is the second prompt of its kind")
         found[kind] = JudgePrompt(system, user)
     if not found:
         raise PromptFileError(f"{path}: holds no prompt")

@@ -1,12 +1,12 @@
 """Arena-Hard's questions, v0.1 and v2.0: from a folder, from their upstream, or our own small set."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from base.files import file_digest
+from base.jsonl import JsonlError, read_rows
 from eval.engine.answer_files import Replayed, merged, read_answers
 from eval.engine.benchmark import Question
 from eval.engine.question_sources import Source, fetch
@@ -82,20 +82,16 @@ def load_questions(folder: Path | None, version: str, *, max_tokens: int = 4096)
     folder = folder or fetch(version, VERSIONS[version])
     path = folder / "question.jsonl"
     try:
-        content = path.read_bytes()
-        lines = content.decode().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = read_rows(path)
+    except JsonlError as error:
         raise ArenaHardError(
-            f"{path}: cannot be read ({error}); --data wants a folder with question.jsonl and, for the "
-            "baseline, model_answer/*.jsonl"
+            f"{error}; --data wants a folder with question.jsonl and, for the baseline, model_answer/*.jsonl"
         ) from error
     questions, baselines = [], {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        identity, category, prompt, baseline = _question(line, f"{path}:{number}")
+    for place, row in rows:
+        identity, category, prompt, baseline = _question(row, place)
         if identity in baselines:
-            raise ArenaHardError(f"{path}:{number}: the question {identity} occurs twice")
+            raise ArenaHardError(f"{place}: the question {identity} occurs twice")
         questions.append(Question(identity, category, (prompt,), 0.0, max_tokens))
         baselines[identity] = baseline
     if not questions:
@@ -107,16 +103,15 @@ def load_questions(folder: Path | None, version: str, *, max_tokens: int = 4096)
     ]
     found = [read_answers(each) for each in sources]
     answers = merged(*found) if found else None
-    digests = {"questions": hashlib.sha256(content).hexdigest()}
+    digests = {"questions": file_digest(path)}
     if answers:
         digests["answers"] = answers.digest
     return ArenaHardData(tuple(questions), baselines, answers, digests)
 
 
-def _question(line: str, place: str) -> tuple[str, str, str, str]:
+def _question(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
     """Identity, category, prompt and baseline of one line, as v0.1 or v2.0 writes it."""
     try:
-        row: dict[str, Any] = json.loads(line)
         identity = str(row["question_id"] if "question_id" in row else row["uid"])
         group = str(row.get("category") or "")
         if "prompt" in row:
@@ -124,7 +119,7 @@ def _question(line: str, place: str) -> tuple[str, str, str, str]:
         else:
             first = row["turns"][0]
             prompt = first["content"] if isinstance(first, dict) else first
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError) as error:
         raise ArenaHardError(f"{place}: needs question_id or uid, and prompt or turns") from error
     if not isinstance(prompt, str) or not prompt.strip():
         raise ArenaHardError(f"{place}: the prompt is empty")

@@ -4,13 +4,13 @@ Reasoning, mathematics and extraction, where one answer is right. The questions 
 by `question_id`. Not MT-Bench's protocol: what it offers is a score that no judge can be blamed for.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from base.files import file_digest
+from base.jsonl import read_rows
 from eval.checks import CHECK, Check, grade
 from eval.engine.asking import Asker
 from eval.engine.benchmark import Marks, Question, Turn, first_of_each
@@ -22,8 +22,7 @@ CHECKS = Path(__file__).with_name("mt_bench_checkable.jsonl")
 
 def load_checks(path: Path = CHECKS) -> dict[str, Check]:
     """The checks by question id."""
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    return {str(row["question_id"]): CHECK.validate_python(row["check"]) for row in rows}
+    return {str(row["question_id"]): CHECK.validate_python(row["check"]) for _, row in read_rows(path)}
 
 
 class MtBenchExact:

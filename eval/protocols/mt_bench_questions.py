@@ -1,12 +1,12 @@
 """MT-Bench's questions and reference answers: from a folder, from their upstream, or our own small set."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from base.files import file_digest
+from base.jsonl import JsonlError, read_rows
 from eval.engine.benchmark import Question
 from eval.engine.question_sources import Source, fetch
 
@@ -66,13 +66,13 @@ def load_questions(folder: Path | None, *, turns: int = 2, max_tokens: int = 102
     folder = folder or fetch("mt-bench", SOURCES)
     path = folder / "question.jsonl"
     questions = []
-    for number, row in _rows(path):
+    for place, row in _rows(path):
         try:
             category = str(row["category"])
             texts = tuple(str(each) for each in row["turns"])
             identity = str(row["question_id"])
         except (KeyError, TypeError) as error:
-            raise MtBenchError(f"{path}:{number}: needs question_id, category and turns") from error
+            raise MtBenchError(f"{place}: needs question_id, category and turns") from error
         temperature = TEMPERATURES.get(category, OTHER_TEMPERATURE)
         questions.append(Question(identity, category, texts[:turns], temperature, max_tokens))
     if not questions:
@@ -84,32 +84,19 @@ def load_questions(folder: Path | None, *, turns: int = 2, max_tokens: int = 102
     files = sorted({*folder.glob("reference_answer*.jsonl"), *folder.glob("reference_answer*/*.jsonl")})
     for file in files:
         digests[f"references {file.name}"] = file_digest(file)
-        for number, row in _rows(file):
+        for place, row in _rows(file):
             try:
                 answers = tuple(str(each) for each in row["choices"][0]["turns"])
                 references[str(row["question_id"])] = answers
             except (KeyError, IndexError, TypeError) as error:
-                raise MtBenchError(f"{file}:{number}: needs question_id and choices with turns") from error
+                raise MtBenchError(f"{place}: needs question_id and choices with turns") from error
     return MtBenchData(tuple(questions), references, digests)
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_rows(path)
+    except JsonlError as error:
         raise MtBenchError(
-            f"{path}: cannot be read ({error}); --data wants a folder with question.jsonl and "
-            "reference_answer*.jsonl"
+            f"{error}; --data wants a folder with question.jsonl and reference_answer*.jsonl"
         ) from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise MtBenchError(f"{path}:{number}: is not JSON") from error
-        if not isinstance(row, dict):
-            raise MtBenchError(f"{path}:{number}: must be an object")
-        rows.append((number, row))
-    return rows

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from base.jsonl import JsonlError, parse_row, read_lines
 from prompts.mixture.answer_metrics import METRICS, MetricName
 
 MAX_LISTED = 5
@@ -29,14 +29,9 @@ class Demo:
 def read_demos(path: Path) -> tuple[Demo, ...]:
     """The distinct demos of a JSONL file of objects with `input` and `output`. Raises DemoError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DemoError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DemoError(f"{path}: is not UTF-8 text: save it as UTF-8") from error
-    # Not `splitlines`: JSON strings may hold other separators. Concatenated files leave byte order marks.
-    lines = [line.removeprefix("\ufeff") for line in text.split("\n")]
-    numbered = [(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+        numbered = read_lines(path)
+    except JsonlError as error:
+        raise DemoError(str(error)) from error
     if not numbered:
         raise DemoError(f'{path}: holds no demos: one {{"input": ..., "output": ...}} a line')
     demos, places, wrong = [], [], []
@@ -46,7 +41,7 @@ def read_demos(path: Path) -> tuple[Demo, ...]:
             places.append(place)
         except DemoError as error:
             wrong.append(str(error))
-    if len(wrong) == len(numbered) and text.lstrip().startswith("["):
+    if len(wrong) == len(numbered) and numbered[0][1].lstrip().startswith("["):
         raise DemoError(f"{path}: is one JSON array: write each of its objects on a line of its own (JSONL)")
     if wrong:
         raise DemoError(_listed(wrong))
@@ -133,13 +128,9 @@ def _problem(demo: Demo) -> str | None:
 
 def _demo(line: str, place: str) -> Demo:
     try:
-        data: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DemoError(
-            f'{place}: is not JSON: one {{"input": ..., "output": ...}} a line: {error}'
-        ) from error
-    if not isinstance(data, dict):
-        raise DemoError(f'{place}: must be an object with "input" and "output"')
+        data = parse_row(line, place)
+    except JsonlError as error:
+        raise DemoError(f'{error}: one {{"input": ..., "output": ...}} a line') from error
     for field in ("input", "output"):
         if field not in data:
             raise DemoError(f"{place}: {field}: is missing{_others(data)}")

@@ -123,7 +123,7 @@ def test_a_broken_seed_file_is_named_with_its_line(tmp_path: Path) -> None:
     folder.mkdir()
     good = json.dumps({"id": "math-fit-001", "prompt": "2+2?", "traits": ["short"]})
     (folder / "math.jsonl").write_text(f"{good}\n{{\n")
-    with pytest.raises(PromptsError, match=r"math\.jsonl:2: is not a JSON object"):
+    with pytest.raises(PromptsError, match=r"math\.jsonl:2: is not JSON"):
         load_seeds("fit", tmp_path)
 
     (folder / "math.jsonl").write_text(f"{good}\n{good.replace('short', 'shiny')}\n")
