@@ -1,4 +1,4 @@
-"""Talking to models: the registry, the client, health, local vLLM processes and the shipped fake.
+"""Models: the registry, the client, health checks, local vLLM servers and the fake expert.
 
 Knows nothing of categories or databases.
 """

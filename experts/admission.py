@@ -1,7 +1,4 @@
-"""Admission: how many requests an endpoint works on at once, and how many may wait for it.
-
-Experts that share an endpoint share its bounds. Waiting is first come, first served.
-"""
+"""Admission control: bounded concurrency and a bounded FIFO queue per endpoint."""
 
 import asyncio
 import contextlib
@@ -14,7 +11,7 @@ from experts.expert import Expert
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A moment's load of one endpoint."""
+    """Current load of an endpoint."""
 
     in_flight: int
     queued: int
@@ -32,18 +29,15 @@ class _Gate:
 
 
 class Admission:
-    """One gate an endpoint, made when it is first used. Belongs to one event loop."""
+    """One semaphore per endpoint. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._gates: dict[str, _Gate] = {}
 
     @contextlib.asynccontextmanager
     async def slot(self, expert: Expert) -> AsyncIterator[None]:
-        """Hold one of the endpoint's `max_in_flight` slots for the length of the block.
-
-        Raises `ExpertBusy` at once when `max_queued` requests wait already, and after
-        `timeouts.first_byte_s` of waiting.
-        """
+        """Hold one of the endpoint's `max_in_flight` slots. Raises `ExpertBusy` when `max_queued` requests
+        wait already, or after waiting `timeouts.first_byte_s`."""
         gate = self._gate(expert)
         await self._enter(gate, expert)
         gate.in_flight += 1
@@ -54,13 +48,13 @@ class Admission:
             gate.slots.release()
 
     def load(self, expert: Expert) -> Load:
-        """How busy the expert's endpoint is with requests of this process."""
+        """The load of the expert's endpoint by this process."""
         gate = self._gates.get(endpoint_key(expert))
         return Load(gate.in_flight, gate.queued) if gate else Load(0, 0)
 
     async def _enter(self, gate: _Gate, expert: Expert) -> None:
         if not gate.slots.locked():
-            await gate.slots.acquire()  # does not wait, so nobody can come between
+            await gate.slots.acquire()  # does not wait
             return
         if gate.queued >= expert.max_queued:
             raise ExpertBusy(
@@ -87,5 +81,5 @@ class Admission:
 
 
 def endpoint_key(expert: Expert) -> str:
-    """What experts of one server have in common: the endpoint, or for LiteLLM without one, the model."""
+    """Identifies a server: the endpoint, or for LiteLLM without one, the model."""
     return expert.endpoint or f"{expert.provider}:{expert.model}"

@@ -1,8 +1,5 @@
-"""The one way to ask an expert: a pooled asynchronous client for OpenAI-compatible servers.
-
-Experts of provider `litellm` are asked through `experts.litellm_adapter`, which is imported only then,
-and look the same to the caller. Knows nothing of categories, decisions or our own API.
-"""
+"""Pooled asynchronous client for OpenAI-compatible servers; experts of provider `litellm` go through
+`experts.litellm_adapter`, imported on demand."""
 
 import asyncio
 import contextlib
@@ -16,31 +13,31 @@ from experts.admission import Admission
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import Expert
-from experts.expert_replies import Reply, ReplyStream, check_completion, refusal
+from experts.expert_replies import ExpertReply, ReplyStream, check_completion, refusal
 from experts.outgoing import outgoing_body
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-__all__ = ["ClientLimits", "ExpertClient", "Reply", "ReplyStream"]
+__all__ = ["ClientLimits", "ExpertClient", "ExpertReply", "ReplyStream"]
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Bounds of one client. How many requests an endpoint gets at once is each expert's `max_in_flight`."""
+    """Limits of one client; concurrency per endpoint is `Expert.max_in_flight`."""
 
     max_connections: int = 1024
     keepalive_s: float = 4.0
-    """Shorter than uvicorn's 5 s, so that we never write into a connection the server is just closing."""
+    """Shorter than uvicorn's 5 s, so that connections are not reused while the server closes them."""
     max_reply_bytes: int = 32 * 2**20
     max_event_bytes: int = 4 * 2**20
     max_error_bytes: int = 64 * 2**10
     probe_s: float = 5.0
-    """How long `models` waits for an answer."""
+    """Timeout of `models`."""
 
 
 class ExpertClient:
-    """Asks experts. Belongs to one event loop; connections are opened on first use, `aclose` closes them."""
+    """Belongs to one event loop; connections open on first use."""
 
     def __init__(self, *, limits: ClientLimits | None = None, admission: Admission | None = None) -> None:
         self.limits = limits or ClientLimits()
@@ -56,7 +53,7 @@ class ExpertClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every connection; requests in flight fail. Safe to repeat."""
+        """Close all connections; requests in flight fail. Idempotent."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
@@ -66,8 +63,7 @@ class ExpertClient:
             await litellm_adapter.aclose()
 
     async def prepare(self, experts: Iterable[Expert]) -> None:
-        """Load what these experts need that takes seconds to load, before the first request waits for it.
-        Raises `ExpertUnavailable` when it is not installed."""
+        """Load LiteLLM in advance if needed. Raises `ExpertUnavailable` when it is not installed."""
         for expert in experts:
             if expert.provider == "litellm":
                 from experts import litellm_adapter
@@ -78,9 +74,9 @@ class ExpertClient:
 
     async def complete(
         self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
-    ) -> Reply:
-        """Ask for a whole answer. `body` is a chat completion request; the expert's model name, default
-        sampling and system prompt are filled in. Raises the tree of `experts.errors`."""
+    ) -> ExpertReply:
+        """A chat completion for `body`, with the expert's model, sampling defaults and system prompt filled
+        in. Raises `ExpertError`."""
         async with self.admission.slot(expert):
             out = outgoing_body(expert, body, stream=False)
             await self.prepare([expert])
@@ -98,8 +94,8 @@ class ExpertClient:
     async def stream(
         self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
     ) -> AsyncIterator[ReplyStream]:
-        """Ask for a streamed answer. Entering waits for the first event, and raises what went wrong before
-        it; leaving early closes the connection, at which the expert stops working."""
+        """A streamed chat completion. Entering waits for the first event and raises `ExpertError` for
+        failures before it; leaving early closes the connection, which makes the server abort."""
         async with self.admission.slot(expert):
             out = outgoing_body(expert, body, stream=True)
             await self.prepare([expert])
@@ -109,8 +105,7 @@ class ExpertClient:
                 yield stream
 
     async def models(self, expert: Expert) -> tuple[str, ...]:
-        """The names that the expert's server says it serves: a cheap sign of life.
-        Raises `ExpertError`; is not counted by admission."""
+        """The model names that the server lists (health check). Raises `ExpertError`; bypasses admission."""
         try:
             async with asyncio.timeout(self.limits.probe_s):
                 async with self._opened(expert, "GET", "/models") as response:
@@ -124,11 +119,11 @@ class ExpertClient:
             raise ExpertBadReply(expert.name, f"Expert {expert.name} does not list its models.")
         return tuple(str(model["id"]) for model in listed if isinstance(model, dict) and "id" in model)
 
-    async def _complete(self, expert: Expert, out: dict[str, Any], request_id: str | None) -> Reply:
+    async def _complete(self, expert: Expert, out: dict[str, Any], request_id: str | None) -> ExpertReply:
         async with self._opened(expert, "POST", "/chat/completions", out, request_id) as response:
             payload = await self._json(expert, response)
             body = check_completion(expert, payload, read_api_key(expert))
-            return Reply(response.status, body, _headers(response))
+            return ExpertReply(response.status, body, _headers(response))
 
     @contextlib.asynccontextmanager
     async def _stream(
@@ -157,10 +152,10 @@ class ExpertClient:
             await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
             yield stream
 
-    async def _litellm_complete(self, expert: Expert, out: dict[str, Any]) -> Reply:
+    async def _litellm_complete(self, expert: Expert, out: dict[str, Any]) -> ExpertReply:
         from experts import litellm_adapter
 
-        return Reply(200, check_completion(expert, await litellm_adapter.complete(expert, out)), {})
+        return ExpertReply(200, check_completion(expert, await litellm_adapter.complete(expert, out)), {})
 
     @contextlib.asynccontextmanager
     async def _litellm_stream(
@@ -182,8 +177,8 @@ class ExpertClient:
         body: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> AsyncIterator["ClientResponse"]:
-        """A response with status 2xx, its body unread; every other status is raised as what it stands for.
-        A body that was not read to its end costs the connection, which is what stops the expert."""
+        """An unread 2xx response; other statuses raise. A partly read body closes the connection, which makes
+        the server abort."""
         import aiohttp
 
         secret = read_api_key(expert)
@@ -196,7 +191,7 @@ class ExpertClient:
         if body is not None:
             headers["content-type"] = "application/json"
             data = json.dumps(body, separators=(",", ":")).encode()
-        # Waiting for a pooled connection is bounded by admission; bytes by our own timeouts.
+        # Admission and our own timeouts bound the rest.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=expert.timeouts.connect_s)
         try:
             response = await self._open_session().request(
@@ -214,7 +209,7 @@ class ExpertClient:
                 raise refusal(expert, response.status, await self._error(response), secret)
             yield response
         finally:
-            # Back to the pool when it was read to its end, cut otherwise.
+            # Back to the pool if fully read.
             response.release() if response.content.at_eof() else response.close()
 
     async def _json(self, expert: Expert, response: "ClientResponse") -> Any:
@@ -233,7 +228,7 @@ class ExpertClient:
             ) from error
 
     async def _error(self, response: "ClientResponse") -> Any:
-        """The body of a refusal, parsed if it can be; never a failure of its own."""
+        """The JSON body of an error response, None if unreadable; does not raise."""
         import aiohttp
 
         read = bytearray()
@@ -264,8 +259,8 @@ class ExpertClient:
 
 
 async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[bytes]:
-    """The body's bytes as they come off the socket. Raises `ExpertUnavailable` when the connection breaks
-    before the first of them, `ExpertBadReply` when it breaks later."""
+    """The body's bytes. Raises `ExpertUnavailable` when the connection breaks before the first byte,
+    `ExpertBadReply` later."""
     import aiohttp
 
     begun = False
@@ -282,7 +277,7 @@ async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[
 
 
 def _unreachable(expert: Expert, error: Exception) -> ExpertError:
-    """Why no answer came, without the address: it may be internal."""
+    """The connection error without the address, which may be internal."""
     import aiohttp
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):

@@ -1,11 +1,5 @@
-"""How sure a model was of its own words: from the log-probabilities that came with them, to a few numbers.
-
-Reads OpenAI's `logprobs` of a choice, whole or streamed. Every number is bounded, so that somebody who
-reads a stream can say what the rest of it could still change. Knows nothing of what is done with them.
-
-Mean and tail follow the confidence measures of DeepConf (arXiv 2508.15260), which found the worst part of
-an answer to tell more than its average.
-"""
+"""Confidence signals of an answer from its token log-probabilities (OpenAI's `logprobs`), after DeepConf
+(arXiv 2508.15260). All signals are bounded, so that a stream's final values can be bounded early."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 FLOOR = -5.0
-"""Log-probabilities below are counted as this (nats): one odd name must not outweigh a page."""
+"""Log-probabilities are clipped to this (nats)."""
 TAIL = 0.1
-"""The share of the tokens that makes the tail: the least probable ones, at least one."""
+"""Share of the least probable tokens in the tail (at least one token)."""
 ALTERNATIVES = 5
-"""`top_logprobs` to ask for; the entropy is over these and all others together."""
+"""`top_logprobs` to request; the entropy is over these and the remaining mass."""
 MOST_ENTROPY = math.log(ALTERNATIVES + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of an answer: its log-probability, FLOOR..0, and the entropy of what could have stood in
-    its place, 0..MOST_ENTROPY, None when no alternatives were reported. Both in nats."""
+    """Log-probability (FLOOR..0) and entropy of the alternatives (0..MOST_ENTROPY, None if not reported) of a
+    token, in nats."""
 
     logprob: float
     entropy: float | None = None
@@ -36,12 +30,9 @@ HOPELESS = Token(FLOOR, MOST_ENTROPY)
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known of an answer's soundness.
-
-    `mean`: of the tokens' log-probabilities; `tail`: of the lowest TAIL of them (both FLOOR..0);
-    `dispersion`: mean entropy of the alternatives (0..MOST_ENTROPY); `agreement`: share of further short
-    samples that give the same answer (0..1); `verifier`: a second model's verdict (0..1). None: not known.
-    """
+    """`mean` log-probability, and of the lowest TAIL of the tokens (`tail`), both FLOOR..0; `dispersion`:
+    mean entropy (0..MOST_ENTROPY); `agreement`: share of further samples with the same answer (0..1);
+    `verifier`: a second model's verdict (0..1). None: unknown."""
 
     mean: float | None = None
     tail: float | None = None
@@ -51,12 +42,12 @@ class Signals:
 
 
 NAMES = ("mean", "tail", "dispersion", "agreement", "verifier")
-"""The signals in their order; for all but dispersion more is better."""
+"""The signals; higher is better except for dispersion."""
 
 
 def read_tokens(logprobs: Any) -> list[Token]:
-    """The tokens in a choice's `logprobs` (`{"content": [{"logprob", "top_logprobs"}]}`); empty when there
-    are none or they cannot be read."""
+    """The tokens in a choice's `logprobs` (`{"content": [{"logprob", "top_logprobs"}]}`); empty if
+    invalid."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list):
         return []
@@ -71,7 +62,7 @@ def _token(entry: Any) -> Token | None:
 
 
 def _entropy(alternatives: Any) -> float | None:
-    """Of the most probable ALTERNATIVES and the rest as one more."""
+    """Entropy over the most probable ALTERNATIVES and the remaining mass."""
     if not isinstance(alternatives, list) or len(alternatives) < 2:
         return None
     values = [each.get("logprob") for each in alternatives if isinstance(each, dict)]
@@ -83,26 +74,24 @@ def _entropy(alternatives: Any) -> float | None:
 
 
 def signals_of(tokens: Sequence[Token]) -> Signals:
-    """What the tokens alone tell; nothing of an answer without any."""
+    """The signals of a complete answer."""
     return _padded(tokens, len(tokens), CERTAIN)
 
 
 def bounds_of(tokens: Sequence[Token], window: int) -> tuple[Signals, Signals]:
-    """The worst and the best signals that an answer which began like this can still have, when no more
-    than its first `window` tokens are read."""
+    """The worst and best signals possible over `window` tokens, given the first ones."""
     read = tokens[:window]
     return _padded(read, window, HOPELESS), _padded(read, window, CERTAIN)
 
 
 def _padded(tokens: Sequence[Token], length: int, filling: Token) -> Signals:
-    """The signals of `tokens` and as many of `filling` as make `length`. Read for every token that
-    streams, so nothing is built that is only to be summed."""
+    """The signals of `tokens` padded with `filling` to `length`; called per streamed token."""
     if not length:
         return Signals()
     values = sorted(token.logprob for token in tokens)
     missing = length - len(values)
     count = max(1, math.ceil(TAIL * length))
-    # The filling is the lowest value there is, or the highest: it comes before all others or after them.
+    # The filling sorts before or after all tokens.
     first = min(count, missing) if filling is HOPELESS else 0
     own = values[: count - first]
     last = count - first - len(own)

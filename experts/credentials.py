@@ -1,4 +1,4 @@
-"""Secrets of experts: read from the environment or a file when they are needed, and kept out of texts."""
+"""API keys of experts, read on demand, and their redaction from texts."""
 
 import os
 import re
@@ -19,10 +19,8 @@ _LOOKS_SECRET = re.compile(
 
 
 def read_api_key(expert: Expert) -> SecretStr | None:
-    """The expert's key, read anew each time so that a rotated file counts; None when it needs none.
-
-    Raises `ExpertUnavailable` when the variable or the file is missing or empty, naming which.
-    """
+    """The expert's key, None if it needs none; read each time, for rotation. Raises `ExpertUnavailable`
+    naming a missing or empty variable or file."""
     if expert.api_key_env is not None:
         where, value = (
             f"the environment variable {expert.api_key_env}",
@@ -45,7 +43,7 @@ def read_api_key(expert: Expert) -> SecretStr | None:
 
 
 def redact(text: str, secrets: Iterable[SecretStr | None] = ()) -> str:
-    """`text` without these secrets, nor anything that looks like a provider's key."""
+    """`text` without these secrets and anything that looks like a provider's key."""
     for secret in secrets:
         if secret is not None and secret.get_secret_value():
             text = text.replace(secret.get_secret_value(), HIDDEN)

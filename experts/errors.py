@@ -1,4 +1,4 @@
-"""What can go wrong between Coterie and an expert, each with the HTTP status and code to answer.
+"""Errors of experts, each with the HTTP status and code for the API's response.
 
     ExpertError
     ├── ExpertUnavailable   503 expert_unavailable       refused, DNS, 5xx before any byte, our key refused
@@ -8,8 +8,8 @@
     └── ExpertRejected      4xx (the server's own)       the request itself is wrong
         └── ContextTooLong  400 context_length_exceeded
 
-`message` names the expert and the kind of failure. It never holds a secret, prompt text, or an address;
-what the expert's server itself said is in `ExpertRejected.error` alone, for the client whose request it was.
+`message` names expert and failure, without secrets, prompt text or addresses; the server's own message is
+only in `ExpertRejected.error`, for the client that sent the request.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class ExpertError(Exception):
-    """Base of everything the client raises. `status` is the HTTP status that the API should answer."""
+    """Base class. `status` is the HTTP status for the API's response."""
 
     status: int = 500
     code: str = "expert_error"
@@ -35,37 +35,35 @@ class ExpertError(Exception):
 
 
 class ExpertUnavailable(ExpertError):
-    """The expert cannot be reached or failed before it answered anything; another expert may be tried."""
+    """Unreachable, or failed before the first byte; another expert may be tried."""
 
     status = 503
     code = "expert_unavailable"
 
 
 class ExpertBusy(ExpertError):
-    """Too much is queued for this expert already; the request was not sent, or the server turned it away."""
+    """Our queue or the server's is full."""
 
     status = 429
     code = "expert_busy"
 
 
 class ExpertTimeout(ExpertError):
-    """No first byte in time, or silence in the middle of an answer."""
+    """No first byte in time, or a stalled stream."""
 
     status = 504
     code = "expert_timeout"
 
 
 class ExpertBadReply(ExpertError):
-    """The expert answered something that is no chat completion, or stopped in the middle of one."""
+    """Not a chat completion, or an incomplete one."""
 
     status = 502
     code = "expert_bad_reply"
 
 
 class ExpertRejected(ExpertError):
-    """The expert's server refused the request. `error` is its OpenAI-shaped error object:
-    `{"message", "type", "param", "code"}`, fit to be shown to the client whose request it was.
-    """
+    """The server rejected the request; `error` is its OpenAI-shaped error object for the client."""
 
     status = 400
     code = "expert_rejected"

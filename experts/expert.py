@@ -1,8 +1,5 @@
-"""One expert as the registry describes it: frozen data, checked by pydantic.
-
-Knows nothing of YAML, HTTP or processes. Secrets are named here (`api_key_env`, `api_key_file`), never
-held; `experts.credentials` reads them.
-"""
+"""An expert's registry entry. Secrets are only named (`api_key_env`, `api_key_file`); `experts.credentials`
+reads them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    Field,
-    JsonValue,
-    NonNegativeInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, JsonValue, NonNegativeInt, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from base.strict_model import StrictModel
@@ -25,7 +16,7 @@ from prompts.templates import PromptOrigin
 Capability = Literal["tools", "vision", "json_schema"]
 
 RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
-"""Request fields that belong to the client or to the caller, never to an expert's defaults."""
+"""Request fields that an expert's defaults may not set."""
 
 
 class Price(StrictModel):
@@ -36,9 +27,8 @@ class Price(StrictModel):
 
 
 class Timeouts(StrictModel):
-    """Seconds. `first_byte_s` bounds the wait in our queue and then for the first streamed event;
-    `idle_s` the silence between two pieces of a stream; `total_s` the whole request, and alone
-    holds for answers that are not streamed, whose first byte is also their last."""
+    """Seconds. `first_byte_s`: queueing, and then waiting for the first streamed event; `idle_s`: between two
+    chunks of a stream; `total_s`: the whole request, the only bound without streaming."""
 
     connect_s: float = Field(default=5.0, gt=0)
     first_byte_s: float = Field(default=120.0, gt=0)
@@ -47,15 +37,12 @@ class Timeouts(StrictModel):
 
 
 class LocalServer(StrictModel):
-    """A vLLM process that `experts.local` starts and watches for this expert.
+    """A vLLM server that `experts.local` supervises.
 
-    `source` names a model that `experts.local.model_folders` knows, or a hub repository, or a folder.
-    `args` go to vLLM's command line after our own, so they win.
-
-    Without a GPU: `kv_cache_gib`, and `threads`. Without the latter vLLM binds a thread to every core,
-    best for a server that is alone on its machine; bound threads wait for cores that others use.
-    On GPUs: `gpus` (the numbers of those it may use, the model is split over them) and
-    `gpu_memory_utilization` (0..1, vLLM's default when left out).
+    `source`: a shipped model (`experts.local.model_sources`), a hub repository or a folder; `args` are
+    appended to vLLM's command line. CPU: `kv_cache_gib`, `threads` (without it vLLM pins a thread to every
+    core, which is best for a server alone on its machine). GPU: `gpus` (tensor parallel over these device
+    numbers), `gpu_memory_utilization` (0..1).
     """
 
     source: str = Field(min_length=1)
@@ -76,9 +63,8 @@ class LocalServer(StrictModel):
 
 
 class IdentitySource(StrictModel):
-    """Expert identities in front of the request (ExpertPrompting, arXiv 2305.14688): `per` category the
-    ones that `file` holds, `per` request one that the model writes for it first, which costs a call.
-    Only in categories where `file` says that this was measured to win."""
+    """Expert identities (ExpertPrompting, arXiv 2305.14688), used in the categories where `file` records a
+    measured gain: `per` category from `file`, or `per` request, which costs one call more."""
 
     file: Path
     """Relative to the folder of the registry file."""
@@ -86,28 +72,28 @@ class IdentitySource(StrictModel):
 
 
 class Expert(StrictModel):
-    """One expert: an LLM behind an endpoint, or (with `base`) the same LLM under another prompt: a text,
-    a prompt of the library, a mixture of prompts, or expert identities."""
+    """An LLM behind an endpoint, or (with `base`) the same LLM with a system prompt, library prompt, mixture
+    of prompts or expert identities."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     provider: Literal["openai", "litellm"] = "openai"
     endpoint: str | None = None
-    """Base URL ending in `/v1`. For `litellm` optional: an own base URL of the provider's protocol."""
+    """Base URL ending in `/v1`; for `litellm` optional."""
     model: str = Field(min_length=1)
-    """The name sent to the server; for `litellm` with the provider in front: `anthropic/<model>`."""
+    """Name sent to the server; for `litellm` with provider prefix: `anthropic/<model>`."""
     params_b: float = Field(gt=0)
     """Parameters in billions."""
     active_params_b: float = Field(default_factory=lambda said: float(said["params_b"]), gt=0)
-    """Parameters that work on each token, in billions; `params_b` unless it is a mixture of experts."""
+    """Active parameters per token, in billions; by default `params_b`."""
     context_length: int = Field(gt=0)
     """Tokens of prompt and answer together."""
     capabilities: frozenset[Capability] = frozenset()
     price: Price = Price()
     sampling: Mapping[str, JsonValue] = Field(default_factory=dict)
-    """Request fields used when the caller does not say otherwise. A prompt expert's win over its base's."""
+    """Default request fields; a prompt expert's take precedence over its base's."""
     system_prompt: str | None = None
     prompt: PromptOrigin | None = None
-    """In YAML `name@version` of the library, or a file of that name; `system_prompt` then is its text."""
+    """In YAML `name@version` of the library, or a file; rendered into `system_prompt`."""
     variables: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Values of the variables of `prompt`."""
     mixture: Path | None = None
@@ -117,7 +103,7 @@ class Expert(StrictModel):
     description: str = ""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     api_key_file: Path | None = None
-    """A file that holds the key and nothing else; relative to the folder of the registry file."""
+    """A file with only the key; relative to the folder of the registry file."""
     timeouts: Timeouts = Timeouts()
     max_in_flight: int = Field(default=64, gt=0)
     max_queued: int = Field(default=256, ge=0)
@@ -198,5 +184,5 @@ class Expert(StrictModel):
 
 
 def _misfit(field: str, message: str) -> PydanticCustomError:
-    """A complaint of a whole-model check about one field; the registry puts it on that field's line."""
+    """An error of a whole-model validator that the registry attributes to `field`."""
     return PydanticCustomError("misfit", "{what}", {"field": field, "what": message})

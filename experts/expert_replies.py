@@ -39,7 +39,7 @@ _CONTEXT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ExpertReply:
     """A whole chat completion. `headers` are the expert's, names in lower case."""
 
     status: int

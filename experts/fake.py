@@ -1,11 +1,7 @@
-"""A fake expert: an OpenAI-compatible server that streams, fails, stalls and scores on demand.
+"""A fake expert: an OpenAI-compatible server that streams, fails and stalls on demand, for tests and docs.
 
-Tests, docs and the load test use it in place of a model. How it answers is a `Behaviour`: fixed, or a
-function of the request's body, and any request may override single fields of it in a body field `fake`
-(`{"fake": {"stall_after": 2}}`; unknown fields pass through Coterie's own API, so end-to-end tests reach
-it too). `app.state.log` counts what was started, finished and cancelled, and keeps what was received.
-
-Knows nothing of our client or registry: it is the other side of the wire.
+Its `Behaviour` is fixed or a function of the request's body, and a body field `fake` overrides single fields
+(`{"fake": {"stall_after": 2}}`; Coterie's API passes it on). `app.state.log` counts and keeps the requests.
 """
 
 import argparse
@@ -34,28 +30,27 @@ class Died(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How one request is answered. The default is a good expert that repeats what it was told.
+    """How a request is answered; by default with its last user message.
 
-    `stall_after`, `die_after` and `rubbish_after` count streamed events; for answers that are not
-    streamed any value does it at once. After a stall nothing comes until the client leaves.
+    `stall_after`, `die_after`, `rubbish_after` (a malformed event) and `error_after` (an error object, as
+    vLLM sends) count streamed events; without streaming any value takes effect at once.
     """
 
     reply: str | None = None
-    """The answer's text. None: "<name> heard: <last user message>", or a tool call when tools are given."""
+    """The text. None: "<name> heard: <last user message>", or a tool call when tools are given."""
     delay_s: float = 0.0
-    """Before the first byte, headers included."""
+    """Before the headers."""
     token_delay_s: float = 0.0
-    """Before each piece of the answer."""
+    """Before each token."""
     status: int = 200
-    """Another status answers with `error` at once."""
+    """Any other status answers with `error`."""
     error: Mapping[str, Any] | None = None
     stall_after: int | None = None
     die_after: int | None = None
     rubbish_after: int | None = None
     error_after: int | None = None
-    """After so many streamed events, an error object in the stream, as vLLM does when its engine fails."""
     confidence: float = 0.9
-    """Probability of every token, reported when the request asks for `logprobs`. 0 < confidence ≤ 1."""
+    """Probability of every token in `logprobs`, 0 < confidence ≤ 1."""
     finish_reason: str = "stop"
 
 
@@ -64,12 +59,11 @@ Chooser = Callable[[Mapping[str, Any]], Behaviour]
 
 @dataclass(slots=True)
 class Log:
-    """What the fake saw. Counters of chat requests: started = finished + cancelled + those in flight."""
+    """Chat requests: started = finished + cancelled (the client left early) + in flight."""
 
     started: int = 0
     finished: int = 0
     cancelled: int = 0
-    """Requests whose client left before the answer was complete."""
     max_in_flight: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -80,19 +74,18 @@ class Log:
 
     @property
     def last(self) -> dict[str, Any]:
-        """The body received last. Raises `IndexError` when there was none."""
+        """The last body."""
         return self.bodies[-1]
 
     async def until(self, holds: Callable[["Log"], bool], timeout_s: float = 5.0) -> None:
-        """Wait until `holds(log)`: what a client does reaches the server a moment later.
-        Raises `TimeoutError`."""
+        """Wait until `holds(log)`. Raises `TimeoutError`."""
         async with asyncio.timeout(timeout_s):
             while not holds(self):  # noqa: ASYNC110 - the log is written by another thread's loop
                 await asyncio.sleep(0.005)
 
 
 def scripted(answers: Mapping[str, str], default: Behaviour | None = None) -> Chooser:
-    """A chooser that answers known last user messages with fixed texts: a judge or a checkable expert."""
+    """A chooser of fixed answers by last user message."""
     otherwise = default or Behaviour()
 
     def choose(body: Mapping[str, Any]) -> Behaviour:
@@ -110,12 +103,9 @@ def create_fake_expert(
     context_length: int | None = None,
     api_key: str | None = None,
 ) -> Starlette:
-    """The ASGI app. Its log is `app.state.log`.
-
-    `models` are listed by `/v1/models` (`name` alone when empty). With `context_length`, longer requests
-    are refused as vLLM refuses them, counting words as tokens. With `api_key`, requests without it get
-    401 and an error that repeats the wrong key, as some providers do.
-    """
+    """The ASGI app. `models`: listed by `/v1/models`, by default `name`; `context_length`: longer requests
+    (in words) are rejected as by vLLM; `api_key`: other keys get 401 with the key in the message, as from
+    some providers."""
     chat = _Chat(behaviour or Behaviour(), name, context_length, api_key)
     listed = tuple(models) or (name,)
 
@@ -147,7 +137,7 @@ def create_fake_expert(
 
 
 class _Chat:
-    """`/v1/chat/completions` as a plain ASGI app: it must notice a client that leaves while it waits."""
+    """`/v1/chat/completions` as a plain ASGI app, to notice disconnects."""
 
     def __init__(
         self, behaviour: Behaviour | Chooser, name: str, context_length: int | None, api_key: str | None
@@ -174,7 +164,7 @@ class _Chat:
         complete = False
 
         async def send_counted(message: Message) -> None:
-            """Count the end before it is sent: the client may ask again as soon as it has read it."""
+            """Counts the end before sending it, since the client may ask again at once."""
             nonlocal complete
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 complete = True
@@ -253,11 +243,8 @@ async def _stream(reply: "_Reply", behaviour: Behaviour, send: Send) -> None:
         if sent == behaviour.rubbish_after:
             await say(b"data: <html>Bad gateway</html>\n\n")
         if sent == behaviour.error_after:
-            error = {
-                "message": "EngineCore encountered an issue.",
-                "type": "InternalServerError",
-                "code": 500,
-            }
+            message = "EngineCore encountered an issue."
+            error = {"message": message, "type": "InternalServerError", "code": 500}
             await say(_event({"error": error}))
         await asyncio.sleep(behaviour.token_delay_s)
         await say(event)
@@ -277,7 +264,7 @@ async def _whole(reply: "_Reply", behaviour: Behaviour, request: Request, send: 
 
 
 class _Reply:
-    """One answer in both of OpenAI's shapes."""
+    """An answer, as a whole or as events."""
 
     def __init__(self, name: str, body: Mapping[str, Any], behaviour: Behaviour) -> None:
         self.body = body
@@ -303,15 +290,8 @@ class _Reply:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self.pieces)}
         if self.tool_calls:
             message |= {"content": None, "tool_calls": self.tool_calls}
-        choices = [
-            {
-                "index": index,
-                "message": message,
-                "logprobs": self._logprobs(self.pieces),
-                "finish_reason": self.finish_reason,
-            }
-            for index in range(self.choices)
-        ]
+        end = {"logprobs": self._logprobs(self.pieces), "finish_reason": self.finish_reason}
+        choices = [{"index": index, "message": message, **end} for index in range(self.choices)]
         return self._envelope("chat.completion") | {"choices": choices, "usage": self._usage()}
 
     def events(self) -> Iterator[bytes]:
@@ -349,12 +329,8 @@ class _Reply:
         return {"content": tokens, "refusal": None}
 
     def _usage(self) -> dict[str, int]:
-        prompt, completion = _prompt_tokens(self.body), len(self.pieces)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
+        prompt, answer = _prompt_tokens(self.body), len(self.pieces)
+        return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
 def _event(data: Mapping[str, Any]) -> bytes:
@@ -372,7 +348,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _pieces(text: str) -> list[str]:
-    """The fake's tokens: words, each with the blank before it."""
+    """Tokens: words with the blank before them."""
     words = text.split(" ")
     return [word if index == 0 else f" {word}" for index, word in enumerate(words)] if text else []
 
@@ -393,7 +369,7 @@ def _prompt_tokens(body: Mapping[str, Any]) -> int:
 
 
 def _tool_calls(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Calls the first tool with what the user said, unless its result is already there."""
+    """A call of the first tool with the user's text, unless its result is there."""
     tools, messages = body.get("tools") or [], body.get("messages") or [{}]
     if not tools or body.get("tool_choice") == "none" or messages[-1].get("role") == "tool":
         return []
@@ -422,8 +398,8 @@ def run_fake_expert(
     context_length: int | None = None,
     api_key: str | None = None,
 ) -> Iterator[RunningFake]:
-    """Serve a fake expert in a thread, on `port` or a free one, until the block ends.
-    Raises `OSError` when the port is taken and `RuntimeError` when the server does not start in 10 s."""
+    """Serve a fake expert in a thread, on `port` or a free one. Raises `OSError` when the port is taken,
+    `RuntimeError` when the server does not start in 10 s."""
     app = create_fake_expert(
         behaviour, name=name, models=models, context_length=context_length, api_key=api_key
     )
@@ -441,7 +417,7 @@ def serve_in_thread(app: Any, port: int = 0) -> Iterator[int]:
             while not self.should_exit:  # noqa: ASYNC110 - another thread sets it; uvicorn looks every 0.1 s
                 await asyncio.sleep(0.02)
 
-    # asyncio turns Nagle's delay off (40 ms a reply on loopback) only where it sees the protocol's number.
+    # asyncio disables Nagle's algorithm (40 ms per reply on loopback) only for an explicit protocol number.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,10 +1,7 @@
-"""Which experts are up: asked in the background, corrected by what requests run into.
+"""Health of experts: periodic checks of each endpoint (`/v1/models`) plus failures reported by requests, with
+a circuit breaker per expert. LiteLLM experts are not polled, which may cost money.
 
-Each endpoint is asked for its models every few seconds, once however many experts share it. A failure
-reported by a request counts at once, so that the next request does not run into it too. Experts behind
-LiteLLM are not asked, since that may cost money: their state is what requests report.
-
-Health never changes a decision; it only lets the service spill one to another expert, visibly.
+Health does not affect decisions, only fallback to another expert.
 """
 
 import asyncio
@@ -21,41 +18,36 @@ from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUna
 from experts.expert import Expert
 from experts.registry import Registry
 
-State = Literal["up", "down", "unknown", "starting"]
+HealthState = Literal["up", "down", "unknown", "starting"]
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertHealth:
-    """`checked_at` is Unix time in seconds of the last evidence, None while there is none; `detail` is fit
-    to be shown."""
+    """`checked_at`: Unix time of the last evidence, in seconds, None without; `detail` for users."""
 
-    state: State
+    state: HealthState
     checked_at: float | None
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class HealthSettings:
-    """Seconds, unless said otherwise."""
+    """`interval_s`, `recovery_s`: between checks of an endpoint that is up, or down; `startup_s`: a local
+    server that never answered is `starting` this long; `failures_to_trip`: consecutive bad or late answers
+    that open the circuit for `cooldown_s`."""
 
     interval_s: float = 5.0
-    """Between two checks of an endpoint that is up."""
     recovery_s: float = 1.0
-    """Between two checks of one that is not."""
     startup_s: float = 900.0
-    """A local server that has never answered counts as `starting` for so long, then as `down`."""
     failures_to_trip: int = 3
-    """So many bad or late answers in a row take an expert out although its server answers checks."""
     cooldown_s: float = 30.0
-    """For so long; then it is tried again."""
 
 
 @dataclass(slots=True)
 class _Endpoint:
-    """What the checks of one endpoint have found."""
+    """Check results of an endpoint; `expert` is any of its experts."""
 
     expert: Expert
-    """One of the experts behind it, to ask with."""
     served: tuple[str, ...] = ()
     error: ExpertError | None = None
     checked_at: float | None = None
@@ -64,13 +56,12 @@ class _Endpoint:
 
 @dataclass(slots=True)
 class _Reports:
-    """What requests to one expert have reported since its last success."""
+    """Failures reported by requests since the last success; `down_until` on the monotonic clock."""
 
     failures: int = 0
     last: ExpertError | None = None
     at: float = 0.0
     down_until: float = 0.0
-    """On the monotonic clock."""
     succeeded_at: float | None = None
 
 
@@ -78,7 +69,7 @@ _UNKNOWN = ExpertHealth("unknown", None, "Not checked yet.")
 
 
 class HealthMonitor:
-    """`start` it in the service's event loop, `stop` it at the end. Without a start it only knows reports."""
+    """Without `start` it only uses the reports of requests."""
 
     def __init__(
         self, registry: Registry, client: ExpertClient, settings: HealthSettings | None = None
@@ -96,7 +87,7 @@ class HealthMonitor:
         self._begun = time.monotonic()
 
     async def start(self) -> None:
-        """Begin to watch; returns at once."""
+        """Start the background checks."""
         self._begun = time.monotonic()
         self._tasks = [
             asyncio.create_task(self._watch(key, endpoint), name=f"health of {endpoint.expert.name}")
@@ -104,14 +95,14 @@ class HealthMonitor:
         ]
 
     async def stop(self) -> None:
-        """End the watching. Safe to repeat."""
+        """Stop the background checks. Idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
     async def check(self) -> None:
-        """Check every endpoint once, now, side by side."""
+        """Check all endpoints once, concurrently."""
         await asyncio.gather(*(self._check(endpoint) for endpoint in self._endpoints.values()))
 
     def status(self, name: str) -> ExpertHealth:
@@ -128,15 +119,15 @@ class HealthMonitor:
         return _UNKNOWN
 
     def statuses(self) -> Mapping[str, ExpertHealth]:
-        """The state of every expert, in the registry's order."""
+        """The health of every expert."""
         return MappingProxyType({name: self.status(name) for name in self._registry.names})
 
     def available(self, name: str) -> bool:
-        """Whether it is worth asking this expert: it is up, or nothing is known against it."""
+        """Whether the expert is up or unknown."""
         return self.status(name).state in {"up", "unknown"}
 
     def report_failure(self, name: str, error: ExpertError) -> None:
-        """A request to this expert failed. Refusals and full queues say nothing against its health."""
+        """Record a failed request. Rejections and full queues do not count."""
         if not isinstance(error, ExpertUnavailable | ExpertTimeout | ExpertBadReply):
             return
         reports = self._reports[self._registry.get(name).name]
@@ -150,7 +141,7 @@ class HealthMonitor:
             wake.set()
 
     def report_success(self, name: str) -> None:
-        """A request to this expert was answered."""
+        """Record an answered request."""
         reports = self._reports[self._registry.get(name).name]
         reports.failures = 0
         reports.last = None
@@ -176,7 +167,7 @@ class HealthMonitor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await wake.wait()
-                    # Many requests may fail at once; one check after them is enough.
+                    # Debounce simultaneous failures.
                     await asyncio.sleep(min(0.1, wait_s / 2))
 
     async def _check(self, endpoint: _Endpoint) -> None:
@@ -185,7 +176,7 @@ class HealthMonitor:
         try:
             endpoint.served = await self._client.models(endpoint.expert)
         except ExpertBadReply:
-            # It answers, it just has no list: some servers have none.
+            # Some servers do not list models.
             endpoint.served, endpoint.error = (), None
         except ExpertError as error:
             endpoint.error = error
@@ -194,13 +185,12 @@ class HealthMonitor:
         endpoint.checked_at = time.time()
         if endpoint.error is None:
             endpoint.was_up = True
-            self._forgive(endpoint, begun, was_down)
+            self._close_circuits(endpoint, begun, was_down)
 
-    def _forgive(self, endpoint: _Endpoint, begun: float, was_down: bool) -> None:
-        """The endpoint answers a check that began after a request could not reach it: try it again.
+    def _close_circuits(self, endpoint: _Endpoint, begun: float, was_down: bool) -> None:
+        """End the cooldown of unreachable experts after a good check that began after their failure.
 
-        Not so when requests fail again and again while checks go well: its cooldown stands, unless a check
-        has seen the outage too, and now its end. Bad and late answers always wait for the cooldown.
+        Repeated failures keep the cooldown unless a check saw the outage too; bad and late answers always do.
         """
         key = endpoint_key(endpoint.expert)
         for name, reports in self._reports.items():

@@ -1,8 +1,7 @@
-"""Experts behind services that do not speak OpenAI's protocol, through LiteLLM.
+"""Adapter for providers that are not OpenAI-compatible, through LiteLLM.
 
-The only module that knows LiteLLM. Importing it is free; LiteLLM itself (seconds, 150 MB) is loaded in a
-thread on first use, or by `load`, with everything switched off that calls the network, prints, or logs
-prompts. What comes back looks like any other expert's: a chat completion, or its SSE bytes, or our errors.
+LiteLLM (seconds, 150 MB) is loaded in a thread on first use or by `load`, without network calls, output and
+prompt logging. Results are chat completions, SSE bytes or our errors, as for other experts.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from experts.expert import Expert
 from experts.expert_replies import refusal
 
 FIELDS = frozenset(
-    {
+    [
         "frequency_penalty",
         "function_call",
         "functions",
@@ -54,15 +53,15 @@ FIELDS = frozenset(
         "top_p",
         "user",
         "verbosity",
-    }
+    ]
 )
-"""What a caller may say to LiteLLM. Its other arguments steer LiteLLM itself: with `api_base` in a request
-a stranger could have our key sent anywhere. An expert's `sampling` may add to this; that is the operator."""
+"""Request fields that clients may pass to LiteLLM; others control LiteLLM itself (`api_base` could send our
+key anywhere) and are accepted only from an expert's `sampling`."""
 
 
 @functools.cache
 def _litellm() -> Any:
-    """LiteLLM, loaded once, silent. Raises `ImportError` when the extra is not installed."""
+    """LiteLLM, silenced. Raises `ImportError` when the extra is not installed."""
     for name in ("MODEL_COST_MAP", "ANTHROPIC_BETA_HEADERS", "BLOG_POSTS", "POLICY_TEMPLATES"):
         os.environ[f"LITELLM_LOCAL_{name}"] = "True"  # each is a download otherwise
     os.environ.setdefault("LITELLM_LOG", "CRITICAL")
@@ -71,12 +70,12 @@ def _litellm() -> Any:
     litellm.suppress_debug_info = True
     litellm.turn_off_message_logging = True
     litellm.telemetry = False
-    # The caller does not choose the provider, so what one provider lacks is no error of the caller's.
+    # Clients do not choose the provider, so unsupported parameters are not their error.
     litellm.drop_params = True
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
-        # Its types are built on first use, and warn about themselves (`ReadOnly` in TypedDicts) while at it.
+        # Its types emit warnings when first built.
         warnings.simplefilter("ignore")
         litellm.ModelResponse()
         litellm.ModelResponseStream()
@@ -84,7 +83,7 @@ def _litellm() -> Any:
 
 
 async def load(expert: Expert) -> Any:
-    """LiteLLM, loaded off the event loop. Raises `ExpertUnavailable` naming the extra to install."""
+    """LiteLLM, loaded in a thread. Raises `ExpertUnavailable` naming the extra to install."""
     try:
         return await asyncio.to_thread(_litellm)
     except ImportError as error:
@@ -94,13 +93,13 @@ async def load(expert: Expert) -> Any:
 
 
 async def complete(expert: Expert, body: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole chat completion for an outgoing body. Raises the tree of `experts.errors`."""
+    """A chat completion for an outgoing body. Raises `ExpertError`."""
     litellm = await load(expert)
     secret = read_api_key(expert)
     try:
         answer = await litellm.acompletion(**_arguments(expert, body, secret))
     except Exception as error:
-        # `from None`: LiteLLM's texts repeat keys and prompts.
+        # `from None`: LiteLLM's messages repeat keys and prompts.
         raise _mapped(expert, error, secret) from None
     whole: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
     for choice in whole.get("choices", []):
@@ -110,13 +109,12 @@ async def complete(expert: Expert, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def stream(expert: Expert, body: Mapping[str, Any]) -> AsyncGenerator[bytes]:
-    """A streamed chat completion as SSE bytes, one event an item. Closing it closes the connection."""
+    """A streamed chat completion as SSE events. Closing it closes the connection."""
     litellm = await load(expert)
     secret = read_api_key(expert)
     answered = False
     try:
         chunks = await litellm.acompletion(**_arguments(expert, body, secret))
-        # LiteLLM's wrapper is an async iterator with `aclose`, which `aclosing` needs and no more.
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 event = chunk.model_dump(mode="json", exclude_none=True)
@@ -124,7 +122,7 @@ async def stream(expert: Expert, body: Mapping[str, Any]) -> AsyncGenerator[byte
                     _tidy(choice, "delta")
                     answered = answered or bool(choice["delta"])
                     if choice["finish_reason"] == "stop" and not answered:
-                        # LiteLLM ends streams that it did not understand as if they were complete.
+                        # LiteLLM ends streams that it cannot parse as if they were complete.
                         raise ExpertBadReply(expert.name, f"Expert {expert.name} sent an empty answer.")
                 yield b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
     except ExpertError:
@@ -138,13 +136,13 @@ async def stream(expert: Expert, body: Mapping[str, Any]) -> AsyncGenerator[byte
 
 
 async def aclose() -> None:
-    """Close LiteLLM's connections. Safe when it was never loaded."""
+    """Close LiteLLM's connections, if any."""
     if not _litellm.cache_info().currsize:
         return
     from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
     await close_litellm_async_clients()
-    # Closed clients must not be found again by a later event loop.
+    # A later event loop must not reuse closed clients.
     _litellm().in_memory_llm_clients_cache.flush_cache()
     vars(_litellm()).pop("module_level_aclient", None)
 
@@ -160,22 +158,22 @@ def _arguments(expert: Expert, body: Mapping[str, Any], secret: SecretStr | None
         # None lets LiteLLM read the provider's own variable, such as ANTHROPIC_API_KEY.
         "api_key": secret.get_secret_value() if secret is not None else None,
         "timeout": expert.timeouts.total_s,
-        # The service decides what to do about a failure.
+        # Retries are the service's decision.
         "num_retries": 0,
         "max_retries": 0,
-        # Its gateway for MCP tools would run tools here, and needs a package of its own.
+        # Its MCP gateway would run tools here.
         "_skip_mcp_handler": True,
     }
 
 
 def _tidy(choice: dict[str, Any], part: str) -> None:
-    """OpenAI's shape to the letter: a `finish_reason` always, LiteLLM's own fields never."""
+    """OpenAI's exact shape: always a `finish_reason`, no fields of LiteLLM."""
     choice.setdefault("finish_reason", None)
     choice.setdefault(part, {}).pop("provider_specific_fields", None)
 
 
 def _mapped(expert: Expert, error: Exception, secret: SecretStr | None) -> ExpertError:
-    """LiteLLM's exception as one of ours, by its class and HTTP status."""
+    """LiteLLM's exception as one of ours, by class and HTTP status."""
     litellm = _litellm()
     said = _said(error)
     if isinstance(error, litellm.Timeout | TimeoutError):
@@ -194,7 +192,7 @@ def _mapped(expert: Expert, error: Exception, secret: SecretStr | None) -> Exper
 
 
 def _said(error: Exception) -> str:
-    """What the service itself said, dug out of "litellm.X: YException - {json}"."""
+    """The provider's message in "litellm.X: YException - {json}"."""
     text = str(getattr(error, "message", error))
     found = re.search(r"\{.*\}", text, re.DOTALL)
     with contextlib.suppress(ValueError):

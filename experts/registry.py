@@ -1,23 +1,21 @@
-"""The registry: which experts there are, read from YAML and checked, with errors that name file and line.
+"""The registry of experts, read from YAML, with errors by file and line.
 
-    experts:
-      - name: smollm2
-        endpoint: http://127.0.0.1:8101/v1
-        model: SmolLM2-135M-Instruct
-        params_b: 0.135
-        context_length: 2048
-      - name: smollm2-friend        # a prompt expert: the same server, another system prompt
-        base: smollm2
-        system_prompt: You are a warm friend.
-      - name: smollm2-writer        # the same with a prompt of the library
-        base: smollm2
-        prompt: writing@1
-        variables: {tone: warm}
-      - name: smollm2-mixture       # or with a mixture of prompts, in a folder beside this file
-        base: smollm2
-        mixture: mixtures/dates
-
-Knows nothing of HTTP or processes: it returns data.
+experts:
+  - name: smollm2
+    endpoint: http://127.0.0.1:8101/v1
+    model: SmolLM2-135M-Instruct
+    params_b: 0.135
+    context_length: 2048
+  - name: smollm2-friend        # a prompt expert: the same server, another system prompt
+    base: smollm2
+    system_prompt: You are a warm friend.
+  - name: smollm2-writer        # the same with a prompt of the library
+    base: smollm2
+    prompt: writing@1
+    variables: {tone: warm}
+  - name: smollm2-mixture       # or with a mixture of prompts, in a folder beside this file
+    base: smollm2
+    mixture: mixtures/dates
 """
 
 import re
@@ -48,15 +46,15 @@ __all__ = [
 ]
 
 PROMPT_FIELDS = ("system_prompt", "prompt", "mixture", "identity")
-"""What is put in front of requests: a prompt expert has one of them."""
+"""A prompt expert has one of these."""
 PROMPT_EXPERT_FIELDS = frozenset({"name", "base", "variables", "sampling", "description", *PROMPT_FIELDS})
-"""All that a prompt expert may say; everything else comes from its base."""
+"""The fields of a prompt expert; all others are inherited from its base."""
 UNREADABLE = "?"
-"""Stands for the text of a prompt with a mistake until all mistakes are told."""
+"""Placeholder for the text of an invalid prompt, so that validation can continue."""
 
 
 class RegistryError(Exception):
-    """The registry file is wrong. `problems` has one `file:line: field: what is wrong` each."""
+    """The registry file is invalid; `problems`: `file:line: field: problem` each."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -75,7 +73,7 @@ class UnknownExpert(KeyError):
 
 
 class Registry:
-    """The experts of one file, in its order, prompt experts resolved. Immutable."""
+    """The experts of one file, in order, prompt experts resolved. Immutable."""
 
     def __init__(self, experts: Mapping[str, Expert], source: Path | None = None) -> None:
         self.experts: Mapping[str, Expert] = MappingProxyType(dict(experts))
@@ -86,7 +84,7 @@ class Registry:
         return tuple(self.experts)
 
     def get(self, name: str) -> Expert:
-        """The expert of this name. Raises `UnknownExpert`, which names close matches."""
+        """The expert of this name. Raises `UnknownExpert` with close matches."""
         try:
             return self.experts[name]
         except KeyError:
@@ -94,13 +92,13 @@ class Registry:
 
     @classmethod
     def of(cls, *experts: Expert) -> "Registry":
-        """A registry of experts made in code, for tests and embedding."""
+        """A registry of experts created in code."""
         return cls({expert.name: expert for expert in experts})
 
 
 def load_registry(path: str | Path, *, written: bool = True) -> Registry:
-    """Read and check a registry file; unless `written`, mixtures and identities may be missing, as for who is
-    about to write them. Raises `RegistryError` with every problem found, by line."""
+    """Read and validate a registry file; unless `written`, mixture and identity files may be missing. Raises
+    `RegistryError` with all problems by line."""
     path = Path(path)
     try:
         data, lines = read_yaml(path)
@@ -110,7 +108,7 @@ def load_registry(path: str | Path, *, written: bool = True) -> Registry:
 
 
 class _Reading:
-    """One pass over a parsed file, collecting problems so that all are told at once."""
+    """Validation of a parsed file that collects all problems."""
 
     def __init__(self, path: Path, lines: Lines, written: bool) -> None:
         self.path = path
@@ -122,7 +120,7 @@ class _Reading:
         entries = [self._resolved(index, entry) for index, entry in enumerate(self._entries(data))]
         where = self._names(entries)
         experts: dict[str, Expert] = {}
-        # Bases first, so that a prompt expert may stand above its base in the file.
+        # Bases first: a prompt expert may precede its base in the file.
         for prompted in (False, True):
             for index, entry in enumerate(entries):
                 if isinstance(entry, dict) and ("base" in entry) is prompted:
@@ -167,8 +165,8 @@ class _Reading:
         return where
 
     def _resolved(self, index: int, entry: Any) -> Any:
-        """An entry that names a prompt of the library, with its text as `system_prompt`. A wrong one loses
-        what is wrong, which was said, so that the rest is checked too."""
+        """An entry with its library prompt rendered into `system_prompt`. Invalid parts are reported and
+        dropped, so that the rest is validated too."""
         if not isinstance(entry, dict):
             return entry
         given = [field for field in PROMPT_FIELDS if entry.get(field) is not None]
@@ -198,7 +196,7 @@ class _Reading:
     def _inherit(
         self, index: int, entry: dict[str, Any], where: dict[str, int], entries: list[Any]
     ) -> dict[str, Any] | None:
-        """The whole entry of a prompt expert: its base's fields under its own."""
+        """The entry of a prompt expert merged with its base's."""
         base_name = entry["base"]
         at: tuple[int | str, ...] = ("experts", index, "base")
         if not isinstance(base_name, str) or base_name not in where:
@@ -236,10 +234,10 @@ class _Reading:
             for detail in error.errors(include_url=False, include_input=False):
                 loc = detail["loc"]
                 field = loc[0] if loc else detail.get("ctx", {}).get("field")
-                # What is wrong with inherited fields is said once, at the base.
+                # Inherited fields are reported at the base.
                 if inherited and field not in PROMPT_EXPERT_FIELDS:
                     continue
-                # A default that hangs on a wrong field: the field has its own complaint.
+                # A default that depends on an invalid field, which is reported itself.
                 if detail["type"] == "default_factory_not_called":
                     continue
                 self._place(index, detail)
@@ -273,7 +271,7 @@ class _Reading:
         self._say(("experts", index, *loc), f"{field}: {_in_words(detail)}")
 
     def _shared_endpoints(self, experts: dict[str, Expert], where: dict[str, int]) -> None:
-        """Experts behind one endpoint share its queue, so they must agree on its bounds."""
+        """Experts behind one endpoint share its queue, so their limits must be equal."""
         first: dict[str, Expert] = {}
         for expert in experts.values():
             if expert.endpoint is None:
@@ -316,7 +314,7 @@ _SECRET_FIELD = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
 
 
 def _in_words(detail: ErrorDetails) -> str:
-    """One pydantic error as a sentence's end, without the input, which might be a secret."""
+    """A pydantic error as text, without the input, which might be a secret."""
     if detail["type"] == "extra_forbidden":
         field = str(detail["loc"][-1])
         if len(detail["loc"]) == 1 and _SECRET_FIELD.search(field) and not field.startswith("api_key_"):

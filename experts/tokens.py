@@ -1,9 +1,7 @@
-"""How many tokens a conversation has at least, and at most, without any tokenizer.
+"""Lower and upper estimates of a conversation's tokens without a tokenizer; not for billing.
 
-Refusing a request that would have fitted is worse than sending one that the expert's own server then
-refuses with the exact count. So the estimate that requests are refused by errs low: it is about 0.8 of the
-true count for English prose, less for code and for scripts other than Latin. What is set aside for a prompt
-under a limit errs high. Neither ever stands for billing.
+Requests are rejected by the lower one (about 0.8 of the true count for English prose), since the expert's
+server rejects the rest with exact counts; token limits are reserved by the upper one.
 """
 
 import math
@@ -11,26 +9,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CHARS_PER_TOKEN = 5.0
-"""BPE vocabularies of 32k to 256k entries average 4.2 to 4.7 characters a token on English prose."""
+"""BPE vocabularies of 32k to 256k entries average 4.2 to 4.7 characters per token on English prose."""
 TOKENS_PER_MESSAGE = 3
 """Role and delimiters in the usual chat templates."""
 BYTES_PER_TOKEN = 3.0
-"""Fewer than any tokenizer's average on prose or code: what is set aside for a prompt should suffice."""
+"""Below every tokenizer's average on prose and code."""
 MOST_PER_MESSAGE = 6
 
 
 def estimate_prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
-    """A low estimate of the tokens in OpenAI-shaped messages. Counts text, and tool calls' arguments;
-    pictures and everything unknown count nothing."""
+    """A lower estimate for OpenAI-shaped messages: text and tool calls' arguments; images count nothing."""
     return sum(_message_tokens(message) for message in messages)
 
 
 def most_prompt_tokens(
     messages: Sequence[Mapping[str, Any]], *, system_prompt: str | None = None, tools: Any = None
 ) -> int:
-    """Tokens to set aside for a prompt: more than it has, unless its tokens are very short. Counts text,
-    tool calls and the tools' descriptions; pictures and everything unknown count nothing."""
-    # An empty line joins it to the client's own.
+    """An upper estimate: text, tool calls and tool descriptions; images count nothing."""
+    # Joined to the client's system message by an empty line.
     size = len(_utf8(f"{system_prompt}\n\n")) if system_prompt else 0
     for message in messages:
         size += _size(message.get("content"))
@@ -66,7 +62,7 @@ def _message_tokens(message: Mapping[str, Any]) -> int:
 
 
 def _length(content: Any) -> int:
-    """Characters that make tokens: runs of blanks count once, since tokenizers have tokens for them."""
+    """Characters, with runs of white space counted once."""
     if isinstance(content, str):
         words = content.split()
         return sum(map(len, words)) + max(0, len(words) - 1)

@@ -13,7 +13,7 @@ from app.operations.process_group import Child, Say
 from app.server import bind, url_of
 from app.settings import PROJECT, Settings
 from experts.local.errors import ServerError
-from experts.local.supervisor import State, Status, Supervisor
+from experts.local.supervisor import ServerState, ServerStatus, Supervisor
 from experts.local.vllm import Server
 
 CONSOLE_GRACE_S = 5.0
@@ -117,7 +117,7 @@ async def _keep_experts(supervisor: Supervisor, say: Say) -> None:
     failure = await supervisor.failed()
     say("experts", str(failure))
     # A supervisor tells of its first failure only.
-    while any(each.state is not State.FAILED for each in supervisor.statuses.values()):  # noqa: ASYNC110
+    while any(each.state is not ServerState.FAILED for each in supervisor.statuses.values()):  # noqa: ASYNC110
         await asyncio.sleep(POLL_S)
     raise failure
 
@@ -217,5 +217,5 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _status_line(status: Status) -> str:
+def _status_line(status: ServerStatus) -> str:
     return f"{status.name}: {status.state}{f' ({status.detail})' if status.detail else ''}"

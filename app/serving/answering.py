@@ -10,7 +10,7 @@ import structlog
 from app.serving.prompting import Prompting
 from app.serving.records import AnswerRecord
 from app.telemetry.metrics import Metrics
-from experts.client import Reply, ReplyStream
+from experts.client import ExpertReply, ReplyStream
 from experts.errors import ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.health import HealthMonitor
 from experts.registry import Expert, Registry
@@ -50,7 +50,7 @@ class Answering:
         self._metrics = metrics
         self._spill_tries = spill_tries
 
-    async def complete(self, record: AnswerRecord, body: Mapping[str, Any]) -> Reply:
+    async def complete(self, record: AnswerRecord, body: Mapping[str, Any]) -> ExpertReply:
         """A whole answer. `record.decision` names who gave it. Raises ExpertError."""
         self._avoid_known_down(record)
         failures = _Failures()

@@ -15,10 +15,10 @@ import structlog
 
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, front_room, front_tokens
 from app.serving.prompt_files import PromptFiles
+from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
-from experts.client import ExpertClient, Reply, ReplyStream
+from experts.client import ExpertClient, ExpertReply, ReplyStream
 from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
-from experts.outgoing import with_system_prompt
 from experts.registry import Expert
 from experts.tokens import most_prompt_tokens
 from prompts.identities import (
@@ -200,7 +200,7 @@ class Prompting:
         request_id: str | None = None,
         room: int | None = None,
         plain: bool = False,
-    ) -> Reply:
+    ) -> ExpertReply:
         """A whole answer of `expert` to `body`, whose `messages` are the client's. `plain`: they are not
         (a question of our own about an answer), and nothing is put in front. `room`: tokens of context
         that are kept for the answer when what is in front is chosen, where that is not the body's own

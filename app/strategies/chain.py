@@ -11,7 +11,7 @@ from app.strategies.expert_calls import Messages, Said
 from app.strategies.judgments import critique
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.strategy_run import Candidate, Run
-from experts.outgoing import with_system_prompt
+from base.system_prompt import with_system_prompt
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

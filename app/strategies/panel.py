@@ -204,7 +204,7 @@ def _with_answers(messages: Messages, replies: list[Said]) -> Messages:
     answers = "\n\n".join(
         f'<answer number="{place}">\n{said.text}\n</answer>' for place, said in enumerate(replies, start=1)
     )
-    from experts.outgoing import with_system_prompt
+    from base.system_prompt import with_system_prompt
 
     return with_system_prompt(f"{_AGGREGATE}\n\n{answers}", list(messages))
 

@@ -75,14 +75,14 @@ async def serving(
         return
     from experts.local.model_folders import default_python, ensure_model
     from experts.local.supervisor import Supervisor
-    from experts.local.vllm import Plan, vllm_server
+    from experts.local.vllm import ServerPlan, vllm_server
 
     local = expert.local.model_copy(
         update={"threads": threads or expert.local.threads, "args": (*expert.local.args, *SERVER_ARGS)}
     )
     python = default_python()
     model = ensure_model(local.source, python=python)
-    server = vllm_server(Plan((expert.name,), (expert.model,), local), model, python=python)
+    server = vllm_server(ServerPlan((expert.name,), (expert.model,), local), model, python=python)
     async with Supervisor([server], logs=logs):
         yield expert
 

@@ -1,4 +1,4 @@
-"""`python -m experts.local fetch ...`: make models ready before anything is started."""
+"""`python -m experts.local fetch ...`: fetch and convert models in advance."""
 
 import argparse
 import sys

@@ -1,10 +1,7 @@
-"""Turn one GGUF file into a safetensors folder that vLLM serves. A script, not a module of ours:
-it runs in the vLLM environment, where transformers and torch live, and knows nothing of Coterie.
+"""Convert a GGUF file to a safetensors folder (bfloat16). A script for the vLLM environment, without imports
+of Coterie; it prints `stage NAME` lines for `experts.local.model_folders`.
 
     python convert_gguf.py MODEL.gguf FOLDER
-
-Lines on standard output are for `experts.local.model_folders`: `stage NAME` before each stage. The weights
-are saved in bfloat16, two bytes a parameter: what the CPU build of vLLM computes in.
 """
 
 import os
@@ -31,7 +28,7 @@ def convert(gguf: Path, folder: Path) -> None:
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.bfloat16,
     )
-    # The weights are plain now; with this entry left vLLM would look for GGUF blocks.
+    # Otherwise vLLM would expect GGUF blocks.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
 

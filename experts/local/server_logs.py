@@ -1,4 +1,4 @@
-"""The logs of supervised processes: one file a start, the older ones numbered, a bounded many."""
+"""Logs of supervised processes: one file per start, older ones numbered."""
 
 import itertools
 from pathlib import Path
@@ -8,7 +8,7 @@ TAIL_BYTES = 32_768
 
 
 def open_log(path: Path, *, kept: int) -> BinaryIO:
-    """Open a new log at `path`, moving the last one to `path.1`, that to `path.2`, at most `kept` of them."""
+    """Open a new log at `path` after rotating `path` → `path.1` → `path.2` ..., at most `kept`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     numbered = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, kept + 1))]
     numbered[-1].unlink(missing_ok=True)

@@ -1,8 +1,5 @@
-"""Keep servers running: start, watch, restart, stop, with their logs and the cause when one dies.
-
-Knows processes and health checks; knows neither vLLM nor experts. Each server runs under
-`process_reaper.py`, so that nothing of it is left whichever way this process ends.
-"""
+"""Supervision of servers: start, health checks, restart with backoff, stop, logs and causes of exits. Each
+runs under `process_reaper.py`."""
 
 import asyncio
 import os
@@ -23,79 +20,70 @@ from experts.local.server_logs import open_log, tail
 from experts.local.vllm import Server
 
 
-class State(StrEnum):
-    """What a server is doing."""
+class ServerState(StrEnum):
+    """RESTARTING includes the wait before it; FAILED servers are not started again."""
 
     STARTING = "starting"
     READY = "ready"
     RESTARTING = "restarting"
-    """It died and is waiting to be started again, or is being started again."""
     FAILED = "failed"
-    """It will not be started again."""
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """One server, now. `since` is on the monotonic clock; `pid` that of its reaper."""
+class ServerStatus:
+    """`since` on the monotonic clock; `pid` of the process reaper; `detail`: why it exited last."""
 
     name: str
-    state: State
+    state: ServerState
     since: float
     restarts: int = 0
     pid: int | None = None
     detail: str = ""
-    """Why it died last, or nothing."""
 
     @property
     def seconds(self) -> float:
-        """How long it has been in this state."""
+        """Seconds in this state."""
         return time.monotonic() - self.since
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of supervision, in seconds where not said otherwise."""
+class SupervisorLimits:
+    """`ready_s`: from start to the first good health check (weights may have to be downloaded); `poll_s`,
+    `check_s`: between health checks while starting and running; `unresponsive_s`: failing checks before a
+    restart (long, since a busy CPU server answers late); `backoff_s` doubles per restart up to
+    `backoff_max_s`; `max_restarts` in a row, forgotten after `stable_s`; `stop_s`: from SIGTERM to SIGKILL;
+    `kept_logs`: older logs per server."""
 
     ready_s: float = 900.0
-    """From start to the first good health check: weights may have to be downloaded."""
     poll_s: float = 0.5
-    """Between health checks while starting."""
     check_s: float = 10.0
-    """Between health checks of a running server."""
     unresponsive_s: float = 300.0
-    """A running server whose health check fails for so long is restarted. Long, because one that is
-    busy on few cores may answer late."""
     backoff_s: float = 1.0
-    """Wait before the first restart; doubles with each."""
     backoff_max_s: float = 60.0
     max_restarts: int = 5
-    """Restarts in a row; then the server has failed."""
     stable_s: float = 300.0
-    """After serving so long the restarts are forgotten."""
     stop_s: float = 20.0
-    """From SIGTERM to SIGKILL."""
     kept_logs: int = 8
-    """Older logs of each server that are kept, one a start."""
 
 
 FATAL = frozenset({Cause.PORT_TAKEN, Cause.WRONG_MODEL, Cause.NO_ENVIRONMENT})
-"""Starting again would fail again."""
+"""Causes that a restart does not cure."""
 
 
-def _ignore(status: Status) -> None:
+def _ignore(status: ServerStatus) -> None:
     pass
 
 
 class Supervisor:
-    """Runs `servers` with their logs in the folder `logs`.
+    """Runs `servers` with logs in the folder `logs`.
 
         async with Supervisor(servers, logs=folder) as supervisor:
             await supervisor.failed()
 
-    Entering starts all at once and returns when all are ready; the first that does not start stops
-    the others and raises its `ServerError`. Later deaths are met with restarts. `on_change` is told
-    of every change of state, restarts or detail. Use from one event loop.
+    Entering starts all concurrently and returns when all are ready; if one fails, the others are stopped and
+    its `ServerError` is raised. `on_change` is called for every change of state, restarts or detail. Belongs
+    to one event loop.
     """
 
     def __init__(
@@ -103,39 +91,39 @@ class Supervisor:
         servers: Iterable[Server],
         *,
         logs: Path,
-        limits: Limits | None = None,
-        on_change: Callable[[Status], None] = _ignore,
+        limits: SupervisorLimits | None = None,
+        on_change: Callable[[ServerStatus], None] = _ignore,
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or SupervisorLimits()
         self.logs = logs.absolute()
         self._on_change = on_change
         self._changed = asyncio.Event()
-        self._told: dict[str, tuple[State, int, str]] = {}
-        self._keepers = {
-            server.name: _Keeper(server, self.logs, self.limits, self._tell) for server in servers
+        self._told: dict[str, tuple[ServerState, int, str]] = {}
+        self._managed = {
+            server.name: _ManagedServer(server, self.logs, self.limits, self._tell) for server in servers
         }
 
     @property
-    def statuses(self) -> Mapping[str, Status]:
-        return {name: keeper.status for name, keeper in self._keepers.items()}
+    def statuses(self) -> Mapping[str, ServerStatus]:
+        return {name: server.status for name, server in self._managed.items()}
 
     def log(self, name: str) -> Path:
         """The log of the server's latest start."""
-        return self._keepers[name].log
+        return self._managed[name].log
 
     async def start(self) -> None:
         """Start all and wait until all are ready. Raises `ServerError`, with nothing left running."""
-        for keeper in self._keepers.values():
-            _require_port(keeper.server)  # before any start, so that a taken port costs no minutes
-        for keeper in self._keepers.values():
-            keeper.begin()
+        for managed in self._managed.values():
+            _require_port(managed.server)  # before any start, which takes minutes
+        for managed in self._managed.values():
+            managed.begin()
         try:
-            await asyncio.gather(*(keeper.ready for keeper in self._keepers.values()))
+            await asyncio.gather(*(managed.ready for managed in self._managed.values()))
         except BaseException:
             await self.stop()
             raise
 
-    async def until(self, name: str, holds: Callable[[Status], bool]) -> Status:
+    async def until(self, name: str, holds: Callable[[ServerStatus], bool]) -> ServerStatus:
         """Wait until the status of the server `name` satisfies `holds`."""
         while not holds(status := self.statuses[name]):
             self._changed.clear()
@@ -143,18 +131,18 @@ class Supervisor:
         return status
 
     async def failed(self) -> ServerError:
-        """Wait until a server has failed for good, and return why. The others go on."""
-        waiting = [keeper.failure for keeper in self._keepers.values()]
+        """Wait until a server has failed for good, and return its error. The others keep running."""
+        waiting = [managed.failure for managed in self._managed.values()]
         if not waiting:
             await asyncio.Future()
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return next(iter(done)).result()
 
     async def stop(self) -> None:
-        """Stop all, politely and then not; returns when no process is left. May be called twice."""
-        await asyncio.gather(*(keeper.end() for keeper in self._keepers.values()))
+        """Stop all; returns when no process is left. Idempotent."""
+        await asyncio.gather(*(managed.end() for managed in self._managed.values()))
 
-    def _tell(self, status: Status) -> None:
+    def _tell(self, status: ServerStatus) -> None:
         self._changed.set()
         told = (status.state, status.restarts, status.detail)
         if self._told.get(status.name) != told:
@@ -171,16 +159,16 @@ class Supervisor:
         await self.stop()
 
 
-class _Keeper:
-    """Keeps one server running."""
+class _ManagedServer:
+    """One server with its process and status."""
 
     def __init__(
-        self, server: Server, logs: Path, limits: Limits, on_change: Callable[[Status], None]
+        self, server: Server, logs: Path, limits: SupervisorLimits, on_change: Callable[[ServerStatus], None]
     ) -> None:
         self.server = server
         self.limits = limits
         self.log = logs / f"{server.name}.log"
-        self.status = Status(server.name, State.STOPPED, time.monotonic())
+        self.status = ServerStatus(server.name, ServerState.STOPPED, time.monotonic())
         self._on_change = on_change
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -191,7 +179,7 @@ class _Keeper:
         loop = asyncio.get_running_loop()
         self.ready = loop.create_future()
         self.failure = loop.create_future()
-        self._become(State.STARTING, detail="", restarts=0)
+        self._become(ServerState.STARTING, detail="", restarts=0)
         self._task = asyncio.create_task(self._keep(), name=f"keep {self.server.name}")
 
     async def end(self) -> None:
@@ -202,8 +190,8 @@ class _Keeper:
             self.ready.cancel()
             self.failure.cancel()
         await self._stop_process()
-        if self.status.state is not State.STOPPED:
-            self._become(State.STOPPED)
+        if self.status.state is not ServerState.STOPPED:
+            self._become(ServerState.STOPPED)
 
     async def _keep(self) -> None:
         while True:
@@ -216,7 +204,7 @@ class _Keeper:
                     self._give_up(error, first=first)
                     return
                 restarts = self.status.restarts + 1
-                self._become(State.RESTARTING, detail=str(error), restarts=restarts)
+                self._become(ServerState.RESTARTING, detail=str(error), restarts=restarts)
                 wait = self.limits.backoff_s * 2 ** (restarts - 1)
                 await asyncio.sleep(min(wait, self.limits.backoff_max_s))
 
@@ -228,20 +216,20 @@ class _Keeper:
                 f"gave up after {self.status.restarts} restarts; last: {error.message}",
                 exit_code=error.exit_code,
             )
-        self._become(State.FAILED, detail=str(error))
+        self._become(ServerState.FAILED, detail=str(error))
         self.failure.set_result(error)
         if first:
             self.ready.set_exception(error)
 
     async def _run_once(self) -> None:
-        """Start the server and watch it. Only returns by raising `ServerError`."""
+        """Start the server and watch it until it fails with `ServerError`."""
         _require_port(self.server)
         kills = oom_kills()
         process = await self._launch()
         exited = asyncio.create_task(process.wait())
         try:
             if await self._becomes_ready(exited):
-                self._become(State.READY)
+                self._become(ServerState.READY)
                 if not self.ready.done():
                     self.ready.set_result(None)
                 await self._watch(exited)
@@ -260,20 +248,20 @@ class _Keeper:
         with open_log(self.log, kept=self.limits.kept_logs) as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", process_reaper.__file__, grace, *self.server.command),
-                stdin=asyncio.subprocess.PIPE,  # never written to: its closing tells that we are gone
+                stdin=asyncio.subprocess.PIPE,  # its closing tells the reaper that we have ended
                 stdout=log,
                 stderr=log,
                 env=_environment(self.server),
-                # Not the current folder: `python -m` would find our packages before vLLM's.
+                # In the current folder `python -m` would find our packages before vLLM's.
                 cwd=self.log.parent,
-                start_new_session=True,  # Ctrl-C at the terminal is for us to hand on
+                start_new_session=True,  # Ctrl-C is handled by us
             )
         self._process = process
         self._become(self.status.state, pid=process.pid)
         return process
 
     async def _becomes_ready(self, exited: "asyncio.Task[int]") -> bool:
-        """Whether it takes requests; False when it has ended instead."""
+        """Wait for a good health check; False if the process ends before."""
         deadline = time.monotonic() + self.limits.ready_s
         while not exited.done():
             if await self._healthy():
@@ -288,7 +276,7 @@ class _Keeper:
         return False
 
     async def _watch(self, exited: "asyncio.Task[int]") -> None:
-        """Return when the process has ended; raise when it no longer answers."""
+        """Returns when the process has ended; raises when it no longer answers."""
         answered = began = time.monotonic()
         while not exited.done():
             await asyncio.wait([exited], timeout=self.limits.check_s)
@@ -302,10 +290,10 @@ class _Keeper:
                     f"has not answered for {now - answered:.0f} s; its log: {self.log}",
                 )
             if self.status.restarts and now - began > self.limits.stable_s:
-                self._become(State.READY, restarts=0, detail="")
+                self._become(ServerState.READY, restarts=0, detail="")
 
     async def _healthy(self) -> bool:
-        """One HTTP/1.0 GET: too little to need a client library."""
+        """One HTTP/1.0 GET."""
         request = f"GET {self.server.health} HTTP/1.0\r\nHost: {self.server.host}\r\n\r\n"
         try:
             async with asyncio.timeout(10):
@@ -326,7 +314,7 @@ class _Keeper:
         if process.returncode is None:
             process.terminate()
             try:
-                # The process_reaper keeps `stop_s` itself; more than that and it hangs.
+                # The process reaper enforces `stop_s` itself.
                 async with asyncio.timeout(self.limits.stop_s + 5):
                     await process.wait()
             except TimeoutError:
@@ -335,11 +323,16 @@ class _Keeper:
         self._process = None
 
     def _become(
-        self, state: State, *, pid: int | None = None, detail: str | None = None, restarts: int | None = None
+        self,
+        state: ServerState,
+        *,
+        pid: int | None = None,
+        detail: str | None = None,
+        restarts: int | None = None,
     ) -> None:
         old = self.status
-        over = state in {State.STOPPED, State.FAILED}
-        self.status = Status(
+        over = state in {ServerState.STOPPED, ServerState.FAILED}
+        self.status = ServerStatus(
             name=old.name,
             state=state,
             since=old.since if state is old.state else time.monotonic(),
@@ -351,7 +344,7 @@ class _Keeper:
 
 
 def _environment(server: Server) -> dict[str, str]:
-    """Ours without our own settings, among which are secrets, and with the server's additions."""
+    """Our environment without COTERIE_ variables (settings, secrets) and with the server's additions."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("COTERIE_")}
     return {**ours, **server.environment}
 

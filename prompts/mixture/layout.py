@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from base.system_prompt import SYSTEM_ROLES, with_system_prompt
 from prompts.mixture.demos import Demo
 
 Layout = Literal["turns", "block"]
 """Demos as turns of the conversation, or as text in the system message."""
-
-_SYSTEM = frozenset({"system", "developer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def lay_out(
     """`messages` with `prompt` in front. A leading system message of the client is appended to ours, since
     many chat templates accept only one."""
     said = [dict(message) for message in messages]
-    head = said.pop(0) if said and said[0].get("role") in _SYSTEM else None
+    head = [said.pop(0)] if said and said[0].get("role") in SYSTEM_ROLES else []
     own = prompt.instruction
     shown: list[dict[str, Any]] = []
     if layout == "turns":
@@ -46,21 +45,9 @@ def lay_out(
             ]
     elif prompt.demos:
         own = "\n\n".join(filter(None, [prompt.instruction, examples_text(prompt.demos)]))
-    if head is not None:
-        return [_joined(own, head), *shown, *said]
-    front = [{"role": "system", "content": own}] if own else []
-    return [*front, *shown, *said]
+    return [*(with_system_prompt(own, head) if own else head), *shown, *said]
 
 
 def examples_text(demos: Sequence[Demo]) -> str:
     """`demos` as a block of text."""
     return "\n\n".join(f"Input: {demo.input}\nOutput: {demo.output}" for demo in demos)
-
-
-def _joined(own: str, head: dict[str, Any]) -> dict[str, Any]:
-    content = head.get("content")
-    if not own:
-        return head
-    if isinstance(content, list):
-        return {**head, "content": [{"type": "text", "text": own}, *content]}
-    return {**head, "content": f"{own}\n\n{content}" if content else own}

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from experts.client import ExpertClient
 from experts.errors import ContextTooLong
-from experts.local.supervisor import State
+from experts.local.supervisor import ServerState
 from tests.e2e.conftest import RunningExperts, alive
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
@@ -103,7 +103,7 @@ async def test_a_killed_server_is_restarted_and_answers_again(
     os.kill(api_server, signal.SIGKILL)
     async with asyncio.timeout(180):
         status = await supervisor.until(
-            name, lambda status: status.state is State.READY and status.restarts > 0
+            name, lambda status: status.state is ServerState.READY and status.restarts > 0
         )
     assert "signal 9" in status.detail
     assert not any(alive(pid) for pid in before)

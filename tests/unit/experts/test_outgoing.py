@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from base.system_prompt import with_system_prompt
 from experts.expert import Expert
-from experts.outgoing import outgoing_body, question_of, with_system_prompt
+from experts.outgoing import outgoing_body, question_of
 
 HI = {"role": "user", "content": "hi"}
 SYSTEM = {"role": "system", "content": "S"}

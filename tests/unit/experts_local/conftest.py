@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from experts.local.supervisor import Limits
+from experts.local.supervisor import SupervisorLimits
 from experts.local.vllm import Server
 
 ROOT = Path(__file__).parents[3]
 
-QUICK = Limits(
+QUICK = SupervisorLimits(
     ready_s=60, poll_s=0.05, check_s=0.05, unresponsive_s=60, backoff_s=0.05, stop_s=3, max_restarts=2
 )
 

@@ -6,7 +6,7 @@ import time
 from rich.console import Console
 
 from experts.local.download_progress import model_progress
-from experts.local.model_folders import Step
+from experts.local.model_folders import ModelProgress
 
 SMALL = "smollm2-135m-instruct"
 
@@ -14,11 +14,11 @@ SMALL = "smollm2-135m-instruct"
 def test_a_file_gets_a_line_for_each_step_and_further_ones_while_it_lasts() -> None:
     out = io.StringIO()
     with model_progress(Console(file=out, width=200), line_s=0.02) as report:
-        report(Step(SMALL, "fetching", 0, 4))
-        report(Step(SMALL, "fetching", 2, 4))
+        report(ModelProgress(SMALL, "fetching", 0, 4))
+        report(ModelProgress(SMALL, "fetching", 2, 4))
         while out.getvalue().count("\n") < 3:
             time.sleep(0.01)
-        report(Step(SMALL, "converting", 0, 100))
+        report(ModelProgress(SMALL, "converting", 0, 100))
     lines = out.getvalue().splitlines()
     assert lines[0].endswith("fetching 0%") and "98 MB to fetch" in lines[0]
     assert lines[1].endswith("fetching 50%")

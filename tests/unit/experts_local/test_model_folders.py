@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
-from experts.local.model_folders import MANIFEST, Step, check_source, ensure_model, is_ready, prepare
+from experts.local.model_folders import MANIFEST, ModelProgress, check_source, ensure_model, is_ready, prepare
 from experts.local.model_sources import SOURCES, WheelSource
 from tests.unit.experts_local.conftest import alive, repository_on_path, wait_until
 
@@ -47,7 +47,7 @@ class World:
         self.python = folder / "python"
         self.python.write_text(CONVERTER)
         self.python.chmod(0o755)
-        self.steps: list[Step] = []
+        self.steps: list[ModelProgress] = []
         self.home = self.cache / "models" / "tester"
         self.work = self.cache / "models" / ".work"
 
@@ -108,9 +108,9 @@ def test_every_step_is_reported_with_its_share(world: World) -> None:
     world.publish(1)
     world.publish(2)
     world.prepare()
-    assert Step("tester", "fetching", 2, 2) in world.steps
-    assert Step("tester", "checking", SOURCE.size, SOURCE.size) in world.steps
-    assert Step("tester", "converting (weights)", 50, 100) in world.steps
+    assert ModelProgress("tester", "fetching", 2, 2) in world.steps
+    assert ModelProgress("tester", "checking", SOURCE.size, SOURCE.size) in world.steps
+    assert ModelProgress("tester", "converting (weights)", 50, 100) in world.steps
 
 
 def test_a_broken_download_goes_on_at_the_wheels_already_fetched(world: World) -> None:
@@ -214,7 +214,7 @@ def test_whoever_waits_says_so(world: World) -> None:
     waits = threading.Event()
 
     def prepare_while_locked() -> None:
-        def report(step: Step) -> None:
+        def report(step: ModelProgress) -> None:
             if step.name == "waiting":
                 waits.set()
 

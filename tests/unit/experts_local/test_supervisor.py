@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from experts.local.errors import Cause, ServerError
-from experts.local.supervisor import State, Status, Supervisor
+from experts.local.supervisor import ServerState, ServerStatus, Supervisor
 from experts.local.vllm import Server
 from tests.unit.experts_local.conftest import (
     QUICK,
@@ -28,7 +28,7 @@ from tests.unit.experts_local.conftest import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-async def becomes(supervisor: Supervisor, name: str, state: State, restarts: int = 0) -> Status:
+async def becomes(supervisor: Supervisor, name: str, state: ServerState, restarts: int = 0) -> ServerStatus:
     async with asyncio.timeout(60):
         return await supervisor.until(
             name, lambda status: status.state is state and status.restarts >= restarts
@@ -44,10 +44,10 @@ def server_pid(supervisor: Supervisor, name: str) -> int:
 async def test_servers_are_ready_after_the_start_and_gone_after_the_stop(tmp_path: Path) -> None:
     async with Supervisor([stand_in("a"), stand_in("b")], logs=tmp_path, limits=QUICK) as supervisor:
         pids = [server_pid(supervisor, name) for name in ("a", "b")]
-        assert {status.state for status in supervisor.statuses.values()} == {State.READY}
+        assert {status.state for status in supervisor.statuses.values()} == {ServerState.READY}
         assert all(alive(pid) for pid in pids)
     assert not any(alive(pid) for pid in pids)
-    assert {status.state for status in supervisor.statuses.values()} == {State.STOPPED}
+    assert {status.state for status in supervisor.statuses.values()} == {ServerState.STOPPED}
     assert "serving" in supervisor.log("a").read_text()
 
 
@@ -68,16 +68,16 @@ async def test_the_fake_expert_can_be_supervised(tmp_path: Path) -> None:
 
 
 async def test_a_killed_server_is_started_again_and_both_logs_are_kept(tmp_path: Path) -> None:
-    changes: list[State] = []
+    changes: list[ServerState] = []
     async with Supervisor(
         [stand_in("a")], logs=tmp_path, limits=QUICK, on_change=lambda status: changes.append(status.state)
     ) as supervisor:
         first = server_pid(supervisor, "a")
         os.kill(first, signal.SIGKILL)
-        status = await becomes(supervisor, "a", State.READY, restarts=1)
+        status = await becomes(supervisor, "a", ServerState.READY, restarts=1)
         assert "signal 9" in status.detail
         assert server_pid(supervisor, "a") != first
-    assert changes.index(State.RESTARTING) < len(changes) - 2
+    assert changes.index(ServerState.RESTARTING) < len(changes) - 2
     assert (tmp_path / "a.log").exists()
     assert (tmp_path / "a.log.1").exists()
 
@@ -87,7 +87,7 @@ async def test_what_a_dead_server_leaves_behind_is_ended_before_the_restart(tmp_
         server = server_pid(supervisor, "a")
         (engine,) = children(server)
         os.kill(server, signal.SIGKILL)
-        await becomes(supervisor, "a", State.READY, restarts=1)
+        await becomes(supervisor, "a", ServerState.READY, restarts=1)
         assert not alive(engine)
 
 
@@ -96,20 +96,20 @@ async def test_a_server_that_keeps_dying_has_failed_after_a_bounded_number_of_re
 ) -> None:
     async with Supervisor([stand_in("a"), stand_in("b")], logs=tmp_path, limits=QUICK) as supervisor:
         for restarts in range(QUICK.max_restarts + 1):
-            await becomes(supervisor, "a", State.READY, restarts)
+            await becomes(supervisor, "a", ServerState.READY, restarts)
             os.kill(server_pid(supervisor, "a"), signal.SIGKILL)
         error = await asyncio.wait_for(supervisor.failed(), 60)
         assert (error.server, error.cause, error.exit_code) == ("a", Cause.CRASHED, 128 + 9)
         assert "gave up after 2 restarts" in str(error)
-        assert supervisor.statuses["a"].state is State.FAILED
-        assert supervisor.statuses["b"].state is State.READY
+        assert supervisor.statuses["a"].state is ServerState.FAILED
+        assert supervisor.statuses["b"].state is ServerState.READY
 
 
 async def test_a_server_that_serves_steadily_has_its_restarts_forgotten(tmp_path: Path) -> None:
     limits = replace(QUICK, stable_s=0.2)
     async with Supervisor([stand_in("a")], logs=tmp_path, limits=limits) as supervisor:
         os.kill(server_pid(supervisor, "a"), signal.SIGKILL)
-        await becomes(supervisor, "a", State.READY, restarts=1)
+        await becomes(supervisor, "a", ServerState.READY, restarts=1)
         async with asyncio.timeout(60):
             await supervisor.until("a", lambda status: status.restarts == 0)
 
@@ -121,7 +121,7 @@ async def test_one_that_does_not_start_stops_the_others_and_says_why(tmp_path: P
         await supervisor.start()
     assert (caught.value.server, caught.value.cause, caught.value.exit_code) == ("bad", Cause.CRASHED, 3)
     assert str(tmp_path / "bad.log") in str(caught.value)
-    assert supervisor.statuses["good"].state is State.STOPPED
+    assert supervisor.statuses["good"].state is ServerState.STOPPED
     assert supervisor.statuses["good"].pid is None
 
 
@@ -154,10 +154,10 @@ async def test_a_server_that_runs_but_no_longer_answers_is_restarted(tmp_path: P
     limits = replace(QUICK, unresponsive_s=0.2)
     async with Supervisor([stand_in("a")], logs=tmp_path, limits=limits) as supervisor:
         (tmp_path / "sick").touch()
-        status = await becomes(supervisor, "a", State.RESTARTING)
+        status = await becomes(supervisor, "a", ServerState.RESTARTING)
         assert "has not answered" in status.detail
         (tmp_path / "sick").unlink()
-        await becomes(supervisor, "a", State.READY, restarts=1)
+        await becomes(supervisor, "a", ServerState.READY, restarts=1)
 
 
 async def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
