@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     composition: Path = Path()
     """The composition's folder; default: routers/compositions/<profile>."""
     rules: Path | None = None
-    """A file of operator's rules (YAML; docs/reference/configuration.md shows one): keywords, patterns,
+    """A file of operator's rules (YAML; docs/how-to/write-rules.md shows one): keywords, patterns,
     languages, headers or API keys that name an expert or a category. Read again at every reload."""
     strategy: str = "single"
     """How requests are answered for which neither the client nor the composition nor a rule says it:

@@ -1,4 +1,4 @@
-"""What the guard catches and what it refuses by mistake: the numbers of docs/how-to/sweep.md.
+"""What the guard catches and what it refuses by mistake: the numbers of docs/explanation/decontamination.md.
 
     python -m benchmarks.decontamination_errors TABLE... [--prompts 1000]
 

@@ -6,7 +6,7 @@ Asks `coterie` and every expert MT-Bench's questions (first turns, short answers
 judge, scores the first turns that a program can check, then a suite of our own that the composition was
 not fitted on; with `--arena` it has answers replayed from file judged and compares the judge with the
 verdicts beside them. Everything is kept as it comes: stopped at any moment, the same command goes on. At
-the end it writes `summary.md`, the table of docs/how-to/evaluate.md, and a picture.
+the end it writes `summary.md`, the table of docs/explanation/evaluation.md, and a picture.
 """
 
 import argparse

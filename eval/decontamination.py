@@ -2,8 +2,8 @@
 
 A prompt is refused when its normalised text is that of a fitting prompt, or when it is nearly one: the
 Jaccard similarity of their character 5-grams is at least `ALIKE`, or at least `RATHER_ALIKE` while the
-cosine of their embeddings is at least `SAME_SENSE`. docs/how-to/sweep.md has what these limits catch and what
-they refuse by mistake, by `python -m benchmarks.decontamination_errors`.
+cosine of their embeddings is at least `SAME_SENSE`. docs/explanation/decontamination.md has what
+these limits catch and what they refuse by mistake, by `python -m benchmarks.decontamination_errors`.
 """
 
 from collections.abc import Mapping, Sequence

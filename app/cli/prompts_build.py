@@ -72,7 +72,7 @@ def build(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Hyperparameters (YAML), such as `candidates: 10`; docs/explanation/mixtures.md lists them."
+            help="Hyperparameters (YAML), such as `candidates: 10`: prompts/mixture/hyperparameters.py."
         ),
     ] = None,
     registry: Annotated[

@@ -51,7 +51,7 @@ StrategyOption = Annotated[
     typer.Option(
         "--option",
         "-o",
-        help="An option of the strategy as NAME=VALUE (docs/explanation/strategies.md); repeatable.",
+        help="An option of the strategy as NAME=VALUE (docs/reference/strategies.md); repeatable.",
     ),
 ]
 

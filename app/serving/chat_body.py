@@ -70,7 +70,7 @@ class RoutingOptions(ClosedBody):
     strategy: Name | None = None
     """How many experts answer and how: `single`, `cascade`, `panel`, … or one of the operator's own."""
     options: Annotated[dict[Name, Any], Field(max_length=64)] | None = None
-    """The strategy's own options (docs/explanation/strategies.md)."""
+    """The strategy's own options (docs/reference/strategies.md)."""
     expert: Name | None = None
     category: Name | None = None
     exclude: Annotated[list[Name], Field(max_length=256)] = []

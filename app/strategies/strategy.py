@@ -5,7 +5,7 @@
 
         def graph(self) -> StateGraph: ...
 
-`docs/explanation/strategies.md` has a whole one.
+`docs/how-to/write-a-strategy.md` has a whole one.
 """
 
 from abc import ABC, abstractmethod

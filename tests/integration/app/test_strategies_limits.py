@@ -229,7 +229,7 @@ async def test_a_wrong_setting_stops_the_start_with_a_sentence(
 async def test_the_pages_own_strategy_answers_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (PROJECT / "docs" / "explanation" / "strategies.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "how-to" / "write-a-strategy.md").read_text(encoding="utf-8")
     (tmp_path / "my_strategy.py").write_text(page.partition("```python\n")[2].partition("```")[0])
     monkeypatch.syspath_prepend(tmp_path)
     ways = {"coder": says("a rather long answer"), "backup": says("short"), "talker": says("s")}

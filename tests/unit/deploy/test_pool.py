@@ -90,4 +90,4 @@ def test_the_shipped_composition_is_of_this_pool_and_says_that_nobody_scored_it(
     manifest = json.loads((PROJECT / "routers/compositions/gpu/composition.json").read_text())
     assert [each["name"] for each in manifest["experts"]] == list(POOL)
     guessed = manifest["data"]["utilities"].startswith("a guess by size")
-    assert guessed == ("Nobody has scored this pool yet" in (PROJECT / "README.md").read_text())
+    assert guessed == ("Nobody has scored this pool yet" in (PROJECT / "docs/how-to/gpu-host.md").read_text())

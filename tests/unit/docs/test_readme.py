@@ -74,10 +74,39 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
             assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_the_readme_shows_the_gpu_pool_as_it_is() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\S+/\S+) \| [\d, ]+ \|$", PAGES[0].read_text(), re.MULTILINE)
+def test_the_page_on_gpus_shows_the_pool_as_it_is() -> None:
+    page = (PROJECT / "docs" / "how-to" / "gpu-host.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\S+/\S+) \| [\d, ]+ \|$", page, re.MULTILINE)
     pool = load_registry(PROJECT / "experts" / "gpu.yaml").experts
     assert rows == [(expert.name, expert.model) for expert in pool.values()]
+
+
+def leaves(command: Any, *names: str) -> list[str]:
+    """Every command below `command`, with the words that call it."""
+    if not hasattr(command, "commands"):
+        return [" ".join(names)]
+    return [leaf for name, each in command.commands.items() for leaf in leaves(each, *names, name)]
+
+
+def test_the_page_on_commands_has_every_command_and_no_other() -> None:
+    page = (PROJECT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(coterie .+?)` \|", page, re.MULTILINE)) == set(leaves(coterie(), "coterie"))
+
+
+def test_the_first_page_and_the_glossary_are_short() -> None:
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 120
+    glossary = (PROJECT / "docs" / "reference" / "glossary.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^\| (?!term )\w", glossary, re.MULTILINE)) <= 25
+
+
+def test_every_benchmark_has_its_row() -> None:
+    page = (PROJECT / "docs" / "reference" / "benchmarks.md").read_text(encoding="utf-8")
+    programs = {
+        file.stem
+        for file in (PROJECT / "benchmarks").glob("*.py")
+        if '__name__ == "__main__"' in file.read_text(encoding="utf-8")
+    }
+    assert {name for name in programs if not re.search(rf"^\| `{name}[ `]", page, re.MULTILINE)} == set()
 
 
 def test_registries_that_the_pages_show_are_valid(tmp_path: Path) -> None:
