@@ -10,7 +10,6 @@ from fastapi import Depends, FastAPI
 from app.api import chat_routes, decision_routes, model_routes, probes, reload_route
 from app.api.auth import check_api_key
 from app.api.body import body_components
-from app.api.body_limit import BodyLimit
 from app.api.error_handlers import install_error_handlers
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
@@ -54,8 +53,6 @@ def create_app(
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestScope)
     return app
 

@@ -11,8 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.composition_reload import Reloader
 from app.errors import StartError
 from app.services import Services
+from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answering import Answering
 from app.serving.conversations import Conversations
+from app.serving.expert_access import ExpertAccess
 from app.serving.exploration import Exploration
 from app.serving.operator_rules import RulesError
 from app.serving.prompt_files import PromptFilesError, load_prompt_files
@@ -84,18 +86,18 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         )
         stack.callback(routing.close)
         prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values())
+        conversations = Conversations(database, settings.conversations)
+        access = ExpertAccess(registry, prompting, health, metrics)
         with explained(settings):
-            shadow = Shadow(settings, registry, prompting, health, database, recorder, metrics)
+            shadow = Shadow(settings, access, database, recorder)
         await shadow.start()
         stack.push_async_callback(shadow.stop)
         metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
         with explained(settings):
             strategies = Strategies(
                 catalogue,
-                prompting,
-                registry,
-                health,
-                metrics,
+                access,
+                routing,
                 limits=Limits(
                     calls=settings.strategy_max_calls,
                     tokens=settings.strategy_max_tokens,
@@ -105,7 +107,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 options=settings.strategy_options,
                 cascades=cascades,
             )
-            await strategies.prepare(routing.policy, settings.strategy)
+            await strategies.prepare(settings.strategy)
         if settings.open_to_the_network:
             log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
         log.info(
@@ -122,11 +124,12 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             reloader=Reloader(routing, settings, registry, metrics, strategies),
             health=health,
             prompting=prompting,
-            answering=Answering(registry, prompting, health, metrics, spill_tries=settings.spill_tries),
+            answering=Answering(access, tries=settings.spill_tries),
+            lifecycle=AnswerLifecycle(metrics, recorder, conversations),
             strategies=strategies,
             database=database,
             recorder=recorder,
-            conversations=Conversations(database, settings.conversations),
+            conversations=conversations,
             exploration=Exploration(settings.explore, settings.explore_seed),
             shadow=shadow,
         )

@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,13 +111,37 @@ def _has(value: Any, name: str) -> bool:
     return isinstance(value, dict) and isinstance(value.get(name), dict)
 
 
-class ReplyStream:
-    """A streamed chat completion: an async iterator of the expert's own SSE bytes.
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event: its bytes, and the chunk that they hold. Comments have none, nor has the end
+    (`data: [DONE]`), which is `done`."""
 
-    Each item is one or more whole events, as soon as they are complete, byte for byte as they came; every
-    event was checked to be a chat completion chunk. The iterator raises `ExpertTimeout` after `idle_s` of
-    silence or past `total_s`, and `ExpertBadReply` when the stream turns to rubbish or ends half way.
-    `usage`, `finish_reason` and `model` are what the events have said so far.
+    raw: bytes
+    chunk: dict[str, Any] | None = None
+    done: bool = False
+
+    @classmethod
+    def of(cls, chunk: dict[str, Any]) -> "StreamEvent":
+        """An event of our own. Half a surrogate pair becomes `?`."""
+        text = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
+        return cls(b"data: " + text.encode("utf-8", "replace") + b"\n\n", chunk)
+
+
+END_OF_STREAM = StreamEvent(b"data: [DONE]\n\n", done=True)
+
+
+def raw_bytes(events: Iterable[StreamEvent]) -> bytes:
+    """The events' bytes as they came."""
+    return b"".join(event.raw for event in events)
+
+
+class ReplyStream:
+    """A streamed chat completion: an async iterator of the expert's own events.
+
+    Each item is one or more whole events, as soon as they are complete, their bytes as they came; what has
+    data was parsed once and is a chat completion chunk. The iterator raises `ExpertTimeout` after `idle_s`
+    of silence or past `total_s`, and `ExpertBadReply` when the stream is malformed or ends half way.
+    `usage`, `finish_reason` and `model` are what the events have said so far; `done` after `[DONE]`.
     """
 
     def __init__(
@@ -142,9 +166,9 @@ class ReplyStream:
         self._secret = secret
         self._max_event_bytes = max_event_bytes
         self._cutter = EventCutter(max_event_bytes)
-        self._first: bytes | None = None
+        self._first: list[StreamEvent] | None = None
         self._begun = False
-        self._done = False
+        self.done = False
         self._broken: ExpertError | None = None
 
     async def begin(self, within_s: float) -> None:
@@ -152,10 +176,10 @@ class ReplyStream:
         with a status, or by another expert. Raises `ExpertTimeout`, `ExpertUnavailable`, `ExpertBadReply`
         and what an error event stands for."""
         until = min(self._deadline, time.monotonic() + within_s)
-        held = b""
-        while not self._begun and not self._done:
+        held: list[StreamEvent] = []
+        while not self._begun and not self.done:
             held += await self._next_events(until, f"sent no first byte in {within_s:g} s")
-            if len(held) > self._max_event_bytes:
+            if sum(len(event.raw) for event in held) > self._max_event_bytes:
                 raise self._rubbish()
         if not self._begun:
             raise ExpertBadReply(self._expert.name, f"Expert {self._expert.name} sent an empty stream.")
@@ -164,11 +188,11 @@ class ReplyStream:
     def __aiter__(self) -> "ReplyStream":
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> list[StreamEvent]:
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        while not self._done:
+        while not self.done:
             idle_s = self._expert.timeouts.idle_s
             until = min(self._deadline, time.monotonic() + idle_s)
             if events := await self._next_events(
@@ -178,8 +202,8 @@ class ReplyStream:
         await self._drain()
         raise StopAsyncIteration
 
-    async def _next_events(self, until: float, silence: str) -> bytes:
-        """The bytes of the events that the next piece of the source completes; may be none."""
+    async def _next_events(self, until: float, silence: str) -> list[StreamEvent]:
+        """The events that the next piece of the source completes; may be none."""
         if self._broken is not None:
             raise self._broken
         name = self._expert.name
@@ -193,23 +217,22 @@ class ReplyStream:
             raise ExpertTimeout(name, f"Expert {name} {silence}.") from None
         except EventTooLong as error:
             raise self._rubbish() from error
-        return b"".join(self._checked(events))
+        return self._checked(events)
 
-    def _checked(self, events: list[Event]) -> list[bytes]:
-        """The bytes of the good events, up to `[DONE]`. What is wrong with a later one is kept until they
-        have been passed on."""
-        good: list[bytes] = []
+    def _checked(self, events: list[Event]) -> list[StreamEvent]:
+        """The good events, up to `[DONE]`. What is wrong with a later one is kept until they have been
+        passed on."""
+        good: list[StreamEvent] = []
         for event in events:
             try:
-                if event.data is not None:
-                    self._check(event.data)
+                chunk = None if event.data is None else self._check(event.data)
             except ExpertError as error:
                 if not good:
                     raise
                 self._broken = error
                 break
-            good.append(event.raw)
-            if self._done:
+            good.append(StreamEvent(event.raw, chunk, self.done))
+            if self.done:
                 break
         return good
 
@@ -225,19 +248,19 @@ class ReplyStream:
         answer is whole, and gets one; before it, it was cut off."""
         rest = self._cutter.rest()
         if rest is not None and rest.data == DONE:
-            return [Event(b"data: [DONE]\n\n", DONE)]
+            return [Event(END_OF_STREAM.raw, DONE)]
         if not self._begun:
-            self._done = True
+            self.done = True
             return []
         if self.finish_reason is None or (rest is not None and rest.data is not None):
             name = self._expert.name
             raise ExpertBadReply(name, f"Expert {name} stopped in the middle of its answer.")
-        return [Event(b"data: [DONE]\n\n", DONE)]
+        return [Event(END_OF_STREAM.raw, DONE)]
 
-    def _check(self, data: bytes) -> None:
+    def _check(self, data: bytes) -> dict[str, Any] | None:
         if data.strip() == DONE:
-            self._done = True
-            return
+            self.done = True
+            return None
         try:
             chunk = json.loads(data)
         except ValueError as error:
@@ -254,6 +277,7 @@ class ReplyStream:
         for choice in chunk["choices"]:
             if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
                 self.finish_reason = choice["finish_reason"]
+        return chunk
 
     def _failure(self, chunk: Mapping[str, Any]) -> ExpertError:
         """An error event: before any data it is a refusal like any other, later a broken answer."""

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from routers.request import Vector
-
 SINGLE = "single"
 """The strategy that every service has: one expert answers."""
 
@@ -103,10 +101,7 @@ class Decision:
     propensity: float | None = None
     """The chance that `expert` had of answering, 0..1, where exploration had its say; else None."""
 
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """A decision, and the embedding that was made for it: unit length, None when nothing had to be read."""
-
-    decision: Decision
-    embedding: Vector | None = None
+    @property
+    def sure_category(self) -> str | None:
+        """The category, unless stage 1 was not sure of it."""
+        return None if self.classification is Classification.UNCLASSIFIED else self.category

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from routers.composition import Composition, CompositionError
 from routers.conversation import LATEST_CHARACTERS, latest_user_text, routing_text
 from routers.decide import ANY_STRATEGY, decide, refuse_unfit
-from routers.decision import Decision, Routed
+from routers.decision import Decision
 from routers.encoder import Encoder
 from routers.features import features_of
 from routers.policy import match_rules
@@ -33,10 +33,11 @@ class Router:
 
     def route(self, request: Request) -> Decision:
         """Embed the request if necessary, and decide: milliseconds of CPU, for a worker thread."""
-        return self.read(request).decision
+        return self.read(request)[0]
 
-    def read(self, request: Request) -> Routed:
-        """`route`, with the embedding (the first columns of `Request.features`)."""
+    def read(self, request: Request) -> tuple[Decision, Vector | None]:
+        """`route`, with the embedding that was made for it, shape (encoder.dimension,) and unit length; None
+        when nothing had to be read."""
         policy = self.composition.policy
         rules = match_rules(policy.rules, request)
         settled = request.pinned_expert or request.pinned_category or rules.target
@@ -51,8 +52,8 @@ class Router:
             sample = f"The router read a sample of {LATEST_CHARACTERS:,} of its {length:,} characters."
             decision = replace(decision, detail=f"{decision.detail} {sample}")
         if request.features is None:
-            return Routed(decision)
-        return Routed(decision, request.features[: self.encoder.dimension])
+            return decision, None
+        return decision, request.features[: self.encoder.dimension]
 
     def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of `turns` as `read` makes it, shape (encoder.dimension,)."""

@@ -1,5 +1,7 @@
 """A request's body: read within its bound, parsed, checked; each failure an error of OpenAI's shape."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -8,17 +10,22 @@ from starlette.requests import ClientDisconnect, Request
 from app.api.json import BadJson, read_json
 from app.errors import ServiceError, validation_error
 
+DRAIN_TIMES = 8
+"""A refused body is still read up to so many times the limit: to answer before the client has sent
+everything would reset its connection."""
+DRAIN_S = 10.0
+
 Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
     """The checked body and the whole document it came from.
 
-    Raises ServiceError: 400 for invalid JSON or a field that does not validate. The size is bounded by
-    `app.api.body_limit.BodyLimit`.
+    Raises ServiceError: 413 for more than `max_body_bytes`, 400 for invalid JSON or a field that does not
+    validate.
     """
     try:
-        raw = await request.body()
+        raw = await _bounded_body(request, request.app.state.settings.max_body_bytes)
     except ClientDisconnect:
         raise ServiceError(499, "client_closed_request", "The client went away.") from None
     try:
@@ -32,6 +39,32 @@ async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str,
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         raise validation_error(details) from None
+
+
+async def _bounded_body(request: Request, limit: int) -> bytes:
+    """The body, whatever its content-length says. Raises ServiceError (413)."""
+    announced = request.headers.get("content-length", "")
+    refused = announced.isdecimal() and int(announced) > limit
+    body, seen = bytearray(), 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S if refused else None) as deadline:
+            async for part in request.stream():
+                seen += len(part)
+                if seen > limit and not refused:
+                    refused = True
+                    deadline.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
+                if seen > limit * DRAIN_TIMES:
+                    break
+                if not refused:
+                    body += part
+    if refused:
+        raise ServiceError(
+            413,
+            "request_too_large",
+            f"The body is larger than {limit} bytes, the limit of this service.",
+            headers={"connection": "close"},
+        )
+    return bytes(body)
 
 
 def body_schema(kind: type[BaseModel]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ async def decisions(
 async def decision(request: Request, decision_id: str) -> Response:
     """One decision; `status` is `running` while its answer is on the way."""
     services: Services = request.app.state.services
-    record = services.in_flight.get(decision_id)
+    record = services.lifecycle.in_flight.get(decision_id)
     if record is not None:
         row = record.row("running", 0)
         return JsonResponse(stored_document(row) | {"http_status": None, "latency_ms": None})
@@ -118,7 +118,7 @@ async def graph(request: Request, decision_id: str, form: Form = "dot") -> Respo
 
 async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:
     """Raises ServiceError (404) when there is no such decision."""
-    record = services.in_flight.get(decision_id)
+    record = services.lifecycle.in_flight.get(decision_id)
     if record is not None:
         return None if record.trace is None else record.trace.document()
     await services.recorder.written(READ_YOUR_WRITES_S)
@@ -166,7 +166,7 @@ async def _notes(
 
 
 async def _exists(services: Services, decision_id: str) -> bool:
-    if decision_id in services.in_flight or services.recorder.waiting_decision(decision_id):
+    if decision_id in services.lifecycle.in_flight or services.recorder.waiting_decision(decision_id):
         return True
     async with services.database.session() as session:
         if decision_id.startswith(SHADOW_PREFIX):

@@ -86,9 +86,9 @@ async def _ask_api(url: str, body: dict[str, Any]) -> dict[str, Any]:
 def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
     from app.api.error_handlers import service_error
     from app.errors import ServiceError, StartError
-    from app.serving.chat_body import ChatBody
+    from app.serving.chat_body import ChatBody, ChatRequest
     from app.serving.decision_document import decision_document
-    from app.serving.request_parsing import Caller, Names, routing_request
+    from app.serving.request_parsing import Names, routing_request
     from app.serving.routing import load_router
     from app.startup import explained
     from app.strategies.strategy_registry import Catalogue
@@ -100,8 +100,8 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
             registry = load_registry(settings.experts)
             catalogue = Catalogue(settings.own_strategies)
             router = load_router(settings, registry, catalogue.names)
-        body_read, names = ChatBody.model_validate(body), Names.of(registry, router)
-        request = routing_request(body_read, names, Caller(None, {}), request_id=f"dec_{uuid4().hex}")
+        chat = ChatRequest(ChatBody.model_validate(body), body)
+        request = routing_request(chat, Names.of(registry, router), decision_id=f"dec_{uuid4().hex}")
         return decision_document(router.route(request))
     except StartError as error:
         fail(error)

@@ -1,143 +1,100 @@
-"""The short path: one expert answers. Spills to the next of the ranking while nothing has been sent."""
+"""The short path: one expert answers. Another one of the ranking does while nothing has been sent."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 import structlog
 
-from app.serving.prompting import Prompting
-from app.serving.records import AnswerRecord
-from app.telemetry.metrics import Metrics
-from experts.client import ExpertReply, ReplyStream
+from app.serving.answer_record import AnswerRecord
+from app.serving.expert_access import ExpertAccess
 from experts.errors import ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
-from experts.health import HealthMonitor
-from experts.registry import Expert, Registry
+from experts.expert import Expert
+from experts.expert_replies import StreamEvent
 from routers.decide import NoExpertFits, fall_back
-from routers.decision import Reason
 
-SPILLING = (ExpertUnavailable, ExpertBusy, ExpertTimeout)
+REPLACEABLE = (ExpertUnavailable, ExpertBusy, ExpertTimeout)
 """Before its first byte, an expert that fails like this may be replaced by another one."""
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(slots=True)
-class _Failures:
-    """What one request has met so far: failed tries, and every expert they rule out."""
-
-    count: int = 0
-    experts: set[str] = field(default_factory=set)
+Answered = TypeVar("Answered")
 
 
 class Answering:
     """Asks the experts of a decision, best first, until one begins to answer."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        prompting: Prompting,
-        health: HealthMonitor,
-        metrics: Metrics,
-        *,
-        spill_tries: int,
-    ) -> None:
-        """`spill_tries`: experts that may be asked after the chosen one."""
-        self._registry = registry
-        self._prompting = prompting
-        self._health = health
-        self._metrics = metrics
-        self._spill_tries = spill_tries
+    def __init__(self, access: ExpertAccess, *, tries: int) -> None:
+        """`tries`: experts that may be asked after the chosen one."""
+        self._access = access
+        self._tries = tries
 
-    async def complete(self, record: AnswerRecord, body: Mapping[str, Any]) -> ExpertReply:
+    async def whole(self, record: AnswerRecord) -> dict[str, Any]:
         """A whole answer. `record.decision` names who gave it. Raises ExpertError."""
-        self._avoid_known_down(record)
-        failures = _Failures()
-        while True:
-            expert = self._registry.get(record.decision.expert)
-            try:
-                reply = await self._prompting.complete(
-                    expert, body, record.reading, request_id=record.request_id
-                )
-            except ExpertError as error:
-                self._note_failure(expert, error)
-                if not self._spill(record, expert, error, failures):
-                    raise
-                continue
-            self._health.report_success(expert.name)
-            return reply
+        chat, prompting = record.chat, self._access.prompting
+        reply = await self._first_to_answer(
+            record,
+            lambda expert: prompting.complete(
+                expert, chat.document, record.context, request_id=chat.request_id
+            ),
+        )
+        record.expert_usage = reply.body.get("usage")
+        return reply.body
 
-    @asynccontextmanager
-    async def stream(self, record: AnswerRecord, body: Mapping[str, Any]) -> AsyncIterator[ReplyStream]:
-        """A streamed answer whose first event has come. Raises ExpertError, also from the iterator."""
-        self._avoid_known_down(record)
-        failures = _Failures()
+    async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
+        """A streamed answer; its first item has the first chunk. Raises ExpertError."""
+        chat, prompting = record.chat, self._access.prompting
         async with AsyncExitStack() as stack:
-            while True:
-                expert = self._registry.get(record.decision.expert)
-                try:
-                    stream = await stack.enter_async_context(
-                        self._prompting.stream(expert, body, record.reading, request_id=record.request_id)
-                    )
-                except ExpertError as error:
-                    self._note_failure(expert, error)
-                    if not self._spill(record, expert, error, failures):
-                        raise
-                    continue
-                break
-            self._health.report_success(expert.name)
+            stream = await self._first_to_answer(
+                record,
+                lambda expert: stack.enter_async_context(
+                    prompting.stream(expert, chat.document, record.context, request_id=chat.request_id)
+                ),
+            )
             try:
-                yield stream
+                async for events in stream:
+                    record.expert_usage = stream.usage
+                    yield events
             except ExpertError as error:
-                self._note_failure(expert, error)
+                self._access.failed(record.decision.expert, error)
                 raise
 
-    def _avoid_known_down(self, record: AnswerRecord) -> None:
-        """Spill before the first try when the chosen expert is known to be down and another one is not.
-        When nobody seems up the chosen one is asked all the same: what is known may be old."""
-        decision = record.decision
-        if self._pinned(record) or self._health.available(decision.expert):
-            return
-        down = {name for name in self._registry.names if not self._health.available(name)}
-        try:
-            record.decision = fall_back(decision, down, "its health check fails")
-        except NoExpertFits:
-            return
-        self._count_spill(decision.expert, record.decision.expert)
-
-    def _spill(self, record: AnswerRecord, expert: Expert, error: ExpertError, failures: "_Failures") -> bool:
-        """Move `record` to the next expert; False when the error has to be answered."""
-        failures.count += 1
-        failures.experts |= self._same_server(expert)
-        if not isinstance(error, SPILLING) or self._pinned(record) or failures.count > self._spill_tries:
-            return False
-        down = {name for name in self._registry.names if not self._health.available(name)}
-        # What is known of health may be old: where everybody seems down, the next in the ranking is tried.
-        for out in (failures.experts | down, failures.experts):
+    async def _first_to_answer(
+        self, record: AnswerRecord, ask: Callable[[Expert], Awaitable[Answered]]
+    ) -> Answered:
+        """What `ask` gets from the first expert that answers; `record.decision` names it."""
+        access = self._access
+        if not access.health.available(record.decision.expert):
+            # When nobody seems up the chosen one is asked all the same: what is known may be old.
+            self._fall_back(record, "its health check fails", access.down())
+        tries, failed = self._tries, set[str]()
+        while True:
+            expert = access.registry.get(record.decision.expert)
             try:
-                record.decision = fall_back(record.decision, out, error.code)
+                answered = await ask(expert)
+            except ExpertError as error:
+                access.failed(expert.name, error)
+                failed |= access.same_server(expert)
+                if tries < 1 or not isinstance(error, REPLACEABLE):
+                    raise
+                tries -= 1
+                # Where everybody seems down, the next in the ranking is tried.
+                if not self._fall_back(record, error.code, failed | access.down(), failed):
+                    raise
+                continue
+            access.health.report_success(expert.name)
+            return answered
+
+    def _fall_back(self, record: AnswerRecord, why: str, *unavailable: set[str]) -> bool:
+        """Move `record` to the next expert, by the first set that leaves one; False when none does, or
+        when the client named this very expert: a pin is kept or refused, never replaced."""
+        source = record.decision.expert
+        for out in unavailable:
+            try:
+                record.decision = fall_back(record.decision, out, why)
             except NoExpertFits:
                 continue
-            self._count_spill(expert.name, record.decision.expert)
+            log.info("spilled", spilled_from=source, expert=record.decision.expert)
+            self._access.metrics.fallbacks.labels(source, record.decision.expert).inc()
             return True
         return False
-
-    def _same_server(self, expert: Expert) -> set[str]:
-        """The experts behind the same endpoint: prompt experts go down with their base."""
-        if expert.endpoint is None:
-            return {expert.name}
-        return {each.name for each in self._registry.experts.values() if each.endpoint == expert.endpoint}
-
-    def _note_failure(self, expert: Expert, error: ExpertError) -> None:
-        log.warning("expert_failed", expert=expert.name, code=error.code)
-        self._health.report_failure(expert.name, error)
-
-    def _count_spill(self, source: str, target: str) -> None:
-        log.info("spilled", spilled_from=source, expert=target)
-        self._metrics.spills.labels(source, target).inc()
-
-    @staticmethod
-    def _pinned(record: AnswerRecord) -> bool:
-        """The client named this very expert: a pin is kept or refused, never replaced."""
-        return record.decision.reason is Reason.PINNED and record.decision.category is None

@@ -1,5 +1,7 @@
-"""The body of a chat request: checked where the service reads it, passed on where it does not."""
+"""A chat request as it came: checked where the service reads it, passed on where it does not."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
@@ -111,3 +113,19 @@ class ChatBody(_Lenient):
         if self.routing.expert is not None and self.routing.category is not None:
             raise PydanticCustomError("routing", "routing pins an expert or a category, not both")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat request, parsed once. `document` is the whole body and goes to experts as it came; `body` is
+    what of it the service reads."""
+
+    body: ChatBody
+    document: Mapping[str, Any]
+    request_id: str = ""
+    api_key: str | None = None
+    """The label of the caller's key."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+    started: float = 0.0
+    """When it came, on `time.perf_counter()`'s clock."""

@@ -2,7 +2,7 @@
 
 Prompts of the library are part of an expert already (`Expert.system_prompt`); a mixture's region and an
 identity depend on the request, and are chosen here. Whoever asks an expert asks through `Prompting`, with
-the `Reading` of the request, which afterwards says what was put in front.
+the `RequestContext` of the request, which afterwards says what was put in front.
 """
 
 import time
@@ -98,7 +98,7 @@ NOTHING_USED = PromptUse()
 
 
 @dataclass(slots=True)
-class Reading:
+class RequestContext:
     """What is known of one request when experts are asked: its turns, the embedding if routing made one
     (filled in when somebody needs it), its category. `used` is by expert, the latest one."""
 
@@ -107,9 +107,9 @@ class Reading:
     category: str | None = None
     used: dict[str, PromptUse] = field(default_factory=dict)
 
-    def again(self) -> "Reading":
+    def fresh(self) -> "RequestContext":
         """The same request, for whoever asks about it anew."""
-        return Reading(self.turns, self.embedding, self.category)
+        return RequestContext(self.turns, self.embedding, self.category)
 
     def use_of(self, expert: str) -> PromptUse:
         """What was put in front for `expert`: nothing before it was asked."""
@@ -157,7 +157,13 @@ class Prompting:
         }
 
     def prompt_tokens(
-        self, expert: Expert, body: Body, reading: Reading, *, room: int | None = None, plain: bool = False
+        self,
+        expert: Expert,
+        body: Body,
+        context: RequestContext,
+        *,
+        room: int | None = None,
+        plain: bool = False,
     ) -> PromptTokens:
         """What prompts will take when `expert` is asked, at most; `room` and `plain` as for `complete`.
         Nobody is asked, nothing is embedded: without an embedding any region is possible."""
@@ -168,8 +174,8 @@ class Prompting:
             return PromptTokens(said)
         fits = front_room(expert, body, room)
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            if reading.embedding is not None:
-                choice = mixture.choose(reading.embedding)
+            if context.embedding is not None:
+                choice = mixture.choose(context.embedding)
                 sizes = self._sizes(expert.name, mixture, choice)
                 possible = [size for size in sizes if size <= fits]
             else:
@@ -179,13 +185,13 @@ class Prompting:
                 picked = (each for each, region in enumerate(mixture.regions) if region.nearest)
                 possible += [min(known[each][0], max(0, fits)) for each in picked]
             return PromptTokens(said + max(possible, default=0))
-        category = reading.category
+        category = context.category
         if expert.identity is None or category is None or category not in self._kept.get(expert.name, ()):
             return PromptTokens(said)
         if expert.identity.per == "category":
             size = self._identity_tokens.get((expert.name, category), 0)
             return PromptTokens(said + (size if size <= fits else 0))
-        asked = identity_messages(latest_user_text(reading.turns))
+        asked = identity_messages(latest_user_text(context.turns))
         written = min(MAX_TOKENS + TOKENS_PER_MESSAGE, max(0, fits))
         return PromptTokens(
             said + written, writing=most_prompt_tokens(asked, system_prompt=expert.system_prompt)
@@ -195,7 +201,7 @@ class Prompting:
         self,
         expert: Expert,
         body: Body,
-        reading: Reading,
+        context: RequestContext,
         *,
         request_id: str | None = None,
         room: int | None = None,
@@ -207,12 +213,12 @@ class Prompting:
         limit. Raises ExpertError."""
         if plain:
             return await self._client.complete(expert, body, request_id=request_id)
-        *richer, last = await self._prompted(expert, body, reading, request_id, room)
+        *richer, last = await self._prompted(expert, body, context, request_id, room)
         for prompted in richer:
-            reading.used[expert.name] = prompted.use
+            context.used[expert.name] = prompted.use
             with suppress(ContextTooLong):
                 return await self._client.complete(expert, prompted.body, request_id=request_id)
-        reading.used[expert.name] = last.use
+        context.used[expert.name] = last.use
         return await self._client.complete(expert, last.body, request_id=request_id)
 
     @asynccontextmanager
@@ -220,7 +226,7 @@ class Prompting:
         self,
         expert: Expert,
         body: Body,
-        reading: Reading,
+        context: RequestContext,
         *,
         request_id: str | None = None,
         room: int | None = None,
@@ -232,28 +238,28 @@ class Prompting:
             async with self._client.stream(expert, body, request_id=request_id) as stream:
                 yield stream
             return
-        *richer, last = await self._prompted(expert, body, reading, request_id, room)
+        *richer, last = await self._prompted(expert, body, context, request_id, room)
         async with AsyncExitStack() as stack:
             for prompted in richer:
-                reading.used[expert.name] = prompted.use
+                context.used[expert.name] = prompted.use
                 asked = self._client.stream(expert, prompted.body, request_id=request_id)
                 with suppress(ContextTooLong):
                     stream = await stack.enter_async_context(asked)
                     break
             else:
-                reading.used[expert.name] = last.use
+                context.used[expert.name] = last.use
                 asked = self._client.stream(expert, last.body, request_id=request_id)
                 stream = await stack.enter_async_context(asked)
             yield stream
 
-    async def preview(self, expert: Expert, reading: Reading) -> None:
-        """Note in `reading` what would be put in front for `expert`, without asking anybody: an identity
+    async def preview(self, expert: Expert, context: RequestContext) -> None:
+        """Note in `context` what would be put in front for `expert`, without asking anybody: an identity
         that would be written is not."""
         mixture = self._mixtures.get(expert.name)
         use = PromptUse(prompt=expert.prompt)
         if mixture is not None:
-            use = replace(use, mixture=_mixture_use(mixture, mixture.choose(await self._embedded(reading))))
-        reading.used[expert.name] = use
+            use = replace(use, mixture=_mixture_use(mixture, mixture.choose(await self._embedded(context))))
+        context.used[expert.name] = use
 
     def facts(self, expert: Expert) -> dict[str, Any]:
         """What /v1/experts says of an expert's mixture and identities: never their text."""
@@ -272,26 +278,26 @@ class Prompting:
         }
 
     async def _prompted(
-        self, expert: Expert, body: Body, reading: Reading, request_id: str | None, room: int | None
+        self, expert: Expert, body: Body, context: RequestContext, request_id: str | None, room: int | None
     ) -> list["_Prompted"]:
         """Ways to put it, the richest first, the last one sure to be no longer than what the client said.
         Those that would not fit the context by a cautious estimate are left out."""
         plain = PromptUse(prompt=expert.prompt)
         ways = [_Prompted(body, plain)]
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            ways = await self._with_mixture(expert.name, mixture, body, reading, plain)
+            ways = await self._with_mixture(expert.name, mixture, body, context, plain)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
-            ways = await self._with_identity(expert, identities, body, reading, plain, request_id)
+            ways = await self._with_identity(expert, identities, body, context, plain, request_id)
         fits = front_room(expert, body, room)
         *richer, last = ways
         return [*(way for way in richer if way.added <= fits), last]
 
     async def _with_mixture(
-        self, name: str, mixture: "Mixture", body: Body, reading: Reading, plain: PromptUse
+        self, name: str, mixture: "Mixture", body: Body, context: RequestContext, plain: PromptUse
     ) -> list["_Prompted"]:
         from prompts.mixture.layout import lay_out
 
-        choice = mixture.choose(await self._embedded(reading))
+        choice = mixture.choose(await self._embedded(context))
         use = _mixture_use(mixture, choice)
         return [
             _Prompted(
@@ -315,23 +321,23 @@ class Prompting:
         expert: Expert,
         identities: "Identities",
         body: Body,
-        reading: Reading,
+        context: RequestContext,
         plain: PromptUse,
         request_id: str | None,
     ) -> list["_Prompted"]:
         per: Per = expert.identity.per if expert.identity else "category"
-        use = IdentityUse(per, reading.category)
+        use = IdentityUse(per, context.category)
         text = None
-        if reading.category is None:
+        if context.category is None:
             use = replace(use, skipped="no_category")
-        elif reading.category not in self._kept[expert.name]:
+        elif context.category not in self._kept[expert.name]:
             use = replace(use, skipped="not_kept")
         elif per == "category":
-            identity = identities.of(reading.category)
+            identity = identities.of(context.category)
             text = identity.text if identity else None
             use = use if identity else replace(use, skipped="not_written")
         else:
-            use, text = await self._written(expert, body, reading, use, request_id)
+            use, text = await self._written(expert, body, context, use, request_id)
         if text is None:
             return [_Prompted(body, replace(plain, identity=use))]
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
@@ -341,13 +347,13 @@ class Prompting:
         return [put, _Prompted(body, without)]
 
     async def _written(
-        self, expert: Expert, body: Body, reading: Reading, use: "IdentityUse", request_id: str | None
+        self, expert: Expert, body: Body, context: RequestContext, use: "IdentityUse", request_id: str | None
     ) -> tuple["IdentityUse", str | None]:
         """An identity for this request, written by the expert itself. What would make another expert
         answer is raised; any other failure leaves the request without an identity, and says so."""
         started = time.perf_counter()
         asked = {
-            "messages": identity_messages(latest_user_text(reading.turns)),
+            "messages": identity_messages(latest_user_text(context.turns)),
             "max_tokens": MAX_TOKENS,
             "temperature": 0,
         }
@@ -368,10 +374,10 @@ class Prompting:
         )
         return (use if text else replace(use, skipped="not_written")), text
 
-    async def _embedded(self, reading: Reading) -> Vector:
-        if reading.embedding is None:
-            reading.embedding = await self._embed(reading.turns)
-        return reading.embedding
+    async def _embedded(self, context: RequestContext) -> Vector:
+        if context.embedding is None:
+            context.embedding = await self._embed(context.turns)
+        return context.embedding
 
 
 def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:

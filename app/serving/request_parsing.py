@@ -1,11 +1,11 @@
 """From a chat request as clients send it to a request as the router reads it. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.errors import ServiceError
-from app.serving.chat_body import ChatBody
+from app.serving.chat_body import ChatBody, ChatRequest
 from base.suggestions import close_names, listed
 from experts.registry import Registry
 from experts.tokens import estimate_prompt_tokens
@@ -45,18 +45,11 @@ class Names:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the label of the API key, and the headers (lower-case names)."""
-
-    api_key: str | None
-    headers: Mapping[str, str]
-
-
 def routing_request(
-    body: ChatBody, names: Names, caller: Caller, *, request_id: str, current_expert: str | None = None
+    chat: ChatRequest, names: Names, *, decision_id: str, current_expert: str | None = None
 ) -> Request:
-    """The router's view of `body`. Raises ServiceError for a name that is not there."""
+    """The router's view of `chat`. Raises ServiceError for a name that is not there."""
+    body = chat.body
     expert, category = pins(body, names)
     options = body.routing
     if options.strategy is not None and options.strategy not in names.strategies:
@@ -72,7 +65,7 @@ def routing_request(
         if name not in names.composed:
             raise _unknown("expert", name, names.composed, "routing.boost")
     return Request(
-        id=request_id,
+        id=decision_id,
         turns=tuple(Turn(message.role, message.text) for message in body.messages),
         prompt_tokens=estimate_prompt_tokens(
             [{**(message.model_extra or {}), "content": message.content} for message in body.messages]
@@ -85,7 +78,7 @@ def routing_request(
         boost=options.boost,
         strategy=options.strategy,
         current_expert=current_expert,
-        attributes=attributes(caller),
+        attributes=attributes(chat),
     )
 
 
@@ -127,11 +120,11 @@ def needs(body: ChatBody) -> frozenset[Capability]:
     return frozenset(found)
 
 
-def attributes(caller: Caller) -> dict[str, str]:
+def attributes(chat: ChatRequest) -> dict[str, str]:
     """What operators' rules may match on."""
-    found = {name: value for name, value in caller.headers.items() if name not in SECRET_HEADERS}
-    if caller.api_key is not None:
-        found["api_key"] = caller.api_key
+    found = {name: value for name, value in chat.headers.items() if name not in SECRET_HEADERS}
+    if chat.api_key is not None:
+        found["api_key"] = chat.api_key
     else:
         # A header of that name must not pass for a key.
         found.pop("api_key", None)

@@ -12,7 +12,7 @@ from app.serving.operator_rules import load_rules
 from app.serving.request_parsing import Names
 from app.settings import Settings
 from experts.registry import Expert, Registry
-from routers.decision import Choice, Classification, Decision, Reason, Routed
+from routers.decision import Choice, Classification, Decision, Reason
 from routers.request import Capability, Request, Turn, Vector
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class RoutingService:
         """The composition's, with the operator's rules."""
         return self.router.composition.policy
 
-    async def route(self, request: Request) -> Routed:
+    async def route(self, request: Request) -> tuple[Decision, Vector | None]:
         """The decision for `request`, with the embedding that was made for it. Raises what
         `routers.decide` raises, and ServiceError (503) when too many requests wait already."""
         router = self.router
         if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            return Routed(_outside(request, self._registry.get(request.pinned_expert), router))
+            return _outside(request, self._registry.get(request.pinned_expert), router), None
         if request.pinned_expert is not None or request.pinned_category is not None:
             # Nothing to encode: quicker than handing it to a thread.
             return router.read(request)

@@ -18,21 +18,20 @@ from uuid import uuid4
 
 import structlog
 
+from app.serving.answer_record import AnswerRecord
+from app.serving.expert_access import ExpertAccess
 from app.serving.prompt_budget import answer_room, context_left, own_limits
-from app.serving.prompting import Prompting, Reading
+from app.serving.prompting import RequestContext
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.queries import shadow_spending
 from app.storage.recorder import Recorder
 from app.storage.rows import ShadowRow
-from app.telemetry.metrics import Metrics
 from base.prices import token_cost
 from base.usage import TokenUsage
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
-from experts.health import HealthMonitor
 from experts.outgoing import question_of
-from experts.registry import Registry
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 from routers.decision import Decision
 
@@ -77,7 +76,7 @@ class _Task:
     decision_id: str
     expert: Expert
     body: Mapping[str, Any]
-    reading: Reading
+    context: RequestContext
     """Of this task alone: it says afterwards what was put in front."""
     shadow_id: str = field(default_factory=lambda: f"{SHADOW_PREFIX}{uuid4().hex}")
 
@@ -99,26 +98,20 @@ class Shadow:
     def __init__(
         self,
         settings: Settings,
-        registry: Registry,
-        prompting: Prompting,
-        health: HealthMonitor,
+        access: ExpertAccess,
         database: Database,
         recorder: Recorder,
-        metrics: Metrics,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
         self._settings = settings
-        self._registry = registry
-        self._prompting = prompting
-        self._health = health
+        self._access = access
         self._database = database
         self._recorder = recorder
-        self._metrics = metrics
         self._now = now
         names = [each.strip() for each in (settings.shadow_experts or "").split(",")]
-        self._experts = frozenset(registry.get(name).name for name in names if name)
+        self._experts = frozenset(access.registry.get(name).name for name in names if name)
         self._queue: asyncio.Queue[_Task] = asyncio.Queue(settings.shadow_queue)
         self._budget = Budget(settings.shadow_tokens_per_day, settings.shadow_price_per_day, now().date())
         self._workers: list[asyncio.Task[None]] = []
@@ -158,14 +151,14 @@ class Shadow:
         while not self._queue.empty():
             await self._drop(self._queue.get_nowait(), "service_stopped")
 
-    async def offer(self, decision: Decision, body: Mapping[str, Any], reading: Reading) -> None:
-        """Queue shadow answers to a request that `decision.expert` has answered, if it is in the sample.
-        Never waits for an expert."""
+    async def offer(self, record: AnswerRecord) -> None:
+        """Queue shadow answers to an answered request, if it is in the sample. Never waits for an expert."""
+        decision = record.decision
         if not self._workers or not self._sampled(decision.id):
             return
-        asked = question_of(body)
+        asked = question_of(record.chat.document)
         for expert in self._others(decision):
-            task = _Task(decision.id, expert, asked, reading.again())
+            task = _Task(decision.id, expert, asked, record.context.fresh())
             try:
                 self._queue.put_nowait(task)
             except asyncio.QueueFull:
@@ -179,10 +172,10 @@ class Shadow:
         """The experts that could have answered and did not."""
         able = [each.expert for each in decision.ranking if each.excluded is None]
         return [
-            self._registry.get(name)
+            self._access.registry.get(name)
             for name in able
             if name != decision.expert
-            and name in self._registry.experts
+            and name in self._access.registry.experts
             and (not self._experts or name in self._experts)
         ]
 
@@ -199,7 +192,7 @@ class Shadow:
 
     async def _answer(self, task: _Task) -> None:
         expert = task.expert
-        if not self._health.available(expert.name):
+        if not self._access.health.available(expert.name):
             await self._drop(task, "expert_unavailable")
             return
         day = self._now().date()
@@ -214,8 +207,8 @@ class Shadow:
         counted: _Tokens | None = (0, 0)
         late = False
         try:
-            reply = await self._prompting.complete(
-                expert, call.body, task.reading, request_id=task.shadow_id, room=call.room
+            reply = await self._access.prompting.complete(
+                expert, call.body, task.context, request_id=task.shadow_id, room=call.room
             )
             usage = reply.body.get("usage")
             counted = TokenUsage.of(usage).both or call.answer
@@ -230,14 +223,14 @@ class Shadow:
             raise
         finally:
             if counted is not None:
-                written = task.reading.use_of(expert.name).identity
+                written = task.context.use_of(expert.name).identity
                 if written is not None:  # a call of its own, before the answer's
                     counted = _sum(counted, (written.prompt_tokens, written.completion_tokens))
                 elif late:  # without a word of it: that call itself took too long, if there was one
                     counted = _sum(counted, call.identity)
                 tokens, price = sum(counted), token_cost(expert.price, *counted)
                 self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
-        self._metrics.shadows.labels(expert.name, status).inc()
+        self._access.metrics.shadows.labels(expert.name, status).inc()
         await self._recorder.submit(
             ShadowRow(
                 id=task.shadow_id,
@@ -251,12 +244,12 @@ class Shadow:
                 tokens=tokens,
                 price=price,
                 answer=text if self._settings.store_prompts else None,
-                **task.reading.use_of(expert.name).document(),
+                **task.context.use_of(expert.name).document(),
             )
         )
 
     async def _drop(self, task: _Task, why: str) -> None:
-        self._metrics.shadows.labels(task.expert.name, "dropped").inc()
+        self._access.metrics.shadows.labels(task.expert.name, "dropped").inc()
         log.warning("shadow_dropped", expert=task.expert.name, decision=task.decision_id, why=why)
         await self._recorder.submit_over_bound(
             ShadowRow(
@@ -271,7 +264,7 @@ class Shadow:
 
     def _call(self, task: _Task) -> _Call:
         room = answer_room(task.expert, task.body)
-        prompts = self._prompting.prompt_tokens(task.expert, task.body, task.reading, room=room)
+        prompts = self._access.prompting.prompt_tokens(task.expert, task.body, task.context, room=room)
         identity = (0, 0) if prompts.writing is None else (prompts.writing, IDENTITY_TOKENS)
         body, limit = task.body, task.body.get("max_completion_tokens") or task.body.get("max_tokens")
         if not isinstance(limit, int):

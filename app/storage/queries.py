@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -57,10 +57,10 @@ class Filters:
     until: datetime | None = None
 
     def conditions(self) -> Iterable[ColumnElement[bool]]:
-        named = ("expert", "category", "reason", "status", "model", "conversation", "request_id", "api_key")
-        for name in named:
-            if (wanted := getattr(self, name)) is not None:
-                yield getattr(DecisionRow, name) == wanted
+        for field in fields(self):
+            wanted = getattr(self, field.name)
+            if wanted is not None and field.name not in ("since", "until"):
+                yield getattr(DecisionRow, field.name) == wanted
         if self.since is not None:
             yield DecisionRow.created_at >= self.since
         if self.until is not None:

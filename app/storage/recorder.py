@@ -15,7 +15,7 @@ from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import Database, is_sqlite, is_transient
-from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow
+from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
 
 LINGER_S = 0.1
 """A row waits so long for others to share its transaction, unless somebody wants to read it."""
@@ -182,4 +182,4 @@ class Recorder:
 
 
 def _values(row: Row) -> dict[str, object]:
-    return {column.key: getattr(row, column.key) for column in type(row).__mapper__.column_attrs}
+    return {name: getattr(row, name) for name in column_names(type(row))}

@@ -36,7 +36,8 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
 
 class DecisionRow(Base, kw_only=True):
-    """A decision, and what became of the request it was made for.
+    """A decision, and what became of the request it was made for. The columns stand in the order in which
+    documents show them: `decision_document`'s fields first.
 
     `status` is `ok`, `error` (see `error_code`) or `cancelled` (the client went away). Times are in
     milliseconds from the request's arrival; `first_byte_ms` is None when no byte of an answer came.
@@ -49,15 +50,6 @@ class DecisionRow(Base, kw_only=True):
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    request_id: Mapped[str] = mapped_column(String(64), index=True)
-    api_key: Mapped[str | None] = mapped_column(String(128), default=None)
-    """The label of the caller's key, never the key."""
-    conversation: Mapped[str | None] = mapped_column(String(128), default=None)
-    model: Mapped[str] = mapped_column(String(256))
-    """The `model` that the client asked for."""
-    stream: Mapped[bool] = mapped_column(default=False)
-
     composition: Mapped[str] = mapped_column(String(128))
     classification: Mapped[str] = mapped_column(String(32))
     category: Mapped[str | None] = mapped_column(String(128), index=True, default=None)
@@ -67,12 +59,6 @@ class DecisionRow(Base, kw_only=True):
     ranking: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
     expert: Mapped[str] = mapped_column(String(128), index=True)
     strategy: Mapped[str] = mapped_column(String(64))
-    reason: Mapped[str] = mapped_column(String(32))
-    detail: Mapped[str] = mapped_column(Text)
-    spilled_from: Mapped[str | None] = mapped_column(String(128), default=None)
-    explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
-    propensity: Mapped[float | None] = mapped_column(default=None)
-    """The chance that `expert` had of answering; None where exploration had no say."""
     strategy_source: Mapped[str] = mapped_column(String(32), default="default", server_default="default")
     strategy_detail: Mapped[str] = mapped_column(Text, default="", server_default="")
     trace: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
@@ -82,7 +68,21 @@ class DecisionRow(Base, kw_only=True):
     mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The region of its mixture that the request fell into (`app/serving/prompting.py`)."""
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    reason: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(Text)
+    spilled_from: Mapped[str | None] = mapped_column(String(128), default=None)
+    explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
+    propensity: Mapped[float | None] = mapped_column(default=None)
+    """The chance that `expert` had of answering; None where exploration had no say."""
 
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = mapped_column(String(64), index=True)
+    api_key: Mapped[str | None] = mapped_column(String(128), default=None)
+    """The label of the caller's key, never the key."""
+    conversation: Mapped[str | None] = mapped_column(String(128), default=None)
+    model: Mapped[str] = mapped_column(String(256))
+    """The `model` that the client asked for."""
+    stream: Mapped[bool] = mapped_column(default=False)
     status: Mapped[str] = mapped_column(String(16))
     http_status: Mapped[int] = mapped_column(Integer)
     error_code: Mapped[str | None] = mapped_column(String(128), default=None)
@@ -123,8 +123,8 @@ class ShadowRow(Base, kw_only=True):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     decision_id: Mapped[str] = mapped_column(String(64), index=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expert: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     status: Mapped[str] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(128), default=None)
     latency_ms: Mapped[float | None] = mapped_column(default=None)
@@ -140,3 +140,8 @@ class ShadowRow(Base, kw_only=True):
 
 
 Row = DecisionRow | FeedbackRow | ShadowRow
+
+
+def column_names(table: type[Row]) -> tuple[str, ...]:
+    """The columns in the order of the class."""
+    return tuple(table.__table__.columns.keys())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.strategies.chunks import Chunk, as_chunks, without_logprobs
-from app.strategies.expert_calls import Live, Said
+from app.strategies.expert_calls import ExpertAnswer, OpenAnswer
 
 QUEUE = 64
 """Chunks that may wait for a slow client."""
@@ -18,7 +18,7 @@ class AlreadyAnswered(Exception):
     """A strategy began a second answer."""
 
 
-class Output:
+class AnswerOutput:
     """One request's answer."""
 
     def __init__(self, *, stream: bool, logprobs: bool) -> None:
@@ -38,7 +38,7 @@ class Output:
     def begun(self) -> bool:
         return self.expert is not None
 
-    async def say(self, said: Said) -> None:
+    async def say(self, said: ExpertAnswer) -> None:
         """A whole answer."""
         self._begin(said.expert)
         if not self.stream:
@@ -48,7 +48,7 @@ class Output:
                 await self._put(chunk)
         self.whole = True
 
-    async def follow(self, live: Live) -> None:
+    async def follow(self, live: OpenAnswer) -> None:
         """An answer that is still coming: what was held back, then the rest as it comes."""
         if not self.stream:
             await self.say(await live.rest())

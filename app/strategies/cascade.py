@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.expert_calls import Live
+from app.strategies.expert_calls import OpenAnswer
 from app.strategies.judgments import agreement, verify
 from app.strategies.limits import LimitReached
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
@@ -149,7 +149,7 @@ async def _weak(state: _State, run: Run) -> _State:
 
 
 async def _watch(
-    live: Live, model: CascadeModel, further: frozenset[str]
+    live: OpenAnswer, model: CascadeModel, further: frozenset[str]
 ) -> tuple[Literal["accepted", "open", "refused"], Signals]:
     """Read until the verdict is certain, or, when only `further` signals can tell, until the answer's
     end ("open"). The signals are those of what was read."""
@@ -224,7 +224,7 @@ def _asked(run: Run, model: CascadeModel) -> frozenset[str]:
     return frozenset(wanted | ({"verifier"} if run.options.verifier else set()))
 
 
-def _lacking(live: Live, model: CascadeModel, signals: Signals) -> str | None:
+def _lacking(live: OpenAnswer, model: CascadeModel, signals: Signals) -> str | None:
     """What its confidence needs and did not come with the answer; None when nothing is lacking so far."""
     if not live.tokens:
         return "log-probabilities" if live.pieces or live.done else None

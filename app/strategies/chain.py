@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.expert_calls import Messages, Said
+from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.judgments import critique
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.strategy_run import Candidate, Run
@@ -123,7 +123,7 @@ async def _revise(state: _State, run: Run) -> _State:
     return {"verdict": "again", "critique_round": state["critique_round"] + 1}
 
 
-def _with_review(messages: Messages, draft: Said, review: str) -> Messages:
+def _with_review(messages: Messages, draft: ExpertAnswer, review: str) -> Messages:
     """The conversation under the reviser's instruction, in one message with the client's own."""
     text = f"{_REVISE}\n\n<draft>\n{draft.text}\n</draft>\n\n<review>\n{review}\n</review>"
     return with_system_prompt(text, list(messages))

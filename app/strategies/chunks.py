@@ -4,28 +4,22 @@ Knows the shapes, not where they come from or go to.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from base.sse import EventCutter
 from experts.confidence import Token, read_tokens
 from experts.expert_replies import ReplyStream
 
 Chunk = dict[str, Any]
 """One `chat.completion.chunk`."""
 
-END = b"[DONE]"
-
 
 async def chunks_of(stream: ReplyStream) -> AsyncIterator[Chunk]:
     """The parsed chunks of a checked stream, without its end. Raises ExpertError."""
-    import json
-
-    cutter = EventCutter()
     async for events in stream:
-        for event in cutter.feed(events):
-            if event.data is not None and event.data.strip() != END:
-                yield json.loads(event.data)
+        for event in events:
+            if event.chunk is not None:
+                yield event.chunk
 
 
 def first_choice(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -122,10 +116,6 @@ def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
 def closing_chunk(template: Mapping[str, Any], **fields: Any) -> Chunk:
     """A last chunk without any choice, as OpenAI's `include_usage` sends one."""
     return {**_envelope(template), "choices": [], **fields}
-
-
-def joined_text(chunks: Iterable[Chunk]) -> str:
-    return "".join(chunk_text(chunk) for chunk in chunks)
 
 
 def _envelope(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from app.serving.answer_record import AnswerRecord
+from app.serving.expert_access import ExpertAccess
 from app.serving.prompt_budget import answer_room
-from app.serving.prompting import IdentityUse, Prompting, PromptUse, Reading
-from app.serving.records import AnswerRecord
+from app.serving.prompting import IdentityUse, PromptUse, RequestContext
 from app.serving.strategy_trace import Status, Step, Trace
 from app.strategies.chunks import (
     Chunk,
@@ -21,27 +20,22 @@ from app.strategies.chunks import (
     chunk_text,
     chunk_tokens,
     chunks_of,
-    finish_reason,
     first_choice,
     text_of_message,
 )
 from app.strategies.limits import Account, Booking, LimitReached
-from app.telemetry.metrics import Metrics
 from app.telemetry.spans import known, tracer
 from base.prices import token_cost
 from base.usage import TokenUsage
 from experts.confidence import ALTERNATIVES, Token, read_tokens
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert_replies import ReplyStream
-from experts.health import HealthMonitor
 from experts.outgoing import question_of
-from experts.registry import Expert, Registry
+from experts.registry import Expert
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
-
-log = structlog.get_logger(__name__)
 
 AT_WORK = (ExpertTimeout, LimitReached, asyncio.CancelledError)
 """What ends a call whose expert may have been at work all the while."""
@@ -49,17 +43,54 @@ AT_WORK = (ExpertTimeout, LimitReached, asyncio.CancelledError)
 Messages = Sequence[Mapping[str, Any]]
 
 
-class _How(TypedDict):
-    """How `Prompting` has to send a call, beside its body. `reading` is of this call alone."""
+@dataclass(frozen=True, slots=True)
+class ExpertCall:
+    """One question to one expert. `node` and `purpose` are for the trace.
 
-    reading: Reading
-    request_id: str | None
-    room: int
-    plain: bool
+    `messages` None sends the client's. `plain` leaves the client's other fields (sampling,
+    `response_format`, …) out, and what is put in front of its request: for questions of the strategy's
+    own. `max_tokens` bounds the answer, beside the client's own bound and what the limits leave;
+    `token_share` bounds prompt and answer together. `fields` go into the body as they are.
+    """
+
+    expert: str
+    node: str
+    purpose: str
+    messages: Messages | None = None
+    max_tokens: int | None = None
+    plain: bool = False
+    logprobs: bool = False
+    token_share: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, expert: str, node: str, purpose: str, **said: Any) -> "ExpertCall":
+        """What is no field of a call goes into its body."""
+        ours = {name: said.pop(name) for name in list(said) if name in cls.__dataclass_fields__}
+        return cls(expert, node, purpose, **ours, fields=said)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class _Booked:
+    """A call as it is sent: `context` is of this call alone, `room` for its answer."""
+
+    call: ExpertCall
+    expert: Expert
+    booking: Booking
+    step: Step
+    body: dict[str, Any]
+    context: RequestContext
+    room: int
+    span: "Span"
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The options of `Prompting`."""
+        return {"room": self.room, "plain": self.call.plain}
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertAnswer:
     """A whole answer of one expert. `completion` is the expert's own document."""
 
     expert: str
@@ -68,24 +99,18 @@ class Said:
     tokens: tuple[Token, ...]
     step: Step
 
-    @property
-    def cut(self) -> bool:
-        """Whether it ended for want of tokens."""
-        return finish_reason(self.completion) == "length"
-
 
 @dataclass(slots=True)
-class Live:
+class OpenAnswer:
     """An answer that is still coming. What was read stays in `chunks` until somebody passes it on."""
 
     expert: str
     step: Step
-    calls: "Calls"
-    booking: Booking
+    calls: "ExpertCalls"
+    booked: _Booked
     stack: AsyncExitStack
     stream: ReplyStream
     source: AsyncIterator[Chunk]
-    span: "Span"
     chunks: list[Chunk] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     pieces: int = 0
@@ -115,13 +140,13 @@ class Live:
             return chunk
         return None
 
-    async def rest(self) -> Said:
+    async def rest(self) -> ExpertAnswer:
         """Read to the end and take it as a whole answer."""
         while await self.read() is not None:
             pass
         completion = as_completion(self.chunks)
         text = text_of_message(first_choice(completion).get("message"))
-        return Said(self.expert, completion, text, tuple(self.tokens), self.step)
+        return ExpertAnswer(self.expert, completion, text, tuple(self.tokens), self.step)
 
     async def close(self, error: Exception | None = None) -> None:
         """Stop the expert's work if it goes on, and settle the call. Safe to repeat."""
@@ -130,33 +155,17 @@ class Live:
         finished = error is None and self.stream.finish_reason is not None
         self.done = True
         if self.step.status == "running":
-            self.calls.settle(
-                self.booking,
-                self.step,
-                self.stream.usage,
-                max(self.pieces, len(self.tokens)),
-                "ok" if finished else "cancelled",
-                error,
-                self.span,
-            )
+            counted = max(self.pieces, len(self.tokens))
+            status: Status = "ok" if finished else "cancelled"
+            self.calls.settle(self.booked, self.stream.usage, counted, status, error)
         await self.stack.aclose()
 
 
-class Calls:
+class ExpertCalls:
     """The calls of one request."""
 
-    def __init__(
-        self,
-        prompting: Prompting,
-        registry: Registry,
-        health: HealthMonitor,
-        metrics: Metrics,
-        record: AnswerRecord,
-        body: Mapping[str, Any],
-        account: Account,
-        trace: Trace,
-    ) -> None:
-        """`body` is the client's; its `messages`, `stream` and `model` give way to each call's own."""
+    def __init__(self, access: ExpertAccess, record: AnswerRecord, account: Account, trace: Trace) -> None:
+        """The client's `messages`, `stream` and `model` give way to each call's own."""
         self.trace = trace
         self.account = account
         self.failed: set[str] = set()
@@ -164,93 +173,58 @@ class Calls:
         self.last_error: ExpertError | None = None
         self.last_limit: LimitReached | None = None
         """The limit that last kept a call from being made, or stopped one."""
-        self._prompting = prompting
-        self._registry = registry
-        self._health = health
-        self._metrics = metrics
+        self._access = access
         self._record = record
-        self._body = question_of(body)
-        self._live: list[Live] = []
+        self._body = question_of(record.chat.document)
+        self._open: list[OpenAnswer] = []
 
-    async def complete(
-        self,
-        expert: str,
-        *,
-        node: str,
-        purpose: str,
-        messages: Messages | None = None,
-        max_tokens: int | None = None,
-        plain: bool = False,
-        logprobs: bool = False,
-        token_share: int | None = None,
-        **fields: Any,
-    ) -> Said:
-        """Ask for a whole answer.
-
-        `messages` None sends the client's. `plain` leaves the client's other fields (sampling,
-        `response_format`, …) out: for questions of the strategy's own. `max_tokens` bounds the answer,
-        beside the client's own bound and what the limits leave; `token_share` bounds prompt and answer
-        together. Raises ExpertError, and LimitReached
-        before anything is sent or when time is up.
-        """
-        entry = self._registry.get(expert)
-        booking, step, body, how = self._prepare(
-            entry, node, purpose, messages, max_tokens, plain, logprobs, token_share, fields
-        )
-        span = self._span(step)
+    async def complete(self, call: ExpertCall) -> ExpertAnswer:
+        """Ask for a whole answer. Raises ExpertError, and LimitReached before anything is sent or when
+        time is up."""
+        booked = self._book(call)
+        request_id = self._record.chat.request_id
         try:
-            async with self.within_time(expert):
-                reply = await self._prompting.complete(entry, body, **how)
+            async with self.within_time(call.expert):
+                reply = await self._access.prompting.complete(
+                    booked.expert, booked.body, booked.context, request_id=request_id, **booked.how
+                )
         except BaseException as error:
-            self.settle(booking, step, None, 0, "failed", error, span, whole=True)
+            self.settle(booked, None, 0, "failed", error, whole=True)
             raise
         finally:
-            self._note_reading(how, booking, step)
+            self._note_context(booked)
         first = first_choice(reply.body)
         tokens = tuple(read_tokens(first.get("logprobs")))
         text = text_of_message(first.get("message"))
-        self.settle(booking, step, reply.body.get("usage"), len(tokens), "ok", None, span)
-        return Said(expert, reply.body, text, tokens, step)
+        self.settle(booked, reply.body.get("usage"), len(tokens), "ok", None)
+        return ExpertAnswer(call.expert, reply.body, text, tokens, booked.step)
 
-    async def open(
-        self,
-        expert: str,
-        *,
-        node: str,
-        purpose: str,
-        messages: Messages | None = None,
-        max_tokens: int | None = None,
-        plain: bool = False,
-        logprobs: bool = False,
-        token_share: int | None = None,
-        **fields: Any,
-    ) -> Live:
+    async def open(self, call: ExpertCall) -> OpenAnswer:
         """Ask for a streamed answer whose first event has come; like `complete` otherwise. Close it, or
         leave that to the end of the request."""
-        entry = self._registry.get(expert)
-        booking, step, body, how = self._prepare(
-            entry, node, purpose, messages, max_tokens, plain, logprobs, token_share, fields
+        booked = self._book(call)
+        body = {**booked.body, "stream_options": {"include_usage": True}}
+        asked = self._access.prompting.stream(
+            booked.expert, body, booked.context, request_id=self._record.chat.request_id, **booked.how
         )
-        body = {**body, "stream_options": {"include_usage": True}}
-        span = self._span(step)
         stack = AsyncExitStack()
         try:
-            async with self.within_time(expert):
-                stream = await stack.enter_async_context(self._prompting.stream(entry, body, **how))
+            async with self.within_time(call.expert):
+                stream = await stack.enter_async_context(asked)
         except BaseException as error:
-            self.settle(booking, step, None, 0, "failed", error, span)
+            self.settle(booked, None, 0, "failed", error)
             await stack.aclose()
             raise
         finally:
-            self._note_reading(how, booking, step)
-        live = Live(expert, step, self, booking, stack, stream, chunks_of(stream), span)
-        self._live.append(live)
-        return live
+            self._note_context(booked)
+        answer = OpenAnswer(call.expert, booked.step, self, booked, stack, stream, chunks_of(stream))
+        self._open.append(answer)
+        return answer
 
     async def close(self) -> None:
         """Stop whatever still runs."""
-        for live in self._live:
-            await live.close()
+        for answer in self._open:
+            await answer.close()
 
     @asynccontextmanager
     async def within_time(self, expert: str) -> AsyncIterator[None]:
@@ -266,19 +240,18 @@ class Calls:
 
     def settle(
         self,
-        booking: Booking,
-        step: Step,
+        booked: _Booked,
         usage: Any,
         counted: int,
         status: Status,
         error: BaseException | None,
-        span: "Span",
         *,
         whole: bool = False,
     ) -> None:
         """Note how a call ended. `usage` is what the server reported, `counted` the tokens that we saw.
         `whole`: an answer comes as a whole or not at all, so nobody sees what its expert did until it was
         stopped. What was set aside for that stays spent."""
+        booking, step = booked.booking, booked.step
         reported = TokenUsage.of(usage)
         prompt, answer = reported.prompt, reported.completion
         worked = status != "failed" or counted > 0 or isinstance(error, AT_WORK)
@@ -295,26 +268,26 @@ class Calls:
         if error is not None:
             self._note_failure(step, error)
         elif status == "ok":
-            self._health.report_success(step.expert)
-        self._metrics.strategy_calls.labels(self.trace.strategy, step.expert, step.status).inc()
-        span.set_attributes(known(self._attributes(step)))
-        span.end()
+            self._access.health.report_success(step.expert)
+        self._access.metrics.strategy_calls.labels(self.trace.strategy, step.expert, step.status).inc()
+        booked.span.set_attributes(known(self._attributes(step)))
+        booked.span.end()
 
-    def _note_reading(self, how: "_How", booking: Booking, step: Step) -> None:
+    def _note_context(self, booked: _Booked) -> None:
         """Keep what one call found out of the request, and settle the call that was to be made before it."""
-        ours, reading = self._record.reading, how["reading"]
-        if how["plain"]:
+        ours, found, step = self._record.context, booked.context, booked.step
+        if booked.call.plain:
             # A question of the strategy's own: the expert's prompt stands before it as always, but it does
             # not tell what stood before the client's.
-            reading.used[step.expert] = PromptUse(prompt=booking.expert.prompt)
-            ours.used = reading.used | ours.used
+            found.used[step.expert] = PromptUse(prompt=booked.expert.prompt)
+            ours.used = found.used | ours.used
         else:
-            ours.used |= reading.used
-        step.used = reading.use_of(step.expert)
+            ours.used |= found.used
+        step.used = found.use_of(step.expert)
         if ours.embedding is None:
-            ours.embedding = reading.embedding
-        if booking.before is not None:
-            self._settle_identity(booking.before, step, reading.use_of(step.expert).identity)
+            ours.embedding = found.embedding
+        if booked.booking.before is not None:
+            self._settle_identity(booked.booking.before, step, step.used.identity)
 
     def _settle_identity(self, booking: Booking, step: Step, identity: IdentityUse | None) -> None:
         """A step of its own for the call that wrote the expert's identity, if it was made."""
@@ -334,8 +307,7 @@ class Calls:
             step.status, step.detail = "failed", error.message
             self.failed.add(step.expert)
             self.last_error = error
-            self._health.report_failure(step.expert, error)
-            log.warning("expert_failed", expert=step.expert, code=error.code, strategy=self.trace.strategy)
+            self._access.failed(step.expert, error, strategy=self.trace.strategy)
         elif isinstance(error, LimitReached):
             step.status, step.detail = "cancelled", _sentence(error)
             self.last_limit = error
@@ -344,47 +316,32 @@ class Calls:
         else:
             step.status, step.detail = "failed", f"It failed with {type(error).__name__}."
 
-    def _prepare(
-        self,
-        expert: Expert,
-        node: str,
-        purpose: str,
-        messages: Messages | None,
-        max_tokens: int | None,
-        plain: bool,
-        logprobs: bool,
-        token_share: int | None,
-        fields: Mapping[str, Any],
-    ) -> tuple[Booking, Step, dict[str, Any], "_How"]:
-        """Book the call, make its body, and say how `Prompting` has to send it. Raises LimitReached."""
-        body = {} if plain else dict(self._body)
-        body["messages"] = list(self._body["messages"] if messages is None else messages)
-        body |= fields
+    def _book(self, call: ExpertCall) -> _Booked:
+        """Set aside what the call may cost, and make its body. Raises LimitReached."""
+        expert = self._access.registry.get(call.expert)
+        body = {} if call.plain else dict(self._body)
+        body["messages"] = list(self._body["messages"] if call.messages is None else call.messages)
+        body |= call.fields
+        context, share = self._record.context.fresh(), call.token_share
         # The client's own limit, not the strategy's: so that the same stands in front as for one expert.
-        how = _How(
-            reading=self._record.reading.again(),
-            request_id=self._record.request_id,
-            plain=plain,
-            room=answer_room(expert, body),
-        )
+        room = answer_room(expert, body)
         name = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
-        bounds = [each for each in (body.get(name), max_tokens) if each]
+        bounds = [each for each in (body.get(name), call.max_tokens) if each]
         default = expert.sampling.get("max_tokens") or expert.sampling.get("max_completion_tokens")
         if not bounds and isinstance(default, int):
             bounds = [default]
         wanted = min(bounds) if bounds else None
-        step = self.trace.begin(node, expert.name, purpose, expert.active_params_b)
+        step = self.trace.begin(call.node, expert.name, call.purpose, expert.active_params_b)
         try:
-            most = self._prompting.prompt_tokens(expert, body, how["reading"], room=how["room"], plain=plain)
+            most = self._access.prompting.prompt_tokens(expert, body, context, room=room, plain=call.plain)
             before = None
             if most.writing is not None:
                 before = self.account.book(
-                    expert, most.writing, IDENTITY_TOKENS, token_share, least=IDENTITY_TOKENS
+                    expert, most.writing, IDENTITY_TOKENS, share, least=IDENTITY_TOKENS
                 )
-                if token_share is not None:
-                    token_share -= before.tokens
+                share = None if share is None else share - before.tokens
             try:
-                booking = self.account.book(expert, most.asking, wanted, token_share)
+                booking = self.account.book(expert, most.asking, wanted, share)
             except LimitReached:
                 if before is not None:
                     self.account.give_back(before)
@@ -396,14 +353,12 @@ class Calls:
             raise
         if booking.bounded:
             body[name] = booking.answer_tokens
-        if logprobs:
+        if call.logprobs:
             wished = body.get("top_logprobs")
             body["logprobs"] = True
             body["top_logprobs"] = max(ALTERNATIVES, wished if isinstance(wished, int) else 0)
-        return booking, step, body, how
-
-    def _span(self, step: Step) -> "Span":
-        return tracer().start_span("coterie.call", attributes=known(self._attributes(step)))
+        span = tracer().start_span("coterie.call", attributes=known(self._attributes(step)))
+        return _Booked(call, expert, booking, step, body, context, room, span)
 
     def _attributes(self, step: Step) -> dict[str, str | int | float | bool | None]:
         return {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.strategies.chunks import text_of_message
-from app.strategies.expert_calls import Messages, Said
+from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.strategy_run import Run
 from app.strategies.votes import closed_answer, kind_of_question, likeness
 
@@ -50,7 +50,7 @@ def conversation_text(messages: Messages) -> str:
     return "\n\n".join(turns)[-CONVERSATION_CHARACTERS:]
 
 
-async def judge(run: Run, expert: str, answers: Sequence[Said]) -> int | None:
+async def judge(run: Run, expert: str, answers: Sequence[ExpertAnswer]) -> int | None:
     """The index of the answer that `expert` holds to be best; None when it says none or fails.
 
     The answers' order is settled by the decision's id: no expert always stands first.
@@ -81,7 +81,7 @@ async def judge(run: Run, expert: str, answers: Sequence[Said]) -> int | None:
     return order[place - 1] if 1 <= place <= len(order) else None
 
 
-async def verify(run: Run, said: Said, expert: str) -> float | None:
+async def verify(run: Run, said: ExpertAnswer, expert: str) -> float | None:
     """How probable `expert` holds it that an answer is right, 0..1; None when it does not say."""
     text = (
         f"<request>\n{conversation_text(run.messages)}\n</request>\n\n<answer>\n{said.text}\n</answer>\n\n"
@@ -100,7 +100,7 @@ async def verify(run: Run, said: Said, expert: str) -> float | None:
     return None if verdict is None else _yes(verdict)
 
 
-async def critique(run: Run, draft: Said, expert: str, max_tokens: int) -> str | None:
+async def critique(run: Run, draft: ExpertAnswer, expert: str, max_tokens: int) -> str | None:
     """What `expert` finds wrong with the draft; "" when nothing, None when it failed."""
     text = f"<request>\n{conversation_text(run.messages)}\n</request>\n\n<draft>\n{draft.text}\n</draft>"
     said = await run.ask(
@@ -117,7 +117,7 @@ async def critique(run: Run, draft: Said, expert: str, max_tokens: int) -> str |
     return "" if _NOTHING.match(said.text.strip()) else said.text.strip()
 
 
-async def agreement(run: Run, said: Said, samples: int, tokens: int) -> float | None:
+async def agreement(run: Run, said: ExpertAnswer, samples: int, tokens: int) -> float | None:
     """The share of short samples of the same expert that give the same answer, or, where answers cannot be
     compared as a whole, how alike their beginnings are. None when no sample came."""
     drawn = await asyncio.gather(
@@ -137,7 +137,7 @@ async def agreement(run: Run, said: Said, samples: int, tokens: int) -> float | 
     return sum(likeness(" ".join(beginning[: len(text.split())]), text) for text in texts) / len(texts)
 
 
-def _yes(verdict: Said) -> float | None:
+def _yes(verdict: ExpertAnswer) -> float | None:
     """From the first token's alternatives when they are there, else from the word."""
     import math
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.expert_calls import Messages, Said
+from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.judgments import judge
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of
 from app.strategies.strategy_run import Candidate, Run
@@ -199,7 +199,7 @@ async def _aggregate(state: _State, run: Run) -> _State:
     return {}
 
 
-def _with_answers(messages: Messages, replies: list[Said]) -> Messages:
+def _with_answers(messages: Messages, replies: list[ExpertAnswer]) -> Messages:
     """The conversation under the aggregator's instruction, in one message with the client's own."""
     answers = "\n\n".join(
         f'<answer number="{place}">\n{said.text}\n</answer>' for place, said in enumerate(replies, start=1)
@@ -220,7 +220,7 @@ def _chair(run: Run) -> str:
     )
 
 
-def _weight(run: Run, said: Said) -> float:
+def _weight(run: Run, said: ExpertAnswer) -> float:
     """A member's vote weighs the log-odds of its being right, as suits independent voters; never nothing."""
     candidate = run.candidate(said.expert)
     probability = candidate.probability if candidate else 0.5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from app.strategies.expert_calls import Live, Said
+from app.strategies.expert_calls import ExpertAnswer, OpenAnswer
 from app.strategies.limits import LimitReached
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.strategy_run import Run
@@ -95,7 +95,7 @@ async def _begin(state: _State, run: Run) -> _State:
     return {"verdict": "one" if len(kept) == 1 else "several"}
 
 
-async def _listen(run: Run, expert: str, tokens: int, share: int) -> Live | None:
+async def _listen(run: Run, expert: str, tokens: int, share: int) -> OpenAnswer | None:
     live = await run.listen(expert, "begin", logprobs=True, token_share=share)
     if live is None:
         return None
@@ -122,7 +122,7 @@ async def _settle(state: _State, run: Run) -> _State:
         return {}
     bias = run.options.bias
 
-    def confidence(each: Said) -> float:
+    def confidence(each: ExpertAnswer) -> float:
         mean = signals_of(each.tokens).mean
         return float(FLOOR if mean is None else mean) + float(bias.get(each.expert, 0.0))
 
@@ -137,7 +137,7 @@ async def _settle(state: _State, run: Run) -> _State:
     return {}
 
 
-async def _finish(run: Run, live: Live) -> Said | None:
+async def _finish(run: Run, live: OpenAnswer) -> ExpertAnswer | None:
     try:
         return await live.rest()
     except (ExpertError, LimitReached):

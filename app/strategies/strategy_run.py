@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.serving.strategy_trace import Trace
-from app.strategies.answer_output import Output
-from app.strategies.expert_calls import Calls, Live, Messages, Said
+from app.strategies.answer_output import AnswerOutput
+from app.strategies.expert_calls import ExpertAnswer, ExpertCall, ExpertCalls, Messages, OpenAnswer
 from app.strategies.limits import LimitReached
 from experts.errors import ExpertError
 from routers.cascade_model import CascadeModel
@@ -45,13 +45,13 @@ class Run:
     candidates: tuple[Candidate, ...]
     generalist: str | None
     """The composition's generalist, when it may answer."""
-    calls: Calls
-    output: Output
+    calls: ExpertCalls
+    output: AnswerOutput
     trace: Trace
     cascades: Sequence[CascadeModel]
-    replies: list[Said] = field(default_factory=list)
+    replies: list[ExpertAnswer] = field(default_factory=list)
     """Whole answers that could be the request's: the last resort when something fails."""
-    live: list[Live] = field(default_factory=list)
+    live: list[OpenAnswer] = field(default_factory=list)
     """Answers that one step began and another goes on with."""
     critique: str = ""
     """What was found wrong with the latest reply."""
@@ -70,11 +70,14 @@ class Run:
         missing = next((each for each in experts if each is not None and self.candidate(each) is None), None)
         return None if missing is None else f"{missing} cannot answer this request"
 
-    async def ask(self, expert: str, purpose: str, *, answers: bool = True, **how: Any) -> Said | None:
+    async def ask(
+        self, expert: str, purpose: str, *, answers: bool = True, **how: Any
+    ) -> ExpertAnswer | None:
         """Ask for a whole answer; None when it failed, which the trace then says. `answers`: it may stand
-        as the request's own answer. `how`: see `Calls.complete`."""
+        as the request's own answer. `how`: the fields
+        of `ExpertCall`; others go into the body."""
         try:
-            said = await self.calls.complete(expert, node=NODE.get(), purpose=purpose, **how)
+            said = await self.calls.complete(ExpertCall.of(expert, NODE.get(), purpose, **how))
         except (ExpertError, LimitReached) as error:
             self._failed(expert, purpose, error)
             return None
@@ -82,15 +85,15 @@ class Run:
             self.replies.append(said)
         return said
 
-    async def listen(self, expert: str, purpose: str, **how: Any) -> Live | None:
+    async def listen(self, expert: str, purpose: str, **how: Any) -> OpenAnswer | None:
         """Ask for an answer that is read as it comes; None when it failed."""
         try:
-            return await self.calls.open(expert, node=NODE.get(), purpose=purpose, **how)
+            return await self.calls.open(ExpertCall.of(expert, NODE.get(), purpose, **how))
         except (ExpertError, LimitReached) as error:
             self._failed(expert, purpose, error)
             return None
 
-    async def answer(self, said: Said) -> None:
+    async def answer(self, said: ExpertAnswer) -> None:
         """This is the request's answer."""
         await self.output.say(said)
 
@@ -108,7 +111,7 @@ class Run:
         await self.output.follow(live)
         return True
 
-    async def follow(self, live: Live) -> bool:
+    async def follow(self, live: OpenAnswer) -> bool:
         """The answer that is coming is the request's. False when it failed before anything was passed on."""
         try:
             await self.output.follow(live)

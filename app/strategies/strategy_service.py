@@ -7,7 +7,7 @@ one expert, what fails on the way by the best answer there is, and the decision 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ import structlog
 from pydantic import ValidationError
 
 from app.errors import ServiceError, place_of, validation_error
+from app.serving.answer_record import AnswerRecord
 from app.serving.chat_body import ChatBody
-from app.serving.prompting import Prompting
-from app.serving.records import AnswerRecord
+from app.serving.expert_access import ExpertAccess
+from app.serving.routing import RoutingService
 from app.serving.strategy_trace import Trace
-from app.strategies.answer_output import Output
-from app.strategies.chunks import Chunk, closing_chunk
-from app.strategies.expert_calls import Calls
+from app.strategies.answer_output import AnswerOutput
+from app.strategies.chunks import closing_chunk
+from app.strategies.expert_calls import ExpertCalls
 from app.strategies.limits import Account, LimitReached, Limits
-from app.strategies.strategy import Compiled, StrategyOptions
+from app.strategies.strategy import Compiled, Strategy, StrategyOptions
 from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_run import Candidate, Run, probability_of
 from app.telemetry.metrics import Metrics
@@ -31,11 +32,9 @@ from app.telemetry.spans import span
 from base.suggestions import suggestion
 from base.validation_messages import problems_of
 from experts.errors import ExpertError
-from experts.health import HealthMonitor
-from experts.registry import Registry
+from experts.expert_replies import END_OF_STREAM, StreamEvent
 from routers.cascade_model import CascadeModel, load_cascades
-from routers.decision import SINGLE, Decision, Reason
-from routers.policy import Policy
+from routers.decision import Decision, Reason
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +50,8 @@ class Strategies:
     def __init__(
         self,
         catalogue: Catalogue,
-        prompting: Prompting,
-        registry: Registry,
-        health: HealthMonitor,
-        metrics: Metrics,
+        access: ExpertAccess,
+        routing: RoutingService,
         *,
         limits: Limits,
         options: Mapping[str, Mapping[str, Any]],
@@ -63,10 +60,8 @@ class Strategies:
         """`options`: the operator's, by strategy; a request's own go before them. `limits` hold always.
         Raises StrategyError for options that a strategy does not have."""
         self.catalogue = catalogue
-        self._prompting = prompting
-        self._registry = registry
-        self._health = health
-        self._metrics = metrics
+        self._access = access
+        self._routing = routing
         self._limits = limits
         self._options = options
         self.cascades = tuple(cascades)
@@ -83,8 +78,10 @@ class Strategies:
             first = problems_of(error, "options")[0]
             raise StrategyError(f"COTERIE_STRATEGY_OPTIONS: {name}.{first}") from error
 
-    async def prepare(self, policy: Policy, operator: str) -> None:
-        """Load what requests will need that do not ask for it themselves. Raises StrategyError."""
+    async def prepare(self, operator: str) -> None:
+        """Load what requests will need that do not ask for it themselves: the `operator`'s setting, and what
+        the policy names. Raises StrategyError."""
+        policy = self._routing.policy
         named = {policy.strategy, operator, *policy.strategies.values()}
         named |= {rule.strategy for rule in policy.rules if rule.strategy is not None}
         for name in sorted(named & set(self.catalogue.names[1:])):
@@ -103,14 +100,10 @@ class Strategies:
                 each["loc"] = ("routing", "options", *each["loc"])
             raise validation_error(details) from None
 
-    async def start(
-        self, record: AnswerRecord, body: ChatBody, document: Mapping[str, Any], generalist: str
-    ) -> "StrategyRun | None":
-        """The run of the record's strategy; None when one expert answers, which the record then says.
-        Raises ServiceError for bad options."""
-        name = record.decision.strategy
-        if name == SINGLE:
-            return None
+    async def start(self, record: AnswerRecord) -> "StrategyAnswer | None":
+        """The answer of the decision's strategy; None when one expert answers after all, which the record
+        then says. Raises ServiceError for bad options."""
+        name, body = record.decision.strategy, record.chat.body
         try:
             compiled = await self.catalogue.ready(name)
             options = self.options_for(name, body.routing.options)
@@ -119,52 +112,44 @@ class Strategies:
             self._give_up(record, "the strategy cannot be loaded")
             return None
         candidates, down = self._candidates(record.decision)
-        why = _cannot(compiled, record.decision, body, candidates)
-        if why is None:
-            limits = self._limits.tightened(
-                options.max_calls, options.max_tokens, options.max_seconds, options.max_cost
-            )
-            trace = Trace(name, compiled.shape, _shown(limits))
-            calls = Calls(
-                self._prompting,
-                self._registry,
-                self._health,
-                self._metrics,
-                record,
-                document,
-                Account(limits),
-                trace,
-            )
-            run = Run(
-                decision=record.decision,
-                options=options,
-                body=document,
-                candidates=candidates,
-                generalist=next((c.expert for c in candidates if c.expert == generalist), None),
-                calls=calls,
-                output=Output(stream=record.stream, logprobs=bool(document.get("logprobs"))),
-                trace=trace,
-                cascades=self.cascades,
-            )
-            if down:
-                run.degrade(f"{', '.join(down)} could not be asked: down.")
-            why = compiled.strategy.refuses(run)
-            if why is None and limits.calls < 2:
-                why = "its limits leave a single call"
+        if (why := _cannot(compiled.strategy, record.decision, body, candidates)) is not None:
+            self._give_up(record, why)
+            return None
+        limits = self._limits.tightened(
+            options.max_calls, options.max_tokens, options.max_seconds, options.max_cost
+        )
+        trace = Trace(name, compiled.shape, asdict(limits))
+        document, generalist = record.chat.document, self._routing.policy.generalist
+        run = Run(
+            decision=record.decision,
+            options=options,
+            body=document,
+            candidates=candidates,
+            generalist=next((c.expert for c in candidates if c.expert == generalist), None),
+            calls=ExpertCalls(self._access, record, Account(limits), trace),
+            output=AnswerOutput(stream=record.stream, logprobs=bool(document.get("logprobs"))),
+            trace=trace,
+            cascades=self.cascades,
+        )
+        if down:
+            run.degrade(f"{', '.join(down)} could not be asked: down.")
+        why = compiled.strategy.refuses(run)
+        if why is None and limits.calls < 2:
+            why = "its limits leave a single call"
         if why is not None:
             self._give_up(record, why)
             return None
         record.trace = trace
-        return StrategyRun(compiled, run, record, self._metrics)
+        return StrategyAnswer(compiled, run, self._access.metrics)
 
     def _give_up(self, record: AnswerRecord, why: str) -> None:
-        self._metrics.strategies.labels(record.decision.strategy, "single").inc()
+        self._access.metrics.strategies.labels(record.decision.strategy, "single").inc()
         record.give_up_strategy(why)
 
     def _candidates(self, decision: Decision) -> tuple[tuple[Candidate, ...], list[str]]:
         """Who may answer, best first, and who would but is known to be down."""
         able = [choice for choice in decision.ranking if choice.excluded is None]
-        up = [choice for choice in able if self._health.available(choice.expert)]
+        up = [choice for choice in able if self._access.health.available(choice.expert)]
         down = [choice.expert for choice in able if choice not in up]
         if not up:
             # What is known may be old: asked all the same, as one expert would be.
@@ -183,10 +168,9 @@ class Strategies:
 
 
 def _cannot(
-    compiled: Compiled, decision: Decision, body: ChatBody, candidates: Sequence[Candidate]
+    strategy: Strategy, decision: Decision, body: ChatBody, candidates: Sequence[Candidate]
 ) -> str | None:
     """Why a request cannot have this strategy, as the end of a sentence."""
-    strategy = compiled.strategy
     if decision.reason is Reason.PINNED and decision.category is None:
         return f"the client named {decision.expert}"
     if body.tools and body.tool_choice != "none" and "tools" not in strategy.honours:
@@ -201,40 +185,31 @@ def _cannot(
     return None
 
 
-class StrategyRun:
-    """One request's run of a graph. Use `whole` or `chunks`, once."""
+class StrategyAnswer:
+    """One request's answer by a graph: an `AnswerSource`, to be asked once."""
 
-    def __init__(self, compiled: Compiled, run: Run, record: AnswerRecord, metrics: Metrics) -> None:
+    def __init__(self, compiled: Compiled, run: Run, metrics: Metrics) -> None:
         self._compiled = compiled
         self._run = run
-        self._record = record
         self._metrics = metrics
 
-    @property
-    def usage(self) -> dict[str, Any]:
-        """Summed over the calls so far."""
-        return self._run.trace.usage()
-
-    async def whole(self) -> dict[str, Any]:
+    async def whole(self, record: AnswerRecord) -> dict[str, Any]:
         """The answer as one completion, without `routing`. Raises ExpertError, ServiceError."""
-        await self._answer()
+        await self._answer(record)
         completion = self._run.output.completion
         if completion is None:
             raise RuntimeError("a strategy answered in pieces what was to be whole")
-        return {**completion, "usage": self.usage}
+        return {**completion, "usage": record.usage}
 
-    async def chunks(self) -> AsyncGenerator[Chunk]:
-        """The answer's chunks as they come; `record.decision` names the expert from the first one on.
-        Raises ExpertError, ServiceError. Leaving early stops every expert."""
-        work = asyncio.create_task(self._work())
-        output = self._run.output
+    async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
+        """The answer's chunks as they come; then one with the whole trace, and the usage if the client
+        wants it. Raises ExpertError, ServiceError. Leaving early stops every expert."""
+        run, output = self._run, self._run.output
+        work = asyncio.create_task(self._work(record))
         try:
-            first = True
             while (chunk := await output.next()) is not None:
-                if first:
-                    self._name_expert()
-                    first = False
-                yield chunk
+                _name_expert(record, run)
+                yield [StreamEvent.of(chunk)]
             await work
         finally:
             work.cancel()
@@ -242,24 +217,21 @@ class StrategyRun:
                 await asyncio.wait({work})
             if work.done() and not work.cancelled():
                 work.exception()  # so that nobody complains that nobody looked
+        fields: dict[str, Any] = {"routing": record.document}
+        if (run.body.get("stream_options") or {}).get("include_usage"):
+            fields["usage"] = record.usage
+        yield [StreamEvent.of(closing_chunk(output.envelope, **fields)), END_OF_STREAM]
 
-    def closing(self) -> Chunk:
-        """The chunk that goes after the last one: the whole trace, and the usage."""
-        fields: dict[str, Any] = {"routing": self._record.document}
-        if (self._run.body.get("stream_options") or {}).get("include_usage"):
-            fields["usage"] = self.usage
-        return closing_chunk(self._run.output.envelope, **fields)
-
-    async def _work(self) -> None:
+    async def _work(self, record: AnswerRecord) -> None:
         try:
-            await self._answer()
+            await self._answer(record)
         except Exception:
             await self._run.output.end()
             raise
         # Not when it is cancelled: then nobody reads any more, and a full queue would hold it for ever.
         await self._run.output.end()
 
-    async def _answer(self) -> None:
+    async def _answer(self, record: AnswerRecord) -> None:
         """Run the graph, and see to it that there is an answer if any expert gave one."""
         run, trace = self._run, self._run.trace
         result = "failed"
@@ -271,7 +243,7 @@ class StrategyRun:
                 failure = await self._graph_failure()
                 if failure is not None or not run.output.begun:
                     await self._rescue(failure)
-            self._name_expert()
+            _name_expert(record, run)
             result = "degraded" if trace.degraded else "ok"
         finally:
             await run.calls.close()
@@ -345,20 +317,12 @@ class StrategyRun:
             503, "strategy_failed", f"The strategy {self._run.trace.strategy} gave no answer."
         )
 
-    def _name_expert(self) -> None:
-        """The decision names who answers, which may be another expert than the one that was chosen."""
-        expert = self._run.output.expert
-        if expert is not None and expert != self._record.decision.expert:
-            self._record.decision = replace(self._record.decision, expert=expert)
 
-
-def _shown(limits: Limits) -> dict[str, float | None]:
-    return {
-        "calls": limits.calls,
-        "tokens": limits.tokens,
-        "seconds": limits.seconds,
-        "cost": limits.cost,
-    }
+def _name_expert(record: AnswerRecord, run: Run) -> None:
+    """The decision names who answers, which may be another expert than the one that was chosen."""
+    expert = run.output.expert
+    if expert is not None and expert != record.decision.expert:
+        record.decision = replace(record.decision, expert=expert)
 
 
 def read_cascades(path: Path | None, composition: Path) -> tuple[CascadeModel, ...]:

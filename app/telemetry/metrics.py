@@ -68,7 +68,7 @@ class Metrics:
             ("expert", "kind"),
             registry=self.registry,
         )
-        self.spills = Counter(
+        self.fallbacks = Counter(
             "coterie_spills",
             "Requests that left an unavailable expert for another one.",
             ("from_expert", "to_expert"),

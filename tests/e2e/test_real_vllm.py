@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from experts.client import ExpertClient
 from experts.errors import ContextTooLong
+from experts.expert_replies import raw_bytes
 from experts.local.supervisor import ServerState
 from tests.e2e.conftest import RunningExperts, alive
 
@@ -42,7 +43,7 @@ async def test_an_expert_streams_events_as_they_come(
 ) -> None:
     expert = running_experts.registry.get("smollm2")
     async with client.stream(expert, ask("Count from one to ten.")) as stream:
-        pieces = [chunk async for chunk in stream]
+        pieces = [raw_bytes(events) async for events in stream]
     events = [
         line.removeprefix("data: ")
         for line in b"".join(pieces).decode().splitlines()

@@ -187,7 +187,7 @@ async def test_a_client_that_leaves_stops_the_expert(api: Api, stream: bool) -> 
     await log.until(lambda log: log.cancelled == 1)
     listed = (await api.http.get("/v1/decisions")).json()["data"]
     assert [(row["status"], row["error_code"]) for row in listed] == [("cancelled", "client_closed_request")]
-    assert api.services.in_flight == {}
+    assert api.services.lifecycle.in_flight == {}
 
 
 async def test_the_request_id_is_kept_or_made(api: Api) -> None:

@@ -20,13 +20,14 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import Expert
+from experts.expert_replies import raw_bytes
 from experts.fake import RunningFake, run_fake_expert
 from tests.integration.experts.conftest import ask, make_expert
 
 
 async def collect(client: ExpertClient, expert: Expert, body: dict[str, Any]) -> bytes:
     async with client.stream(expert, body) as stream:
-        return b"".join([chunk async for chunk in stream])
+        return b"".join([raw_bytes(events) async for events in stream])
 
 
 def texts(sse: bytes) -> str:
@@ -60,7 +61,7 @@ async def test_a_streamed_answer_ends_with_done_and_reports_usage(
     client: ExpertClient, expert: Expert
 ) -> None:
     async with client.stream(expert, ask("hi", stream_options={"include_usage": True})) as stream:
-        sse = b"".join([chunk async for chunk in stream])
+        sse = b"".join([raw_bytes(events) async for events in stream])
     assert texts(sse) == "fake heard: hi"
     assert sse.endswith(b"data: [DONE]\n\n")
     assert stream.finish_reason == "stop"
@@ -197,8 +198,8 @@ async def test_a_stall_in_the_middle_raises_from_the_iterator_and_stops_the_expe
     cancelled, received = fake.log.cancelled, b""
     with pytest.raises(ExpertTimeout, match="stalled in the middle"):
         async with client.stream(expert, ask(fake={"stall_after": 3})) as stream:
-            async for chunk in stream:
-                received += chunk
+            async for events in stream:
+                received += raw_bytes(events)
     assert received.count(b"data: ") == 3
     await fake.log.until(lambda log: log.cancelled == cancelled + 1)
 
@@ -219,8 +220,8 @@ async def test_an_expert_that_breaks_in_the_middle_raises_after_what_was_good(
     received = b""
     with pytest.raises(ExpertBadReply) as caught:
         async with client.stream(expert, ask(fake={trouble: 3, "token_delay_s": 0.01})) as stream:
-            async for chunk in stream:
-                received += chunk
+            async for events in stream:
+                received += raw_bytes(events)
     assert caught.value.status == 502
     assert received.count(b"data: ") == 3
     assert received.endswith(b"\n\n")

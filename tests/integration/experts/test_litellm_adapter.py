@@ -19,6 +19,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import Expert
+from experts.expert_replies import raw_bytes
 from tests.integration.experts.anthropic_server import KEY, RunningAnthropic, run_anthropic_server
 from tests.integration.experts.conftest import ask, make_expert
 
@@ -55,7 +56,7 @@ def claude(anthropic: RunningAnthropic, model: str = "claude-talks", **fields: A
 
 async def events(client: ExpertClient, expert: Expert, body: dict[str, Any]) -> list[dict[str, Any]]:
     async with client.stream(expert, body) as stream:
-        sse = b"".join([chunk async for chunk in stream])
+        sse = b"".join([raw_bytes(events) async for events in stream])
     assert sse.endswith(b"data: [DONE]\n\n")
     lines = [line for line in sse.decode().split("\n\n") if line]
     return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
@@ -191,8 +192,8 @@ async def test_an_answer_that_breaks_in_the_middle_raises_after_what_was_good(
     received = b""
     with pytest.raises(ExpertBadReply):
         async with client.stream(claude(anthropic, model), ask()) as stream:
-            async for chunk in stream:
-                received += chunk
+            async for events in stream:
+                received += raw_bytes(events)
     assert b'"Claude"' in received
     assert b"heard" not in received
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.errors import ServiceError
-from app.serving.chat_body import ChatBody
-from app.serving.request_parsing import Caller, Names, routing_request
+from app.serving.chat_body import ChatBody, ChatRequest
+from app.serving.request_parsing import Names, routing_request
 from routers.request import Request
 
 EXPERTS, CATEGORIES = ("coder", "talker"), ("coding", "smalltalk")
@@ -18,10 +18,9 @@ NAMES = Names((*EXPERTS, "spare"), EXPERTS, CATEGORIES)
 
 
 def parsed(routing: Any, model: str = "coterie") -> Request:
-    body = ChatBody.model_validate(
-        {"model": model, "messages": [{"role": "user", "content": "hi"}], "routing": routing}
-    )
-    return routing_request(body, NAMES, Caller(None, {}), request_id="r")
+    document = {"model": model, "messages": [{"role": "user", "content": "hi"}], "routing": routing}
+    chat = ChatRequest(ChatBody.model_validate(document), document)
+    return routing_request(chat, NAMES, decision_id="r")
 
 
 @given(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.serving.prompt_files import PromptFiles
-from app.serving.prompting import NOTHING_USED, Prompting, Reading
+from app.serving.prompting import NOTHING_USED, Prompting, RequestContext
 from experts.client import ExpertClient
 from experts.fake import run_fake_expert
 from experts.registry import Expert
@@ -96,17 +96,17 @@ async def test_the_routers_own_embedding_is_used_and_the_body_is_left_alone() ->
     with run_fake_expert(name="small") as fake:
         async with ExpertClient() as client:
             prompting = Prompting(client, never, PromptFiles({"m": made}))
-            reading = Reading((), made.regions[3].centroid)
-            await prompting.complete(expert(fake.endpoint), body, reading)
+            context = RequestContext((), made.regions[3].centroid)
+            await prompting.complete(expert(fake.endpoint), body, context)
         sent = fake.log.last
     assert repr(body) == before
     assert sent["tools"] == body["tools"]
     assert sent["messages"][-1] == body["messages"][0]
     assert len(sent["messages"]) == 1 + 2 * DEMOS + 1
-    used = reading.use_of("m").mixture
+    used = context.use_of("m").mixture
     assert used is not None
     assert (used.region, used.dropped) == (3, None)
-    assert reading.again().use_of("m") is NOTHING_USED
+    assert context.fresh().use_of("m") is NOTHING_USED
 
 
 async def test_what_routing_did_not_read_is_embedded_once() -> None:
@@ -121,15 +121,15 @@ async def test_what_routing_did_not_read_is_embedded_once() -> None:
     with run_fake_expert(name="small") as fake:
         async with ExpertClient() as client:
             prompting = Prompting(client, embed, PromptFiles({"m": made}))
-            reading = Reading(turns)
+            context = RequestContext(turns)
             for _ in range(2):
                 async with prompting.stream(
-                    expert(fake.endpoint), {"messages": [{"role": "user", "content": "Hi"}]}, reading
+                    expert(fake.endpoint), {"messages": [{"role": "user", "content": "Hi"}]}, context
                 ) as stream:
                     async for _ in stream:
                         pass
     assert read == [turns]
-    used = reading.use_of("m").mixture
+    used = context.use_of("m").mixture
     assert used is not None
     assert used.region == 5
 
@@ -151,10 +151,10 @@ async def test_what_does_not_fit_is_left_out_by_a_cautious_estimate(
     body = {"messages": [{"role": "user", "content": "Hi"}]}
     with run_fake_expert(name="small") as fake:
         async with ExpertClient() as client:
-            reading = Reading((), made.regions[0].centroid)
+            context = RequestContext((), made.regions[0].centroid)
             asked = expert(fake.endpoint, context_length=context_length, sampling=sampling)
-            await Prompting(client, never, PromptFiles({"m": made})).complete(asked, body, reading)
-    used = reading.use_of("m").mixture
+            await Prompting(client, never, PromptFiles({"m": made})).complete(asked, body, context)
+    used = context.use_of("m").mixture
     assert used is not None
     assert used.dropped == dropped
 
@@ -174,23 +174,23 @@ def test_what_may_stand_in_front_is_counted_by_the_request() -> None:
     body = {"messages": [{"role": "user", "content": "Hi"}]}
     said = most_prompt_tokens(body["messages"])
 
-    def added(asked: Expert, reading: Reading, **how: Any) -> int:
-        return prompting.prompt_tokens(asked, body, reading, **how).asking - said
+    def added(asked: Expert, context: RequestContext, **how: Any) -> int:
+        return prompting.prompt_tokens(asked, body, context, **how).asking - said
 
-    one_demo = added(mixed, Reading(embedding=made.regions[0].centroid))
-    eight_demos = added(mixed, Reading(embedding=made.regions[1].centroid))
+    one_demo = added(mixed, RequestContext(embedding=made.regions[0].centroid))
+    eight_demos = added(mixed, RequestContext(embedding=made.regions[1].centroid))
     assert 50 < one_demo < eight_demos / 4
-    assert added(mixed, Reading(embedding=-made.regions[0].centroid * 9)) == 0
-    assert added(mixed, Reading()) == eight_demos
-    assert added(mixed, Reading(), plain=True) == 0
+    assert added(mixed, RequestContext(embedding=-made.regions[0].centroid * 9)) == 0
+    assert added(mixed, RequestContext()) == eight_demos
+    assert added(mixed, RequestContext(), plain=True) == 0
     # What would be dropped is not counted.
-    assert 0 < added(mixed, Reading(), room=4096 - eight_demos + 1) < eight_demos
-    assert added(mixed, Reading(), room=4096) == 0
-    assert added(by_category, Reading(category="coding")) > 60
-    assert added(by_category, Reading(category="law")) == added(by_category, Reading()) == 0
+    assert 0 < added(mixed, RequestContext(), room=4096 - eight_demos + 1) < eight_demos
+    assert added(mixed, RequestContext(), room=4096) == 0
+    assert added(by_category, RequestContext(category="coding")) > 60
+    assert added(by_category, RequestContext(category="law")) == added(by_category, RequestContext()) == 0
     turns = (Turn("user", "Hi"),)
-    assert prompting.prompt_tokens(by_request, body, Reading(turns)).writing is None
-    most = prompting.prompt_tokens(by_request, body, Reading(turns, category="coding"))
+    assert prompting.prompt_tokens(by_request, body, RequestContext(turns)).writing is None
+    most = prompting.prompt_tokens(by_request, body, RequestContext(turns, category="coding"))
     assert most.asking >= said + MAX_TOKENS
     assert most.writing == most_prompt_tokens(identity_messages("Hi"))
 
@@ -203,15 +203,15 @@ def test_picked_demos_are_counted_by_the_request_and_by_the_longest_without_one(
     body = {"messages": [{"role": "user", "content": "Hi"}]}
     said = most_prompt_tokens(body["messages"])
 
-    def added(reading: Reading, **how: Any) -> int:
-        return prompting.prompt_tokens(asked, body, reading, **how).asking - said
+    def added(context: RequestContext, **how: Any) -> int:
+        return prompting.prompt_tokens(asked, body, context, **how).asking - said
 
-    one, other = (Reading(embedding=made.pool.embeddings[each]) for each in (10, 900))
+    one, other = (RequestContext(embedding=made.pool.embeddings[each]) for each in (10, 900))
     assert 0 < added(one) != added(other) > 0
-    most = added(Reading())
+    most = added(RequestContext())
     assert max(added(one), added(other)) <= most
     # Where the longest would be left out, shorter ones may still be shown.
-    assert added(Reading(), room=4096 - most) > added(one, room=4096 - 40)
+    assert added(RequestContext(), room=4096 - most) > added(one, room=4096 - 40)
 
 
 async def test_no_more_is_sent_than_was_counted_before_the_request_was_read() -> None:
@@ -225,10 +225,10 @@ async def test_no_more_is_sent_than_was_counted_before_the_request_was_read() ->
         async with ExpertClient() as client:
             prompting = Prompting(client, never, PromptFiles({"m": made}))
             asked = expert(fake.endpoint)
-            most = prompting.prompt_tokens(asked, body, Reading()).asking
+            most = prompting.prompt_tokens(asked, body, RequestContext()).asking
             for towards in (rows[0] + rows[1], rows[2] + rows[3], rows[1] + rows[2]):
-                reading = Reading((), (towards / np.sqrt(2)).astype(np.float32))
-                await prompting.complete(asked, body, reading)
+                context = RequestContext((), (towards / np.sqrt(2)).astype(np.float32))
+                await prompting.complete(asked, body, context)
                 assert most_prompt_tokens(fake.log.last["messages"]) <= most
 
 
@@ -257,9 +257,9 @@ async def test_no_more_is_sent_than_was_counted() -> None:
     with run_fake_expert(name="small") as fake:
         async with ExpertClient() as client:
             prompting = Prompting(client, never, PromptFiles({"m": made}))
-            for context in range(200, 1_000, 50):
-                asked = expert(fake.endpoint, context_length=context, system_prompt="Base.")
-                reading = Reading((), made.regions[0].centroid)
-                await prompting.complete(asked, body, reading)
-                counted = prompting.prompt_tokens(asked, body, reading).asking
+            for length in range(200, 1_000, 50):
+                asked = expert(fake.endpoint, context_length=length, system_prompt="Base.")
+                context = RequestContext((), made.regions[0].centroid)
+                await prompting.complete(asked, body, context)
+                counted = prompting.prompt_tokens(asked, body, context).asking
                 assert most_prompt_tokens(fake.log.last["messages"]) <= counted

@@ -1,12 +1,13 @@
 """From a chat body to the router's request."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from app.errors import ServiceError
-from app.serving.chat_body import ChatBody
-from app.serving.request_parsing import Caller, Names, routing_request
+from app.serving.chat_body import ChatBody, ChatRequest
+from app.serving.request_parsing import Names, routing_request
 from routers.request import Capability, Request, Turn
 
 NAMES = Names(
@@ -15,9 +16,10 @@ NAMES = Names(
 USER = {"role": "user", "content": "hi"}
 
 
-def read(caller: Caller | None = None, **fields: Any) -> Request:
-    body = ChatBody.model_validate({"model": "coterie", "messages": [USER], **fields})
-    return routing_request(body, NAMES, caller or Caller(None, {}), request_id="dec_1")
+def read(headers: Mapping[str, str] | None = None, api_key: str | None = None, **fields: Any) -> Request:
+    document = {"model": "coterie", "messages": [USER], **fields}
+    chat = ChatRequest(ChatBody.model_validate(document), document, api_key=api_key, headers=headers or {})
+    return routing_request(chat, NAMES, decision_id="dec_1")
 
 
 def test_turns_hold_the_text_of_strings_and_parts() -> None:
@@ -79,12 +81,12 @@ def test_the_length_of_the_answer_counts_under_either_name() -> None:
 
 
 def test_rules_see_headers_and_the_keys_label_but_no_secret() -> None:
-    caller = Caller("team", {"authorization": "Bearer s", "cookie": "s", "x-tenant": "t", "api_key": "fake"})
-    assert read(caller).attributes == {"x-tenant": "t", "api_key": "team"}
+    headers = {"authorization": "Bearer s", "cookie": "s", "x-tenant": "t", "api_key": "fake"}
+    assert read(headers, "team").attributes == {"x-tenant": "t", "api_key": "team"}
 
 
 def test_a_header_cannot_pass_for_a_key() -> None:
-    assert read(Caller(None, {"api_key": "fake"})).attributes == {}
+    assert read({"api_key": "fake"}).attributes == {}
 
 
 @pytest.mark.parametrize(

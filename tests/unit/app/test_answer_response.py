@@ -5,8 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.event_stream import ends_stream, event_bytes, with_routing
+from app.api.answer_response import with_routing
 from base.sse import EventCutter
+from experts.expert_replies import StreamEvent
 
 ROUTING = {"id": "dec_1", "expert": "größer"}
 
@@ -32,7 +33,7 @@ def events(draw: st.DrawFn, *, with_data: bool) -> bytes:
 def test_only_the_first_event_with_data_changes(
     before: list[bytes], first: bytes, after: list[bytes]
 ) -> None:
-    out = with_routing(b"".join([*before, first, *after]), ROUTING)
+    out = with_routing(parsed(b"".join([*before, first, *after])), ROUTING)
     assert out.startswith(b"".join(before))
     assert out.endswith(b"".join(after))
     changed = out[len(b"".join(before)) : len(out) - len(b"".join(after))]
@@ -44,15 +45,15 @@ def test_only_the_first_event_with_data_changes(
 
 
 def test_fields_beside_the_data_are_kept() -> None:
-    out = with_routing(b'event: chunk\nid: 3\ndata: {"choices": []}\n\n', ROUTING)
+    out = with_routing(parsed(b'event: chunk\nid: 3\ndata: {"choices": []}\n\n'), ROUTING)
     assert out.startswith(b"event: chunk\nid: 3\ndata: {")
 
 
-def test_a_stream_ends_with_done_and_with_nothing_else() -> None:
-    assert ends_stream(b'data: {"a": 1}\n\ndata: [DONE]\n\n')
-    assert ends_stream(b"data:[DONE]\r\n\r\n")
-    assert not ends_stream(event_bytes({"choices": [{"delta": {"content": "[DONE]"}}]}))
-    assert not ends_stream(b"")
+def parsed(stream: bytes) -> list[StreamEvent]:
+    return [
+        StreamEvent(event.raw, None if event.data is None else json.loads(event.data))
+        for event in EventCutter().feed(stream)
+    ]
 
 
 def data_of(event: bytes) -> dict[str, object]:

@@ -1,0 +1,86 @@
+"""One chat request from its decision to its end, and the row that is kept of it."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from app.serving.chat_body import ChatRequest
+from app.serving.decision_document import decision_document
+from app.serving.prompting import RequestContext
+from app.serving.strategy_trace import Trace
+from app.storage.rows import DecisionRow
+from routers.decision import Decision
+from routers.strategy_choice import give_up_strategy
+
+Status = Literal["ok", "error", "cancelled"]
+
+
+class AnswerRecord:
+    """Changes while the request is answered; `decision` is replaced when another expert answers."""
+
+    def __init__(
+        self, chat: ChatRequest, decision: Decision, context: RequestContext, *, keep_messages: bool = False
+    ) -> None:
+        """`keep_messages`: the row holds the request's text."""
+        self.chat = chat
+        self.decision = decision
+        self.context = context
+        self.trace: Trace | None = None
+        """What the strategy did; None when one expert answers."""
+        self.expert_usage: Any = None
+        """What the one expert reported."""
+        self.created_at = datetime.now(UTC)
+        self.first_byte_s: float | None = None
+        """Seconds from the request's arrival to the first byte of its answer."""
+        self.finished = False
+        self._keep_messages = keep_messages
+
+    @property
+    def stream(self) -> bool:
+        return bool(self.chat.body.stream)
+
+    @property
+    def seconds(self) -> float:
+        """Since the request's arrival."""
+        return time.perf_counter() - self.chat.started
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """OpenAI's `usage`; a strategy's lists its calls under `calls`."""
+        if self.trace is not None:
+            return self.trace.usage()
+        return self.expert_usage if isinstance(self.expert_usage, dict) else None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The `routing` of the answer, as it is known now."""
+        return decision_document(self.decision, self.trace, self.context.use_of(self.decision.expert))
+
+    def give_up_strategy(self, why: str) -> None:
+        """One expert answers after all; `why` ends a sentence."""
+        self.decision = give_up_strategy(self.decision, why)
+        self.trace = None
+
+    def row(self, status: str, http_status: int, *, error_code: str | None = None) -> DecisionRow:
+        """The decision with what became of it. Of a cancelled answer no usage is known."""
+        body = self.chat.body
+        return DecisionRow(
+            **self.document,
+            created_at=self.created_at,
+            request_id=self.chat.request_id,
+            api_key=self.chat.api_key,
+            conversation=body.routing.conversation,
+            model=body.model or "",
+            stream=self.stream,
+            status=status,
+            http_status=http_status,
+            error_code=error_code,
+            latency_ms=_milliseconds(self.seconds),
+            first_byte_ms=_milliseconds(self.first_byte_s),
+            usage=None if status == "cancelled" else self.usage,
+            messages=self.chat.document["messages"] if self._keep_messages else None,
+        )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

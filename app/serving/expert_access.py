@@ -1,0 +1,39 @@
+"""What everybody works with who asks experts: the registry, prompts in front, health, metrics."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from app.serving.prompting import Prompting
+from app.telemetry.metrics import Metrics
+from experts.errors import ExpertError
+from experts.expert import Expert
+from experts.health import HealthMonitor
+from experts.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertAccess:
+    """One for a service. Experts are asked through `prompting`."""
+
+    registry: Registry
+    prompting: Prompting
+    health: HealthMonitor
+    metrics: Metrics
+
+    def down(self) -> set[str]:
+        """The experts that are known to be down."""
+        return {name for name in self.registry.names if not self.health.available(name)}
+
+    def same_server(self, expert: Expert) -> set[str]:
+        """The experts behind the same endpoint: prompt experts go down with their base."""
+        if expert.endpoint is None:
+            return {expert.name}
+        return {each.name for each in self.registry.experts.values() if each.endpoint == expert.endpoint}
+
+    def failed(self, name: str, error: ExpertError, **facts: str) -> None:
+        """Note an expert's failure; `facts` go into the log."""
+        log.warning("expert_failed", expert=name, code=error.code, **facts)
+        self.health.report_failure(name, error)
