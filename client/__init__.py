@@ -4,7 +4,7 @@ Knows the API alone: nothing of how requests are routed or answered. docs/how-to
 """
 
 from base.retries import NO_RETRIES, RetryPolicy
-from client.api import DEFAULT_URL, Timeouts, base_of
+from client.api import DEFAULT_URL, ClientTimeouts, base_of, service_base
 from client.chat import ChatEvent, ChatReply, Decided, Delta, Ended, Messages, routes
 from client.documents import (
     ApiDocument,
@@ -47,6 +47,7 @@ __all__ = [
     "ChatEvent",
     "ChatReply",
     "Client",
+    "ClientTimeouts",
     "CompositionInfo",
     "Decided",
     "DecisionRecord",
@@ -67,10 +68,10 @@ __all__ = [
     "RoutingDecision",
     "ShadowRecord",
     "StrategyTrace",
-    "Timeouts",
     "TraceGraph",
     "TraceStep",
     "base_of",
     "readable",
     "routes",
+    "service_base",
 ]

@@ -31,7 +31,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
+class ClientTimeouts:
     """Seconds. `answer_s` is the longest silence while an expert answers, streamed or not: for a whole
     answer it bounds all of it. Generous, since a small machine answers slowly."""
 
@@ -56,6 +56,12 @@ def base_of(url: str) -> str:
     return bare if parts.path.strip("/") else f"{bare}/v1"
 
 
+def service_base(url: str) -> str:
+    """As `base_of`, for an address of Coterie, which may stand behind a prefix and is written with `/v1` or
+    without."""
+    return base_of(f"{url.rstrip('/').removesuffix('/v1')}/v1")
+
+
 class Api:
     """What both clients have in common; use `Client` or `AsyncClient`.
 
@@ -76,12 +82,12 @@ class Api:
         *,
         key: str | None = None,
         retries: RetryPolicy = NO_RETRIES,
-        timeouts: Timeouts | None = None,
+        timeouts: ClientTimeouts | None = None,
         connections: int = 100,
     ) -> None:
         self.base = base_of(url)
         self.retries = retries
-        self.timeouts = timeouts or Timeouts()
+        self.timeouts = timeouts or ClientTimeouts()
         self.connections = connections
         self.is_local = urlsplit(url).hostname in LOOPBACK
         """Whether the API is on this machine, where no proxy may stand in between."""
@@ -91,7 +97,8 @@ class Api:
     @classmethod
     def from_environment(cls) -> Self:
         """A client of COTERIE_API_URL, with the key COTERIE_API_KEY."""
-        return cls(os.environ.get("COTERIE_API_URL", DEFAULT_URL), key=os.environ.get("COTERIE_API_KEY"))
+        url = service_base(os.environ.get("COTERIE_API_URL", DEFAULT_URL))
+        return cls(url, key=os.environ.get("COTERIE_API_KEY"))
 
     def _connect(self) -> None:
         raise NotImplementedError
@@ -186,7 +193,10 @@ class Api:
         """The open stream of an answer."""
         streamed = {"stream": True, "stream_options": {"include_usage": True}, **fields}
         request = chat_request("/chat/completions", messages, model, streamed)
-        return self._ask(replace(request, is_stream=True))
+        reply = yield from self._ask(replace(request, is_stream=True))
+        if reply.stream is None:
+            raise ApiBadReply("The API's answer is no event stream.", status=reply.status)
+        return reply
 
     def _ask(self, request: HttpRequest) -> Call[HttpReply]:
         return asked(request, self.retries if request.is_answer else NO_RETRIES)

@@ -89,7 +89,7 @@ class Client(Api, Blocking):
         started = time.perf_counter()
         try:
             response = self._http.send(_prepared(self, self._http, request), stream=True)
-            if request.is_stream and response.is_success:
+            if request.is_stream and _is_event_stream(response):
                 return HttpReply(response.status_code, response.headers, b"", stream=response)
             try:
                 content = response.read()
@@ -164,7 +164,7 @@ class AsyncClient(Api, Awaiting):
         started = time.perf_counter()
         try:
             response = await self._http.send(_prepared(self, self._http, request), stream=True)
-            if request.is_stream and response.is_success:
+            if request.is_stream and _is_event_stream(response):
                 return HttpReply(response.status_code, response.headers, b"", stream=response)
             try:
                 content = await response.aread()
@@ -201,6 +201,10 @@ def _prepared(api: Api, http: httpx2.Client | httpx2.AsyncClient, request: HttpR
         headers={} if request.body is None else {"content-type": "application/json"},
         timeout=httpx2.Timeout(read_s, connect=timeouts.connect_s, pool=None),
     )
+
+
+def _is_event_stream(response: httpx2.Response) -> bool:
+    return response.is_success and response.headers.get("content-type", "").startswith("text/event-stream")
 
 
 def _failure(error: httpx2.HTTPError | httpx2.InvalidURL, base: str) -> ApiError:

@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ui.api import CoterieApi
+from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo
 from ui.background import BackgroundLoop
-from ui.documents import Composition, ExpertCard
-from ui.errors import ApiError
 
 KEPT_S = 5.0
 
@@ -18,8 +16,8 @@ KEPT_S = 5.0
 class Offer:
     """`problem` says why there is nothing to offer; both parts are empty then."""
 
-    experts: tuple[ExpertCard, ...] = ()
-    composition: Composition = field(default_factory=Composition)
+    experts: tuple[ExpertInfo, ...] = ()
+    composition: CompositionInfo = field(default_factory=CompositionInfo)
     problem: ApiError | None = None
 
     @property
@@ -28,10 +26,10 @@ class Offer:
         return {card.name: self.composition.title_of(card.name) for card in self.composition.categories}
 
 
-class Catalogue:
+class OfferCache:
     """Asks the API at most every few seconds, however many pages look. Safe to use from any thread."""
 
-    def __init__(self, loop: BackgroundLoop, api: CoterieApi) -> None:
+    def __init__(self, loop: BackgroundLoop, api: AsyncClient) -> None:
         self._loop = loop
         self._api = api
         self._lock = threading.Lock()

@@ -6,7 +6,7 @@ import streamlit as st
 
 from ui.answer_filling import ask, ask_again, rate
 from ui.availability import Offer
-from ui.conversation_store import Answer, Conversation, State, Turn
+from ui.conversation_store import AnswerState, ChatTurn, Conversation, LiveAnswer
 from ui.decision_view import headline, show_decision
 from ui.markdown import plain, readable_answer
 from ui.problems import show_problem
@@ -128,7 +128,7 @@ def _delete(console: Console, conversation: Conversation) -> None:
     console.open(Conversation())
 
 
-def _show_live(console: Console, titles: Mapping[str, str], turn: Turn) -> None:
+def _show_live(console: Console, titles: Mapping[str, str], turn: ChatTurn) -> None:
     """Redraw the growing answer until it has ended, then run the page once more."""
 
     @st.fragment(run_every=console.settings.console_refresh_s)
@@ -151,7 +151,7 @@ def _show_live(console: Console, titles: Mapping[str, str], turn: Turn) -> None:
         st.html(SCROLL, unsafe_allow_javascript=True)
 
 
-def _show_ended(console: Console, titles: Mapping[str, str], turn: Turn, *, is_last: bool) -> None:
+def _show_ended(console: Console, titles: Mapping[str, str], turn: ChatTurn, *, is_last: bool) -> None:
     answer = turn.answer
     if answer.decision is not None:
         st.markdown(headline(answer.decision, titles, facts_of(answer)))
@@ -172,7 +172,7 @@ def _show_ended(console: Console, titles: Mapping[str, str], turn: Turn, *, is_l
     _show_words(answer)
 
 
-def facts_of(answer: Answer) -> tuple[str, ...]:
+def facts_of(answer: LiveAnswer) -> tuple[str, ...]:
     """How long it took and how much was said, as far as is known."""
     facts = []
     if answer.total_s is not None:
@@ -182,11 +182,11 @@ def facts_of(answer: Answer) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def _show_end(answer: Answer) -> None:
+def _show_end(answer: LiveAnswer) -> None:
     if answer.error is not None:
         note = "What had come is kept above." if answer.text else "Your message is kept."
         show_problem(answer.error, note=note)
-    elif answer.state is State.STOPPED:
+    elif answer.state is AnswerState.STOPPED:
         st.caption(":material/stop_circle: You stopped this answer.")
     elif answer.finish_reason == "length":
         st.caption(":material/content_cut: The expert reached its length limit.")
@@ -196,7 +196,7 @@ def _show_end(answer: Answer) -> None:
         st.caption("The expert said nothing.")
 
 
-def _show_rating(console: Console, answer: Answer) -> None:
+def _show_rating(console: Console, answer: LiveAnswer) -> None:
     key = f"thumb-{answer.id}"
     given = None if answer.rating is None else int(answer.rating.thumb > 0)
     st.feedback("thumbs", key=key, default=given, on_change=_rate, args=(console, answer, key))
@@ -214,7 +214,7 @@ def _show_rating(console: Console, answer: Answer) -> None:
             st.rerun()
 
 
-def _rate(console: Console, answer: Answer, key: str) -> None:
+def _rate(console: Console, answer: LiveAnswer, key: str) -> None:
     chosen = st.session_state[key]
     words = answer.rating.comment if answer.rating is not None else ""
     thumb = None if chosen is None else (1 if chosen else -1)
@@ -223,14 +223,14 @@ def _rate(console: Console, answer: Answer, key: str) -> None:
         st.toast("Thank you. Your rating is recorded.", icon=":material/check:")
 
 
-def _show_words(answer: Answer) -> None:
+def _show_words(answer: LiveAnswer) -> None:
     if answer.rating_error is not None:
         show_problem(answer.rating_error, note="Your rating is not recorded; rate again to send it.")
     elif answer.rating is not None and answer.rating.comment:
         st.caption(f":material/comment: You said: {plain(answer.rating.comment)}")
 
 
-def _show_again(console: Console, turn: Turn) -> None:
+def _show_again(console: Console, turn: ChatTurn) -> None:
     def again() -> None:
         ask_again(console.backend.loop, console.backend.api, console.conversation, console.pin)
 
@@ -243,7 +243,7 @@ def _show_again(console: Console, turn: Turn) -> None:
     st.button(
         "Try again", icon=":material/refresh:", type="tertiary", key=f"again-{turn.answer.id}", on_click=again
     )
-    if turn.answer.state is State.FAILED and not turn.answer.text:
+    if turn.answer.state is AnswerState.FAILED and not turn.answer.text:
         st.button(
             "Edit message",
             icon=":material/edit:",

@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
+from client import ExpertInfo
 from ui import figures
 from ui.availability import Offer
-from ui.documents import ExpertCard
 from ui.markdown import plain
 from ui.problems import show_problem
 from ui.session import Console
@@ -56,7 +56,7 @@ def _show_map(offer: Offer) -> None:
             _show_card(card, served.pop(card.name, []))
 
 
-def _show_card(card: ExpertCard, categories: list[str]) -> None:
+def _show_card(card: ExpertInfo, categories: list[str]) -> None:
     with st.container(border=True, gap="small"):
         colour = DOTS.get(card.health.state, "gray")
         st.markdown(f"**{plain(card.name)}** :{colour}-badge[{plain(card.health.state)}]")
@@ -71,7 +71,7 @@ def _show_card(card: ExpertCard, categories: list[str]) -> None:
             st.caption(plain(card.health.detail))
 
 
-def facts_of(card: ExpertCard) -> list[str]:
+def facts_of(card: ExpertInfo) -> list[str]:
     """Size, context and abilities of an expert, in a few words each."""
     facts = []
     if card.params_b:

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ui.documents import Decision
-from ui.errors import ApiError
+from client import ApiError, RoutingDecision
 
 TITLE_LENGTH = 48
 
 
-class State(StrEnum):
+class AnswerState(StrEnum):
     """Where an answer is in its life."""
 
     WAITING = "waiting"
@@ -62,12 +61,12 @@ class Rating:
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
+class LiveAnswer:
     """One answer as it grows. Times in seconds since asking."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
-    state: State = State.WAITING
-    decision: Decision | None = None
+    state: AnswerState = AnswerState.WAITING
+    decision: RoutingDecision | None = None
     pieces: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     error: ApiError | None = None
@@ -90,7 +89,7 @@ class Answer:
 
     @property
     def live(self) -> bool:
-        return self.state in (State.WAITING, State.STREAMING)
+        return self.state in (AnswerState.WAITING, AnswerState.STREAMING)
 
     def say(self, text: str, thinking: str = "") -> None:
         """Append what came; nothing is appended to an answer that has ended."""
@@ -98,13 +97,13 @@ class Answer:
             return
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self._asked
-        self.state = State.STREAMING
+        self.state = AnswerState.STREAMING
         if text:
             self.pieces.append(text)
         if thinking:
             self.thoughts.append(thinking)
 
-    def end(self, state: State, error: ApiError | None = None) -> None:
+    def end(self, state: AnswerState, error: ApiError | None = None) -> None:
         """The first end counts: a stop is not turned into a failure by the connection it closes."""
         if not self.live:
             return
@@ -114,24 +113,24 @@ class Answer:
 
     def stop(self) -> None:
         """End it now, keeping what has come; the expert stops working too."""
-        self.end(State.STOPPED)
+        self.end(AnswerState.STOPPED)
         if self.work is not None:
             self.work.cancel()
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
+class ChatTurn:
     """A question and what became of it."""
 
     question: str
-    answer: Answer = field(default_factory=Answer)
+    answer: LiveAnswer = field(default_factory=LiveAnswer)
     pin: Pin = Pin()
 
 
 @dataclass(slots=True, eq=False)
 class Conversation:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[ChatTurn] = field(default_factory=list)
     name: str = ""
 
     @property
@@ -172,8 +171,6 @@ class Conversation:
         return {
             "model": self.turns[-1].pin.model if self.turns else "coterie",
             "messages": self.messages(),
-            "stream": True,
-            "stream_options": {"include_usage": True},
             "routing": {"conversation": self.id},
         }
 

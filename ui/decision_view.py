@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from client import CategoryShare, RoutingDecision, readable
 from ui import figures
-from ui.documents import CategoryProbability, Decision, readable
 from ui.markdown import plain
 from ui.prompt_view import show_prompt
 from ui.strategy_view import show_trace
@@ -23,7 +23,7 @@ REASONS: dict[str, tuple[str, str]] = {
 """Colour and meaning of each reason."""
 
 
-def headline(decision: Decision, titles: Mapping[str, str], facts: tuple[str, ...] = ()) -> str:
+def headline(decision: RoutingDecision, titles: Mapping[str, str], facts: tuple[str, ...] = ()) -> str:
     """Expert, category, probability and reason in one line of Markdown, with `facts` behind it."""
     colour, _ = REASONS.get(decision.reason, ("gray", ""))
     parts = [f":violet-badge[{plain(decision.expert)}]"]
@@ -41,7 +41,7 @@ def headline(decision: Decision, titles: Mapping[str, str], facts: tuple[str, ..
     return " ".join(parts)
 
 
-def show_decision(decision: Decision, titles: Mapping[str, str]) -> None:
+def show_decision(decision: RoutingDecision, titles: Mapping[str, str]) -> None:
     """The sentence, the ranking, the categories and how familiar the request was."""
     _, meaning = REASONS.get(decision.reason, ("gray", ""))
     st.markdown(plain(decision.detail) if decision.detail else meaning)
@@ -69,10 +69,10 @@ def show_decision(decision: Decision, titles: Mapping[str, str]) -> None:
     )
 
 
-def _show_categories(decision: Decision, titles: Mapping[str, str]) -> None:
+def _show_categories(decision: RoutingDecision, titles: Mapping[str, str]) -> None:
     rows = list(decision.runners_up)
     if decision.category is not None and decision.probability is not None:
-        rows.insert(0, CategoryProbability(category=decision.category, probability=decision.probability))
+        rows.insert(0, CategoryShare(category=decision.category, probability=decision.probability))
     st.markdown("**Categories considered**")
     if rows:
         st.html(figures.probabilities(rows, titles))
@@ -80,7 +80,7 @@ def _show_categories(decision: Decision, titles: Mapping[str, str]) -> None:
         st.caption("None: the choice was made without classifying the request.")
 
 
-def _show_novelty(decision: Decision) -> None:
+def _show_novelty(decision: RoutingDecision) -> None:
     st.markdown("**How unusual it is**")
     if decision.ood_score is None:
         st.caption("Not measured for this request.")

@@ -7,10 +7,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from client import ApiError, DecisionRecord
 from ui.availability import Offer
 from ui.decision_view import REASONS, headline, show_decision
-from ui.documents import DecisionRecord
-from ui.errors import ApiError
 from ui.markdown import plain
 from ui.problems import show_problem
 from ui.session import Console

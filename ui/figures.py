@@ -7,7 +7,7 @@ and they are tables of text to a screen reader or a test. Every text is escaped 
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ui.documents import CategoryProbability, RankedExpert
+from client import CategoryShare, RankedExpert
 
 STYLE = """
 <style>
@@ -81,7 +81,7 @@ def ranking(choices: Sequence[RankedExpert], chosen: str) -> str:
     return f'{STYLE}<div class="co ranked"><table><tr>{header}</tr>{"".join(rows)}</table></div>'
 
 
-def probabilities(rows: Sequence[CategoryProbability], titles: Mapping[str, str]) -> str:
+def probabilities(rows: Sequence[CategoryShare], titles: Mapping[str, str]) -> str:
     """Categories as bars of their probability; the first is the one that was predicted."""
     lines = "".join(
         f'<tr class="{"chosen" if place == 0 else "other"}">'

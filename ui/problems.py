@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui.errors import ApiError
+from client import ApiError
 from ui.markdown import plain
 
 

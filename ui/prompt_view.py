@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui.documents import Decision, Identity, Mixture
+from client import IdentityInfo, MixtureInfo, RoutingDecision
 from ui.markdown import plain
 
 DROPPED = {
@@ -17,7 +17,7 @@ SKIPPED = {
 }
 
 
-def prompt_lines(decision: Decision) -> list[str]:
+def prompt_lines(decision: RoutingDecision) -> list[str]:
     """One line of Markdown for each thing put in front; none for a request that went out as it came."""
     lines = []
     if decision.prompt is not None:
@@ -30,7 +30,7 @@ def prompt_lines(decision: Decision) -> list[str]:
     return lines
 
 
-def show_prompt(decision: Decision) -> None:
+def show_prompt(decision: RoutingDecision) -> None:
     """Those lines, if there are any."""
     lines = prompt_lines(decision)
     if lines:
@@ -38,7 +38,7 @@ def show_prompt(decision: Decision) -> None:
         st.markdown("\n".join(f"- {line}" for line in lines))
 
 
-def _mixture(mixture: Mixture) -> str:
+def _mixture(mixture: MixtureInfo) -> str:
     where = f"region {mixture.region}" if mixture.region is not None else "no region"
     distance = "" if mixture.distance is None else f" at distance {mixture.distance:.2f}"
     far = ", too far from all: its fallback" if mixture.fallback else ""
@@ -48,7 +48,7 @@ def _mixture(mixture: Mixture) -> str:
     return f"{what} (`{plain(mixture.digest)[:12]}`)"
 
 
-def _identity(identity: Identity) -> str:
+def _identity(identity: IdentityInfo) -> str:
     if identity.skipped is not None:
         what = SKIPPED.get(identity.skipped, plain(identity.skipped))
     elif identity.per == "request":

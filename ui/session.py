@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from ui.api import CoterieApi
-from ui.availability import Catalogue
+from client import AsyncClient
+from ui.availability import OfferCache
 from ui.background import BackgroundLoop
 from ui.conversation_store import Conversation, Library, Pin, Shelf
 from ui.settings import ConsoleSettings, read_settings
@@ -28,8 +28,8 @@ class Backend:
     """Shared by all browsers of this process and one API."""
 
     loop: BackgroundLoop
-    api: CoterieApi
-    catalogue: Catalogue
+    api: AsyncClient
+    catalogue: OfferCache
     library: Library
 
 
@@ -82,9 +82,9 @@ def backend(settings: ConsoleSettings) -> Backend:
     with _BUILDING:
         if settings not in _BACKENDS:
             loop = BackgroundLoop()
-            api = CoterieApi(settings)
+            api = settings.client()
             library = Library(settings.console_browsers, settings.console_conversations)
-            _BACKENDS[settings] = Backend(loop, api, Catalogue(loop, api), library)
+            _BACKENDS[settings] = Backend(loop, api, OfferCache(loop, api), library)
         return _BACKENDS[settings]
 
 

@@ -1,11 +1,9 @@
 """Where the API is, and the console's own limits. Read from the environment once per script run."""
 
-from urllib.parse import urlsplit
-
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+from client import DEFAULT_URL, ApiError, AsyncClient, ClientTimeouts, service_base
 
 
 class ConsoleSettings(BaseSettings):
@@ -13,7 +11,7 @@ class ConsoleSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="COTERIE_", frozen=True, extra="ignore")
 
-    api_url: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://[^\s]+$")
+    api_url: str = DEFAULT_URL
     api_key: SecretStr | None = None
 
     console_connect_s: float = Field(default=3.0, gt=0)
@@ -29,15 +27,21 @@ class ConsoleSettings(BaseSettings):
     console_conversations: int = Field(default=200, ge=1)
     """Conversations kept per browser; the oldest is forgotten first."""
 
-    @property
-    def root(self) -> str:
-        """The API's address without a trailing slash and without `/v1`."""
-        return self.api_url.rstrip("/").removesuffix("/v1")
+    @field_validator("api_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        try:
+            return service_base(url)
+        except ApiError as error:
+            raise ValueError(str(error)) from None
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the API is on this machine, where no proxy may stand in between."""
-        return urlsplit(self.api_url).hostname in LOOPBACK
+    def client(self) -> AsyncClient:
+        """A client of the API. It belongs to the event loop that uses it first."""
+        return AsyncClient(
+            self.api_url,
+            key=None if self.api_key is None else self.api_key.get_secret_value(),
+            timeouts=ClientTimeouts(self.console_connect_s, self.console_page_s, self.console_idle_s),
+        )
 
 
 def read_settings() -> ConsoleSettings:

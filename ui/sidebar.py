@@ -3,9 +3,9 @@
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from client import ExpertInfo
 from ui.availability import Offer
 from ui.conversation_store import Conversation, Pin
-from ui.documents import ExpertCard
 from ui.markdown import plain
 from ui.session import PIN, Console
 
@@ -99,7 +99,7 @@ def _show_health(console: Console, shown: Offer) -> None:
     health()
 
 
-def _health_line(card: ExpertCard) -> str:
+def _health_line(card: ExpertInfo) -> str:
     colour = DOTS.get(card.health.state, "gray")
     size = f"{card.params_b:.3g} B" if card.params_b else ""
     facts = " · ".join(part for part in (size, card.health.state) if part)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from base.reply import AskError
-from client import ApiError, AsyncClient, RetryPolicy, Timeouts
+from client import ApiError, AsyncClient, ClientTimeouts, RetryPolicy
 from eval.answers import AnswerStore
 from eval.scoring import GIVE_UP_AFTER, Outcomes, choose, score_experts, unanswered
 from eval.service import complete, served_experts
@@ -181,7 +181,7 @@ async def test_a_failure_has_a_code(behaviour: Behaviour, code: str) -> None:
 
 async def test_a_stalled_expert_times_out() -> None:
     with running(Behaviour(stall_after=0)) as world:
-        async with AsyncClient(world.api, timeouts=Timeouts(answer_s=0.2)) as api:
+        async with AsyncClient(world.api, timeouts=ClientTimeouts(answer_s=0.2)) as api:
             with pytest.raises(AskError) as caught:
                 await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
 

@@ -24,9 +24,9 @@ from client import (
     ApiUnreachable,
     AsyncClient,
     Client,
+    ClientTimeouts,
     Delta,
     RetryPolicy,
-    Timeouts,
     base_of,
 )
 from experts.fake import serve_in_thread
@@ -235,6 +235,12 @@ def test_a_stream_that_is_refused_is_an_error_before_its_first_event(server: Ser
     assert caught.value.code == "context_length_exceeded"
 
 
+def test_a_whole_answer_is_no_stream(server: Server, ask: Ask) -> None:
+    server.answers = [completion("All at once.")]
+    with pytest.raises(ApiBadReply, match="no event stream"):
+        ask(server.url, listen)
+
+
 @contextmanager
 def stalling(first: bytes) -> Iterator[str]:
     """A server whose stream says `first` and nothing more."""
@@ -243,8 +249,11 @@ def stalling(first: bytes) -> Iterator[str]:
         yield first
         await asyncio.sleep(5)
 
+    async def answer(_: Request) -> Response:
+        return StreamingResponse(stall(), media_type="text/event-stream")
+
     app = Starlette(
-        routes=[Route("/{path:path}", lambda _: StreamingResponse(stall()), methods=["POST"])],
+        routes=[Route("/{path:path}", answer, methods=["POST"])],
     )
     with serve_in_thread(app) as port:
         yield f"http://127.0.0.1:{port}"
@@ -253,7 +262,7 @@ def stalling(first: bytes) -> Iterator[str]:
 def test_silence_ends_a_stream(ask: Ask) -> None:
     first = b'data: {"choices": [{"delta": {"content": "So far"}}]}\n\n'
     with stalling(first) as url, pytest.raises(ApiTimeout):
-        ask(url, listen, timeouts=Timeouts(answer_s=0.2))
+        ask(url, listen, timeouts=ClientTimeouts(answer_s=0.2))
 
 
 @pytest.mark.parametrize(

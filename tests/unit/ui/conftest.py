@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from client import AsyncClient
 from tests.unit.ui.api_server import Running, run_api
-from ui.api import CoterieApi
 from ui.background import BackgroundLoop
 from ui.session import close_backends
 from ui.settings import ConsoleSettings
@@ -32,8 +32,8 @@ def loop() -> Iterator[BackgroundLoop]:
 
 
 @pytest.fixture
-def api(server: Running, loop: BackgroundLoop) -> Iterator[CoterieApi]:
-    api = CoterieApi(ConsoleSettings(api_url=server.url))
+def api(server: Running, loop: BackgroundLoop) -> Iterator[AsyncClient]:
+    api = ConsoleSettings(api_url=server.url).client()
     yield api
     loop.run(api.close())
 

@@ -1,15 +1,20 @@
 """The small pictures: what they say, and that nothing from outside becomes markup."""
 
 import re
+from typing import Any
 
 import pytest
 
+from client import CategoryShare, RankedExpert
 from ui import figures
-from ui.documents import CategoryProbability, RankedExpert
 
 
 def body(markup: str) -> str:
     return markup.split("</style>")[1]
+
+
+def ranked(expert: str, value: float, **facts: Any) -> RankedExpert:
+    return RankedExpert(expert=expert, utility=1.0, value=value, **facts)
 
 
 def widths(markup: str) -> list[float]:
@@ -17,12 +22,12 @@ def widths(markup: str) -> list[float]:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    choices = [RankedExpert(expert="a", value=0.8), RankedExpert(expert="b", value=0.2)]
+    choices = [ranked("a", 0.8), ranked("b", 0.2)]
     assert widths(figures.ranking(choices, "a")) == [100.0, 25.0]
 
 
 def test_values_below_zero_still_have_an_order() -> None:
-    choices = [RankedExpert(expert="a", value=0.1), RankedExpert(expert="b", value=-0.3)]
+    choices = [ranked("a", 0.1), ranked("b", -0.3)]
     assert widths(figures.ranking(choices, "a")) == [100.0, 0.0]
 
 
@@ -36,7 +41,7 @@ def test_a_boost_shows_as_a_gain_and_a_cost_as_a_loss() -> None:
 
 
 def test_an_excluded_expert_shows_its_reason_and_no_bar() -> None:
-    markup = figures.ranking([RankedExpert(expert="a", excluded="too long")], "b")
+    markup = figures.ranking([ranked("a", 0.0, excluded="too long")], "b")
     assert "Excluded: too long" in markup
     assert widths(markup) == []
 
@@ -45,8 +50,8 @@ def test_names_from_outside_are_no_markup() -> None:
     evil = "<img src=x onerror=alert(1)>"
     markup = "".join(
         (
-            body(figures.ranking([RankedExpert(expert=evil, excluded=evil)], evil)),
-            body(figures.probabilities([CategoryProbability(category=evil, probability=1)], {})),
+            body(figures.ranking([ranked(evil, 0.0, excluded=evil)], evil)),
+            body(figures.probabilities([CategoryShare(category=evil, probability=1)], {})),
             body(figures.heat({evil: {evil: 0.5}}, {evil: evil}, {}, [evil])),
             body(figures.facts([(evil, evil)])),
         )

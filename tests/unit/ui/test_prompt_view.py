@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ui.documents import Decision
+from client import RoutingDecision
 from ui.prompt_view import prompt_lines
 
 MIXTURE = {"name": "dates", "digest": "0123456789abcdef", "region": 2, "distance": 0.4142}
@@ -12,7 +12,7 @@ IDENTITY = {"per": "category", "category": "law"}
 
 
 def lines(**fields: Any) -> list[str]:
-    return prompt_lines(Decision(id="d", expert="e", reason="matched", **fields))
+    return prompt_lines(RoutingDecision(id="d", expert="e", reason="matched", **fields))
 
 
 def test_nothing_is_said_of_a_request_that_went_out_as_it_came() -> None:

@@ -4,8 +4,7 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from ui.documents import Decision, StrategyTrace
-from ui.strategy_view import graph_source
+from client import RoutingDecision
 
 TRACE: dict[str, Any] = {
     "strategy": "cascade",
@@ -24,24 +23,17 @@ TRACE: dict[str, Any] = {
 }
 
 
-def test_the_graph_marks_the_path_and_quotes_names() -> None:
-    source = graph_source(StrategyTrace.model_validate(TRACE))
-    assert 'n1 -> n2 [label="refused" color="#6d4aff"' in source
-    assert 'n1 -> n3 [label="accepted" color="#b9bdcb"' in source
-    assert 'sm\\"all' in source
-
-
 def test_a_decision_without_a_trace_is_that_of_an_older_api() -> None:
-    decision = Decision.model_validate({"id": "d", "expert": "e", "reason": "matched"})
+    decision = RoutingDecision.model_validate({"id": "d", "expert": "e", "reason": "matched"})
     assert (decision.trace, decision.strategy_source) == (None, "default")
 
 
 def page(trace: dict[str, object]) -> None:
+    from client import RoutingDecision
     from ui.decision_view import show_decision
-    from ui.documents import Decision
 
     document = {"id": "d", "expert": "large", "reason": "matched", "strategy": "cascade", "trace": trace}
-    show_decision(Decision.model_validate({**document, "strategy_detail": "Asked."}), {})
+    show_decision(RoutingDecision.model_validate({**document, "strategy_detail": "Asked."}), {})
 
 
 def test_the_decision_shows_its_steps_and_what_went_wrong() -> None:
