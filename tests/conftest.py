@@ -1,6 +1,11 @@
 """What holds for every test."""
 
 import os
+
+# Before numpy is imported: tests run side by side, and threads that wait for a core by spinning take it from
+# the others (a small fit needs five times the processor time with two threads that it needs with one).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Generator
 
 import pytest

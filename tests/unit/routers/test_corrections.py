@@ -12,6 +12,7 @@ from routers.estimate import estimate, estimate_table
 from routers.features import features_of
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
 from routers.fitting.corrections import blend_weights, relevance
+from routers.fitting.stages import StageCache
 from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
 
@@ -39,10 +40,11 @@ def planted(signal: float, rows: int = 300, seed: int = 0) -> tuple[Labelled, Ou
     return Labelled(texts, categories, features_of(BagOfWords(), texts)), table
 
 
-def fitted(signal: float = 1.0, **options: object) -> Fit:
+def fitted(signal: float = 1.0, stages: StageCache | None = None, **options: object) -> Fit:
+    """`stages` keeps the forests of folds, which all fits to the same table share."""
     labelled, table = planted(signal)
     chosen = FitOptions(**{"classifier": "centroid", "jobs": 1, **options})  # type: ignore[arg-type]
-    return fit(labelled, table, BagOfWords(), chosen, scored=np.arange(len(table)))
+    return fit(labelled, table, BagOfWords(), chosen, scored=np.arange(len(table)), stages=stages)
 
 
 SIZE_COUNTS = 0.004
@@ -50,8 +52,13 @@ SIZE_COUNTS = 0.004
 
 
 @pytest.fixture(scope="module")
-def corrected() -> Fit:
-    return fitted(active_weight=SIZE_COUNTS)
+def stages(tmp_path_factory: pytest.TempPathFactory) -> StageCache:
+    return StageCache(tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture(scope="module")
+def corrected(stages: StageCache) -> Fit:
+    return fitted(stages=stages, active_weight=SIZE_COUNTS)
 
 
 def test_what_the_format_tells_is_found_and_kept(corrected: Fit) -> None:
@@ -74,9 +81,9 @@ def test_what_the_format_tells_is_found_and_kept(corrected: Fit) -> None:
     assert decision.ranking[0].correction > 0.05
 
 
-def test_decisions_count_half_of_what_is_not_seen_to_make_them_better() -> None:
+def test_decisions_count_half_of_what_is_not_seen_to_make_them_better(stages: StageCache) -> None:
     """Where size costs nothing the large expert is never worse, whatever the request adds."""
-    made = fitted()
+    made = fitted(stages=stages)
     facts = made.composition.manifest["correction"]
     assert facts["kept"]
     assert made.composition.policy.trust == facts["trust"] == 0.5
@@ -91,8 +98,8 @@ def test_decisions_count_half_of_what_is_not_seen_to_make_them_better() -> None:
     assert [names[column] for column in columns] == [each.expert for each in decisions]
 
 
-def test_it_can_be_asked_for_whatever_decisions_gain() -> None:
-    made = fitted(correction=True)
+def test_it_can_be_asked_for_whatever_decisions_gain(stages: StageCache) -> None:
+    made = fitted(stages=stages, correction=True)
     assert made.composition.policy.trust == made.composition.manifest["correction"]["trust"] == 1
 
 
@@ -102,8 +109,8 @@ def test_noise_is_not_corrected_for() -> None:
     assert not made.composition.manifest["correction"]["kept"]
 
 
-def test_it_can_be_declined() -> None:
-    assert fitted(correction=False).composition.correction is None
+def test_it_can_be_declined(stages: StageCache) -> None:
+    assert fitted(stages=stages, correction=False).composition.correction is None
 
 
 def test_corrections_sum_to_zero_and_one_row_equals_many(corrected: Fit) -> None:
@@ -134,16 +141,16 @@ def test_the_same_seed_gives_the_same_correction(corrected: Fit) -> None:
 
 
 @pytest.mark.parametrize("target", [10.0, 25.0, 45.0])
-def test_a_target_is_met_on_held_out_prompts(target: float) -> None:
-    made = fitted(target_active_b=target)
+def test_a_target_is_met_on_held_out_prompts(stages: StageCache, target: float) -> None:
+    made = fitted(stages=stages, target_active_b=target)
     spent = made.composition.manifest["held_out"]["active_params_b"]
     assert spent <= target + 1e-9
     assert spent > target - 15
 
 
-def test_a_target_below_the_smallest_expert_is_an_error() -> None:
+def test_a_target_below_the_smallest_expert_is_an_error(stages: StageCache) -> None:
     with pytest.raises(FitError, match="out of reach"):
-        fitted(target_active_b=5.0)
+        fitted(stages=stages, target_active_b=5.0)
 
 
 def test_a_target_and_a_weight_contradict_each_other() -> None:
@@ -175,8 +182,8 @@ def test_parts_are_believed_as_far_as_they_predict() -> None:
 
 
 @pytest.mark.parametrize("part", ["forest", "kernel"])
-def test_either_part_may_correct_alone(part: str) -> None:
-    made = fitted(correct_by=(part,)).composition
+def test_either_part_may_correct_alone(stages: StageCache, part: str) -> None:
+    made = fitted(stages=stages, correct_by=(part,)).composition
     assert made.correction is not None
     assert (made.correction.forest is not None) == (part == "forest")
     assert (made.correction.kernel is not None) == (part == "kernel")
