@@ -99,6 +99,17 @@ def test_the_first_page_and_the_glossary_are_short() -> None:
     assert len(re.findall(r"^\| (?!term )\w", glossary, re.MULTILINE)) <= 25
 
 
+@every_page
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    folders = "app|base|benchmarks|client|deploy|eval|experts|prompts|routers|tests|ui"
+    named = set(re.findall(rf"\b(?:{folders})/[\w/]+\.py\b", text))
+    for module in re.findall(r"python -m (benchmarks(?:\.\w+)+)", text):
+        path = module.replace(".", "/")
+        named.add(f"{path}/__main__.py" if (PROJECT / path).is_dir() else f"{path}.py")
+    assert {name for name in named if not (PROJECT / name).exists()} == set()
+
+
 def test_every_benchmark_has_its_row() -> None:
     page = (PROJECT / "docs" / "reference" / "benchmarks.md").read_text(encoding="utf-8")
     programs = {
