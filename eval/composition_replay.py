@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
 from eval.decontamination import Fitted, Screening, screen
+from eval.rating.resampling import interval, resampled_means
 from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
 from routers.composition import Composition
@@ -187,12 +188,9 @@ def replay(
 
 def paired_interval(ours: Scores, theirs: Scores, seed: int = 0) -> Interval:
     """The mean of ours - theirs over prompts, with its 95 % percentile bootstrap interval."""
-    differences = ours - theirs
-    random = np.random.default_rng(seed)
-    n = len(differences)
-    means = np.asarray([differences[random.integers(n, size=n)].mean() for _ in range(ROUNDS)])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(differences.mean()), float(low), float(high))
+    differences = (ours - theirs).astype(np.float64)
+    low, high = interval(resampled_means(differences[:, None], ROUNDS, seed), 0.95)
+    return Interval(float(differences.mean()), float(low[0]), float(high[0]))
 
 
 def _baselines(

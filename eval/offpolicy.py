@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client import RankedExpert
-from eval.rating.resampling import interval, multiplicities
+from eval.rating.resampling import interval, resampled_means
 from eval.traffic import Logged, reward
 from routers.composition import Composition
 from routers.decide import RoutingError
@@ -245,9 +245,7 @@ def _bootstrapped(
     columns: Column, statistic: Callable[[Column], Column], rounds: int, seed: int
 ) -> Estimated:
     """`statistic` of the columns' means, with its percentile interval over requests."""
-    n = len(columns)
-    means = np.concatenate([drawn @ columns / n for drawn in multiplicities(n, rounds, seed)])
-    low, high = interval(statistic(means)[:, None], CONFIDENCE)
+    low, high = interval(statistic(resampled_means(columns, rounds, seed))[:, None], CONFIDENCE)
     return Estimated(float(statistic(columns.mean(axis=0))), float(low[0]), float(high[0]))
 
 

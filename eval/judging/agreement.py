@@ -16,24 +16,27 @@ def cohen_kappa(
     None without items, or when both always say the same one thing. With `order`, all categories from low
     to high, disagreements weigh by their squared distance.
     """
+    if len({*first, *second}) < 2:
+        return None
+    from sklearn.metrics import cohen_kappa_score
+
     categories = list(order) or sorted({*first, *second}, key=repr)
     place = {category: number for number, category in enumerate(categories)}
-    count = len(categories)
-    table = np.zeros((count, count))
-    for one, other in zip(first, second, strict=True):
-        table[place[one], place[other]] += 1
-    if not table.sum():
-        return None
-    table /= table.sum()
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0))
-    rows, columns = np.indices(table.shape)
-    weights = (rows - columns) ** 2 if order else (rows != columns).astype(float)
-    by_chance = float((weights * expected).sum())
-    return None if by_chance == 0 else 1 - float((weights * table).sum()) / by_chance
+    return float(
+        cohen_kappa_score(
+            [place[each] for each in first],
+            [place[each] for each in second],
+            labels=range(len(categories)),
+            weights="quadratic" if order else None,
+        )
+    )
 
 
 def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float | None:
-    """Fleiss' kappa of items, each rated by the same number (2 or more) of raters; None when undefined."""
+    """Fleiss' kappa of items, each rated by the same number (2 or more) of raters; None when undefined.
+
+    By hand: neither scipy nor scikit-learn has it.
+    """
     raters = len(ratings[0]) if ratings else 0
     if raters < 2:
         return None
@@ -48,17 +51,8 @@ def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float | None:
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Spearman's rank correlation; None for fewer than three pairs or where one side never varies."""
-    if len(first) < 3:
+    if len(first) < 3 or len(set(first)) < 2 or len(set(second)) < 2:
         return None
-    one, other = _ranks(first), _ranks(second)
-    if one.std() == 0 or other.std() == 0:
-        return None
-    return float(np.corrcoef(one, other)[0, 1])
+    from scipy.stats import spearmanr
 
-
-def _ranks(values: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Ranks from 1, equal values sharing the mean of theirs."""
-    _, inverse, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    means: np.ndarray[tuple[int], np.dtype[np.float64]] = (ends - (counts - 1) / 2)[inverse]
-    return means
+    return float(spearmanr(first, second).statistic)

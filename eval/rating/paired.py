@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.rating.resampling import CELLS, Floats, interval, multiplicities
+from eval.rating.resampling import CELLS, Floats, interval, resampled_means
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ def compare(
     n = len(differences)
     if not n:
         raise ValueError(f"{name} and {other} share no question")
-    means = np.concatenate([drawn @ differences / n for drawn in multiplicities(n, rounds, seed)])
-    low, high = interval(means[:, None], confidence)
+    low, high = interval(resampled_means(differences[:, None], rounds, seed), confidence)
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     return Comparison(
         first=name,

@@ -7,10 +7,9 @@ from eval.rating.resampling import Floats, Ints
 
 def ranks(scores: Floats) -> Ints:
     """1 for the best; equals in the order in which they come, so that every rank is there once."""
-    order = np.argsort(-scores, kind="stable")
-    placed = np.empty(len(scores), dtype=np.int64)
-    placed[order] = np.arange(1, len(scores) + 1)
-    return placed
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(np.where(np.isnan(scores), np.inf, -scores), "ordinal"), dtype=np.int64)
 
 
 def rank_limits(samples: Floats, confidence: float) -> tuple[Ints, Ints]:

@@ -3,6 +3,7 @@
 A round draws as many questions as there are, with replacement; a question drawn twice counts twice with
 all its verdicts. What a statistic needs is summed per question first, so a round is one row of
 multiplicities times that sum (Efron & Tibshirani 1993, §8: resample the independent units).
+`scipy.stats.bootstrap` would draw for each statistic anew; ours are compared on the same draws.
 """
 
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ def multiplicities(questions: int, rounds: int, seed: int, width: int = 1) -> It
         for each in range(size):
             drawn[each] = np.bincount(random.integers(questions, size=questions), minlength=questions)
         yield drawn
+
+
+def resampled_means(values: Floats, rounds: int, seed: int) -> Floats:
+    """Means of the columns of `values` (questions, ·) in each round, (rounds, ·)."""
+    drawn = multiplicities(len(values), rounds, seed)
+    return np.concatenate([block @ values / len(values) for block in drawn])
 
 
 def interval(samples: Floats, confidence: float) -> tuple[Floats, Floats]:

@@ -131,7 +131,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, 
     values, which is that of the answers' coming, changes nothing."""
     import numpy as np
 
-    from eval.rating.resampling import interval, multiplicities
+    from eval.rating.resampling import interval, resampled_means
 
     if not values:
         return None, None, None
@@ -139,8 +139,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, 
     mean = float(scores.mean())
     if len(scores) < 2:
         return mean, None, None
-    drawn = np.concatenate([block @ scores / len(scores) for block in multiplicities(len(scores), ROUNDS, 0)])
-    low, high = interval(drawn[:, None], CONFIDENCE)
+    low, high = interval(resampled_means(scores[:, None], ROUNDS, 0), CONFIDENCE)
     return mean, float(low[0]), float(high[0])
 
 

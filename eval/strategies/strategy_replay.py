@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.rating.resampling import Floats, interval, multiplicities
+from eval.rating.resampling import interval, resampled_means
 from eval.strategies.answer_table import Answered, Ints, StrategyError
 from eval.strategies.cascade_replay import cascade_trials
 from eval.strategies.folds import Fold, Step, folds_of
@@ -246,7 +246,7 @@ def _report(
     rivals = {name: Outcome.joined([part[name] for part in baselines]) for name in baselines[0]}
     against = {"single": outcomes["single", None].score, "best_single": rivals["best_single"].score}
     columns = np.column_stack([each.score for each in outcomes.values()])
-    samples = _resampled(np.column_stack([columns, *against.values()]), settings)
+    samples = resampled_means(np.column_stack([columns, *against.values()]), settings.rounds, settings.seed)
     ours, theirs = samples[:, : columns.shape[1]], samples[:, columns.shape[1] :]
     low, high = interval(ours, CONFIDENCE)
     points = []
@@ -294,16 +294,6 @@ def _report(
             "most_experts": settings.most,
             "correction": settings.correction,
         },
-    )
-
-
-def _resampled(columns: Floats, settings: ReplaySettings) -> Floats:
-    """Means of each column in each round, (rounds, columns)."""
-    return np.concatenate(
-        [
-            drawn @ columns / len(columns)
-            for drawn in multiplicities(len(columns), settings.rounds, settings.seed)
-        ]
     )
 
 

@@ -167,9 +167,10 @@ class _Flat:
         return found
 
     def softmax(self, utilities: Floats) -> Floats:
+        from scipy.special import softmax
+
         masked = np.where(self.present, utilities, -np.inf)
-        powers = np.exp(masked - masked.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
+        return np.asarray(softmax(masked, axis=1), dtype=np.float64)
 
     def by_category(self, per_vote: Floats, experts: int) -> Floats:
         """Σ over votes of p(c|x)·value, (categories, experts)."""
