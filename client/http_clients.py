@@ -82,7 +82,7 @@ class Client(Api, Blocking):
                 if reader.done:
                     return
         except FAILURES as error:
-            raise _failure(error, self.base) from error
+            raise _failure(error, self.root) from error
         yield from reader.close()
 
     def _send(self, request: HttpRequest) -> HttpReply:
@@ -96,7 +96,7 @@ class Client(Api, Blocking):
             finally:
                 response.close()
         except FAILURES as error:
-            raise _failure(error, self.base) from error
+            raise _failure(error, self.root) from error
         return HttpReply(response.status_code, response.headers, content, time.perf_counter() - started)
 
 
@@ -156,7 +156,7 @@ class AsyncClient(Api, Awaiting):
                 if reader.done:
                     return
         except FAILURES as error:
-            raise _failure(error, self.base) from error
+            raise _failure(error, self.root) from error
         for event in reader.close():
             yield event
 
@@ -171,7 +171,7 @@ class AsyncClient(Api, Awaiting):
             finally:
                 await response.aclose()
         except FAILURES as error:
-            raise _failure(error, self.base) from error
+            raise _failure(error, self.root) from error
         return HttpReply(response.status_code, response.headers, content, time.perf_counter() - started)
 
 
@@ -207,7 +207,7 @@ def _is_event_stream(response: httpx2.Response) -> bool:
     return response.is_success and response.headers.get("content-type", "").startswith("text/event-stream")
 
 
-def _failure(error: httpx2.HTTPError | httpx2.InvalidURL, base: str) -> ApiError:
+def _failure(error: httpx2.HTTPError | httpx2.InvalidURL, address: str) -> ApiError:
     match error:
         case (
             httpx2.ConnectError()
@@ -216,10 +216,10 @@ def _failure(error: httpx2.HTTPError | httpx2.InvalidURL, base: str) -> ApiError
             | httpx2.UnsupportedProtocol()
             | httpx2.InvalidURL()
         ):
-            return ApiUnreachable(base)
+            return ApiUnreachable(address)
         case httpx2.TimeoutException():
             return ApiTimeout("The API stopped answering.")
         case httpx2.DecodingError() | httpx2.TooManyRedirects():
-            return ApiBadReply(f"What answers at {base} is no API ({type(error).__name__}).")
+            return ApiBadReply(f"What answers at {address} is no API ({type(error).__name__}).")
         case _:
             return ApiTimeout("The connection to the API broke off.", code="connection_lost")

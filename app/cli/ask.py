@@ -1,14 +1,18 @@
 """`coterie ask`."""
 
-import asyncio
 import sys
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.command_settings import read_settings
+from app.cli.command_settings import open_api, read_settings
 from app.cli.shared_options import Pin, Strategy, StrategyOption, Url, strategy_fields
 from base.terminal import fail, read_question
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from client import RoutingDecision
 
 
 def ask(
@@ -35,46 +39,44 @@ def ask(
 
     - `git log -3 | coterie ask --system "Sum up these changes." -`
     """
-    from app.cli.api import ApiRefused, ApiUnreachable
+    from client import ApiError
 
     question = read_question(text)
     messages = [{"role": "system", "content": system}] if system else []
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [*messages, {"role": "user", "content": question}],
-        "stream": True,
-    }
+    messages.append({"role": "user", "content": question})
+    body: dict[str, Any] = {"model": model, "messages": messages}
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
     if routed := strategy_fields(strategy, option):
         body["routing"] = routed
     settings = read_settings()
     try:
-        routing = asyncio.run(ask_and_print(url or f"http://{settings.host}:{settings.port}", body))
-    except (ApiUnreachable, ApiRefused) as error:
+        decision = ask_and_print(settings, url, body)
+    except ApiError as error:
         sys.stdout.write("\n")
         fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    if not quiet:
+    if decision is not None and not quiet:
         from app.cli.views import strategy_lines, summary
 
-        sys.stderr.write(f"\n{summary(routing)}\n")
-        for line in strategy_lines(routing):
+        sys.stderr.write(f"\n{summary(decision)}\n")
+        for line in strategy_lines(decision):
             sys.stderr.write(f"{line}\n")
 
 
-async def ask_and_print(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Print the answer as it comes; returns its decision. Raises ApiUnreachable, ApiRefused."""
-    from app.cli.api import ApiClient
+def ask_and_print(settings: "Settings", url: str | None, body: Mapping[str, Any]) -> "RoutingDecision | None":
+    """Print the answer as it comes; returns its decision. Raises ApiError."""
+    from client import Client, Decided, Delta
 
-    routing: dict[str, Any] = {}
-    async with ApiClient(url) as api:
-        async for event in api.events("/v1/chat/completions", body):
-            routing = event.get("routing") or routing
-            for choice in event.get("choices", []):
-                sys.stdout.write((choice.get("delta") or {}).get("content") or "")
+    decision = None
+    with open_api(Client, settings, url) as api, api.stream_chat(**body) as events:
+        for event in events:
+            if isinstance(event, Decided):
+                decision = event.decision
+            elif isinstance(event, Delta):
+                sys.stdout.write(event.text)
                 sys.stdout.flush()
     sys.stdout.write("\n")
     sys.stdout.flush()
-    return routing
+    return decision

@@ -1,12 +1,19 @@
-"""The service's settings, from a command's options and the environment."""
+"""The service's settings and a client of it, from a command's options and the environment."""
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.terminal import fail
 from base.validation_messages import problems_of
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from client import AsyncClient, Client
+
+AnyClient = TypeVar("AnyClient", "AsyncClient", "Client")
+
+CONNECT_S = 3.0
+"""Short, so that a service that is not there is noticed at once."""
 
 
 def read_settings(**options: Any) -> "Settings":
@@ -20,3 +27,13 @@ def read_settings(**options: Any) -> "Settings":
         return Settings(**given)
     except ValidationError as error:
         fail(f"the settings are wrong: {'; '.join(problems_of(error, 'settings'))}")
+
+
+def open_api(kind: type[AnyClient], settings: "Settings", url: str | None) -> AnyClient:
+    """A client of the running API: at `url`, or where the settings say that it listens. The key comes from
+    COTERIE_API_KEY. Raises `client.ApiError` for what is no address."""
+    from client import ClientTimeouts, service_base
+
+    address = service_base(url or f"http://{settings.host}:{settings.port}")
+    key = os.environ.get("COTERIE_API_KEY")
+    return kind(address, key=key, timeouts=ClientTimeouts(connect_s=CONNECT_S))

@@ -1,19 +1,20 @@
 """`coterie experts`."""
 
-import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.command_settings import read_settings
+from app.cli.command_settings import open_api, read_settings
 from app.cli.shared_options import ExpertsFile, Profile, Url
 from base.terminal import console, fail, warn
 
 if TYPE_CHECKING:
     from app.operations.add_expert import Joined
     from app.settings import Settings
+    from client import ExpertInfo
     from routers.composition import ExpertCard
     from routers.outcome_table import OutcomeTable
 
@@ -48,7 +49,7 @@ def list_experts(
     local = local or experts is not None
     found = _from_registry(settings) if local else _from_api(settings, url)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([each.document() for each in found], ensure_ascii=False, indent=2))
         return
 
     from app.cli.views import expert_table
@@ -171,29 +172,26 @@ def _show_joined(joined: "Joined", name: str, folder: Path) -> None:
     )
 
 
-def _from_api(settings: "Settings", url: str | None) -> list[dict[str, Any]]:
-    from app.cli.api import ApiClient, ApiRefused, ApiUnreachable
-
-    async def ask() -> list[dict[str, Any]]:
-        async with ApiClient(url or f"http://{settings.host}:{settings.port}") as api:
-            listed: list[dict[str, Any]] = (await api.get("/v1/experts"))["data"]
-        return listed
+def _from_api(settings: "Settings", url: str | None) -> "Sequence[ExpertInfo]":
+    from client import ApiError, ApiTimeout, ApiUnreachable, Client
 
     try:
-        return asyncio.run(ask())
-    except ApiUnreachable as error:
-        warn(f"{error}; this is the registry {settings.experts}")
+        with open_api(Client, settings, url) as api:
+            return api.experts()
+    except (ApiTimeout, ApiUnreachable) as error:
+        warn(f"{error} This is the registry {settings.experts}.")
         return _from_registry(settings)
-    except ApiRefused as error:
+    except ApiError as error:
         fail(error)
 
 
-def _from_registry(settings: "Settings") -> list[dict[str, Any]]:
+def _from_registry(settings: "Settings") -> "Sequence[ExpertInfo]":
     from app.serving.decision_document import expert_document
+    from client import ExpertInfo
     from experts.registry import RegistryError, load_registry
 
     try:
         registry = load_registry(settings.experts)
     except RegistryError as error:
         fail(error)
-    return [expert_document(expert, None) for expert in registry.experts.values()]
+    return [ExpertInfo.model_validate(expert_document(each, None)) for each in registry.experts.values()]

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from app.cli.api import ApiClient
-from app.strategies.chunks import first_choice, text_of_message
 from base.usage import TokenUsage
+from client import AsyncClient
 from prompts.identities import (
     EXAMPLES,
     MAX_TOKENS,
@@ -35,7 +33,7 @@ Done = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Bill:
+class WritingBill:
     """What writing took: calls, the tokens that the expert reported, and seconds from first to last."""
 
     calls: int = 0
@@ -43,12 +41,11 @@ class Bill:
     completion_tokens: int = 0
     seconds: float = 0.0
 
-    def add(self, usage: object) -> None:
+    def add(self, usage: TokenUsage) -> None:
         """Count one call."""
         self.calls += 1
-        told = TokenUsage.of(usage)
-        self.prompt_tokens += told.prompt or 0
-        self.completion_tokens += told.completion or 0
+        self.prompt_tokens += usage.prompt or 0
+        self.completion_tokens += usage.completion or 0
 
     def __str__(self) -> str:
         return (
@@ -61,17 +58,17 @@ class IdentityWriter:
     """Asks one expert of one API, `concurrency` questions at once. `seed` decides the later tries; `bill`
     is what was asked so far."""
 
-    def __init__(self, url: str, expert: str, *, seed: int = 0, concurrency: int = 4) -> None:
-        self._url = url
+    def __init__(self, api: AsyncClient, expert: str, *, seed: int = 0, concurrency: int = 4) -> None:
+        self._api = api
         self._expert = expert
         self._seed = seed
         self._concurrency = concurrency
-        self.bill = Bill()
+        self.bill = WritingBill()
 
     async def of_request(self, text: str) -> str:
-        """What one request would stand behind. Raises IdentityError, ApiUnreachable, ApiRefused."""
-        async with ApiClient(self._url) as api:
-            return await self._write(api, text, tries=1)
+        """What one request would stand behind. Raises IdentityError, ApiError."""
+        async with self._api:
+            return await self._write(text, tries=1)
 
     async def of_categories(
         self,
@@ -107,7 +104,7 @@ class IdentityWriter:
             async with places:
                 try:
                     asked = category_request(category, examples[category.name][:EXAMPLES])
-                    text = await self._write(api, asked, TRIES)
+                    text = await self._write(asked, TRIES)
                 except IdentityError:
                     without.append(category.name)
                 else:
@@ -116,7 +113,7 @@ class IdentityWriter:
                     save_identities(kept.model_copy(update={"identities": found}), path)
             done(before + len(written) + len(without), len(categories))
 
-        async with ApiClient(self._url) as api:
+        async with self._api:
             try:
                 async with asyncio.TaskGroup() as group:
                     for category in missing:
@@ -143,20 +140,18 @@ class IdentityWriter:
             )
         return kept
 
-    async def _write(self, api: ApiClient, text: str, tries: int) -> str:
+    async def _write(self, text: str, tries: int) -> str:
         for number in range(tries):
-            body: dict[str, Any] = {
-                "model": self._expert,
-                "messages": identity_messages(text),
-                "max_tokens": MAX_TOKENS,
-                "temperature": TEMPERATURE if number else 0,
-                "seed": self._seed + number,
-            }
-            reply = await api.post("/v1/chat/completions", body)
-            reply = reply if isinstance(reply, dict) else {}
-            self.bill.add(reply.get("usage"))
+            reply = await self._api.chat(
+                identity_messages(text),
+                model=self._expert,
+                max_tokens=MAX_TOKENS,
+                temperature=TEMPERATURE if number else 0,
+                seed=self._seed + number,
+            )
+            self.bill.add(reply.usage)
             with suppress(IdentityError):
-                return read_identity(text_of_message(first_choice(reply).get("message")))
+                return read_identity(reply.text)
         raise IdentityError(f"{self._expert} wrote no description of an expert, in the second person")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.command_settings import read_settings
+from app.cli.command_settings import open_api, read_settings
 from app.cli.prompts_build import build
 from app.cli.shared_options import ExpertsFile, Pin, Profile, Url
 from base.progress import ProgressBars
@@ -187,7 +187,7 @@ def try_prompt(
 
     - `coterie prompts try math "7 * 8?" --direct smollm2` asks the expert of the registry itself
     """
-    from app.cli.api import ApiRefused, ApiUnreachable
+    from client import ApiError
     from experts.errors import ExpertError
 
     if direct is not None and model != "coterie":
@@ -197,21 +197,21 @@ def try_prompt(
         {"role": "system", "content": _rendered(found, var)},
         {"role": "user", "content": read_question(text)},
     ]
-    body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
+    body: dict[str, Any] = {"model": model, "messages": messages}
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
     settings = read_settings(profile=profile, experts=experts)
     try:
         if direct is not None:
-            asyncio.run(_ask_directly(direct, settings.experts, body))
+            asyncio.run(_ask_directly(direct, settings.experts, {**body, "stream": True}))
             answered = direct
         else:
             from app.cli.ask import ask_and_print
             from app.cli.views import summary
 
-            routing = asyncio.run(ask_and_print(url or f"http://{settings.host}:{settings.port}", body))
-            answered = summary(routing)
-    except (ApiUnreachable, ApiRefused, ExpertError) as error:
+            decision = ask_and_print(settings, url, body)
+            answered = model if decision is None else summary(decision)
+    except (ApiError, ExpertError) as error:
         sys.stdout.write("\n")
         fail(error)
     except KeyboardInterrupt:
@@ -319,23 +319,21 @@ def identity(
 
     - `coterie prompts identity smollm2 --text "Is 391 prime?"` shows what a request would stand behind
     """
-    from app.cli.api import ApiRefused, ApiUnreachable
     from app.cli.identity_writing import IdentityWriter
+    from client import ApiError, AsyncClient
     from prompts.identities import IdentityError
     from prompts.seeds import PromptsError
 
     if (out is None) == (text is None):
         fail("give --out FILE for the categories, or --text REQUEST for one request")
-    settings = read_settings()
-    writer = IdentityWriter(
-        url or f"http://{settings.host}:{settings.port}", expert, seed=seed, concurrency=concurrency
-    )
     try:
+        api = open_api(AsyncClient, read_settings(), url)
+        writer = IdentityWriter(api, expert, seed=seed, concurrency=concurrency)
         if text is not None:
             typer.echo(asyncio.run(writer.of_request(text)))
         elif out is not None:
             _write_identities(writer, out, category or [], fresh)
-    except (ApiUnreachable, ApiRefused, IdentityError, PromptsError, OSError) as error:
+    except (ApiError, IdentityError, PromptsError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         warn("stopped; what was written so far is kept, the same command goes on")

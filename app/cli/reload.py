@@ -1,12 +1,11 @@
 """`coterie reload`."""
 
-import asyncio
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from app.cli.command_settings import read_settings
+from app.cli.command_settings import open_api, read_settings
 from app.cli.shared_options import Url
 from base.terminal import fail
 
@@ -22,24 +21,16 @@ def reload(
 
     Example: `coterie fit var/outcomes --out var/composition && coterie reload`
     """
-    from app.cli.api import ApiRefused, ApiUnreachable
+    from client import ApiError, Client
 
-    settings = read_settings()
     try:
-        done = asyncio.run(_ask(url or f"http://{settings.host}:{settings.port}"))
-    except (ApiUnreachable, ApiRefused) as error:
+        with open_api(Client, read_settings(), url) as api:
+            done = api.reload()
+    except ApiError as error:
         fail(error)
     if as_json:
-        typer.echo(json.dumps(done))
-    elif done["changed"]:
-        typer.echo(f"composition {done['old']} → {done['new']}, {done['rules']} rules")
+        typer.echo(json.dumps(done.document()))
+    elif done.changed:
+        typer.echo(f"composition {done.old} → {done.new}, {done.rules} rules")
     else:
-        typer.echo(f"composition {done['new']}, unchanged, {done['rules']} rules")
-
-
-async def _ask(url: str) -> dict[str, Any]:
-    from app.cli.api import ApiClient
-
-    async with ApiClient(url) as api:
-        done: dict[str, Any] = await api.post("/v1/composition/reload", {})
-    return done
+        typer.echo(f"composition {done.new}, unchanged, {done.rules} rules")

@@ -1,13 +1,12 @@
 """`coterie route`."""
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
-from app.cli.command_settings import read_settings
+from app.cli.command_settings import open_api, read_settings
 from app.cli.shared_options import (
     CompositionFolder,
     ExpertsFile,
@@ -22,6 +21,7 @@ from base.terminal import console, fail, read_question
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from client import RoutingDecision
 
 
 def route(
@@ -47,7 +47,7 @@ def route(
 
     - `coterie route --local --profile tiny --json "hi" | jq .expert`
     """
-    from app.cli.api import ApiRefused, ApiUnreachable
+    from client import ApiError, ApiUnreachable, Client
 
     question = read_question(text)
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
@@ -58,32 +58,25 @@ def route(
         body["routing"] = routed
     settings = read_settings(profile=profile, experts=experts, composition=composition)
     if local:
-        document = _decide_here(settings, body)
+        decision = _decide_here(settings, body)
     else:
         try:
-            document = asyncio.run(_ask_api(url or f"http://{settings.host}:{settings.port}", body))
+            with open_api(Client, settings, url) as api:
+                decision = api.route(**body)
         except ApiUnreachable as error:
-            fail(f"{error}, or decide without it: coterie route --local …")
-        except ApiRefused as error:
+            fail(f"{error} Or decide without it: coterie route --local …")
+        except ApiError as error:
             fail(error)
     if as_json:
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(decision.document(), ensure_ascii=False, indent=2))
         return
 
     from app.cli.views import decision_table
 
-    console(stderr=False).print(decision_table(document))
+    console(stderr=False).print(decision_table(decision))
 
 
-async def _ask_api(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    from app.cli.api import ApiClient
-
-    async with ApiClient(url) as api:
-        document: dict[str, Any] = await api.post("/v1/route", body)
-    return document
-
-
-def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
+def _decide_here(settings: "Settings", body: dict[str, Any]) -> "RoutingDecision":
     from app.api.error_handlers import service_error
     from app.errors import ServiceError, StartError
     from app.serving.chat_body import ChatBody, ChatRequest
@@ -92,6 +85,7 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
     from app.serving.routing import load_router
     from app.startup import explained
     from app.strategies.strategy_registry import Catalogue
+    from client import RoutingDecision
     from experts.registry import load_registry
     from routers.decide import RoutingError
 
@@ -102,7 +96,7 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> dict[str, Any]:
             router = load_router(settings, registry, catalogue.names)
         chat = ChatRequest(ChatBody.model_validate(body), body)
         request = routing_request(chat, Names.of(registry, router), decision_id=f"dec_{uuid4().hex}")
-        return decision_document(router.route(request))
+        return RoutingDecision.model_validate(decision_document(router.route(request)))
     except StartError as error:
         fail(error)
     except (ServiceError, RoutingError) as error:
