@@ -23,7 +23,7 @@ from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
 from routers.classifiers import CLASSIFIERS, LogisticClassifier
 from routers.composition import Composition, load_composition
-from routers.embeddings import default_cache, encode_cached
+from routers.embeddings import encode_cached, vectors_folder
 from routers.encoder import Encoder, Precision, load_encoder
 from routers.features import format_columns, lexical_columns, with_text_parts
 from routers.request import Matrix
@@ -64,7 +64,7 @@ def measure(
     encoder: Encoder,
 ) -> tuple[Accuracy, Matrix]:
     """Accuracy on `prompts`, of which each may fall in any category of its `right`; and the posterior."""
-    features = with_text_parts(encode_cached(encoder, prompts, default_cache()), prompts)
+    features = with_text_parts(encode_cached(encoder, prompts, vectors_folder()), prompts)
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     confidence = posterior.max(axis=1)
     guesses = [composition.categories[best] for best in posterior.argmax(axis=1)]
@@ -130,7 +130,7 @@ def _seed_features(
     features = []
     for part in parts:
         texts = [seed.prompt for seed in part]
-        features.append(with_text_parts(encode_cached(encoder, texts, default_cache()), texts))
+        features.append(with_text_parts(encode_cached(encoder, texts, vectors_folder()), texts))
     fit, test = (np.asarray([names.index(seed.category) for seed in part], dtype=np.int64) for part in parts)
     return names, features[0], fit, features[1], test
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.decontamination import fitted_prompts, screen
-from routers.embeddings import default_cache, encode_cached
+from routers.embeddings import encode_cached, vectors_folder
 from routers.encoder import load_encoder
 from routers.outcome_table import read_outcomes
 
@@ -94,9 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         order = np.random.default_rng(0).permutation(len(table))
         half = min(options.prompts, len(table) // 2)
         fit, held = table.take(order[:half]), table.take(order[half : 2 * half])
-        vectors = encode_cached(encoder, fit.prompts, default_cache())
+        vectors = encode_cached(encoder, fit.prompts, vectors_folder())
         fitted = fitted_prompts(fit.prompts, vectors)
-        found = screen(held.prompts, fitted, encode_cached(encoder, held.prompts, default_cache()))
+        found = screen(held.prompts, fitted, encode_cached(encoder, held.prompts, vectors_folder()))
         refused_pairs += [f"{folder.name}: {held.prompts[row]!r:.150}" for row in np.flatnonzero(found.near)]
         shares = []
         for change in CHANGES.values():

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from benchmarks.remaining_signal import Signal, remaining_signal
 from eval.composition_replay import paired_interval
-from routers.embeddings import default_cache, encode_cached
+from routers.embeddings import encode_cached, vectors_folder
 from routers.encoder import load_encoder
 from routers.outcome_table import OutcomeTable, read_outcomes
 
@@ -225,7 +225,7 @@ def signal_table(settings: Sequence[Setting], data: Path) -> list[str]:
         table = read_outcomes(data / setting.table)
         if "auto" in setting.options:
             table = replace(table, categories=("all",) * len(table))
-        embeddings = encode_cached(encoder, table.prompts, default_cache())
+        embeddings = encode_cached(encoder, table.prompts, vectors_folder())
         for closest in CLOSEST:
             found = remaining_signal(table, embeddings, closest=closest)
             lines.append(f"| {setting.table} | {_signal_cells(found)} |")

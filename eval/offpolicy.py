@@ -140,8 +140,8 @@ def always(expert: str) -> Target:
     return lambda logged: expert
 
 
-def weighing(active_weight: float, price_weight: float = 0.0) -> Target:
-    """The log's router under other weights. What it was not sure of stays with whom it chose."""
+def weighing(active_weight: float) -> Target:
+    """The log's router under another weight. What it was not sure of stays with whom it chose."""
 
     def choose(logged: Logged) -> str | None:
         if logged.classification == "unclassified":
@@ -152,12 +152,7 @@ def weighing(active_weight: float, price_weight: float = 0.0) -> Target:
         best = min(
             able,
             key=lambda each: (
-                -(
-                    each.utility
-                    + each.correction
-                    - active_weight * each.active_params_b
-                    - price_weight * each.price
-                ),
+                active_weight * each.active_params_b - each.utility - each.correction,
                 each.active_params_b,
                 each.expert,
             ),

@@ -20,8 +20,6 @@ from routers.composition import ExpertCard
 from routers.fingerprints import text_digest
 from routers.outcome_table import OutcomeTable
 
-ROUTED = "coterie"
-
 
 class ExportError(Exception):
     """Nothing can be exported; the message says what is missing."""

@@ -124,7 +124,6 @@ def fit_cascade(
     target_cost: float,
     *,
     cost_unit: str,
-    window: int = WINDOW,
 ) -> CascadeModel:
     """Fit on `outcomes`, with the highest threshold of mean cost at most `target_cost`. Raises CascadeError
     when there are too few outcomes or the weak expert alone costs more."""
@@ -141,7 +140,7 @@ def fit_cascade(
         strong=strong,
         weights=dict(zip(names, (float(w) for w in weights), strict=True)),
         bias=float(bias),
-        window=window,
+        window=WINDOW,
         fitted_on=rows,
         target_cost=target_cost,
         cost_unit=cost_unit,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from base.cache_folder import cache_folder
 from base.files import replacing
-from routers.encoder import Encoder, default_encoder_folder
+from routers.encoder import Encoder
 from routers.request import Matrix
 
 BLOCK = 256
@@ -18,9 +19,9 @@ Progress = Callable[[int, int], None]
 """Called with (texts done, texts in total)."""
 
 
-def default_cache() -> Path:
-    """`$COTERIE_CACHE/encoders/vectors`."""
-    return default_encoder_folder().parent / "vectors"
+def vectors_folder() -> Path:
+    """Where `encode_cached` keeps vectors unless told otherwise: `$COTERIE_CACHE/embeddings`."""
+    return cache_folder() / "embeddings"
 
 
 def encode_cached(

@@ -10,13 +10,13 @@ change a text's vector (by up to 0.02 of cosine), and batches are no faster per 
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
+from base.cache_folder import cache_folder
 from routers.request import Matrix, Vector
 
 ENCODER_NAME = "all-MiniLM-L6-v2"
@@ -54,9 +54,7 @@ class Encoder(Protocol):
 
 def default_encoder_folder() -> Path:
     """Where `encoder_export` writes and `load_encoder` looks: `$COTERIE_CACHE/encoders/...`."""
-    cache = os.environ.get("COTERIE_CACHE")
-    root = Path(cache) if cache else Path.home() / ".cache" / "coterie"
-    return root / "encoders" / ENCODER_NAME
+    return cache_folder() / "encoders" / ENCODER_NAME
 
 
 def load_encoder(

@@ -36,7 +36,8 @@ def curve(
     try:
         from app.operations.curve_report import held_out_curve, table_curve
         from routers.composition import CompositionError
-        from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
+        from routers.embeddings import vectors_folder
+        from routers.encoder import EncoderMissing, load_encoder
         from routers.evidence import EvidenceError
         from routers.outcome_table import OutcomeError
 
@@ -45,7 +46,7 @@ def curve(
             if table == HELD_OUT:
                 found, prompts = held_out_curve(composition, columns[by])
             else:
-                cache = default_encoder_folder().parent.parent / "embeddings"
+                cache = vectors_folder()
                 found, prompts, seen = table_curve(
                     composition, Path(table), load_encoder(), columns[by], cache=cache
                 )

@@ -7,6 +7,7 @@ import typer
 
 from app.cli.command_settings import read_settings
 from app.cli.shared_options import ExpertsFile, Profile
+from base.cache_folder import cache_folder
 from base.progress import ProgressBars
 from base.terminal import console, fail
 
@@ -164,7 +165,7 @@ def _fit(
     from app.operations.composition_fit import fit_from_files
     from prompts.seeds import PromptsError
     from routers.composition import CompositionError
-    from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
+    from routers.encoder import EncoderMissing, load_encoder
     from routers.fitting import FitError
     from routers.mapping import BudgetTooSmall
     from routers.outcome_table import OutcomeError
@@ -182,7 +183,7 @@ def _fit(
                 out,
                 encoder,
                 options,
-                cache=cache or default_encoder_folder().parent.parent,
+                cache=cache or cache_folder(),
                 step=step,
                 report=report,
                 keep_evidence=evidence,

@@ -6,7 +6,7 @@ import numpy as np
 
 from routers.composition import Composition, CompositionError, load_composition
 from routers.cost_curve import CostCurve, cost_curve
-from routers.embeddings import Progress, encode_cached
+from routers.embeddings import encode_cached
 from routers.encoder import Encoder
 from routers.estimate import estimate_table
 from routers.evidence import Evidence, load_evidence
@@ -35,7 +35,6 @@ def table_curve(
     by: str,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
 ) -> tuple[CostCurve, int, int]:
     """The curve on an outcome table, its number of prompts, and how many of them were fitted on.
 
@@ -45,7 +44,7 @@ def table_curve(
     if (composition.encoder, composition.encoder_revision) != (encoder.name, encoder.revision):
         raise CompositionError(f"{folder} was fitted with another encoder: fit it again")
     outcomes = read_outcomes(table).keep_experts(composition.expert_names)
-    vectors = encode_cached(encoder, outcomes.prompts, cache, progress)
+    vectors = encode_cached(encoder, outcomes.prompts, cache)
     expected = estimate_table(composition, with_text_parts(vectors, outcomes.prompts)).expected
     seen = 0
     if composition.manifest.get("evidence"):

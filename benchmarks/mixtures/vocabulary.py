@@ -33,7 +33,6 @@ CITIES = tuple(
     """Athens Berlin Boston Cairo Chicago Dublin Geneva Havana Lima Lisbon London Madrid Milan Moscow Oslo
     Paris Prague Rome Seoul Sydney Tokyo Vienna Warsaw Zurich""".split()
 )
-COLOURS = tuple("black blue brown gold gray green orange pink purple red silver white yellow".split())
 FRUIT = tuple("apples bananas cherries grapes lemons mangoes melons olives peaches pears plums".split())
 MONTHS = tuple(
     """January February March April May June July August September October November December""".split()

@@ -46,7 +46,7 @@ def replay(
     from eval.composition_replay import replay as run
     from eval.decontamination import GuardError, fitted_on
     from routers.composition import CompositionError, load_composition
-    from routers.embeddings import default_cache
+    from routers.embeddings import vectors_folder
     from routers.encoder import EncoderMissing, load_encoder
     from routers.evidence import EvidenceError, load_evidence
     from routers.outcome_table import OutcomeError, read_outcomes
@@ -64,7 +64,7 @@ def replay(
                 ),
                 fitted=fitted_on(composition),
                 allow_seen=allow_seen,
-                cache=default_cache(),
+                cache=vectors_folder(),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except (CompositionError, EncoderMissing, EvidenceError, GuardError, OutcomeError, ReplayError) as error:

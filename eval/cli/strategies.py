@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from base.cache_folder import cache_folder
 from base.json_documents import write_json
 from base.terminal import console, fail, plain, say
 from eval.cli.eval_options import FiguresFile
@@ -80,11 +81,11 @@ def replay(
     from eval.strategies.strategy_replay import ReplaySettings
     from eval.strategies.strategy_replay import replay as run
     from routers.embeddings import encode_cached
-    from routers.encoder import EncoderMissing, default_encoder_folder, load_encoder
+    from routers.encoder import EncoderMissing, load_encoder
     from routers.fitting import FitError
     from routers.outcome_table import OutcomeError
 
-    kept = cache or default_encoder_folder().parent.parent
+    kept = cache or cache_folder()
     try:
         settings = ReplaySettings(
             folds=folds,

@@ -4,13 +4,13 @@ A file whose bytes are not the ones that were pinned is refused. Knows nothing o
 """
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.cache_folder import cache_folder
 from base.files import write_bytes
 
 TIMEOUT_S = 60.0
@@ -37,7 +37,7 @@ def fetch(name: str, sources: Sequence[Source], cache: Path | None = None) -> Pa
     Raises:
         SourceError: no connection, or other bytes than the pinned ones.
     """
-    folder = (cache or default_cache()) / "benchmarks" / name
+    folder = (cache or cache_folder()) / "benchmarks" / name
     for source in sources:
         target = folder / source.path
         if target.is_file() and _sha256(target.read_bytes()) == source.sha256:
@@ -50,11 +50,6 @@ def fetch(name: str, sources: Sequence[Source], cache: Path | None = None) -> Pa
             )
         write_bytes(content, target)
     return folder
-
-
-def default_cache() -> Path:
-    """`COTERIE_CACHE`, or `~/.cache/coterie`."""
-    return Path(os.environ.get("COTERIE_CACHE") or Path.home() / ".cache" / "coterie")
 
 
 def _get(name: str, source: Source) -> bytes:

@@ -16,8 +16,6 @@ from eval.judging.agreement import cohen_kappa, fleiss_kappa, spearman
 from eval.judging.judge_prompts import Scale
 
 RATINGS = tuple(range(1, 11))
-SIGNS = (-1, 0, 1)
-"""Of a pair: the model lost, neither won, the model won."""
 
 
 @dataclass(frozen=True, slots=True)

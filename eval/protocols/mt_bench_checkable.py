@@ -20,9 +20,9 @@ from eval.protocols.mt_bench_questions import MtBenchData
 CHECKS = Path(__file__).with_name("mt_bench_checkable.jsonl")
 
 
-def load_checks(path: Path = CHECKS) -> dict[str, Check]:
+def load_checks() -> dict[str, Check]:
     """The checks by question id."""
-    return {str(row["question_id"]): CHECK.validate_python(row["check"]) for _, row in read_rows(path)}
+    return {str(row["question_id"]): CHECK.validate_python(row["check"]) for _, row in read_rows(CHECKS)}
 
 
 class MtBenchExact:

@@ -38,7 +38,6 @@ TEMPERATURES: Mapping[str, float] = {
 OTHER_TEMPERATURE = 0.7
 NEED_REFERENCE = frozenset({"math", "reasoning", "coding"})
 """Categories whose judges see the reference answer, where there is one."""
-CATEGORIES = tuple(TEMPERATURES)
 
 
 class MtBenchError(Exception):

@@ -40,14 +40,6 @@ def outcome(label: str, *, model_is_a: bool, decisive_weight: float = DECISIVE_W
     return Counts(weight, 0, 0) if points > 0 else Counts(0, 0, weight)
 
 
-def two_games(first: str, second: str, *, decisive_weight: float = DECISIVE_WEIGHT) -> Counts:
-    """The counts of a question: the rated model is B in the first game and A in the second, as in
-    Arena-Hard, where the baseline opens."""
-    return outcome(first, model_is_a=False, decisive_weight=decisive_weight).plus(
-        outcome(second, model_is_a=True, decisive_weight=decisive_weight)
-    )
-
-
 def total(games: Iterable[Counts]) -> Counts:
     """The sum of many games."""
     counts = Counts(0, 0, 0)

@@ -20,7 +20,6 @@ import numpy as np
 from eval.rating.bradley_terry import RIDGE, STEPS, Pairs, RatingError
 from eval.rating.resampling import Floats, Ints, interval, multiplicities, sums_by_question
 
-FEATURES = ("length", "headers", "lists", "bold")
 SETTLED = 1e-7
 
 _CODE = re.compile(r"^(`{3,}|~{3,}).*?(?:^\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)

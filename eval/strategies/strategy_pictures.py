@@ -19,7 +19,7 @@ COLOURS = {
 EXPERT, LINE = "#3d3a36", "#b9b2a6"
 
 
-def draw_strategies(report: Report, path: Path, title: str = "") -> None:
+def draw_strategies(report: Report, path: Path) -> None:
     """Each strategy's curve, the experts alone, the baselines, and the hull of all of them."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
@@ -88,7 +88,7 @@ def draw_strategies(report: Report, path: Path, title: str = "") -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("average active parameters of all experts that ran, billions")
     axes.set_ylabel("mean score")
-    axes.set_title(title or f"{report.n} prompts, fitted on other folds", fontsize=11)
+    axes.set_title(f"{report.n} prompts, fitted on other folds", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     with replacing(path) as partial:

@@ -358,11 +358,11 @@ def _card(expert: ExpertInfo) -> ExpertCard:
 
 def _embeddings(prompts: Sequence[str]) -> Any:
     """Vectors for kNN and k-means; None where no encoder is at hand."""
-    from routers.embeddings import default_cache, encode_cached
+    from routers.embeddings import encode_cached, vectors_folder
     from routers.encoder import EncoderMissing, load_encoder
 
     try:
-        return encode_cached(load_encoder(threads=1), prompts, default_cache())
+        return encode_cached(load_encoder(threads=1), prompts, vectors_folder())
     except EncoderMissing:
         return None
 

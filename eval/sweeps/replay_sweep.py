@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.cache_folder import cache_folder
 from base.files import file_digest
 from eval.decontamination import GuardError, Screening, fitted_prompts, screen, screen_for
 from eval.sweeps.fold_baselines import Baseline, baselines_of, labels_of
@@ -24,7 +25,7 @@ from eval.sweeps.sweep_store import ItemRow
 from prompts.seeds import load_seeds
 from routers.batch import choose, is_sure
 from routers.composition import Composition, CompositionError, load_composition
-from routers.embeddings import default_cache, encode_cached
+from routers.embeddings import encode_cached, vectors_folder
 from routers.encoder import Encoder, EncoderMissing, load_encoder
 from routers.estimate import Estimate, estimate_table
 from routers.features import with_text_parts
@@ -58,11 +59,10 @@ class Unit:
 class ReplayWork:
     """A replay sweep made ready: its table read, its folds drawn, its units listed."""
 
-    def __init__(self, sweep: ReplaySweep, *, cache: Path | None = None) -> None:
-        """`cache` keeps embeddings and long steps of fits. Raises SweepError."""
+    def __init__(self, sweep: ReplaySweep) -> None:
+        """Raises SweepError."""
         self.sweep = sweep
         self.points = replay_points(sweep)
-        self._cache = cache or default_cache().parent.parent
         try:
             whole = read_outcomes(sweep.table)
             self._encoder: Encoder = load_encoder(threads=1)
@@ -248,7 +248,7 @@ class ReplayWork:
             self._encoder,
             replace(_options(point), active_weight=0.0, price_weight=0.0, target_active_b=None),
             scored=np.arange(len(texts), len(prompts)),
-            stages=StageCache(self._cache / "fits"),
+            stages=StageCache(cache_folder() / "fits"),
         )
 
     def _seeds(self, composition: ReplayComposition, train: Rows) -> tuple[list[str], list[str]]:
@@ -267,7 +267,7 @@ class ReplayWork:
         if not len(texts):
             return own
         with self._lock:
-            return np.concatenate([encode_cached(self._encoder, texts, default_cache()), own])
+            return np.concatenate([encode_cached(self._encoder, texts, vectors_folder()), own])
 
     def _screening(self, composition: ReplayComposition, fold: int) -> Screening:
         """The guard's word on the prompts that `composition` is judged on in `fold`."""
@@ -308,7 +308,7 @@ class ReplayWork:
         with self._lock:
             if encoder.revision not in self._embeddings:
                 self._embeddings[encoder.revision] = encode_cached(
-                    encoder, self.table.prompts, default_cache()
+                    encoder, self.table.prompts, vectors_folder()
                 )
             return self._embeddings[encoder.revision]
 

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.cache_folder import cache_folder
 from base.files import file_digest
 from base.suggestions import suggestion
 from experts.local import process_reaper
@@ -53,11 +54,6 @@ Report = Callable[[ModelProgress], None]
 
 def silent(step: ModelProgress) -> None:
     """Ignores progress."""
-
-
-def default_cache() -> Path:
-    """`COTERIE_CACHE`, or `~/.cache/coterie`."""
-    return Path(os.environ.get("COTERIE_CACHE") or Path.home() / ".cache" / "coterie")
 
 
 def default_python() -> Path:
@@ -139,7 +135,7 @@ def prepare(
 
 
 def _home(name: str, cache: Path | None) -> Path:
-    return (cache or default_cache()).absolute() / "models" / name
+    return (cache or cache_folder()).absolute() / "models" / name
 
 
 @contextmanager

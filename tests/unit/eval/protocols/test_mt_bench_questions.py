@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.protocols.mt_bench_questions import CATEGORIES, NEED_REFERENCE, OWN, MtBenchError, load_questions
+from eval.protocols.mt_bench_questions import NEED_REFERENCE, OWN, TEMPERATURES, MtBenchError, load_questions
 
 LINE = {"question_id": 81, "category": "writing", "turns": ["Write.", "Again."]}
 
@@ -13,8 +13,8 @@ LINE = {"question_id": 81, "category": "writing", "turns": ["Write.", "Again."]}
 def test_our_own_set_has_two_questions_a_category_and_references_where_judges_see_them() -> None:
     data = load_questions(OWN)
 
-    assert {c: sum(q.category == c for q in data.questions) for c in CATEGORIES} == dict.fromkeys(
-        CATEGORIES, 2
+    assert {c: sum(q.category == c for q in data.questions) for c in TEMPERATURES} == dict.fromkeys(
+        TEMPERATURES, 2
     )
     assert all(len(question.turns) == 2 for question in data.questions)
     wanted = {question.id for question in data.questions if question.category in NEED_REFERENCE}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.rating.five_way_verdicts import LABELS, Counts, outcome, total, two_games
+from eval.rating.five_way_verdicts import LABELS, Counts, outcome, total
 
 
 @pytest.mark.parametrize(
@@ -26,16 +26,9 @@ def test_swapping_the_positions_swaps_wins_and_losses(label: str) -> None:
     assert (first.win, first.tie, first.loss) == (second.loss, second.tie, second.win)
 
 
-def test_a_judge_that_prefers_a_position_gives_each_side_the_same() -> None:
-    assert two_games("A>>B", "A>>B") == Counts(3, 0, 3)
-
-
-def test_the_rated_model_comes_second_in_the_first_game() -> None:
-    assert two_games("B>A", "A>>B") == Counts(4, 0, 0)
-
-
-def test_the_weight_can_be_switched_off() -> None:
-    assert two_games("B>>A", "A=B", decisive_weight=1) == Counts(1, 1, 0)
+def test_a_clear_verdict_counts_three_times_unless_its_weight_is_switched_off() -> None:
+    assert outcome("A>>B", model_is_a=True) == Counts(3, 0, 0)
+    assert outcome("A>>B", model_is_a=False, decisive_weight=1) == Counts(0, 0, 1)
 
 
 def test_a_judgment_that_cannot_be_read_is_no_tie() -> None:
