@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     cascades: Path | None = None
     """Fitted cascades; default: `cascades.json` in the composition's folder, when it is there."""
     data: Path = Path("var")
-    """Run-time data: the embedded database and logs."""
+    """Run-time data: the embedded database, answers of evaluations and logs."""
     database_url: SecretStr | None = None
     """SQLAlchemy URL (postgresql+psycopg://…); default: an SQLite file in `data`."""
 

@@ -21,10 +21,10 @@ from base.progress import ProgressBars
 from client import AsyncClient
 from eval.benchmark_registry import RunRequest, options_of, prepare, problems
 from eval.engine.items import Item
-from eval.engine.manifest import CACHE
 from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
 from eval.reports.write import write_report
+from experts.answer_store import default_store
 
 OUT = Path("var/eval/live")
 PARTS = ("held-out", "exact", "mt-bench", "judges")
@@ -93,7 +93,7 @@ def run_part(name: str, request: RunRequest, out: Path) -> Part:
             options=RunOptions(
                 concurrency=request.concurrency,
                 seed=request.seed,
-                cache=request.cache or CACHE,
+                cache=request.cache or default_store(),
                 command=("python -m benchmarks.live_evaluation", *sys.argv[1:]),
                 options=options_of(request),
             ),

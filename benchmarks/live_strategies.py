@@ -9,7 +9,6 @@ so a run that was stopped goes on where it was. Writes a table, a picture and th
 import argparse
 import asyncio
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,13 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from base.progress import ProgressBars
-from base.reply import AskError
+from base.reply import AskError, Reply
+from base.task_groups import together
 from base.terminal import console
-from benchmarks.live_tables import Answer, draw, read_answers, rows_of, table_of, write_between
-from client import ApiError, AsyncClient, ChatReply, ExpertInfo, RetryPolicy
+from benchmarks.live_tables import Answer, draw, rows_of, table_of, write_between
+from client import ApiError, AsyncClient, ExpertInfo
 from eval.checks import score
-from eval.service import complete
+from eval.engine.api_line import ApiLine
+from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
+from eval.scoring import ask_item
 from eval.suite import OWN, Item, SuiteError, load_suite
+from experts.answer_store import AnswerStore, StoreError, default_store
+from experts.asker import Asker
 from experts.confidence import ALTERNATIVES, NAMES, read_tokens, signals_of
 from routers.cascade_model import (
     WINDOW,
@@ -48,21 +52,16 @@ class Arm:
     fields: Mapping[str, Any]
     strategy: str | None = None
 
-    @property
-    def digest(self) -> str:
-        """Another when the arm is asked differently, so that old answers are not taken for its own."""
-        text = json.dumps([self.model, dict(self.fields)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ask, fit, report. Returns 1 when it cannot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live_strategies", description=__doc__)
     parser.add_argument("--api", default="http://127.0.0.1:8000/v1", help="the API; key in COTERIE_API_KEY")
     parser.add_argument("--suite", type=Path, default=OWN, help="checkable prompts")
-    parser.add_argument("--out", type=Path, default=Path("var/strategies-live"), help="answers and results")
+    parser.add_argument("--out", type=Path, default=Path("var/strategies-live"), help="results")
     parser.add_argument("--per-category", type=int, metavar="N", help="the first N prompts of each category")
     parser.add_argument("--share", type=float, default=0.5, help="of requests to escalate, the fit's target")
+    parser.add_argument("--cache", type=Path, help="the file of answers; default: the one of all commands")
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--weak", help="the cascade's cheap expert; default: the smallest")
     parser.add_argument("--strong", help="its strong one; default: the largest")
@@ -75,36 +74,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--share must be between 0 and 1")
     try:
         return asyncio.run(_run(given))
-    except (ApiError, SuiteError, CascadeError) as error:
+    except (ApiError, ContestantError, StoreError, SuiteError, CascadeError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; the same command goes on from the answers in {given.out}\n")
+        sys.stderr.write("\nstopped; the same command goes on where it was\n")
         return 130
 
 
 async def _run(given: argparse.Namespace) -> int:
     items = chosen_items(load_suite(given.suite).items, given.per_category)
     given.out.mkdir(parents=True, exist_ok=True)
-    store = given.out / "answers.jsonl"
     key = os.environ.get("COTERIE_API_KEY")
-    async with AsyncClient(given.api, key=key, retries=RetryPolicy()) as api:
+    async with AsyncClient(given.api, key=key) as api:
         experts = await api.experts()
-        weak, strong = pair_of(experts, given.weak, given.strong)
-        alone = [expert_arm(each) for each in experts]
-        asking = _Asking(api, store, given.concurrency, given.allow_network_code)
-        fitting = [item for item in items if part_of(item) == FIT]
-        reporting = [item for item in items if part_of(item) == REPORT]
-        await asking.ask("fit", [arm for arm in alone if arm.model in {weak.name, strong.name}], fitting)
-        model = fit(read_answers(store), weak, strong, alone, {item.id for item in fitting}, given.share)
+    weak, strong = pair_of(experts, given.weak, given.strong)
+    alone = [expert_arm(each) for each in experts]
+    fitting = [item for item in items if part_of(item) == FIT]
+    reporting = [item for item in items if part_of(item) == REPORT]
+    with AnswerStore(given.cache or default_store()) as store:
+        asker = Asker(store, ApiLine(), concurrency=given.concurrency)
+        asking = _Asking(asker, given.api, key, given.allow_network_code)
+        fitted_on = await asking.ask(
+            "fit", [arm for arm in alone if arm.model in {weak.name, strong.name}], fitting
+        )
+        model = fit(fitted_on, weak, strong, given.share)
         save_cascades([model], given.out / "cascades.json")
         arms = [*alone, *strategy_arms(model)]
-        await asking.ask("report", arms, reporting)
-    digests = {arm.name: arm.digest for arm in arms}
-    kept = {item.id for item in reporting}
-    answers = [
-        each for each in read_answers(store) if each.id in kept and digests.get(each.arm) == each.digest
-    ]
+        answers = await asking.ask("report", arms, reporting)
     rows = rows_of(answers, [arm.name for arm in arms], {each.name: each for each in experts})
     table = table_of(rows)
     about = (
@@ -187,27 +184,15 @@ def strategy_arms(model: CascadeModel) -> list[Arm]:
     ]
 
 
-def fit(
-    answers: Sequence[Answer],
-    weak: ExpertInfo,
-    strong: ExpertInfo,
-    alone: Sequence[Arm],
-    ids: set[str],
-    share: float,
-) -> CascadeModel:
+def fit(answers: Sequence[Answer], weak: ExpertInfo, strong: ExpertInfo, share: float) -> CascadeModel:
     """The cascade of the two experts, for escalating `share` of the requests. Cost is in billions of active
     parameters that ran. Raises CascadeError."""
     import numpy as np
 
-    digests = {arm.name: arm.digest for arm in alone}
-    found = {
-        (each.arm, each.id): each
-        for each in answers
-        if each.id in ids and digests.get(each.arm) == each.digest
-    }
+    found = {(each.arm, each.id): each for each in answers}
     both = sorted(
         id_
-        for id_ in ids
+        for id_ in {each.id for each in answers}
         if (weak.name, id_) in found and (strong.name, id_) in found and found[weak.name, id_].signals
     )
     if not both:
@@ -233,65 +218,67 @@ def fit(
 
 
 class _Asking:
-    """Asks what was not answered yet and keeps each answer as it comes."""
+    """Asks what was not answered yet, and marks it."""
 
-    def __init__(self, api: AsyncClient, store: Path, concurrency: int, allow_network_code: bool) -> None:
-        self._api = api
-        self._store = store
-        self._slots = asyncio.Semaphore(concurrency)
+    def __init__(
+        self, asker: ContestantAsker, server: str, key: str | None, allow_network_code: bool
+    ) -> None:
+        self._asker = asker
+        self._server = server
+        self._key = key
         self._allow_network_code = allow_network_code
 
-    async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[Item]) -> None:
+    async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[Item]) -> list[Answer]:
         """Ask every item of every arm, arms in turn, so that one that stops early stops for all alike."""
-        done = {(each.arm, each.digest, each.id) for each in read_answers(self._store)}
-        wanted = [
-            (arm, item) for item in items for arm in arms if (arm.name, arm.digest, item.id) not in done
-        ]
-        with ProgressBars() as progress, self._store.open("a", encoding="utf-8") as file:
-            task = progress.add(what, len(wanted))
+        found = await identify(
+            Contestant(arm.name, normal_base(self._server), arm.model, api_key=self._key, extra=arm.fields)
+            for arm in arms
+        )
+        with ProgressBars() as progress:
+            task = progress.add(what, len(arms) * len(items))
 
-            async def one(arm: Arm, item: Item) -> None:
-                async with self._slots:
-                    answer = await self._one(arm, item)
-                if answer is not None:
-                    file.write(json.dumps(answer.document(), ensure_ascii=False) + "\n")
-                    file.flush()
+            async def one(arm: Arm, contestant: Contestant, item: Item) -> Answer | None:
+                answer = await self._one(arm, contestant, item)
                 progress.advance(task)
+                return answer
 
-            await asyncio.gather(*(one(arm, item) for arm, item in wanted))
+            async with self._asker.open():
+                answers = await together(
+                    one(arm, contestant, item)
+                    for item in items
+                    for arm, contestant in zip(arms, found, strict=True)
+                )
+        return [each for each in answers if each is not None]
 
-    async def _one(self, arm: Arm, item: Item) -> Answer | None:
-        messages = [{"role": "user", "content": item.prompt}]
-        fields = {"max_tokens": item.max_tokens, "temperature": 0, "seed": 0, **arm.fields}
+    async def _one(self, arm: Arm, contestant: Contestant, item: Item) -> Answer | None:
         try:
-            found = await complete(self._api, arm.model, messages, fields)
+            reply = await ask_item(self._asker, contestant, item)
         except AskError as error:
             sys.stderr.write(f"{arm.name}, {item.id}: {error.code}\n")
             return None
         points = await asyncio.to_thread(
-            score, item.check, found.text, allow_network_code=self._allow_network_code
+            score, item.check, reply.text, allow_network_code=self._allow_network_code
         )
-        return answer_of(arm, item, found, points)
+        return answer_of(arm, item, reply, points)
 
 
-def answer_of(arm: Arm, item: Item, found: ChatReply, points: float) -> Answer:
-    """What is kept of one answer: numbers and names, not its text."""
-    decision = found.decision
-    trace = decision and decision.trace
-    ran = decision.strategy if decision else "single"
-    steps = [step.expert for step in trace.steps if step.status != "refused"] if trace else []
+def answer_of(arm: Arm, item: Item, found: Reply, points: float) -> Answer:
+    """What is reported of one answer."""
+    routing = found.routing or {}
+    trace = routing.get("trace") or {}
+    ran = str(routing.get("strategy") or "single")
+    steps = [step["expert"] for step in trace.get("steps", ()) if step.get("status") != "refused"]
     answer = Answer(
         arm=arm.name,
-        digest=arm.digest,
         id=item.id,
         category=item.category,
         score=points,
-        seconds=found.latency_s,
+        seconds=found.seconds,
         prompt_tokens=found.usage.prompt or 0,
         completion_tokens=found.usage.completion or 0,
-        calls=steps or [found.expert or arm.model],
+        calls=steps or [str(routing.get("expert") or arm.model)],
         strategy=ran,
-        degraded=bool(trace and trace.degraded) or (arm.strategy or "single") != ran,
+        degraded=bool(trace.get("degraded")) or (arm.strategy or "single") != ran,
     )
     tokens = read_tokens(found.logprobs)[:WINDOW]
     if not tokens:

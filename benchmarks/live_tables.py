@@ -1,11 +1,9 @@
-"""What `strategies_live` keeps of its answers, and the table and picture it makes of them."""
+"""The table and picture that `benchmarks.live_strategies` makes of its answers."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from base.files import write_text
 from client import ExpertInfo
@@ -16,7 +14,6 @@ class Answer:
     """One prompt asked one way. `signals` are those of an expert's own answer, where it reported any."""
 
     arm: str
-    digest: str
     id: str
     category: str
     score: float
@@ -27,23 +24,6 @@ class Answer:
     strategy: str = ""
     degraded: bool = False
     signals: dict[str, float | None] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def read_answers(store: Path) -> list[Answer]:
-    """The answers kept so far, the latest of each; a line that was cut off counts as not written."""
-    found: dict[tuple[str, str, str], Answer] = {}
-    if not store.exists():
-        return []
-    for line in store.read_text(encoding="utf-8").splitlines():
-        try:
-            answer = Answer(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        found[answer.arm, answer.digest, answer.id] = answer
-    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class _Desk:
             else each
             for each in named
         ]
-        live = self.keys.on([each for each in kept if not each.base.startswith(REPLAYED)])
+        live = self.keys.on([each for each in kept if not each.server.startswith(REPLAYED)])
         identified = {each.name: each for each in await identify(live)}
         return tuple(identified.get(each.name, each) for each in kept)
 
@@ -296,7 +296,6 @@ def problems() -> tuple[type[Exception], ...]:
     from base.json_documents import DocumentError
     from client import ApiError
     from eval.engine.answer_files import ReplayError
-    from eval.engine.cache import CacheError
     from eval.engine.contestants import ContestantError
     from eval.engine.items import ItemsError
     from eval.engine.question_sources import SourceError
@@ -306,6 +305,7 @@ def problems() -> tuple[type[Exception], ...]:
     from eval.rating.bradley_terry import RatingError
     from eval.rating.columns import VerdictError
     from eval.suite import SuiteError
+    from experts.answer_store import StoreError
 
     return (
         ApiError,
@@ -320,7 +320,7 @@ def problems() -> tuple[type[Exception], ...]:
         PromptFileError,
         RatingError,
         VerdictError,
-        CacheError,
+        StoreError,
         ItemsError,
         OSError,
     )

@@ -3,6 +3,7 @@
 Only writes; reading and checking outcome tables is `routers.outcome_table`' work.
 """
 
+import json
 import math
 import statistics
 from collections import Counter
@@ -16,7 +17,10 @@ import yaml
 from base.files import replacing, write_text
 from base.json_documents import write_json
 from client import ExpertInfo
-from eval.scoring import Outcome, Outcomes
+from eval.engine.benchmark import opening
+from eval.engine.contestants import Contestant
+from eval.scoring import Outcome, Outcomes, question_of
+from experts.asker import exported_key
 
 ALL = "all"
 
@@ -44,9 +48,9 @@ def cell(outcomes: Iterable[Outcome]) -> Cell:
     outcomes = list(outcomes)
     scores = [each.score for each in outcomes if each.score is not None]
     tokens = [
-        each.answer.completion_tokens
+        each.answer.usage.completion
         for each in outcomes
-        if each.answer is not None and each.answer.completion_tokens is not None
+        if each.answer is not None and each.answer.usage.completion is not None
     ]
     return Cell(
         n=len(scores),
@@ -158,10 +162,15 @@ def write_outcomes(outcomes: Outcomes, folder: Path, facts: Mapping[str, Any]) -
                 "score": pa.array([o.score for o in every], pa.float64()),
                 "reason": pa.array([o.reason for o in every], pa.string()),
                 "error": pa.array([o.error for o in every], pa.string()),
-                "finish_reason": _of_answers(every, "finish_reason", pa.string()),
-                "prompt_tokens": _of_answers(every, "prompt_tokens", pa.int64()),
-                "completion_tokens": _of_answers(every, "completion_tokens", pa.int64()),
-                "latency_s": _of_answers(every, "latency_s", pa.float64()),
+                **{
+                    name: pa.array([_document(o).get(name) for o in every], kind)
+                    for name, kind in (
+                        ("finish_reason", pa.string()),
+                        ("prompt_tokens", pa.int64()),
+                        ("completion_tokens", pa.int64()),
+                        ("latency_s", pa.float64()),
+                    )
+                },
             }
         ),
     }
@@ -192,10 +201,29 @@ def experts_yaml(experts: Sequence[ExpertInfo]) -> str:
     return yaml.safe_dump({"experts": entries}, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _of_answers(outcomes: Sequence[Outcome], field: str, kind: Any) -> Any:
-    import pyarrow as pa
+def write_answers(outcomes: Outcomes, contestants: Mapping[str, Contestant], path: Path) -> None:
+    """Write the answers as JSONL under `exported_key`, so that they can be taken elsewhere with the table; a
+    table that is scored again begins with them. Lines about other prompts stay. `contestants` are the experts
+    by name.
 
-    return pa.array([getattr(o.answer, field) if o.answer else None for o in outcomes], kind)
+    Raises:
+        ValueError, KeyError: the file that is there holds something else.
+    """
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    # What follows the last line end was cut off.
+    rows = {json.loads(line)["key"]: line for line in lines[:-1] if line.strip()}
+    for each in outcomes.outcomes:
+        if each.answer is not None:
+            key = exported_key(contestants[each.expert], *opening(question_of(each.item)))
+            row = {"key": key, "expert": each.expert, **_document(each)}
+            rows[key] = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    write_text("".join(f"{line}\n" for line in rows.values()), path)
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    names = {"text", "finish_reason", "prompt_tokens", "completion_tokens", "latency_s"}
+    found = {} if outcome.answer is None else outcome.answer.document()
+    return {name: value for name, value in found.items() if name in names}
 
 
 def _tokens(mean: float | None) -> str:

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from base.reply import AskError
-from client import AsyncClient, ExpertInfo
-from eval.answers import Answer, AnswerStore, answer_key
+from base.reply import AskError, Reply
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.rating.paired import Comparison, compare, holm
-from eval.scoring import TEMPERATURE, Outcomes, Question, ask_all, question, score_experts, unanswered
-from eval.service import expert_identity
+from eval.scoring import Ask, Done, Outcome, Replies, ask_all, ask_item, grade_all
 from eval.suite import Item, Suite, SuiteError
 from prompts import identities as ids
 
-Step = Callable[[str, int], Callable[[str, bool], None]]
+TEMPERATURE = 0.0
+Step = Callable[[str, int], Done]
 """(what is asked now, how many prompts) -> what is told of each: for a progress bar."""
 
 
@@ -55,14 +54,14 @@ class Cost:
     seconds: float
 
     @classmethod
-    def of(cls, what: str, answers: Iterable[Answer]) -> "Cost":
-        found = tuple(answers)
+    def of(cls, what: str, answers: Iterable[Reply | AskError]) -> "Cost":
+        found = [each for each in answers if isinstance(each, Reply)]
         return cls(
             what,
             len(found),
-            sum(each.prompt_tokens or 0 for each in found),
-            sum(each.completion_tokens or 0 for each in found),
-            sum(each.latency_s for each in found),
+            sum(each.usage.prompt or 0 for each in found),
+            sum(each.usage.completion or 0 for each in found),
+            sum(each.seconds for each in found),
         )
 
 
@@ -126,92 +125,58 @@ def measurable(suite: Suite, identities: ids.Identities, per: ids.Per) -> Suite:
 
 
 async def measure(
-    api: AsyncClient,
-    expert: ExpertInfo,
+    asker: ContestantAsker,
+    expert: Contestant,
     identities: ids.Identities,
     suite: Suite,
-    store: AnswerStore,
     *,
     per: ids.Per,
     confidence: float = 0.95,
-    concurrency: int = 4,
     allow_network_code: bool = False,
-    step: Step = lambda what, prompts: lambda expert, answered: None,
+    step: Step = lambda what, prompts: lambda expert, reply: None,
 ) -> Personas:
-    """Ask what `store` does not hold yet, and compare.
+    """Ask what was not asked before, and compare.
 
     Raises:
         SuiteError: no prompt to measure on, none with a score on both sides, or the expert failed so often
-            in a row that it was not asked the rest. What it answered is in `store`.
+            in a row that it was not asked the rest. What it answered is kept.
     """
-    wanted, asked = suite, 0
+    wanted, suite = suite, measurable(suite, identities, per)
+    texts: dict[str, str | None] = {item.id: _text(identities, item) for item in suite.items}
+    replies: dict[str, Replies] = {}
 
-    def counted(what: str, prompts: int) -> Callable[[str, bool], None]:
-        told = step(what, prompts)
+    async def ask(what: str, how: Ask) -> None:
+        replies[what] = await ask_all(expert.name, suite.items, how, step(what, len(suite.items)))
 
-        def done(name: str, answered: bool) -> None:
-            nonlocal asked
-            asked += answered
-            told(name, answered)
-
-        return done
-
-    suite = measurable(suite, identities, per)
-    if per == "request":
-        texts, lost = await _written(api, expert, suite, store, concurrency, counted)
-    else:
-        lost = []
-        texts = {item.id: _text(identities, item) for item in suite.items}
-
-    def behind_identity(
-        asked: ExpertInfo, item: Item
-    ) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
-        text = texts.get(item.id)
-        if text is None:
-            return question(asked, item)
-        messages, sampling, _ = question(asked, item)
-        messages = [{"role": "system", "content": text}, *messages]
-        return messages, sampling, answer_key(expert_identity(asked), messages, sampling)
-
-    sides: list[Outcomes] = []
-    asks: tuple[tuple[str, Question], ...] = (("without", question), ("with", behind_identity))
-    for what, ask in asks:
-        sides.append(
-            await score_experts(
-                api,
-                suite,
-                [expert],
-                store,
-                concurrency=concurrency,
-                allow_network_code=allow_network_code,
-                done=counted(f"{what} identities", len(unanswered(expert, suite, store, ask))),
-                ask=ask,
-            )
-        )
-    written = {item_id for item_id, text in texts.items() if text is not None}
-    lost += [
-        AskError(each.error or "", each.reason)
-        for side in sides
-        for each in side.outcomes
-        if each.score is None
-    ]
+    async with asker.open():
+        if per == "request":
+            await ask("writing identities", lambda item: _write(asker, expert, item))
+            texts = {
+                item_id: _identity_in(reply.text)
+                for item_id, reply in replies["writing identities"].items()
+                if isinstance(reply, Reply)
+            }
+        await ask("without identities", lambda item: ask_item(asker, expert, item))
+        await ask("with identities", lambda item: ask_item(asker, expert, item, texts.get(item.id)))
+    sides = ("without identities", "with identities")
+    outcomes = await grade_all(suite, {what: replies[what] for what in sides}, allow_network_code)
+    lost = [each for each in replies.get("writing identities", {}).values() if isinstance(each, AskError)]
+    lost += [AskError(each.error or "", each.reason) for each in outcomes if each.score is None]
     _refuse_if_given_up(expert, lost)
-    without, behind = (_scores(side) for side in sides)
+    without, behind = (_scores(outcomes, what) for what in sides)
     behind = {item_id: score for item_id, score in behind.items() if item_id in texts}
+    written = {item_id for item_id, text in texts.items() if text is not None}
     found = compared(suite, without, behind, written, per=per, confidence=confidence)
-    costs = [
-        Cost.of(f"{what} identities", (each.answer for each in side.outcomes if each.answer is not None))
-        for (what, _), side in zip(asks, sides, strict=True)
-    ]
-    if per == "request":
-        answers = (store.get(_asking(expert, item)[2]) for item in suite.items)
-        costs.append(Cost.of("writing identities", (each for each in answers if each is not None)))
+    costs = tuple(
+        Cost.of(what, replies[what].values()) for what in (*sides, "writing identities") if what in replies
+    )
+    answered = [each for side in replies.values() for each in side.values() if isinstance(each, Reply)]
     return replace(
         found,
         unscored_why=dict(Counter(each.code for each in lost)),
         without_identity=tuple(each for each in wanted.categories if each not in suite.categories),
-        costs=tuple(costs),
-        asked=asked,
+        costs=costs,
+        asked=sum(not each.kept for each in answered),
     )
 
 
@@ -344,33 +309,17 @@ def _text(identities: ids.Identities, item: Item) -> str | None:
     return found.text if found else None
 
 
-def _scores(outcomes: Outcomes) -> dict[str, float]:
-    return {each.item.id: each.score for each in outcomes.outcomes if each.score is not None}
+def _scores(outcomes: Iterable[Outcome], what: str) -> dict[str, float]:
+    return {each.item.id: each.score for each in outcomes if each.expert == what and each.score is not None}
 
 
-async def _written(
-    api: AsyncClient, expert: ExpertInfo, suite: Suite, store: AnswerStore, concurrency: int, step: Step
-) -> tuple[dict[str, str | None], list[AskError]]:
-    """An identity for each prompt by the expert itself, None where what it wrote is none: such requests go
-    out plain, as when serving. Prompts that were not answered are missing, and told why."""
-
-    missing = [item for item in suite.items if store.get(_asking(expert, item)[2]) is None]
-    failures: dict[tuple[str, str], AskError] = {}
-    done = step("writing identities", len(missing))
-    await ask_all(api, expert, missing, store, concurrency, failures, done, _asking)
-    answers = {item.id: store.get(_asking(expert, item)[2]) for item in suite.items}
-    texts = {item_id: _identity_in(answer.text) for item_id, answer in answers.items() if answer is not None}
-    return texts, list(failures.values())
+async def _write(asker: ContestantAsker, expert: Contestant, item: Item) -> Reply:
+    """An identity for one prompt by the expert itself, asked for as the service does."""
+    sampling = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
+    return await asker.ask(expert, ids.identity_messages(item.prompt), sampling)
 
 
-def _asking(asked: ExpertInfo, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
-    """How an identity for one prompt is asked for: as the service does."""
-    messages = ids.identity_messages(item.prompt)
-    sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
-    return messages, sampling, answer_key(expert_identity(asked), messages, sampling)
-
-
-def _refuse_if_given_up(expert: ExpertInfo, lost: list[AskError]) -> None:
+def _refuse_if_given_up(expert: Contestant, lost: list[AskError]) -> None:
     """A run that was cut short says nothing of the categories it did not come to. Raises SuiteError."""
     asked = [each for each in lost if each.code != "not_asked"]
     if len(asked) == len(lost):

@@ -1,31 +1,31 @@
 """Scoring experts on a suite: ask every expert every prompt once, grade, hand back the outcomes.
 
-Asking is bounded and resumable (answers are kept as they come); grading reads kept answers, so a changed
-check never asks again. An expert that could not answer has no score there, which is not a score of 0.
+Asking goes through the store of answers, so a changed check never asks again. An expert that could not
+answer has no score there, which is not a score of 0.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from base.reply import AskError
-from client import ApiError, AsyncClient, ExpertInfo
-from eval.answers import Answer, AnswerStore, answer_key
+from base.reply import AskError, Reply
+from base.task_groups import together
+from client import ApiError, ExpertInfo
 from eval.checks import grade
+from eval.engine.benchmark import Question, converse
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.sandbox import SandboxUnavailable
-from eval.service import complete, expert_identity
 from eval.suite import Item, Suite
 
-TEMPERATURE = 0.0
-GIVE_UP_AFTER = 5
-"""So many prompts in a row that fail by the expert's own fault, and the expert is not asked the rest."""
 GRADING_THREADS = 2
 
-Question = Callable[[ExpertInfo, Item], tuple[list[dict[str, str]], dict[str, float | int], str]]
-"""What an expert is asked for an item: the messages, the sampling, and the key its answer is kept under."""
-Done = Callable[[str, bool], None]
-"""Called with (name of the expert, whether it answered) for each prompt asked now."""
+Ask = Callable[[Item], Awaitable[Reply]]
+"""Puts an item to an expert. Raises AskError."""
+Done = Callable[[str, Reply | None], None]
+"""Called with the expert's name and its reply to each prompt, None when there is none."""
+Replies = Mapping[str, Reply | AskError]
+"""By the item's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Outcome:
     reason: str
     """Why the score is not 1, or what the error was."""
     error: str | None
-    answer: Answer | None
+    answer: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,11 @@ class Outcomes:
     suite: Suite
     experts: tuple[ExpertInfo, ...]
     outcomes: tuple[Outcome, ...]
-    asked: int
-    """Answers that were asked for now; the others were kept from before."""
+
+    @property
+    def asked(self) -> int:
+        """Answers that were asked for now; the others were kept from before."""
+        return sum(each.answer is not None and not each.answer.kept for each in self.outcomes)
 
     def of(self, expert: str) -> tuple[Outcome, ...]:
         """The outcomes of one expert, in the order of the suite's items."""
@@ -70,107 +73,71 @@ def choose(experts: Sequence[ExpertInfo], names: Sequence[str]) -> tuple[ExpertI
     return tuple(known[name] for name in dict.fromkeys(names)) if names else tuple(experts)
 
 
-def question(expert: ExpertInfo, item: Item) -> tuple[list[dict[str, str]], dict[str, float | int], str]:
-    """The messages, the sampling and the key under which their answer is kept."""
-    messages = [{"role": "user", "content": item.prompt}]
-    sampling: dict[str, float | int] = {"temperature": TEMPERATURE, "max_tokens": item.max_tokens}
-    return messages, sampling, answer_key(expert_identity(expert), messages, sampling)
+def question_of(item: Item) -> Question:
+    """An item as everybody asks it: greedily, in one turn."""
+    return Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
 
 
-def unanswered(expert: ExpertInfo, suite: Suite, store: AnswerStore, ask: Question = question) -> list[Item]:
-    """The items that `store` holds no answer of `expert` to."""
-    return [item for item in suite.items if store.get(ask(expert, item)[2]) is None]
+async def ask_item(
+    asker: ContestantAsker, contestant: Contestant, item: Item, system: str | None = None
+) -> Reply:
+    """The contestant's answer, under the prompt `system`. Raises AskError."""
+    (turn,) = await converse(asker, contestant, question_of(item), system=system)
+    return turn.reply
+
+
+async def ask_all(name: str, items: Sequence[Item], ask: Ask, done: Done) -> dict[str, Reply | AskError]:
+    """The reply of the expert `name` to each item, or why there is none."""
+
+    async def one(item: Item) -> Reply | AskError:
+        try:
+            reply = await ask(item)
+        except AskError as error:
+            done(name, None)
+            return error
+        done(name, reply)
+        return reply
+
+    found = await together(one(item) for item in items)
+    return {item.id: reply for item, reply in zip(items, found, strict=True)}
 
 
 async def score_experts(
-    api: AsyncClient,
+    asker: ContestantAsker,
     suite: Suite,
     experts: Sequence[ExpertInfo],
-    store: AnswerStore,
+    contestants: Sequence[Contestant],
     *,
-    concurrency: int = 4,
     allow_network_code: bool = False,
-    done: Done = lambda expert, answered: None,
-    ask: Question = question,
+    done: Done = lambda expert, reply: None,
 ) -> Outcomes:
-    """Ask each of `experts` every item of `suite` that `store` has no answer to, and grade all answers.
+    """Ask each of `contestants`, the same `experts` on their server, every item of `suite`, and grade."""
 
-    `concurrency` requests are in flight for each expert; `ask` says how an item is put to it.
-    """
-    before = len(store)
-    failures: dict[tuple[str, str], AskError] = {}
-    async with asyncio.TaskGroup() as group:
-        for expert in experts:
-            items = unanswered(expert, suite, store, ask)
-            group.create_task(ask_all(api, expert, items, store, concurrency, failures, done, ask))
-    outcomes = await _grade_all(suite, experts, store, failures, allow_network_code, ask)
-    return Outcomes(suite, tuple(experts), outcomes, asked=len(store) - before)
+    async def replies(contestant: Contestant) -> Replies:
+        return await ask_all(
+            contestant.name, suite.items, lambda item: ask_item(asker, contestant, item), done
+        )
 
-
-async def ask_all(
-    api: AsyncClient,
-    expert: ExpertInfo,
-    items: Sequence[Item],
-    store: AnswerStore,
-    concurrency: int,
-    failures: dict[tuple[str, str], AskError],
-    done: Done,
-    ask: Question = question,
-) -> None:
-    """Ask `expert` these items and keep the answers; what fails goes to `failures`, by expert and item."""
-    waiting = iter(items)
-    in_a_row = 0
-
-    async def work() -> None:
-        nonlocal in_a_row
-        for item in waiting:
-            messages, sampling, key = ask(expert, item)
-            try:
-                if in_a_row >= GIVE_UP_AFTER:
-                    raise AskError("not_asked", f"not asked: {expert.name} failed {in_a_row} times in a row")
-                completion = await complete(api, expert.name, messages, sampling)
-            except AskError as error:
-                failures[expert.name, item.id] = error
-                in_a_row = in_a_row + 1 if error.unavailable else in_a_row
-                done(expert.name, False)
-                continue
-            in_a_row = 0
-            store.add(
-                Answer(
-                    key=key,
-                    expert=expert.name,
-                    text=completion.text,
-                    finish_reason=completion.finish_reason,
-                    prompt_tokens=completion.usage.prompt,
-                    completion_tokens=completion.usage.completion,
-                    latency_s=round(completion.latency_s, 4),
-                )
-            )
-            done(expert.name, True)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(work())
+    async with asker.open():
+        found = await together(replies(each) for each in contestants)
+    by_expert = {each.name: replies for each, replies in zip(contestants, found, strict=True)}
+    return Outcomes(suite, tuple(experts), await grade_all(suite, by_expert, allow_network_code))
 
 
-async def _grade_all(
-    suite: Suite,
-    experts: Sequence[ExpertInfo],
-    store: AnswerStore,
-    failures: dict[tuple[str, str], AskError],
-    allow_network_code: bool,
-    ask: Question,
+async def grade_all(
+    suite: Suite, replies: Mapping[str, Replies], allow_network_code: bool
 ) -> tuple[Outcome, ...]:
-    def outcome(expert: ExpertInfo, item: Item) -> Outcome:
-        answer = store.get(ask(expert, item)[2])
-        if answer is None:
-            error = failures.get((expert.name, item.id)) or AskError("not_asked", "was not asked")
-            return Outcome(item, expert.name, None, error.message, error.code, None)
+    """The outcome of each expert, by name, on each item."""
+
+    def outcome(expert: str, item: Item) -> Outcome:
+        answer = replies[expert].get(item.id) or AskError("not_asked", "was not asked")
+        if isinstance(answer, AskError):
+            return Outcome(item, expert, None, answer.message, answer.code, None)
         try:
             graded = grade(item.check, answer.text, allow_network_code=allow_network_code)
         except SandboxUnavailable as error:
-            return Outcome(item, expert.name, None, str(error), "sandbox_unavailable", answer)
-        return Outcome(item, expert.name, graded.score, graded.reason, None, answer)
+            return Outcome(item, expert, None, str(error), "sandbox_unavailable", answer)
+        return Outcome(item, expert, graded.score, graded.reason, None, answer)
 
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(GRADING_THREADS, thread_name_prefix="grade") as pool:
@@ -178,7 +145,7 @@ async def _grade_all(
             await asyncio.gather(
                 *(
                     loop.run_in_executor(pool, outcome, expert, item)
-                    for expert in experts
+                    for expert in replies
                     for item in suite.items
                 )
             )

@@ -1,55 +1,11 @@
-"""A server as evaluation sees it: its experts, its composition, and one expert's answer to one request.
+"""A server as evaluation sees it: its experts and its composition.
 
-The server is Coterie, or any that is OpenAI-compatible. Knows nothing of checks or files.
+The server is Coterie, or any that is OpenAI-compatible. Knows nothing of how they are asked.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from base.reply import AskError
-from client import (
-    ApiBadReply,
-    ApiError,
-    ApiRefused,
-    ApiTimeout,
-    AsyncClient,
-    ChatReply,
-    CompositionInfo,
-    ExpertInfo,
-    routes,
-)
-
-
-async def complete(
-    api: AsyncClient, expert: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]
-) -> ChatReply:
-    """Ask `expert` by name, trying again as `api` does. `coterie` and `coterie/<category>` may be answered by
-    any expert; `sampling` is put into the body as it is.
-
-    Raises:
-        AskError: refused, still failing after the last attempt, or answered by another expert.
-    """
-    try:
-        reply = await api.chat(messages, model=expert, **sampling)
-    except ApiError as error:
-        raise _failure(error, api) from error
-    if reply.expert not in {None, expert} and not routes(expert):
-        # A request that fell back to another expert says nothing about the one that was asked.
-        raise AskError("other_expert", f"{reply.expert} answered in its place", unavailable=True)
-    return reply
-
-
-def _failure(error: ApiError, api: AsyncClient) -> AskError:
-    match error:
-        case ApiRefused():
-            # The server's own message stays out: some repeat the prompt in it.
-            return AskError(error.code[:60], f"status {error.status}", unavailable=error.transient)
-        case ApiBadReply():
-            return AskError("bad_reply", error.message)
-        case ApiTimeout(code="api_timeout"):
-            return AskError("timeout", f"no answer within {api.timeouts.answer_s:g} s", unavailable=True)
-        case _:
-            return AskError("connection", type(error.__cause__ or error).__name__, unavailable=True)
+from client import ApiBadReply, ApiRefused, AsyncClient, CompositionInfo, ExpertInfo
 
 
 async def served_experts(api: AsyncClient) -> tuple[ExpertInfo, ...]:

@@ -28,7 +28,9 @@ Keys = Annotated[
     ),
 ]
 Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight to each server at most.")]
-Seed = Annotated[int, typer.Option(help="Sent with every request; a negative one is not sent.")]
+Seed = Annotated[
+    int, typer.Option(help="Sent with requests above temperature 0; a negative one is not sent.")
+]
 NetworkCode = Annotated[
     bool,
     typer.Option(
@@ -93,7 +95,8 @@ Same = Annotated[
 # What is read and written.
 
 Cache = Annotated[
-    Path | None, typer.Option(help="The file of answers.", show_default="var/eval/cache/answers.sqlite")
+    Path | None,
+    typer.Option(help="The file of answers, which all commands share.", show_default="var/answers.sqlite"),
 ]
 Runs = Annotated[Path, typer.Option(help="The folder of runs.", metavar="DIR")]
 Newest = Annotated[int | None, typer.Option(min=1, help="The newest so many decisions of the service.")]

@@ -13,9 +13,14 @@ from base.terminal import console, fail
 from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
 
 if TYPE_CHECKING:
+    from base.reply import Reply
     from eval.personas import Personas
     from eval.suite import Suite
     from prompts.identities import Identities
+
+
+EARLIER = Path("var/personas/answers.jsonl")
+"""Where answers were kept before commands shared a file."""
 
 
 def personas(
@@ -35,9 +40,14 @@ def personas(
     report: Annotated[
         Path | None, typer.Option(help="Write the report (Markdown) here.", show_default="printed alone")
     ] = None,
-    answers: Annotated[Path, typer.Option(help="The file that keeps answers.")] = Path(
-        "var/personas/answers.jsonl"
-    ),
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of answers, which all commands share; JSONL of earlier versions is read, and "
+            "answers go to the .sqlite file beside it.",
+            show_default="var/answers.sqlite",
+        ),
+    ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 4,
     allow_network_code: NetworkCode = False,
@@ -57,18 +67,24 @@ def personas(
     from rich.markdown import Markdown
 
     from client import ApiError
-    from eval.answers import StoreError
     from eval.personas import report as report_of
     from eval.suite import OWN, SuiteError, load_suite, only
+    from experts.answer_store import StoreError, default_store
     from prompts.identities import IdentityError, load_identities, save_identities
 
     said = console()
+    store = default_store() if answers is None else answers
+    earlier = EARLIER if answers is None else answers
+    if store.suffix == ".jsonl":
+        store = store.with_suffix(".sqlite")
     started = time.perf_counter()
     try:
         found = load_identities(identities)
         chosen = only(load_suite(suite or OWN), category or [])
         measured = asyncio.run(
-            _run(api, api_key, found, chosen, answers, per, confidence, concurrency, allow_network_code)
+            _run(
+                api, api_key, found, chosen, store, earlier, per, confidence, concurrency, allow_network_code
+            )
         )
         text = report_of(measured, found)
         written = _learned(identities, found, measured)
@@ -78,7 +94,7 @@ def personas(
     except (IdentityError, SuiteError, StoreError, ApiError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        said.print(f"\nStopped. Answers so far are kept in {answers}; the same command goes on.")
+        said.print(f"\nStopped. Answers so far are kept in {store}; the same command goes on.")
         raise typer.Exit(130) from None
     screen = console(stderr=False)
     if screen.is_terminal:
@@ -117,46 +133,45 @@ async def _run(
     identities: "Identities",
     suite: "Suite",
     store_path: Path,
+    earlier: Path,
     per: Literal["category", "request"],
     confidence: float,
     concurrency: int,
     allow_network_code: bool,
 ) -> "Personas":
-    from collections.abc import Callable
-
-    from client import AsyncClient, RetryPolicy
-    from eval.answers import AnswerStore
+    from client import AsyncClient
+    from eval.engine.api_line import ApiLine
+    from eval.engine.contestants import expert_contestant
     from eval.personas import measure
-    from eval.scoring import choose
+    from eval.scoring import Done, choose
     from eval.service import served_experts
+    from experts.answer_store import AnswerStore, read_exported
+    from experts.asker import Asker
 
-    async with AsyncClient(base, key=key, retries=RetryPolicy()) as api:
-        (expert,) = choose(await served_experts(api), [identities.expert])
-        with (
-            AnswerStore(store_path) as store,
-            ProgressBars() as progress,
-        ):
+    async with AsyncClient(base, key=key) as api:
+        (listed,) = choose(await served_experts(api), [identities.expert])
+    exported = read_exported(earlier) if earlier.suffix == ".jsonl" else {}
+    with AnswerStore(store_path) as store, ProgressBars() as progress:
+        asker = Asker(store, ApiLine(), concurrency=concurrency, exported=exported)
 
-            def step(what: str, prompts: int) -> Callable[[str, bool], None]:
-                bar = progress.add(what, prompts)
-                failed = 0
+        def step(what: str, prompts: int) -> Done:
+            bar = progress.add(what, prompts)
+            failed = 0
 
-                def done(_: str, answered: bool) -> None:
-                    nonlocal failed
-                    failed += not answered
-                    progress.advance(bar, note=f"{failed} failed" if failed else None)
+            def done(_: str, reply: "Reply | None") -> None:
+                nonlocal failed
+                failed += reply is None
+                progress.advance(bar, note=f"{failed} failed" if failed else None)
 
-                return done
+            return done
 
-            return await measure(
-                api,
-                expert,
-                identities,
-                suite,
-                store,
-                per=per,
-                confidence=confidence,
-                concurrency=concurrency,
-                allow_network_code=allow_network_code,
-                step=step,
-            )
+        return await measure(
+            asker,
+            expert_contestant(listed, api.base, key),
+            identities,
+            suite,
+            per=per,
+            confidence=confidence,
+            allow_network_code=allow_network_code,
+            step=step,
+        )

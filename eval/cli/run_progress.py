@@ -79,13 +79,13 @@ def perform(
 
 def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
     from eval.benchmark_registry import options_of
-    from eval.engine.manifest import CACHE
     from eval.engine.run import RunOptions, run_benchmark
+    from experts.answer_store import default_store
 
     options = RunOptions(
         concurrency=request.concurrency,
         seed=request.seed,
-        cache=request.cache or CACHE,
+        cache=request.cache or default_store(),
         command=tuple(sys.argv[1:]),
         options=options_of(request),
     )

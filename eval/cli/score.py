@@ -10,9 +10,10 @@ import typer
 
 from base.progress import ProgressBars
 from base.terminal import console, fail, plain, say
-from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
+from eval.cli.eval_options import API, AnyServer, ApiKey, Cache, Category, NetworkCode, SuitePath
 
 if TYPE_CHECKING:
+    from base.reply import Reply
     from client import ExpertInfo
     from eval.scoring import Outcomes
     from eval.suite import Suite
@@ -44,6 +45,7 @@ def score(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask everything again; earlier answers go to answers.old.jsonl.")
     ] = False,
+    cache: Cache = None,
     allow_network_code: NetworkCode = False,
     api_key: ApiKey = None,
 ) -> None:
@@ -51,7 +53,8 @@ def score(
 
     Asks each expert each prompt once at temperature 0 through the running service, checks the answers
     (code runs in a sandbox) and writes an outcome table, from which `coterie fit` makes a composition.
-    Answers are kept as they come: stopped at any moment, the same command goes on where it was.
+    Answers are kept as they come: stopped at any moment, the same command goes on where it was, and what
+    another command asked already is not asked again.
 
     Examples:
 
@@ -60,37 +63,38 @@ def score(
       coterie score --suite my-prompts.jsonl --expert qwen-coder
     """
     from client import ApiError
-    from eval.answers import StoreError
     from eval.sandbox import isolation
     from eval.suite import OWN, SuiteError, load_suite, only
+    from experts.answer_store import StoreError, default_store
 
-    out_store = out / "answers.jsonl"
+    answers = cache or default_store()
     try:
         chosen = only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
-        if fresh and out_store.exists():
-            out_store.replace(out_store.with_name("answers.old.jsonl"))
         if not isolation() and not allow_network_code and _has_code(chosen):
             say(
                 "[yellow]This machine cannot keep code off the network: prompts answered by code stay "
                 "without a score. --allow-network-code runs it all the same.[/]"
             )
         started = time.monotonic()
+        sizes = _sizes(params_b or [])
         outcomes = asyncio.run(
             _run(
                 api,
                 api_key,
                 chosen,
                 expert or [],
-                _sizes(params_b or []),
-                out_store,
+                sizes,
+                answers,
+                out,
                 concurrency,
+                fresh,
                 allow_network_code,
             )
         )
     except (SuiteError, StoreError, ApiError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        say(f"\nStopped. Answers so far are kept in {plain(str(out_store))}; the same command goes on.")
+        say(f"\nStopped. Answers so far are kept in {plain(str(answers))}; the same command goes on.")
         raise typer.Exit(130) from None
     _finish(outcomes, out, api, time.monotonic() - started)
 
@@ -101,42 +105,60 @@ async def _run(
     suite: "Suite",
     names: list[str],
     sizes: dict[str, float],
-    store_path: Path,
+    answers: Path,
+    out: Path,
     concurrency: int,
+    fresh: bool,
     allow_network_code: bool,
 ) -> "Outcomes":
-    from client import AsyncClient, RetryPolicy
-    from eval.answers import AnswerStore
-    from eval.scoring import choose, score_experts, unanswered
+    from client import AsyncClient
+    from eval.engine.api_line import ApiLine
+    from eval.engine.benchmark import opening
+    from eval.engine.contestants import expert_contestant
+    from eval.outcome_writing import write_answers
+    from eval.scoring import choose, question_of, score_experts
     from eval.service import served_experts
+    from experts.answer_store import AnswerStore, read_exported
+    from experts.asker import Asker
 
-    async with AsyncClient(base, key=key, retries=RetryPolicy(), connections=256) as api:
-        experts = tuple(_sized(each, sizes) for each in choose(await served_experts(api), names))
-        with (
-            AnswerStore(store_path) as store,
-            ProgressBars() as progress,
-        ):
-            width = max(len(each.name) for each in experts)
-            rows = {}
-            for each in experts:
-                left = len(unanswered(each, suite, store))
-                kept = f"({len(suite.items) - left} kept)" if left < len(suite.items) else ""
-                rows[each.name] = progress.add(each.name.ljust(width), left, kept)
-            failed = dict.fromkeys(rows, 0)
+    async with AsyncClient(base, key=key) as api:
+        listed = choose(await served_experts(api), names)
+    contestants = [expert_contestant(each, api.base, key) for each in listed]
+    experts = tuple(_sized(each, sizes) for each in listed)
+    exported = out / "answers.jsonl"
+    if fresh and exported.exists():
+        exported.replace(exported.with_name("answers.old.jsonl"))
+    with AnswerStore(answers) as store, ProgressBars() as progress:
+        asker = Asker(
+            store,
+            ApiLine(),
+            concurrency=concurrency,
+            bounded_by=lambda contestant: contestant.name,
+            exported=read_exported(exported),
+        )
+        if fresh:
+            for contestant in contestants:
+                for item in suite.items:
+                    asker.forget(contestant, *opening(question_of(item)))
+        width = max(len(each.name) for each in experts)
+        total = len(suite.items)
+        rows = {each.name: progress.add(each.name.ljust(width), total) for each in experts}
+        kept, failed = dict.fromkeys(rows, 0), dict.fromkeys(rows, 0)
 
-            def done(name: str, answered: bool) -> None:
-                failed[name] += not answered
-                progress.advance(rows[name], note=f"{failed[name]} failed" if failed[name] else None)
+        def done(name: str, reply: "Reply | None") -> None:
+            failed[name] += reply is None
+            if reply is not None and reply.kept:
+                # What was kept says nothing of the pace: the bar is about what is left.
+                kept[name] += 1
+                progress.tell(rows[name], total=total - kept[name], note=f"({kept[name]} kept)")
+                return
+            progress.advance(rows[name], note=f"{failed[name]} failed" if failed[name] else None)
 
-            return await score_experts(
-                api,
-                suite,
-                experts,
-                store,
-                concurrency=concurrency,
-                allow_network_code=allow_network_code,
-                done=done,
-            )
+        outcomes = await score_experts(
+            asker, suite, experts, contestants, allow_network_code=allow_network_code, done=done
+        )
+    write_answers(outcomes, {each.name: each for each in contestants}, exported)
+    return outcomes
 
 
 def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
@@ -144,7 +166,6 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
     from rich.table import Table
 
     from eval.outcome_writing import ALL, cells, failures, summary_rows, write_outcomes
-    from eval.scoring import TEMPERATURE
     from eval.service import expert_identity
 
     write_outcomes(
@@ -156,7 +177,7 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
             "seconds": round(seconds, 1),
             "suite_digest": outcomes.suite.digest,
             "prompts": len(outcomes.suite.items),
-            "temperature": TEMPERATURE,
+            "temperature": 0.0,
             "asked_now": outcomes.asked,
             "experts": [expert_identity(each) for each in outcomes.experts],
             "failures": {name: dict(codes) for name, codes in failures(outcomes).items()},

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from base.reply import AskError
-from eval.engine.asking import Asked, Asker
-from eval.engine.cache import Reply
-from eval.engine.contestants import Contestant
+from base.reply import AskError, Reply
+from eval.engine.contestants import Contestant, ContestantAsker
 
 REPLAYED = "file:"
-"""Contestants whose `base` begins so are replayed: their answers come from a file."""
+"""Contestants whose `server` begins so are replayed: their answers come from a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,6 @@ class Turn:
 
     prompt: str
     reply: Reply
-    cached: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class Benchmark(Protocol):
         ...
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         """Mark one conversation. May ask judges and a baseline; raises `AskError` when they fail."""
         ...
@@ -101,7 +98,7 @@ class ReplayedAnswers(Protocol):
 
 
 async def converse(
-    asker: Asker,
+    asker: ContestantAsker,
     contestant: Contestant,
     question: Question,
     *,
@@ -114,22 +111,31 @@ async def converse(
     Raises:
         AskError: a turn was not answered (`no_answer` when a replayed contestant has none).
     """
-    if contestant.base.startswith(REPLAYED):
+    if contestant.server.startswith(REPLAYED):
         answers = replayed.of(contestant.model, question.id) if replayed else None
         if answers is None or len(answers) < len(question.turns):
             raise AskError("no_answer", "the file holds no answer to this question")
         return tuple(
-            Turn(prompt, Reply(answer), cached=True)
+            Turn(prompt, Reply(answer, kept=True))
             for prompt, answer in zip(question.turns, answers, strict=False)
         )
+    messages, sampling = opening(question, seed=seed, system=system)
+    turns: list[Turn] = []
+    for prompt in question.turns:
+        if turns:
+            messages.append({"role": "user", "content": prompt})
+        reply = await asker.ask(contestant, messages, sampling)
+        messages.append({"role": "assistant", "content": reply.text})
+        turns.append(Turn(prompt, reply))
+    return tuple(turns)
+
+
+def opening(
+    question: Question, *, seed: int | None = None, system: str | None = None
+) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """The messages of the first turn of `question` and the sampling of all, as every command asks it."""
     sampling: dict[str, Any] = {"temperature": question.temperature, "max_tokens": question.max_tokens}
     if seed is not None:
         sampling["seed"] = seed
     messages = [] if system is None else [{"role": "system", "content": system}]
-    turns: list[Turn] = []
-    for prompt in question.turns:
-        messages.append({"role": "user", "content": prompt})
-        asked: Asked = await asker.ask(contestant, messages, sampling)
-        messages.append({"role": "assistant", "content": asked.reply.text})
-        turns.append(Turn(prompt, asked.reply, asked.cached))
-    return tuple(turns)
+    return [*messages, {"role": "user", "content": question.turns[0]}], sampling

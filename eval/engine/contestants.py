@@ -11,6 +11,7 @@ from typing import Any
 
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, base_of, routes
 from eval.service import expert_identity, served_composition, served_experts
+from experts.asker import Asker
 
 DEFAULT_API = "http://127.0.0.1:8000/v1"
 
@@ -31,7 +32,7 @@ class Contestant:
     """
 
     name: str
-    base: str
+    server: str
     model: str
     api_key: str | None = field(default=None, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -59,11 +60,21 @@ class Contestant:
         """For manifests: everything but the key."""
         return {
             "name": self.name,
-            "server": self.base,
+            "server": self.server,
             "model": self.model,
             "extra": dict(self.extra),
             "identity": dict(self.identity),
         }
+
+
+ContestantAsker = Asker[Contestant]
+
+
+def expert_contestant(expert: ExpertInfo, server: str, api_key: str | None = None) -> Contestant:
+    """An expert that `server` lists."""
+    return Contestant(
+        expert.name, server, expert.name, api_key=api_key, identity={"expert": expert_identity(expert)}
+    )
 
 
 def parse_contestants(
@@ -117,10 +128,10 @@ async def identify(contestants: Iterable[Contestant]) -> tuple[Contestant, ...]:
     found = []
     pages: dict[tuple[str, str | None], tuple[tuple[ExpertInfo, ...], CompositionInfo | None]] = {}
     for each in contestants:
-        place = (each.base, each.api_key)
+        place = (each.server, each.api_key)
         if place not in pages:
             try:
-                async with AsyncClient(each.base, key=each.api_key) as api:
+                async with AsyncClient(each.server, key=each.api_key) as api:
                     pages[place] = (await served_experts(api), await served_composition(api))
             except ApiError as error:
                 raise ContestantError(f"{each.name}: {error}") from error
@@ -142,6 +153,6 @@ def _identity(
     known = {each.name: each for each in experts}
     if contestant.model not in known:
         raise ContestantError(
-            f"{contestant.base} has no {contestant.model!r}; it has {', '.join(sorted(known))}"
+            f"{contestant.server} has no {contestant.model!r}; it has {', '.join(sorted(known))}"
         )
     return {"expert": expert_identity(known[contestant.model])}

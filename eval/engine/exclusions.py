@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.decontamination import GuardError, screen_for
-from eval.engine.asking import Asker
 from eval.engine.benchmark import Benchmark, Marks, Question, Turn
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.engine.manifest import ROOT, RunError
 
 PLACES = (ROOT / "routers" / "compositions", ROOT / "var" / "compositions", Path("var/compositions"))
@@ -38,7 +37,7 @@ class Screened:
         return {**self.benchmark.document(), "screening": dict(self.screening)}
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         return await self.benchmark.mark(question, contestant, turns, asker)
 

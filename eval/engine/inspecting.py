@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.reply import AskError
-from eval.engine.asking import Asker
 from eval.engine.benchmark import Benchmark, Marks, Question, ReplayedAnswers, Turn, converse
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.engine.items import Item, ItemTurn
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Work:
     """What a set of tasks needs. `done` is called with each item as it finishes."""
 
     benchmark: Benchmark
-    asker: Asker
+    asker: ContestantAsker
     done: Callable[[Item], None]
     seed: int | None = None
     replayed: ReplayedAnswers | None = None
@@ -160,7 +159,7 @@ def _task(work: Work, contestant: Contestant, place: int) -> "Task":
         dataset=MemoryDataset(samples, name=work.benchmark.name),
         solver=_solver(work, contestant, questions, said),
         scorer=_scorer(work, contestant, questions, said),
-        metadata={"contestant": contestant.name, "model": contestant.model, "server": contestant.base},
+        metadata={"contestant": contestant.name, "model": contestant.model, "server": contestant.server},
     )
 
 
@@ -282,9 +281,9 @@ def _turn(turn: Turn) -> ItemTurn:
         prompt=turn.prompt,
         answer=reply.text,
         finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        latency_s=reply.latency_s,
-        cached=turn.cached,
+        prompt_tokens=reply.usage.prompt,
+        completion_tokens=reply.usage.completion,
+        latency_s=reply.seconds,
+        cached=reply.kept,
         routing=dict(reply.routing) if reply.routing else None,
     )

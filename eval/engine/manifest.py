@@ -22,7 +22,6 @@ from base.json_documents import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("var/eval/runs")
-CACHE = Path("var/eval/cache/answers.sqlite")
 MANIFEST = "manifest.json"
 ITEMS = "items.jsonl"
 VERDICTS = "verdicts.parquet"

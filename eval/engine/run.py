@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from base.json_documents import json_digest
-from client import RetryPolicy
-from eval.engine.asking import Asker
+from base.retries import RetryPolicy
+from eval.engine.api_line import ApiLine
 from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
-from eval.engine.cache import Cache
 from eval.engine.contestants import Contestant, identify
 from eval.engine.inspecting import Work, run_set
 from eval.engine.items import Item, ItemLog, read_items, write_verdicts
 from eval.engine.manifest import (
-    CACHE,
     ITEMS,
     LOGS,
     VERDICTS,
@@ -33,6 +31,8 @@ from eval.engine.manifest import (
     now,
     save_manifest,
 )
+from experts.answer_store import AnswerStore, default_store
+from experts.asker import RETRIES, Asker
 
 Progress = Callable[[Item], None]
 
@@ -40,12 +40,12 @@ Progress = Callable[[Item], None]
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How to run. `concurrency` requests are in flight to each server at most; `seed` is sent with every
-    request unless it is None; `cache` is the file of answers, shared by all runs."""
+    sampled request unless it is None; `cache` is the file of answers, shared by all commands."""
 
     concurrency: int = 8
     seed: int | None = 0
-    cache: Path = CACHE
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    cache: Path = field(default_factory=default_store)
+    retries: RetryPolicy = RETRIES
     command: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     """Kept in the manifest, for the command that resumes."""
@@ -73,14 +73,14 @@ def run_benchmark(
     """Run `benchmark` against `contestants` and keep the run in `folder`.
 
     Blocks; starts an event loop of its own, so call it from a thread where one runs. One at a time in a
-    process: Inspect keeps its state globally. Nothing that the cache holds is asked again. Stopped at any
+    process: Inspect keeps its state globally. Nothing that the store holds is asked again. Stopped at any
     moment (also by Ctrl-C, which it raises), the same call goes on. Contestants whose `identity` is empty
     are identified first.
 
     Raises:
         ContestantError: a server that does not answer, or has no such model.
         RunError: the folder holds a run about something else, or there is nothing to run.
-        CacheError: the cache cannot be used.
+        StoreError: the file of answers cannot be used.
     """
     options = options or RunOptions()
     if not benchmark.questions or not contestants:
@@ -89,8 +89,8 @@ def run_benchmark(
     manifest = _manifest(benchmark, known, folder, options)
     save_manifest(manifest, folder)
     started = time.monotonic()
-    with Cache(options.cache) as cache, ItemLog(folder / ITEMS) as log:
-        asker = Asker(cache, concurrency=options.concurrency, retries=options.retries)
+    with AnswerStore(options.cache) as store, ItemLog(folder / ITEMS) as log:
+        asker = Asker(store, ApiLine(), concurrency=options.concurrency, retries=options.retries)
 
         def done(item: Item) -> None:
             log.add(item)
@@ -120,7 +120,7 @@ def run_benchmark(
 
 
 async def _identified(contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
-    unknown = [each for each in contestants if not each.identity and not each.base.startswith(REPLAYED)]
+    unknown = [each for each in contestants if not each.identity and not each.server.startswith(REPLAYED)]
     found = {each.name: each for each in await identify(unknown)}
     return tuple(found.get(each.name, each) for each in contestants)
 

@@ -6,7 +6,8 @@ A pair with a game that has no readable verdict is no verdict. Knows nothing of 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.engine.asking import Asker, together
+from base.task_groups import together
+from eval.engine.contestants import ContestantAsker
 from eval.judging.judge import Judge, Judgment
 from eval.judging.judge_prompts import Kind
 from eval.rating.five_way_verdicts import Counts, outcome
@@ -35,7 +36,7 @@ class Games:
 
 async def play(
     judge: Judge,
-    asker: Asker,
+    asker: ContestantAsker,
     kind: Kind,
     question: Mapping[str, str],
     model: Sequence[str],

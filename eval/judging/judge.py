@@ -1,4 +1,4 @@
-"""A judge: a model that is shown answers and says what they are worth, through the cache like any other.
+"""A judge: a model that is shown answers and says what they are worth.
 
 A judgment that cannot be read is asked for again, in fewer words; one that still cannot be read has no
 verdict and is counted. Knows nothing of benchmarks.
@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from base.reply import AskError
-from eval.engine.asking import Asker
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.judge_prompts import BRIEF, FORMATS, JudgePrompt, JudgePrompts, Kind, Scale
 from eval.judging.verdict_parsing import read_label, read_rating, schema
 
@@ -93,7 +92,7 @@ class Judge:
 
     async def judge(
         self,
-        asker: Asker,
+        asker: ContestantAsker,
         kind: Kind,
         values: Mapping[str, str],
         *,
@@ -110,15 +109,15 @@ class Judge:
         prompt = self.prompts.of(kind, category)
         messages, sampling = self._first(prompt, kind.scale, values)
         try:
-            asked = await asker.ask(self.model, messages, sampling)
+            reply = await asker.ask(self.model, messages, sampling)
         except AskError as error:
             if error.unavailable or "response_format" not in sampling:
                 raise
             # Some servers refuse a schema: this judge is asked in words from now on.
             self._takes_schema = False
             messages, sampling = self._first(prompt, kind.scale, values)
-            asked = await asker.ask(self.model, messages, sampling)
-        first, cached = asked.reply.text, asked.cached
+            reply = await asker.ask(self.model, messages, sampling)
+        first, cached = reply.text, reply.kept
         text, attempts = first, 1
         while (found := _read(text, kind.scale)) is None and attempts < self.options.attempts:
             again = [
@@ -126,8 +125,8 @@ class Judge:
                 {"role": "assistant", "content": text or "(nothing)"},
                 {"role": "user", "content": BRIEF[kind.scale]},
             ]
-            asked = await asker.ask(self.model, again, self._again(kind.scale, prompt, attempts))
-            text, cached = asked.reply.text, cached and asked.cached
+            reply = await asker.ask(self.model, again, self._again(kind.scale, prompt, attempts))
+            text, cached = reply.text, cached and reply.kept
             attempts += 1
         return Judgment(
             judge=self.name,

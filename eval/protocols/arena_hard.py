@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.engine.asking import Asker, together
+from base.task_groups import together
 from eval.engine.benchmark import Marks, Question, ReplayedAnswers, Turn, converse, first_of_each
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.games import play, style_columns
 from eval.judging.judge import Judge
 from eval.judging.judge_prompts import Kind, Scale
@@ -58,7 +58,7 @@ class ArenaHard:
         return self._baselines[self._everywhere or self._data.baselines[question.id]]
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         baseline = self.baseline_of(question)
         theirs = await converse(asker, baseline, question, seed=self._seed, replayed=self._replayed)

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.checks import grade
-from eval.engine.asking import Asker
 from eval.engine.benchmark import Marks, Question, Turn, first_of_each
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.sandbox import SandboxUnavailable
 from eval.suite import Suite
 
@@ -48,7 +47,7 @@ class Checkable:
         return {"temperature": 0.0, "allow_network_code": self._allow_network_code}
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         check = self._checks[question.id]
         reply = turns[-1].reply.text

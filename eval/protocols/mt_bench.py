@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.engine.asking import Asker, together
+from base.task_groups import together
 from eval.engine.benchmark import Marks, Question, ReplayedAnswers, Turn, converse, first_of_each
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.games import Games, play, style_columns
 from eval.judging.judge import Judge, Judgment
 from eval.judging.judge_prompts import Kind, Scale
@@ -62,7 +62,7 @@ class MtBench:
         }
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         if self._opponent is not None:
             return await self._compare(self._opponent, question, contestant, turns, asker)
@@ -98,7 +98,7 @@ class MtBench:
         )
 
     async def _grade(
-        self, judge: Judge, question: Question, turns: Sequence[Turn], number: int, asker: Asker
+        self, judge: Judge, question: Question, turns: Sequence[Turn], number: int, asker: ContestantAsker
     ) -> Judgment:
         texts = self._texts(question, number)
         for turn, said in enumerate(turns[:number], start=1):
@@ -111,7 +111,7 @@ class MtBench:
         question: Question,
         contestant: Contestant,
         turns: Sequence[Turn],
-        asker: Asker,
+        asker: ContestantAsker,
     ) -> Marks:
         theirs = await converse(
             asker, opponent.contestant, question, seed=opponent.seed, replayed=opponent.replayed

@@ -12,9 +12,8 @@ from typing import Any
 from base.files import file_digest
 from base.jsonl import read_rows
 from eval.checks import CHECK, Check, grade
-from eval.engine.asking import Asker
 from eval.engine.benchmark import Marks, Question, Turn, first_of_each
-from eval.engine.contestants import Contestant
+from eval.engine.contestants import Contestant, ContestantAsker
 from eval.protocols.mt_bench_questions import MtBenchData
 
 CHECKS = Path(__file__).with_name("mt_bench_checkable.jsonl")
@@ -48,7 +47,7 @@ class MtBenchExact:
         return {"turns": 1, "max_tokens": self.questions[0].max_tokens if self.questions else None}
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: Asker
+        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         found = grade(self._checks[question.id], turns[0].reply.text)
         return Marks(found.score, found.reason)

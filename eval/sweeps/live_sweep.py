@@ -1,8 +1,8 @@
 """A live sweep: every question asked of a running API under every configuration, each answer kept at once.
 
 Routing options go along with each request: experts that may not answer as `exclude`, weights as `boost`
-(-weight · size, which adds to the served policy's value), strategies by name. Answers come from the cache
-of `coterie eval run` where they are there already.
+(-weight · size, which adds to the served policy's value), strategies by name. Answers come from the
+store that all commands share where they are there already.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ import numpy as np
 
 from base.prices import usage_cost
 from base.reply import AskError
-from base.usage import TokenUsage
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, RetryPolicy, routes
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
 from eval.decontamination import GuardError, Screening, screen_for
-from eval.engine.asking import Asker
+from eval.engine.api_line import ApiLine
 from eval.engine.benchmark import Benchmark, Question, Turn, converse
-from eval.engine.cache import Cache
-from eval.engine.contestants import Contestant, ContestantError, identify, normal_base
+from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
 from eval.service import served_composition, served_experts
 from eval.sweeps.fold_baselines import Baseline, baselines_of
 from eval.sweeps.grid import LivePoint, live_points
 from eval.sweeps.sweep_file import LiveSweep, SweepError
 from eval.sweeps.sweep_store import ItemRow
+from experts.answer_store import AnswerStore
+from experts.asker import RETRIES, Asker
 from routers.composition import ExpertCard
 from routers.outcome_table import OutcomeTable
 
@@ -112,8 +112,10 @@ class LiveWork:
         waiting = iter(work)
         failed = 0
         points = {point.name: point for point in self.points}
-        with Cache(self._cache) as cache:
-            asker = Asker(cache, concurrency=self.sweep.concurrency, retries=self._retries)
+        with AnswerStore(self._cache) as answers:
+            asker = Asker(
+                answers, ApiLine(), concurrency=self.sweep.concurrency, retries=self._retries or RETRIES
+            )
 
             async def worker() -> None:
                 nonlocal failed
@@ -165,7 +167,7 @@ class LiveWork:
         return found, table.uids
 
     async def _item(
-        self, asker: Asker, contestant: Contestant, question: Question, point: LivePoint | None
+        self, asker: ContestantAsker, contestant: Contestant, question: Question, point: LivePoint | None
     ) -> ItemRow:
         system = None if point is None else self._systems[point.prompt.name]
         turns = await converse(asker, contestant, question, seed=self.sweep.seed, system=system)
@@ -178,7 +180,7 @@ class LiveWork:
 
     def _note_cost(self, item: ItemRow, contestant: Contestant, turns: Sequence[Turn]) -> None:
         """Who answered, and means over the turns of what that took."""
-        facts = {each.name: each for each in self._servers[contestant.base].experts}
+        facts = {each.name: each for each in self._servers[contestant.server].experts}
         sizes, prices, costs, seconds = [], [], [], []
         for turn in turns:
             routing = turn.reply.routing or {}
@@ -190,7 +192,7 @@ class LiveWork:
             sizes.append(totals.get("active_params_b", size))
             prices.append((expert.price.input + expert.price.output) / 2 if expert else None)
             costs.append(totals.get("cost", _cost(expert, turn)))
-            seconds.append(turn.reply.latency_s)
+            seconds.append(turn.reply.seconds)
         item.active_params_b = _mean(sizes)
         item.price = _mean(prices)
         item.cost = None if any(cost is None for cost in costs) else float(sum(filter(None, costs)))
@@ -345,8 +347,7 @@ def _blank(contestant: Contestant, question: Question, error: str | None) -> Ite
 
 
 def _cost(expert: ExpertInfo | None, turn: Turn) -> float | None:
-    usage = TokenUsage(turn.reply.prompt_tokens, turn.reply.completion_tokens)
-    return None if expert is None else usage_cost(expert.price, usage)
+    return None if expert is None else usage_cost(expert.price, turn.reply.usage)
 
 
 def _card(expert: ExpertInfo) -> ExpertCard:

@@ -10,12 +10,13 @@ from typing import Any
 from base.files import write_text
 from base.json_documents import write_json
 from client import RetryPolicy
-from eval.engine.manifest import CACHE, code_version
+from eval.engine.manifest import code_version
 from eval.sweeps.fold_baselines import Baseline
 from eval.sweeps.grid import settings_of
 from eval.sweeps.sweep_file import LiveSweep, ReplaySweep, Sweep, SweepError
 from eval.sweeps.sweep_store import ItemRow, SweepStore
 from eval.sweeps.sweep_summary import Report, rows_of
+from experts.answer_store import default_store
 
 OUT = Path("var/eval/sweeps")
 Progress = Callable[[int, int], None]
@@ -28,7 +29,7 @@ def run_sweep(
     *,
     fresh: bool = False,
     api_key: str | None = None,
-    cache: Path = CACHE,
+    cache: Path | None = None,
     retries: RetryPolicy | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
@@ -39,7 +40,7 @@ def run_sweep(
     """
     if isinstance(sweep, ReplaySweep):
         return _replay(sweep, store, fresh, progress)
-    return _live(sweep, store, fresh, api_key, cache, retries, progress)
+    return _live(sweep, store, fresh, api_key, cache or default_store(), retries, progress)
 
 
 def _replay(sweep: ReplaySweep, store: SweepStore, fresh: bool, progress: Progress) -> Report:

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eval.cli.score import score
+from experts.answer_store import AnswerStore
 from experts.fake import Behaviour, run_fake_expert
 from tests.integration.eval.world import running
 
@@ -80,7 +81,10 @@ def test_a_repeated_run_asks_nothing_unless_told_to(tmp_path: Path, suite: Path)
         assert "0 answers asked for" in run(*common, "--allow-network-code").stdout
         assert "7 answers asked for" in run(*common, "--allow-network-code", "--fresh").stdout
 
-    assert (tmp_path / "out" / "answers.old.jsonl").exists()
+    lines = [
+        (tmp_path / "out" / name).read_text().count("\n") for name in ("answers.old.jsonl", "answers.jsonl")
+    ]
+    assert lines == [7, 7]
     assert parquet.read_table(tmp_path / "out" / "scores.parquet").column_names == ["uid", "small"]
 
 
@@ -128,7 +132,7 @@ def test_what_cannot_work_is_said_in_a_line(tmp_path: Path, arguments: tuple[str
     assert "Traceback" not in result.output
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, data_folder: Path) -> None:
     """The process is killed outright; the next run must lose nothing and repeat only what was in flight."""
     suite = tmp_path / "sums.jsonl"
     suite.write_text("\n".join(json.dumps({**SUM, "id": f"sum-{n}", "prompt": f"{n}?"}) for n in range(60)))
@@ -151,7 +155,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kept = (out / "answers.jsonl").read_bytes().count(b"\n")
+        with AnswerStore(data_folder / "answers.sqlite") as store:
+            kept = len(store)
         result = run(*arguments)
         total = world.log.started
 

@@ -13,16 +13,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from base.reply import AskError
+from base.reply import AskError, Reply
 from client import ApiError, AsyncClient, ClientTimeouts, RetryPolicy
-from eval.answers import AnswerStore
-from eval.scoring import GIVE_UP_AFTER, Outcomes, choose, score_experts, unanswered
-from eval.service import complete, served_experts
+from eval.engine.api_line import ApiLine
+from eval.engine.contestants import Contestant, expert_contestant
+from eval.scoring import Outcomes, choose, score_experts
+from eval.service import served_experts
 from eval.suite import Suite, load_suite
+from experts.answer_store import AnswerStore
+from experts.asker import GIVE_UP_AFTER, Asker
 from experts.fake import Behaviour, run_fake_expert, serve_in_thread
 from tests.integration.eval.world import running
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.05)
+QUESTION = [{"role": "user", "content": "2 + 2?"}]
 
 
 @pytest.fixture
@@ -44,10 +48,26 @@ def suite(tmp_path: Path) -> Suite:
 
 
 async def scored(api: str, suite: Suite, folder: Path, *, concurrency: int = 4) -> Outcomes:
-    async with AsyncClient(api, retries=IMPATIENT) as client:
+    async with AsyncClient(api) as client:
         experts = await served_experts(client)
-        with AnswerStore(folder / "answers.jsonl") as store:
-            return await score_experts(client, suite, experts, store, concurrency=concurrency)
+    with AnswerStore(folder / "answers.sqlite") as store:
+        asker = Asker(
+            store,
+            ApiLine(),
+            concurrency=concurrency,
+            retries=IMPATIENT,
+            bounded_by=lambda contestant: contestant.name,
+        )
+        return await score_experts(asker, suite, experts, [expert_contestant(each, api) for each in experts])
+
+
+async def sent(api: str, model: str, *, key: str | None = None, line: ApiLine | None = None) -> Reply:
+    """The answer to one request, without store or retries."""
+    line = line or ApiLine()
+    try:
+        return await line.send(Contestant(model, api, model, api_key=key), QUESTION, {})
+    finally:
+        await line.aclose()
 
 
 def scores(outcomes: Outcomes, expert: str) -> list[float | None]:
@@ -69,7 +89,7 @@ async def test_every_expert_is_asked_every_prompt_once_with_its_sampling(
     assert scores(outcomes, "large") == [1.0] * 20
     assert scores(outcomes, "small") == [0.0] * 20
     assert outcomes.asked == 40
-    assert all(each.answer is not None and each.answer.completion_tokens for each in outcomes.outcomes)
+    assert all(each.answer is not None and each.answer.usage.completion for each in outcomes.outcomes)
 
 
 async def test_a_second_run_asks_nothing_and_finds_the_same(suite: Suite, tmp_path: Path) -> None:
@@ -171,19 +191,15 @@ async def test_an_expert_that_is_down_is_given_up_and_the_other_is_scored(
     ],
 )
 async def test_a_failure_has_a_code(behaviour: Behaviour, code: str) -> None:
-    with running(behaviour) as world:
-        async with AsyncClient(world.api, retries=IMPATIENT) as api:
-            with pytest.raises(AskError) as caught:
-                await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
+    with running(behaviour) as world, pytest.raises(AskError) as caught:
+        await sent(world.api, "small")
 
     assert caught.value.code == code
 
 
 async def test_a_stalled_expert_times_out() -> None:
-    with running(Behaviour(stall_after=0)) as world:
-        async with AsyncClient(world.api, timeouts=ClientTimeouts(answer_s=0.2)) as api:
-            with pytest.raises(AskError) as caught:
-                await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
+    with running(Behaviour(stall_after=0)) as world, pytest.raises(AskError) as caught:
+        await sent(world.api, "small", line=ApiLine(timeouts=ClientTimeouts(answer_s=0.2)))
 
     assert caught.value.code == "timeout"
     assert caught.value.unavailable
@@ -204,24 +220,21 @@ async def test_an_answer_that_another_expert_gave_is_no_answer_of_this_one() -> 
 
     app = Starlette(routes=[Route("/v1/chat/completions", spilled, methods=["POST"])])
     with serve_in_thread(app) as port:
-        async with AsyncClient(f"http://127.0.0.1:{port}", retries=IMPATIENT) as api:
-            completion = await complete(api, "large", [{"role": "user", "content": "2 + 2?"}], {})
-            with pytest.raises(AskError) as caught:
-                await complete(api, "small", [{"role": "user", "content": "2 + 2?"}], {})
+        reply = await sent(f"http://127.0.0.1:{port}", "large")
+        with pytest.raises(AskError) as caught:
+            await sent(f"http://127.0.0.1:{port}", "small")
 
-    assert completion.text == "4"
+    assert reply.text == "4"
     assert caught.value.code == "other_expert"
 
 
 async def test_a_key_is_sent_and_never_shown() -> None:
     with run_fake_expert(Behaviour(reply="4"), api_key="right-key") as fake:
-        async with AsyncClient(fake.endpoint, key="right-key") as api:
-            assert (await complete(api, "fake", [{"role": "user", "content": "2 + 2?"}], {})).text == "4"
-        async with AsyncClient(fake.endpoint, key="wrong-key") as api:
-            with pytest.raises(AskError) as caught:
-                await complete(api, "fake", [{"role": "user", "content": "2 + 2?"}], {})
+        assert (await sent(fake.endpoint, "fake", key="right-key")).text == "4"
+        with pytest.raises(AskError) as caught:
+            await sent(fake.endpoint, "fake", key="wrong-key")
 
-    assert "wrong-key" not in f"{caught.value} {caught.value.code} {caught.value.message}"
+    assert "wrong-key" not in f"{caught.value!r} {vars(caught.value)}"
 
 
 async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
@@ -232,15 +245,3 @@ async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
     with pytest.raises(ApiError, match="no expert medium; it has small, large"):
         choose(experts, ["medium"])
     assert [each.name for each in choose(experts, ["large", "large"])] == ["large"]
-
-
-async def test_answers_of_an_expert_that_changed_are_not_used_again(suite: Suite, tmp_path: Path) -> None:
-    with running() as world:
-        await scored(world.api, suite, tmp_path)
-        async with AsyncClient(world.api) as api:
-            small, _ = await served_experts(api)
-
-    changed = small.model_copy(update={"params_b": 1.5})
-    with AnswerStore(tmp_path / "answers.jsonl") as store:
-        assert unanswered(small, suite, store) == []
-        assert len(unanswered(changed, suite, store)) == 20

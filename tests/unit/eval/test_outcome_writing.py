@@ -8,8 +8,9 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
+from base.reply import Reply
+from base.usage import TokenUsage
 from client import ExpertInfo, PriceInfo
-from eval.answers import Answer
 from eval.checks import NumberCheck
 from eval.outcome_writing import ALL, cell, cells, failures, summary_markdown, summary_rows, write_outcomes
 from eval.scoring import Outcome, Outcomes
@@ -30,9 +31,7 @@ LARGE = ExpertInfo(name="large", params_b=8, active_params_b=2, price=PriceInfo(
 def outcome(item: Item, expert: str, score: float | None, tokens: int | None = 4) -> Outcome:
     if score is None:
         return Outcome(item, expert, None, "status 503", "expert_unavailable", None)
-    answer = Answer(
-        key=f"{expert}{item.id}", expert=expert, text=f"{score}", completion_tokens=tokens, latency_s=0.1
-    )
+    answer = Reply(f"{score}", usage=TokenUsage(completion=tokens), seconds=0.1)
     return Outcome(item, expert, score, "" if score == 1 else "read 0", None, answer)
 
 
@@ -44,7 +43,7 @@ def outcomes() -> Outcomes:
         for expert, scores in (("small", small), ("large", large))
         for item, score in zip(ITEMS, scores, strict=True)
     ]
-    return Outcomes(Suite(ITEMS, "d1"), (SMALL, LARGE), tuple(every), asked=10)
+    return Outcomes(Suite(ITEMS, "d1"), (SMALL, LARGE), tuple(every))
 
 
 def test_a_table_on_disk_has_a_column_an_expert_and_nulls_where_there_was_no_answer(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from eval.answers import Answer
+from base.reply import Reply
+from base.usage import TokenUsage
 from eval.checks import NumberCheck
 from eval.personas import Cost, Personas, compared, measurable, report
 from eval.suite import Item, Suite, SuiteError
@@ -114,18 +115,7 @@ def test_what_was_found_of_other_categories_stays_while_it_is_of_the_same(
 
 
 def test_the_report_says_what_was_left_out_and_what_it_cost(identities: Identities) -> None:
-    answers = [
-        Answer(
-            key=str(number),
-            expert="small",
-            text="4",
-            finish_reason="stop",
-            prompt_tokens=600,
-            completion_tokens=number,
-            latency_s=1.5,
-        )
-        for number in (3, 5)
-    ]
+    answers = [Reply("4", "stop", TokenUsage(600, number), 1.5) for number in (3, 5)]
     personas = replace(
         found(without=0, behind=9),
         unscored=4,

@@ -8,7 +8,7 @@ from eval.engine.contestants import Contestant, ContestantError, parse_contestan
 def test_a_bare_name_is_a_model_of_the_service() -> None:
     (coterie, expert) = parse_contestants("coterie, qwen-coder", api="http://here:1", api_key="secret")
 
-    assert (coterie.base, coterie.model, coterie.routed) == ("http://here:1/v1", "coterie", True)
+    assert (coterie.server, coterie.model, coterie.routed) == ("http://here:1/v1", "coterie", True)
     assert (expert.model, expert.api_key, expert.routed) == ("qwen-coder", "secret", False)
 
 
@@ -17,14 +17,14 @@ def test_a_name_with_a_url_is_a_model_of_another_server_which_never_gets_the_ser
         "gpt=https://there/v1,short=https://there/v1#gpt-long", api_key="secret"
     )
 
-    assert (same.base, same.model, same.api_key) == ("https://there/v1", "gpt", None)
+    assert (same.server, same.model, same.api_key) == ("https://there/v1", "gpt", None)
     assert (other.name, other.model) == ("short", "gpt-long")
 
 
 def test_a_label_may_stand_for_a_model_of_the_service() -> None:
     (labelled,) = parse_contestants("mine=#coterie/coding", api="http://here:1/v1", api_key="secret")
 
-    assert (labelled.name, labelled.base) == ("mine", "http://here:1/v1")
+    assert (labelled.name, labelled.server) == ("mine", "http://here:1/v1")
     assert (labelled.model, labelled.routed, labelled.api_key) == ("coterie/coding", True, "secret")
 
 

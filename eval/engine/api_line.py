@@ -1,0 +1,76 @@
+"""How contestants are asked: over the HTTP API of Coterie or of any OpenAI-compatible server.
+
+An answer by another expert or another composition than was asked is none.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from base.reply import AskError, Reply
+from base.usage import TokenUsage
+from client import ApiBadReply, ApiError, ApiRefused, ApiTimeout, AsyncClient, ClientTimeouts
+from eval.engine.contestants import Contestant
+from experts.asker import Messages
+
+
+class ApiLine:
+    """Sends requests through a client for each server, with at most `connections` each."""
+
+    def __init__(self, *, connections: int = 256, timeouts: ClientTimeouts | None = None) -> None:
+        self._connections = connections
+        self._timeouts = timeouts
+        self._clients: dict[tuple[str, str | None], AsyncClient] = {}
+
+    async def send(self, contestant: Contestant, messages: Messages, body: Mapping[str, Any]) -> Reply:
+        """Raises AskError."""
+        place = (contestant.server, contestant.api_key)
+        if place not in self._clients:
+            self._clients[place] = AsyncClient(
+                contestant.server,
+                key=contestant.api_key,
+                timeouts=self._timeouts,
+                connections=self._connections,
+            )
+        api = self._clients[place]
+        try:
+            found = await api.chat(messages, model=contestant.model, **body)
+        except ApiError as error:
+            raise _failure(error, api) from error
+        if found.expert not in {None, contestant.model} and not contestant.routed:
+            # A request that fell back to another expert says nothing about the one that was asked.
+            raise AskError("other_expert", f"{found.expert} answered in its place", unavailable=True)
+        decided_by, wanted = found.decision and found.decision.composition, contestant.composition
+        if wanted and decided_by and decided_by != wanted:
+            message = f"composition {decided_by} answered; this run is about {wanted}"
+            raise AskError("composition_changed", message, unavailable=True, transient=False)
+        return Reply(
+            found.text,
+            found.finish_reason,
+            TokenUsage.of(found.document.get("usage")),
+            round(found.latency_s, 4),
+            None if found.decision is None else found.decision.document(),
+            found.logprobs,
+        )
+
+    async def aclose(self) -> None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
+
+
+def _failure(error: ApiError, api: AsyncClient) -> AskError:
+    match error:
+        case ApiRefused():
+            # The server's own message stays out: some repeat the prompt in it.
+            return AskError(
+                error.code[:60],
+                f"status {error.status}",
+                unavailable=error.transient,
+                retry_after=error.retry_after,
+            )
+        case ApiBadReply():
+            return AskError("bad_reply", error.message)
+        case ApiTimeout(code="api_timeout"):
+            return AskError("timeout", f"no answer within {api.timeouts.answer_s:g} s", unavailable=True)
+        case _:
+            return AskError("connection", type(error.__cause__ or error).__name__, unavailable=True)
