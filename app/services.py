@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 from app.composition_reload import Reloader
 from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answering import Answering
-from app.serving.conversations import Conversations
-from app.serving.exploration import Exploration
 from app.serving.prompting import Prompting
 from app.serving.routing import RoutingService
 from app.serving.shadow import Shadow
@@ -39,6 +37,4 @@ class Services:
     strategies: Strategies
     database: Database
     recorder: Recorder
-    conversations: Conversations
-    exploration: Exploration
     shadow: Shadow

@@ -77,16 +77,18 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
+        conversations = Conversations(database, settings.conversations)
         routing = RoutingService(
             router,
             registry,
+            conversations,
+            Exploration(settings.explore, settings.explore_seed),
             threads=settings.routing_threads,
             queue=settings.routing_queue,
             observe=metrics.routing_seconds.observe,
         )
         stack.callback(routing.close)
         prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values())
-        conversations = Conversations(database, settings.conversations)
         access = ExpertAccess(registry, prompting, health, metrics)
         with explained(settings):
             shadow = Shadow(settings, access, database, recorder)
@@ -129,8 +131,6 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             strategies=strategies,
             database=database,
             recorder=recorder,
-            conversations=conversations,
-            exploration=Exploration(settings.explore, settings.explore_seed),
             shadow=shadow,
         )
 

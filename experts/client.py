@@ -96,13 +96,35 @@ class ExpertClient:
     ) -> AsyncIterator[ReplyStream]:
         """A streamed chat completion. Entering waits for the first event and raises `ExpertError` for
         failures before it; leaving early closes the connection, which makes the server abort."""
-        async with self.admission.slot(expert):
+        async with self.admission.slot(expert), contextlib.AsyncExitStack() as stack:
             out = outgoing_body(expert, body, stream=True)
             await self.prepare([expert])
-            deadline = time.monotonic() + expert.timeouts.total_s
-            opened = self._litellm_stream if expert.provider == "litellm" else self._stream
-            async with opened(expert, out, deadline, request_id) as stream:
-                yield stream
+            first_byte_s, begun = expert.timeouts.first_byte_s, time.monotonic()
+            headers: Mapping[str, str] = {}
+            if expert.provider == "litellm":
+                from experts import litellm_adapter
+
+                source = litellm_adapter.stream(expert, out)
+            else:
+                opened = self._opened(expert, "POST", "/chat/completions", out, request_id)
+                try:
+                    async with asyncio.timeout(min(first_byte_s, expert.timeouts.total_s)):
+                        response = await stack.enter_async_context(opened)
+                except TimeoutError:
+                    raise ExpertTimeout(
+                        expert.name, f"Expert {expert.name} sent no first byte in {first_byte_s:g} s."
+                    ) from None
+                headers, source = _headers(response), _chunks(expert, response)
+            stream = ReplyStream(
+                expert,
+                await stack.enter_async_context(contextlib.aclosing(source)),
+                headers=headers,
+                deadline=begun + expert.timeouts.total_s,
+                max_event_bytes=self.limits.max_event_bytes,
+                secret=read_api_key(expert),
+            )
+            await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
+            yield stream
 
     async def models(self, expert: Expert) -> tuple[str, ...]:
         """The model names that the server lists (health check). Raises `ExpertError`; bypasses admission."""
@@ -125,48 +147,10 @@ class ExpertClient:
             body = check_completion(expert, payload, read_api_key(expert))
             return ExpertReply(response.status, body, _headers(response))
 
-    @contextlib.asynccontextmanager
-    async def _stream(
-        self, expert: Expert, out: dict[str, Any], deadline: float, request_id: str | None
-    ) -> AsyncIterator[ReplyStream]:
-        first_byte_s = expert.timeouts.first_byte_s
-        begun = time.monotonic()
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(min(first_byte_s, expert.timeouts.total_s)):
-                    response = await stack.enter_async_context(
-                        self._opened(expert, "POST", "/chat/completions", out, request_id)
-                    )
-            except TimeoutError:
-                raise ExpertTimeout(
-                    expert.name, f"Expert {expert.name} sent no first byte in {first_byte_s:g} s."
-                ) from None
-            stream = ReplyStream(
-                expert,
-                await stack.enter_async_context(contextlib.aclosing(_chunks(expert, response))),
-                headers=_headers(response),
-                deadline=deadline,
-                max_event_bytes=self.limits.max_event_bytes,
-                secret=read_api_key(expert),
-            )
-            await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
-            yield stream
-
     async def _litellm_complete(self, expert: Expert, out: dict[str, Any]) -> ExpertReply:
         from experts import litellm_adapter
 
         return ExpertReply(200, check_completion(expert, await litellm_adapter.complete(expert, out)), {})
-
-    @contextlib.asynccontextmanager
-    async def _litellm_stream(
-        self, expert: Expert, out: dict[str, Any], deadline: float, request_id: str | None
-    ) -> AsyncIterator[ReplyStream]:
-        from experts import litellm_adapter
-
-        async with contextlib.aclosing(litellm_adapter.stream(expert, out)) as chunks:
-            stream = ReplyStream(expert, chunks, headers={}, deadline=deadline)
-            await stream.begin(expert.timeouts.first_byte_s)
-            yield stream
 
     @contextlib.asynccontextmanager
     async def _opened(

@@ -1,6 +1,7 @@
 """A request's body: read within its bound, parsed, checked; each failure an error of OpenAI's shape."""
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api.json import BadJson, read_json
 from app.errors import ServiceError, validation_error
+from app.serving.chat_body import ChatBody, ChatRequest
 
 DRAIN_TIMES = 8
 """A refused body is still read up to so many times the limit: to answer before the client has sent
@@ -16,6 +18,14 @@ everything would reset its connection."""
 DRAIN_S = 10.0
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_chat(request: Request) -> ChatRequest:
+    """A chat request, with who sent it. Raises as `read_body`."""
+    started = time.perf_counter()
+    body, document = await read_body(request, ChatBody)
+    state = request.state
+    return ChatRequest(body, document, state.request_id, state.api_key, dict(request.headers), started)
 
 
 async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str, Any]]:

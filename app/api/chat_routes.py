@@ -1,24 +1,20 @@
 """/v1/chat/completions and /v1/route."""
 
-import time
 from contextlib import suppress
-from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from app.api.answer_response import Answer
-from app.api.body import body_schema, read_body
+from app.api.body import body_schema, read_chat
 from app.api.json import JsonResponse
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
-from app.serving.chat_body import ChatBody, ChatRequest
+from app.serving.chat_body import ChatBody
 from app.serving.decision_document import decision_document, decision_headers
-from app.serving.prompting import RequestContext
-from app.serving.request_parsing import routing_request
 from app.strategies.strategy_registry import StrategyError
-from routers.decision import SINGLE, Decision
+from routers.decision import SINGLE
 
 router = APIRouter()
 
@@ -28,8 +24,8 @@ async def chat_completions(request: Request) -> Response:
     """Answer a chat with the expert that is best for it. OpenAI's request and response; the decision is
     in `routing` of the body, of the first streamed event, and in `x-coterie-*` headers."""
     services: Services = request.app.state.services
-    chat = await _read_chat(request)
-    decision, context = await _route(services, chat, explore=True)
+    chat = await read_chat(request)
+    decision, context = await services.routing.route(chat, explore=True)
     record = AnswerRecord(chat, decision, context, keep_messages=services.settings.store_prompts)
     run = None if decision.strategy == SINGLE else await services.strategies.start(record)
     services.lifecycle.begin(record)
@@ -43,8 +39,8 @@ async def chat_completions(request: Request) -> Response:
 async def route(request: Request) -> Response:
     """The decision for a chat, without an answer. It is not stored: nobody was answered."""
     services: Services = request.app.state.services
-    chat = await _read_chat(request)
-    decision, context = await _route(services, chat)
+    chat = await read_chat(request)
+    decision, context = await services.routing.route(chat)
     if decision.strategy != SINGLE:
         with suppress(StrategyError):
             services.strategies.options_for(decision.strategy, chat.body.routing.options)
@@ -52,27 +48,3 @@ async def route(request: Request) -> Response:
     await services.prompting.preview(expert, context)
     document = decision_document(decision, used=context.use_of(expert.name))
     return JsonResponse(document, headers=decision_headers(decision))
-
-
-async def _read_chat(request: Request) -> ChatRequest:
-    started = time.perf_counter()
-    body, document = await read_body(request, ChatBody)
-    state = request.state
-    return ChatRequest(body, document, state.request_id, state.api_key, dict(request.headers), started)
-
-
-async def _route(
-    services: Services, chat: ChatRequest, *, explore: bool = False
-) -> tuple[Decision, RequestContext]:
-    """The decision, and what whoever asks the expert needs to know of the request."""
-    options = chat.body.routing
-    current = await services.conversations.current_expert(
-        chat.api_key, options.conversation, options.previous_decision
-    )
-    routed = routing_request(
-        chat, services.routing.names, decision_id=f"dec_{uuid4().hex}", current_expert=current
-    )
-    decision, embedding = await services.routing.route(routed)
-    if explore:
-        decision = services.exploration.apply(decision, in_conversation=current is not None)
-    return decision, RequestContext(routed.turns, embedding, decision.sure_category)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -33,40 +33,18 @@ READ_YOUR_WRITES_S = 2.0
 """How long a read waits for rows that are still in the writer's queue."""
 
 Form = Literal["dot", "mermaid"]
-Text = Annotated[str | None, Query(max_length=256)]
 
 
 @router.get("/v1/decisions")
 async def decisions(
     request: Request,
+    filters: Annotated[Filters, Depends()],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Text = None,
-    expert: Text = None,
-    category: Text = None,
-    reason: Text = None,
-    status: Text = None,
-    model: Text = None,
-    conversation: Text = None,
-    request_id: Text = None,
-    api_key: Text = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    after: Annotated[str | None, Query(max_length=256)] = None,
 ) -> Response:
     """Decisions, newest first. `after` takes the `next_cursor` of the page before; the other parameters
     filter by equality, `since` and `until` by time."""
     services: Services = request.app.state.services
-    filters = Filters(
-        expert=expert,
-        category=category,
-        reason=reason,
-        status=status,
-        model=model,
-        conversation=conversation,
-        request_id=request_id,
-        api_key=api_key,
-        since=_utc(since),
-        until=_utc(until),
-    )
     cursor = None if after is None else Cursor.decode(after)
     await services.recorder.written(READ_YOUR_WRITES_S)
     async with services.database.session() as session:
@@ -176,11 +154,6 @@ async def _exists(services: Services, decision_id: str) -> bool:
 
 def _no_decision() -> ServiceError:
     return ServiceError(404, "decision_not_found", "There is no decision with this id.", param="decision_id")
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
 
 
 def _storable(text: str | None) -> str | None:

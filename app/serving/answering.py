@@ -1,8 +1,7 @@
 """The short path: one expert answers. Another one of the ranking does while nothing has been sent."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import structlog
 
@@ -18,8 +17,6 @@ REPLACEABLE = (ExpertUnavailable, ExpertBusy, ExpertTimeout)
 
 log = structlog.get_logger(__name__)
 
-Answered = TypeVar("Answered")
-
 
 class Answering:
     """Asks the experts of a decision, best first, until one begins to answer."""
@@ -31,70 +28,82 @@ class Answering:
 
     async def whole(self, record: AnswerRecord) -> dict[str, Any]:
         """A whole answer. `record.decision` names who gave it. Raises ExpertError."""
-        chat, prompting = record.chat, self._access.prompting
-        reply = await self._first_to_answer(
-            record,
-            lambda expert: prompting.complete(
-                expert, chat.document, record.context, request_id=chat.request_id
-            ),
-        )
-        record.expert_usage = reply.body.get("usage")
-        return reply.body
+        chat, attempts = record.chat, _Attempts(self._access, record, self._tries)
+        while True:
+            try:
+                reply = await self._access.prompting.complete(
+                    attempts.expert, chat.document, record.context, request_id=chat.request_id
+                )
+            except ExpertError as error:
+                attempts.failed(error)
+                continue
+            attempts.succeeded()
+            record.expert_usage = reply.body.get("usage")
+            return reply.body
 
     async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
         """A streamed answer; its first item has the first chunk. Raises ExpertError."""
-        chat, prompting = record.chat, self._access.prompting
-        async with AsyncExitStack() as stack:
-            stream = await self._first_to_answer(
-                record,
-                lambda expert: stack.enter_async_context(
-                    prompting.stream(expert, chat.document, record.context, request_id=chat.request_id)
-                ),
+        chat, attempts = record.chat, _Attempts(self._access, record, self._tries)
+        while True:
+            asked = self._access.prompting.stream(
+                attempts.expert, chat.document, record.context, request_id=chat.request_id
             )
+            begun = False
             try:
-                async for events in stream:
-                    record.expert_usage = stream.usage
-                    yield events
+                async with asked as stream:
+                    begun = True
+                    attempts.succeeded()
+                    async for events in stream:
+                        record.expert_usage = stream.usage
+                        yield events
+                    return
             except ExpertError as error:
-                self._access.failed(record.decision.expert, error)
-                raise
+                attempts.failed(error, final=begun)
 
-    async def _first_to_answer(
-        self, record: AnswerRecord, ask: Callable[[Expert], Awaitable[Answered]]
-    ) -> Answered:
-        """What `ask` gets from the first expert that answers; `record.decision` names it."""
-        access = self._access
+
+class _Attempts:
+    """The experts that one request asks, one after the other; `record.decision` names the present one."""
+
+    def __init__(self, access: ExpertAccess, record: AnswerRecord, tries: int) -> None:
+        self._access = access
+        self._record = record
+        self._tries = tries
+        self._out: set[str] = set()
+        """Experts that failures rule out."""
         if not access.health.available(record.decision.expert):
             # When nobody seems up the chosen one is asked all the same: what is known may be old.
-            self._fall_back(record, "its health check fails", access.down())
-        tries, failed = self._tries, set[str]()
-        while True:
-            expert = access.registry.get(record.decision.expert)
-            try:
-                answered = await ask(expert)
-            except ExpertError as error:
-                access.failed(expert.name, error)
-                failed |= access.same_server(expert)
-                if tries < 1 or not isinstance(error, REPLACEABLE):
-                    raise
-                tries -= 1
-                # Where everybody seems down, the next in the ranking is tried.
-                if not self._fall_back(record, error.code, failed | access.down(), failed):
-                    raise
-                continue
-            access.health.report_success(expert.name)
-            return answered
+            self._fall_back("its health check fails", access.down())
 
-    def _fall_back(self, record: AnswerRecord, why: str, *unavailable: set[str]) -> bool:
-        """Move `record` to the next expert, by the first set that leaves one; False when none does, or
-        when the client named this very expert: a pin is kept or refused, never replaced."""
-        source = record.decision.expert
+    @property
+    def expert(self) -> Expert:
+        return self._access.registry.get(self._record.decision.expert)
+
+    def succeeded(self) -> None:
+        self._access.health.report_success(self.expert.name)
+
+    def failed(self, error: ExpertError, *, final: bool = False) -> None:
+        """Note it and move on to the next expert. Raises `error` when there is none, when nobody else could
+        do better, and when the answer had begun (`final`)."""
+        self._access.failed(self.expert.name, error)
+        self._out |= self._access.same_server(self.expert)
+        self._tries -= 1
+        if final or self._tries < 0 or not isinstance(error, REPLACEABLE):
+            raise error
+        # Where everybody seems down, the next in the ranking is tried.
+        if not self._fall_back(error.code, self._out | self._access.down(), self._out):
+            raise error
+
+    def _fall_back(self, why: str, *unavailable: set[str]) -> bool:
+        """Take the next expert, by the first set that leaves one; False when none does, or when the client
+        named this very expert: a pin is kept or refused, never replaced."""
+        source = self._record.decision.expert
         for out in unavailable:
             try:
-                record.decision = fall_back(record.decision, out, why)
+                decision = fall_back(self._record.decision, out, why)
             except NoExpertFits:
                 continue
-            log.info("spilled", spilled_from=source, expert=record.decision.expert)
-            self._access.metrics.fallbacks.labels(source, record.decision.expert).inc()
+            self._record.decision = decision
+            log.info("spilled", spilled_from=source, expert=decision.expert)
+            self._access.metrics.fallbacks.labels(source, decision.expert).inc()
             return True
         return False

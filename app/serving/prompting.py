@@ -7,7 +7,7 @@ the `RequestContext` of the request, which afterwards says what was put in front
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,10 +127,16 @@ class PromptTokens:
 
 @dataclass(frozen=True, slots=True)
 class _Prompted:
+    """A body with a prompt in front; `use` None where none is to be noted. `added`: tokens that stand before
+    what the client said, at most."""
+
     body: Body
-    use: PromptUse
+    use: PromptUse | None
     added: int = 0
-    """Tokens that stand before what the client said, at most."""
+
+    def note(self, expert: Expert, context: RequestContext) -> None:
+        if self.use is not None:
+            context.used[expert.name] = self.use
 
 
 class Prompting:
@@ -211,15 +217,15 @@ class Prompting:
         (a question of our own about an answer), and nothing is put in front. `room`: tokens of context
         that are kept for the answer when what is in front is chosen, where that is not the body's own
         limit. Raises ExpertError."""
-        if plain:
-            return await self._client.complete(expert, body, request_id=request_id)
-        *richer, last = await self._prompted(expert, body, context, request_id, room)
-        for prompted in richer:
-            context.used[expert.name] = prompted.use
-            with suppress(ContextTooLong):
-                return await self._client.complete(expert, prompted.body, request_id=request_id)
-        context.used[expert.name] = last.use
-        return await self._client.complete(expert, last.body, request_id=request_id)
+        ways = await self._ways(expert, body, context, request_id, room, plain)
+        while True:
+            way = ways.pop(0)
+            way.note(expert, context)
+            try:
+                return await self._client.complete(expert, way.body, request_id=request_id)
+            except ContextTooLong:
+                if not ways:
+                    raise
 
     @asynccontextmanager
     async def stream(
@@ -234,22 +240,19 @@ class Prompting:
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer whose first event has come; `room` and `plain` as above. Raises ExpertError,
         also from the iterator."""
-        if plain:
-            async with self._client.stream(expert, body, request_id=request_id) as stream:
-                yield stream
-            return
-        *richer, last = await self._prompted(expert, body, context, request_id, room)
+        ways = await self._ways(expert, body, context, request_id, room, plain)
         async with AsyncExitStack() as stack:
-            for prompted in richer:
-                context.used[expert.name] = prompted.use
-                asked = self._client.stream(expert, prompted.body, request_id=request_id)
-                with suppress(ContextTooLong):
-                    stream = await stack.enter_async_context(asked)
+            while True:
+                way = ways.pop(0)
+                way.note(expert, context)
+                try:
+                    stream = await stack.enter_async_context(
+                        self._client.stream(expert, way.body, request_id=request_id)
+                    )
                     break
-            else:
-                context.used[expert.name] = last.use
-                asked = self._client.stream(expert, last.body, request_id=request_id)
-                stream = await stack.enter_async_context(asked)
+                except ContextTooLong:
+                    if not ways:
+                        raise
             yield stream
 
     async def preview(self, expert: Expert, context: RequestContext) -> None:
@@ -277,17 +280,26 @@ class Prompting:
             },
         }
 
-    async def _prompted(
-        self, expert: Expert, body: Body, context: RequestContext, request_id: str | None, room: int | None
+    async def _ways(
+        self,
+        expert: Expert,
+        body: Body,
+        context: RequestContext,
+        request_id: str | None,
+        room: int | None,
+        plain: bool,
     ) -> list["_Prompted"]:
         """Ways to put it, the richest first, the last one sure to be no longer than what the client said.
         Those that would not fit the context by a cautious estimate are left out."""
-        plain = PromptUse(prompt=expert.prompt)
-        ways = [_Prompted(body, plain)]
+        if plain:
+            return [_Prompted(body, None)]
+        use = PromptUse(prompt=expert.prompt)
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            ways = await self._with_mixture(expert.name, mixture, body, context, plain)
+            ways = await self._with_mixture(expert.name, mixture, body, context, use)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
-            ways = await self._with_identity(expert, identities, body, context, plain, request_id)
+            ways = await self._with_identity(expert, identities, body, context, use, request_id)
+        else:
+            return [_Prompted(body, use)]
         fits = front_room(expert, body, room)
         *richer, last = ways
         return [*(way for way in richer if way.added <= fits), last]

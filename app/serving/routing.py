@@ -6,10 +6,15 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from app.errors import ServiceError
+from app.serving.chat_body import ChatRequest
+from app.serving.conversations import Conversations
+from app.serving.exploration import Exploration
 from app.serving.operator_rules import load_rules
-from app.serving.request_parsing import Names
+from app.serving.prompting import RequestContext
+from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
 from experts.registry import Expert, Registry
 from routers.decision import Choice, Classification, Decision, Reason
@@ -35,6 +40,8 @@ class RoutingService:
         self,
         router: "Router",
         registry: Registry,
+        conversations: Conversations,
+        exploration: Exploration,
         *,
         threads: int,
         queue: int,
@@ -43,6 +50,8 @@ class RoutingService:
         """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds."""
         self.router = router
         self._registry = registry
+        self._conversations = conversations
+        self._exploration = exploration
         self._bound = threads + queue
         self._waiting = 0
         self._observe = observe
@@ -58,16 +67,30 @@ class RoutingService:
         """The composition's, with the operator's rules."""
         return self.router.composition.policy
 
-    async def route(self, request: Request) -> tuple[Decision, Vector | None]:
-        """The decision for `request`, with the embedding that was made for it. Raises what
-        `routers.decide` raises, and ServiceError (503) when too many requests wait already."""
-        router = self.router
+    async def route(self, chat: ChatRequest, *, explore: bool = False) -> tuple[Decision, RequestContext]:
+        """The decision for `chat`, and what whoever asks its expert needs to know of the request. `explore`:
+        another expert may be drawn at random.
+
+        Raises what `routers.decide` raises, and ServiceError: 400 or 404 for a name that is not there, 503
+        when too many requests wait already.
+        """
+        router, options, current = self.router, chat.body.routing, None
+        if options.conversation or options.previous_decision:
+            current = await self._conversations.current_expert(
+                chat.api_key, options.conversation, options.previous_decision
+            )
+        request = routing_request(chat, self.names, decision_id=f"dec_{uuid4().hex}", current_expert=current)
+        embedding = None
         if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            return _outside(request, self._registry.get(request.pinned_expert), router), None
-        if request.pinned_expert is not None or request.pinned_category is not None:
+            decision = _outside(request, self._registry.get(request.pinned_expert), router)
+        elif request.pinned_expert is not None or request.pinned_category is not None:
             # Nothing to encode: quicker than handing it to a thread.
-            return router.read(request)
-        return await self._in_thread(router.read, request)
+            decision, embedding = router.read(request)
+        else:
+            decision, embedding = await self._in_thread(router.read, request)
+        if explore and self._exploration.rate:
+            decision = self._exploration.apply(decision, in_conversation=current is not None)
+        return decision, RequestContext(request.turns, embedding, decision.sure_category)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""

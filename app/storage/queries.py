@@ -3,13 +3,17 @@
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from pydantic import StringConstraints
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.rows import DecisionRow, FeedbackRow, ShadowRow
+
+Found = TypeVar("Found", FeedbackRow, ShadowRow)
 
 
 class BadCursor(ValueError):
@@ -41,30 +45,35 @@ class Cursor:
         return cls(created_at, row_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which decisions: every field that is given must be equal; the times bound `created_at`."""
+Wanted = Annotated[str, StringConstraints(max_length=256)] | None
 
-    expert: str | None = None
-    category: str | None = None
-    reason: str | None = None
-    status: str | None = None
-    model: str | None = None
-    conversation: str | None = None
-    request_id: str | None = None
-    api_key: str | None = None
+
+@dataclass(frozen=True)
+class Filters:
+    """Which decisions: every field that is given must be equal; the times bound `created_at`, and are UTC
+    when they name no zone."""
+
+    expert: Wanted = None
+    category: Wanted = None
+    reason: Wanted = None
+    status: Wanted = None
+    model: Wanted = None
+    conversation: Wanted = None
+    request_id: Wanted = None
+    api_key: Wanted = None
     since: datetime | None = None
     until: datetime | None = None
 
     def conditions(self) -> Iterable[ColumnElement[bool]]:
-        for field in fields(self):
-            wanted = getattr(self, field.name)
-            if wanted is not None and field.name not in ("since", "until"):
-                yield getattr(DecisionRow, field.name) == wanted
-        if self.since is not None:
-            yield DecisionRow.created_at >= self.since
-        if self.until is not None:
-            yield DecisionRow.created_at < self.until
+        for name, wanted in vars(self).items():
+            if wanted is None:
+                continue
+            if isinstance(wanted, datetime):
+                time = wanted.replace(tzinfo=UTC) if wanted.tzinfo is None else wanted
+                created = DecisionRow.created_at
+                yield created >= time if name == "since" else created < time
+            else:
+                yield getattr(DecisionRow, name) == wanted
 
 
 async def decision_by_id(session: AsyncSession, decision_id: str) -> DecisionRow | None:
@@ -93,31 +102,23 @@ async def decisions_page(
 
 async def feedback_of(session: AsyncSession, decision_ids: Sequence[str]) -> dict[str, list[FeedbackRow]]:
     """The feedback of each decision, oldest first."""
-    found: dict[str, list[FeedbackRow]] = {decision_id: [] for decision_id in decision_ids}
-    if not decision_ids:
-        return found
-    query = (
-        select(FeedbackRow)
-        .where(FeedbackRow.decision_id.in_(decision_ids))
-        .order_by(FeedbackRow.created_at, FeedbackRow.id)
-    )
-    for row in await session.scalars(query):
-        found[row.decision_id].append(row)
-    return found
+    order = FeedbackRow.created_at, FeedbackRow.id
+    return await _by_decision(session, select(FeedbackRow).order_by(*order), FeedbackRow, decision_ids)
 
 
 async def shadows_of(session: AsyncSession, decision_ids: Sequence[str]) -> dict[str, list[ShadowRow]]:
     """The shadow answers to each decision's request, by expert."""
-    found: dict[str, list[ShadowRow]] = {decision_id: [] for decision_id in decision_ids}
-    if not decision_ids:
-        return found
-    query = (
-        select(ShadowRow)
-        .where(ShadowRow.decision_id.in_(decision_ids))
-        .order_by(ShadowRow.expert, ShadowRow.created_at, ShadowRow.id)
-    )
-    for row in await session.scalars(query):
-        found[row.decision_id].append(row)
+    order = ShadowRow.expert, ShadowRow.created_at, ShadowRow.id
+    return await _by_decision(session, select(ShadowRow).order_by(*order), ShadowRow, decision_ids)
+
+
+async def _by_decision(
+    session: AsyncSession, query: Select[Found], table: type[Found], decision_ids: Sequence[str]
+) -> dict[str, list[Found]]:
+    found: dict[str, list[Found]] = {decision_id: [] for decision_id in decision_ids}
+    if decision_ids:
+        for row in await session.scalars(query.where(table.decision_id.in_(decision_ids))):
+            found[row.decision_id].append(row)
     return found
 
 

@@ -1,6 +1,7 @@
 """Prometheus metrics of one service. Its own registry, so that two services in one process do not meet."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,90 +24,67 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self.http_requests = Counter(
-            "coterie_http_requests",
-            "HTTP requests answered.",
-            ("route", "method", "status"),
-            registry=self.registry,
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        self.http_requests = counter(
+            "coterie_http_requests", "HTTP requests answered.", ("route", "method", "status")
         )
-        self.http_seconds = Histogram(
+        self.http_seconds = histogram(
             "coterie_http_request_seconds",
             "From a request's arrival to the last byte of its answer.",
             ("route",),
             buckets=LONG_S,
-            registry=self.registry,
         )
-        self.answers = Counter(
+        self.answers = counter(
             "coterie_answers",
             "Chat requests that were routed, by what became of them.",
             ("expert", "category", "reason", "status"),
-            registry=self.registry,
         )
-        self.routing_seconds = Histogram(
+        self.routing_seconds = histogram(
             "coterie_routing_seconds",
             "Encoding and deciding, the wait for a routing thread included.",
             buckets=SHORT_S,
-            registry=self.registry,
         )
-        self.first_byte_seconds = Histogram(
+        self.first_byte_seconds = histogram(
             "coterie_first_byte_seconds",
             "From a chat request's arrival to the first byte of its answer.",
             ("expert",),
             buckets=LONG_S,
-            registry=self.registry,
         )
-        self.answer_seconds = Histogram(
+        self.answer_seconds = histogram(
             "coterie_answer_seconds",
             "From a chat request's arrival to the end of its answer.",
             ("expert",),
             buckets=LONG_S,
-            registry=self.registry,
         )
-        self.tokens = Counter(
-            "coterie_tokens",
-            "Tokens that experts reported, prompt and completion.",
-            ("expert", "kind"),
-            registry=self.registry,
+        self.tokens = counter(
+            "coterie_tokens", "Tokens that experts reported, prompt and completion.", ("expert", "kind")
         )
-        self.fallbacks = Counter(
+        self.fallbacks = counter(
             "coterie_spills",
             "Requests that left an unavailable expert for another one.",
             ("from_expert", "to_expert"),
-            registry=self.registry,
         )
-        self.shadows = Counter(
+        self.shadows = counter(
             "coterie_shadows",
             "Shadow answers, by what became of them: ok, error or dropped.",
             ("expert", "status"),
-            registry=self.registry,
         )
-        self.strategy_calls = Counter(
+        self.strategy_calls = counter(
             "coterie_strategy_calls",
             "Calls that strategies made to experts, by how they ended.",
             ("strategy", "expert", "status"),
-            registry=self.registry,
         )
-        self.strategies = Counter(
+        self.strategies = counter(
             "coterie_strategies",
             "Requests that a strategy of several experts answered, and whether as it meant to.",
             ("strategy", "result"),
-            registry=self.registry,
         )
-        self.reloads = Counter(
-            "coterie_reloads",
-            "Reloads of the composition, done or refused.",
-            ("result",),
-            registry=self.registry,
-        )
-        self.in_flight = Gauge(
-            "coterie_answers_in_flight", "Chat requests being answered.", registry=self.registry
-        )
-        self.rows_written = Counter(
-            "coterie_rows_written", "Decisions and feedback written.", registry=self.registry
-        )
-        self.rows_refused = Counter(
-            "coterie_rows_refused", "Rows that the database would not take.", registry=self.registry
-        )
+        self.reloads = counter("coterie_reloads", "Reloads of the composition, done or refused.", ("result",))
+        self.in_flight = gauge("coterie_answers_in_flight", "Chat requests being answered.")
+        self.rows_written = counter("coterie_rows_written", "Decisions and feedback written.")
+        self.rows_refused = counter("coterie_rows_refused", "Rows that the database would not take.")
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge that is read when somebody looks."""
