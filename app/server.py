@@ -21,7 +21,7 @@ BACKLOG = 2048
 log = structlog.get_logger(__name__)
 
 
-class _Server(uvicorn.Server):
+class _SignalFreeServer(uvicorn.Server):
     """Leaves signals to `serve`: uvicorn would raise them again before the last decisions are written."""
 
     @contextlib.contextmanager
@@ -49,7 +49,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=max(1, round(settings.stop_grace_s)),
             )
-            server = _Server(config)
+            server = _SignalFreeServer(config)
             url = url_of(settings.host, listener.getsockname()[1])
             async with _stopping_on_signals(server), _reloading_on_hangup(services.reloader):
                 log.info("serving", url=url)

@@ -25,7 +25,7 @@ from app.settings import Settings
 from app.storage.database import Database, DatabaseError, database_url
 from app.storage.recorder import Recorder
 from app.storage.schema import ensure
-from app.strategies.limits import Limits
+from app.strategies.limits import RequestLimits
 from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
@@ -100,7 +100,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 catalogue,
                 access,
                 routing,
-                limits=Limits(
+                limits=RequestLimits(
                     calls=settings.strategy_max_calls,
                     tokens=settings.strategy_max_tokens,
                     seconds=settings.strategy_max_s,

@@ -37,7 +37,7 @@ class AnswerSource(Protocol):
         ...
 
 
-class Answer(Response):
+class AnswerResponse(Response):
     """Asks experts while it watches the client: one that goes away cancels the experts' work.
 
     Nothing is sent before the expert's first byte, so that a failure until then still has its status.

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from app.api.answer_response import Answer
+from app.api.answer_response import AnswerResponse
 from app.api.body import body_schema, read_chat
 from app.api.json import JsonResponse
 from app.services import Services
@@ -29,7 +29,7 @@ async def chat_completions(request: Request) -> Response:
     record = AnswerRecord(chat, decision, context, keep_messages=services.settings.store_prompts)
     run = None if decision.strategy == SINGLE else await services.strategies.start(record)
     services.lifecycle.begin(record)
-    answer = Answer(services.lifecycle, record, services.answering if run is None else run)
+    answer = AnswerResponse(services.lifecycle, record, services.answering if run is None else run)
     if run is None:
         answer.background = BackgroundTask(services.shadow.offer, record)
     return answer

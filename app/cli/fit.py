@@ -12,7 +12,7 @@ from base.progress import ProgressBars
 from base.terminal import console, fail
 
 if TYPE_CHECKING:
-    from app.operations.composition_fit import Categories, Source
+    from app.operations.composition_fit import Categories, FitSource
     from routers.composition import Composition
     from routers.fitting import FitOptions
 
@@ -144,9 +144,9 @@ def fit(
 
 def _source(
     table: Path | None, registry: Path, only: list[str] | None, categories: str, seeds: bool | None
-) -> "Source":
+) -> "FitSource":
     try:
-        from app.operations.composition_fit import Source
+        from app.operations.composition_fit import FitSource
     except ImportError as error:
         fail(f"fitting needs {error.name}: pip install 'coterie[fit]'")
     from app.serving.routing import expert_card
@@ -156,11 +156,11 @@ def _source(
         cards = [expert_card(expert) for expert in load_registry(registry).experts.values()]
     except RegistryError as error:
         fail(error)
-    return Source(table, cards, only, cast("Categories", categories), seeds)
+    return FitSource(table, cards, only, cast("Categories", categories), seeds)
 
 
 def _fit(
-    source: "Source", out: Path, options: "FitOptions", cache: Path | None, *, report: bool, evidence: bool
+    source: "FitSource", out: Path, options: "FitOptions", cache: Path | None, *, report: bool, evidence: bool
 ) -> "Composition":
     from app.operations.composition_fit import fit_from_files
     from prompts.seeds import PromptsError

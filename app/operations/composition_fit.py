@@ -27,7 +27,7 @@ Categories = Literal["table", "auto", "split"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FitSource:
     """What to fit on. `table` None fits a pool nobody has scored: utilities are then a guess by size.
 
     `cards` are the registry's experts; what the table says of an expert's size and price gives way to
@@ -43,7 +43,7 @@ class Source:
 
 
 def fit_from_files(
-    source: Source,
+    source: FitSource,
     out: Path,
     encoder: Encoder,
     options: FitOptions,
@@ -98,7 +98,7 @@ def fit_from_files(
     return load_composition(out)
 
 
-def _table(source: Source) -> OutcomeTable:
+def _table(source: FitSource) -> OutcomeTable:
     if source.table is None:
         cards = tuple(source.cards)
         table = OutcomeTable((), (), (), cards, np.zeros((0, len(cards)), dtype=np.float32))
@@ -110,7 +110,7 @@ def _table(source: Source) -> OutcomeTable:
     return replace(table, experts=tuple(known.get(card.name, card) for card in table.experts))
 
 
-def _seeds(source: Source, table: OutcomeTable) -> Sequence[Seed]:
+def _seeds(source: FitSource, table: OutcomeTable) -> Sequence[Seed]:
     seeds = load_seeds("fit")
     wanted = source.seeds
     if wanted is None:
@@ -122,7 +122,7 @@ def _seeds(source: Source, table: OutcomeTable) -> Sequence[Seed]:
 
 
 def _categories(
-    source: Source,
+    source: FitSource,
     seeds: Sequence[Seed],
     table: OutcomeTable,
     features: Matrix,
@@ -148,7 +148,7 @@ def _categories(
     return own, parts
 
 
-def _with_source(fitted: Fit, source: Source, seeds: Sequence[Seed]) -> Fit:
+def _with_source(fitted: Fit, source: FitSource, seeds: Sequence[Seed]) -> Fit:
     manifest = dict(fitted.composition.manifest)
     manifest["options"] = {
         **manifest["options"],

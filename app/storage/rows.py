@@ -23,7 +23,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Base(MappedAsDataclass, DeclarativeBase):
+class TableBase(MappedAsDataclass, DeclarativeBase):
     """Constraint names are fixed, so that migrations can name them on every database."""
 
     metadata = MetaData(
@@ -35,7 +35,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
     )
 
 
-class DecisionRow(Base, kw_only=True):
+class DecisionRow(TableBase, kw_only=True):
     """A decision, and what became of the request it was made for. The columns stand in the order in which
     documents show them: `decision_document`'s fields first.
 
@@ -93,7 +93,7 @@ class DecisionRow(Base, kw_only=True):
     """The request's messages, only when the operator keeps prompts."""
 
 
-class FeedbackRow(Base, kw_only=True):
+class FeedbackRow(TableBase, kw_only=True):
     """What somebody thought of an answer. `decision_id` names a decision, or a shadow answer by its own
     id; it is no foreign key: feedback may be written while the answer still streams, before its
     decision is."""
@@ -111,7 +111,7 @@ class FeedbackRow(Base, kw_only=True):
     comment: Mapped[str | None] = mapped_column(Text, default=None)
 
 
-class ShadowRow(Base, kw_only=True):
+class ShadowRow(TableBase, kw_only=True):
     """What another expert made of a request that somebody else answered.
 
     `status` is `ok`, `error` or `dropped` (not asked: see `error_code`). `tokens` and `price` ($) count

@@ -44,7 +44,7 @@ class CascadeOptions(StrategyOptions):
     """An expert that is asked whether the weak answer is right."""
 
 
-class _State(TypedDict, total=False):
+class _CascadeState(TypedDict, total=False):
     verdict: Literal["accepted", "open", "refused"]
 
 
@@ -57,7 +57,7 @@ class Cascade(Strategy):
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
         from langgraph.graph import END, START
 
-        graph = graph_of(_State, weak=_weak, second_look=_second_look, strong=_strong)
+        graph = graph_of(_CascadeState, weak=_weak, second_look=_second_look, strong=_strong)
         graph.add_edge(START, "weak")
         graph.add_conditional_edges(
             "weak", verdict_of, {"accepted": END, "open": "second_look", "refused": "strong"}
@@ -110,7 +110,7 @@ def model_for(run: Run, weak: str, strong: str) -> CascadeModel:
     return model.model_copy(update={name: value for name, value in said.items() if value is not None})
 
 
-async def _weak(state: _State, run: Run) -> _State:
+async def _weak(state: _CascadeState, run: Run) -> _CascadeState:
     pair = choose_pair(run)
     if isinstance(pair, str):
         raise ValueError(pair)
@@ -172,7 +172,7 @@ async def _watch(
         await live.read()
 
 
-async def _second_look(state: _State, run: Run) -> _State:
+async def _second_look(state: _CascadeState, run: Run) -> _CascadeState:
     weak, strong = run.trace.values["weak"], run.trace.values["strong"]
     model = model_for(run, weak, strong)
     said = run.replies[-1]
@@ -198,7 +198,7 @@ async def _second_look(state: _State, run: Run) -> _State:
     return {"verdict": "accepted" if accepted else "refused"}
 
 
-async def _strong(state: _State, run: Run) -> _State:
+async def _strong(state: _CascadeState, run: Run) -> _CascadeState:
     strong = run.trace.values["strong"]
     if await run.answer_from(strong, "strong answer"):
         return {}

@@ -37,7 +37,7 @@ class ChainOptions(StrategyOptions):
     critique_tokens: Annotated[int, Field(ge=16, le=4096)] = 256
 
 
-class _State(TypedDict, total=False):
+class _ChainState(TypedDict, total=False):
     verdict: Literal["drafted", "failed", "found", "nothing", "again", "done"]
     critique_round: int
 
@@ -52,7 +52,7 @@ class Chain(Strategy):
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
         from langgraph.graph import END, START
 
-        graph = graph_of(_State, draft=_draft, critique=_critique, revise=_revise)
+        graph = graph_of(_ChainState, draft=_draft, critique=_critique, revise=_revise)
         graph.add_edge(START, "draft")
         graph.add_conditional_edges("draft", verdict_of, {"drafted": "critique", "failed": END})
         graph.add_conditional_edges("critique", verdict_of, {"found": "revise", "nothing": END})
@@ -79,7 +79,7 @@ def _another(run: Run, drafter: Candidate) -> Candidate | None:
     return next(iter(different or others), None)
 
 
-async def _draft(state: _State, run: Run) -> _State:
+async def _draft(state: _ChainState, run: Run) -> _ChainState:
     drafter, critic, reviser = choose_roles(run)
     run.trace.values |= {"drafter": drafter, "critic": critic, "reviser": reviser, "rounds": 0}
     # A revision may need what a draft did; the critique needs both the draft and room of its own.
@@ -88,7 +88,7 @@ async def _draft(state: _State, run: Run) -> _State:
     return {"verdict": "failed" if said is None else "drafted", "critique_round": 1}
 
 
-async def _critique(state: _State, run: Run) -> _State:
+async def _critique(state: _ChainState, run: Run) -> _ChainState:
     draft = run.replies[-1]
     critic: str = run.trace.values["critic"]
     found = await critique(run, draft, critic, run.options.critique_tokens)
@@ -104,7 +104,7 @@ async def _critique(state: _State, run: Run) -> _State:
     return {"verdict": "nothing"}
 
 
-async def _revise(state: _State, run: Run) -> _State:
+async def _revise(state: _ChainState, run: Run) -> _ChainState:
     draft = run.replies[-1]
     reviser: str = run.trace.values["reviser"]
     messages = _with_review(run.messages, draft, run.critique)

@@ -24,7 +24,7 @@ class LimitReached(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Bounds on one request: calls to experts, tokens of prompts and answers together, seconds from the
     strategy's start, and US dollars (None: any)."""
 
@@ -39,9 +39,9 @@ class Limits:
         tokens: int | None = None,
         seconds: float | None = None,
         cost: float | None = None,
-    ) -> "Limits":
+    ) -> "RequestLimits":
         """These limits with what a client wants lower; nothing becomes higher."""
-        return Limits(
+        return RequestLimits(
             calls=min(self.calls, calls or self.calls),
             tokens=min(self.tokens, tokens or self.tokens),
             seconds=min(self.seconds, seconds or self.seconds),
@@ -71,7 +71,7 @@ class Booking:
 class Account:
     """One request's spending under its limits."""
 
-    limits: Limits
+    limits: RequestLimits
     started: float = field(default_factory=time.perf_counter)
     calls: int = 0
     tokens: int = 0

@@ -44,7 +44,7 @@ class PanelOptions(StrategyOptions):
     """Who judges or aggregates; else the generalist, or the best expert."""
 
 
-class _State(TypedDict, total=False):
+class _PanelState(TypedDict, total=False):
     members: list[str]
     member: str
     combine: Literal["alone", "vote", "judge", "aggregate", "done"]
@@ -60,13 +60,13 @@ class Panel(Strategy):
         from langgraph.graph import END, START
         from langgraph.types import Send
 
-        def seats(state: _State) -> Any:
+        def seats(state: _PanelState) -> Any:
             if len(state["members"]) == 1:
                 return "alone"
             return [Send("member", {"member": name}) for name in state["members"]]
 
         graph = graph_of(
-            _State,
+            _PanelState,
             choose=_choose,
             alone=_alone,
             member=_member,
@@ -117,7 +117,7 @@ def _one_right(members: list[Candidate]) -> float:
     return 1 - math.prod(1 - each.probability for each in members)
 
 
-async def _choose(state: _State, run: Run) -> _State:
+async def _choose(state: _PanelState, run: Run) -> _PanelState:
     members, probability = choose_members(run)
     run.trace.values |= {
         "members": [each.expert for each in members],
@@ -129,12 +129,12 @@ async def _choose(state: _State, run: Run) -> _State:
     return {"members": [each.expert for each in members]}
 
 
-async def _alone(state: _State, run: Run) -> _State:
+async def _alone(state: _PanelState, run: Run) -> _PanelState:
     await run.answer_from(run.trace.values["members"][0], "answer")
     return {}
 
 
-async def _member(state: _State, run: Run) -> _State:
+async def _member(state: _PanelState, run: Run) -> _PanelState:
     # The tokens are shared out beforehand, so that no member depends on who was quicker. One share is for
     # what makes one answer of theirs.
     share = run.calls.account.limits.tokens // (len(run.trace.values["members"]) + 1)
@@ -142,7 +142,7 @@ async def _member(state: _State, run: Run) -> _State:
     return {}
 
 
-async def _collect(state: _State, run: Run) -> _State:
+async def _collect(state: _PanelState, run: Run) -> _PanelState:
     members: list[str] = run.trace.values["members"]
     run.replies.sort(key=lambda said: members.index(said.expert))
     if not run.replies:
@@ -157,7 +157,7 @@ async def _collect(state: _State, run: Run) -> _State:
     return {"combine": wish}
 
 
-async def _vote(state: _State, run: Run) -> _State:
+async def _vote(state: _PanelState, run: Run) -> _PanelState:
     kind = kind_of_question(run.messages) or "words"
     answers = [closed_answer(kind, said.text) for said in run.replies]
     weights = [_weight(run, said) for said in run.replies]
@@ -174,7 +174,7 @@ async def _vote(state: _State, run: Run) -> _State:
     return {"combine": "done"}
 
 
-async def _judge(state: _State, run: Run) -> _State:
+async def _judge(state: _PanelState, run: Run) -> _PanelState:
     texts = {said.text.strip() for said in run.replies}
     if len(texts) == 1:
         run.note("All members said the same.")
@@ -190,7 +190,7 @@ async def _judge(state: _State, run: Run) -> _State:
     return {}
 
 
-async def _aggregate(state: _State, run: Run) -> _State:
+async def _aggregate(state: _PanelState, run: Run) -> _PanelState:
     expert = _chair(run)
     if await run.answer_from(expert, "aggregate", messages=_with_answers(run.messages, run.replies)):
         return {}
@@ -227,7 +227,7 @@ def _weight(run: Run, said: ExpertAnswer) -> float:
     return max(0.05, math.log(probability / (1 - probability)))
 
 
-def _combine(state: _State) -> str:
+def _combine(state: _PanelState) -> str:
     return state["combine"]
 
 

@@ -37,7 +37,7 @@ class SelfSelectOptions(StrategyOptions):
     """Added to an expert's mean log-probability (nats)."""
 
 
-class _State(TypedDict, total=False):
+class _SelfSelectState(TypedDict, total=False):
     verdict: Literal["one", "several", "none"]
 
 
@@ -50,7 +50,7 @@ class SelfSelect(Strategy):
     def graph(self) -> "StateGraph[Any, Any, Any, Any]":
         from langgraph.graph import END, START
 
-        graph = graph_of(_State, begin=_begin, go_on=_go_on, settle=_settle)
+        graph = graph_of(_SelfSelectState, begin=_begin, go_on=_go_on, settle=_settle)
         graph.add_edge(START, "begin")
         graph.add_conditional_edges("begin", verdict_of, {"one": "go_on", "several": "settle", "none": END})
         graph.add_edge("go_on", END)
@@ -62,7 +62,7 @@ class SelfSelect(Strategy):
         return run.lacks(*(options.experts or ()), *options.bias)
 
 
-async def _begin(state: _State, run: Run) -> _State:
+async def _begin(state: _SelfSelectState, run: Run) -> _SelfSelectState:
     options: SelfSelectOptions = run.options
     most = min(options.candidates, run.calls.account.limits.calls)
     names = list(dict.fromkeys(options.experts or [each.expert for each in run.candidates[:most]]))
@@ -109,12 +109,12 @@ async def _listen(run: Run, expert: str, tokens: int, share: int) -> OpenAnswer 
     return live
 
 
-async def _go_on(state: _State, run: Run) -> _State:
+async def _go_on(state: _SelfSelectState, run: Run) -> _SelfSelectState:
     await run.follow(run.live[0])
     return {}
 
 
-async def _settle(state: _State, run: Run) -> _State:
+async def _settle(state: _SelfSelectState, run: Run) -> _SelfSelectState:
     finished = await asyncio.gather(*(_finish(run, live) for live in run.live))
     said = [each for each in finished if each is not None]
     run.replies.extend(said)

@@ -23,7 +23,7 @@ from app.serving.strategy_trace import Trace
 from app.strategies.answer_output import AnswerOutput
 from app.strategies.chunks import closing_chunk
 from app.strategies.expert_calls import ExpertCalls
-from app.strategies.limits import Account, LimitReached, Limits
+from app.strategies.limits import Account, LimitReached, RequestLimits
 from app.strategies.strategy import Compiled, Strategy, StrategyOptions
 from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_run import Candidate, Run, probability_of
@@ -53,7 +53,7 @@ class Strategies:
         access: ExpertAccess,
         routing: RoutingService,
         *,
-        limits: Limits,
+        limits: RequestLimits,
         options: Mapping[str, Mapping[str, Any]],
         cascades: Sequence[CascadeModel] = (),
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from alembic import context
 from sqlalchemy import Connection
 
-from app.storage.rows import Base, UtcDateTime
+from app.storage.rows import TableBase, UtcDateTime
 
 
 def render_item(kind: str, item: object, _context: object) -> str | Literal[False]:
@@ -21,7 +21,7 @@ def migrate(connection: Connection) -> None:
     """Run the migrations in one transaction. `render_as_batch` lets SQLite alter tables."""
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=TableBase.metadata,
         render_as_batch=True,
         render_item=render_item,
     )

@@ -18,7 +18,7 @@ from app.settings import PROJECT
 from app.storage.database import Database, DatabaseError
 from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of, last_expert
 from app.storage.recorder import Recorder
-from app.storage.rows import Base, DecisionRow, FeedbackRow
+from app.storage.rows import DecisionRow, FeedbackRow, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from tests.integration.app.postgres import Postgres
 
@@ -150,7 +150,7 @@ async def test_a_conversation_is_with_the_expert_that_last_answered_its_caller(d
 
 async def test_the_migrations_make_the_tables_of_the_models(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
-        return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+        return list(compare_metadata(MigrationContext.configure(connection), TableBase.metadata))
 
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from app.operations.composition_fit import Source, fit_from_files
+from app.operations.composition_fit import FitSource, fit_from_files
 from app.serving.routing import expert_card
 from experts.registry import load_registry
 from prompts.seeds import load_categories, load_seeds
@@ -124,7 +124,7 @@ def test_fitting_from_files_makes_a_composition_that_serves(int8: OnnxEncoder, t
     (table / "experts.yaml").write_text(yaml.safe_dump({"experts": cards}))
     told: list[tuple[str, int, int]] = []
     made = fit_from_files(
-        Source(table, cards=[]),
+        FitSource(table, cards=[]),
         tmp_path / "out",
         int8,
         FitOptions(classifier="centroid"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.strategies.limits import Account, LimitReached, Limits
+from app.strategies.limits import Account, LimitReached, RequestLimits
 from experts.expert import Expert, Price
 
 
@@ -22,7 +22,7 @@ def an_expert(price: float = 0.0, context: int = 4096) -> Expert:
 
 
 def test_a_call_is_booked_at_its_most_and_settled_at_what_it_was() -> None:
-    account = Account(Limits(calls=3, tokens=1000, seconds=60))
+    account = Account(RequestLimits(calls=3, tokens=1000, seconds=60))
     booking = account.book(an_expert(), 100, 400)
     assert (account.tokens, account.calls) == (500, 1)
     account.settle(booking, 90, 10)
@@ -30,7 +30,7 @@ def test_a_call_is_booked_at_its_most_and_settled_at_what_it_was() -> None:
 
 
 def test_an_answer_is_cut_to_what_is_left() -> None:
-    account = Account(Limits(calls=3, tokens=1000, seconds=60))
+    account = Account(RequestLimits(calls=3, tokens=1000, seconds=60))
     assert account.book(an_expert(), 100, None).answer_tokens == 900
     with pytest.raises(LimitReached) as error:
         account.book(an_expert(), 10, 100)
@@ -38,7 +38,7 @@ def test_an_answer_is_cut_to_what_is_left() -> None:
 
 
 def test_a_share_bounds_prompt_and_answer_together() -> None:
-    account = Account(Limits(calls=3, tokens=1000, seconds=60))
+    account = Account(RequestLimits(calls=3, tokens=1000, seconds=60))
     assert account.book(an_expert(), 100, None, share=300).answer_tokens == 200
     with pytest.raises(LimitReached):
         account.book(an_expert(), 100, None, share=110)
@@ -46,9 +46,9 @@ def test_a_share_bounds_prompt_and_answer_together() -> None:
 
 def test_calls_time_and_money_are_limits_too() -> None:
     for limits, kind in (
-        (Limits(calls=0, tokens=100, seconds=60), "calls"),
-        (Limits(calls=1, tokens=100, seconds=0), "seconds"),
-        (Limits(calls=1, tokens=10_000, seconds=60, cost=0.00001), "cost"),
+        (RequestLimits(calls=0, tokens=100, seconds=60), "calls"),
+        (RequestLimits(calls=1, tokens=100, seconds=0), "seconds"),
+        (RequestLimits(calls=1, tokens=10_000, seconds=60, cost=0.00001), "cost"),
     ):
         with pytest.raises(LimitReached) as error:
             Account(limits).book(an_expert(price=10), 10, 100)
@@ -56,14 +56,14 @@ def test_calls_time_and_money_are_limits_too() -> None:
 
 
 def test_free_experts_cost_nothing_however_tight_the_money() -> None:
-    account = Account(Limits(calls=1, tokens=1000, seconds=60, cost=0.0))
+    account = Account(RequestLimits(calls=1, tokens=1000, seconds=60, cost=0.0))
     assert account.book(an_expert(), 10, 100).answer_tokens == 100
 
 
 def test_a_client_can_only_lower_a_limit() -> None:
-    operators = Limits(calls=8, tokens=1000, seconds=60, cost=None)
-    assert operators.tightened(20, 2000, 600, 1.0) == Limits(8, 1000, 60, 1.0)
-    assert Limits(8, 1000, 60, 0.5).tightened(2, 10, 1, 1.0) == Limits(2, 10, 1, 0.5)
+    operators = RequestLimits(calls=8, tokens=1000, seconds=60, cost=None)
+    assert operators.tightened(20, 2000, 600, 1.0) == RequestLimits(8, 1000, 60, 1.0)
+    assert RequestLimits(8, 1000, 60, 0.5).tightened(2, 10, 1, 1.0) == RequestLimits(2, 10, 1, 0.5)
 
 
 CALLS = st.lists(
@@ -75,7 +75,7 @@ CALLS = st.lists(
 def test_no_sequence_of_calls_overdraws(
     calls: list[tuple[int, int | None, float]], tokens: int, cost: float, most: int
 ) -> None:
-    account = Account(Limits(calls=most, tokens=tokens, seconds=60, cost=cost))
+    account = Account(RequestLimits(calls=most, tokens=tokens, seconds=60, cost=cost))
     for prompt, wanted, used in calls:
         try:
             booking = account.book(an_expert(price=3.0), prompt, wanted)
@@ -97,7 +97,7 @@ def test_calls_side_by_side_do_not_overdraw_however_short_their_prompts_turn_out
     calls: list[tuple[int, int | None, float]], cost: float
 ) -> None:
     expert = Expert(**{**dict(an_expert(context=1000)), "price": Price(input=1, output=5)})
-    account = Account(Limits(calls=8, tokens=4_000, seconds=60, cost=cost))
+    account = Account(RequestLimits(calls=8, tokens=4_000, seconds=60, cost=cost))
     booked = []
     for prompt, wanted, part in calls:
         with suppress(LimitReached):
@@ -112,14 +112,14 @@ def test_calls_side_by_side_do_not_overdraw_however_short_their_prompts_turn_out
 
 def test_an_answer_that_only_the_context_bounds_is_paid_for_whatever_its_share_of_it() -> None:
     expert = an_expert(price=10, context=1000)
-    rich = Account(Limits(calls=1, tokens=10_000, seconds=60, cost=0.0119))
+    rich = Account(RequestLimits(calls=1, tokens=10_000, seconds=60, cost=0.0119))
     booking = rich.book(expert, 150, None)
     assert (booking.answer_tokens, booking.bounded) == (850, False)
     assert rich.cost == pytest.approx((150 + 1000) * 10 / 1e6)
     rich.settle(booking, 100, 900)
     assert rich.tokens == 1000
     assert rich.cost == pytest.approx(0.01)
-    poorer = Account(Limits(calls=1, tokens=10_000, seconds=60, cost=0.0110))
+    poorer = Account(RequestLimits(calls=1, tokens=10_000, seconds=60, cost=0.0110))
     booking = poorer.book(expert, 150, None)
     assert (booking.answer_tokens, booking.bounded) == (850, True)
     poorer.give_back(booking)
@@ -128,7 +128,7 @@ def test_an_answer_that_only_the_context_bounds_is_paid_for_whatever_its_share_o
 
 
 def test_a_prompt_that_seems_to_fill_the_context_leaves_a_short_answer() -> None:
-    account = Account(Limits(calls=9, tokens=100_000, seconds=60))
+    account = Account(RequestLimits(calls=9, tokens=100_000, seconds=60))
     assert account.book(an_expert(context=1000), 990, 300).answer_tokens == 125
     assert account.book(an_expert(context=1000), 2000, 50).answer_tokens == 50
     booking = account.book(an_expert(context=8000), 7990, None)
@@ -136,7 +136,7 @@ def test_a_prompt_that_seems_to_fill_the_context_leaves_a_short_answer() -> None
 
 
 def test_a_call_that_needs_its_whole_answer_is_not_booked_with_less() -> None:
-    account = Account(Limits(calls=2, tokens=250, seconds=60))
+    account = Account(RequestLimits(calls=2, tokens=250, seconds=60))
     with pytest.raises(LimitReached):
         account.book(an_expert(), 100, 160, least=160)
     assert account.tokens == 0
