@@ -295,7 +295,7 @@ def problems() -> tuple[type[Exception], ...]:
     """What can be wrong with a request or a run, for commands to say; each message says what to do."""
     from base.json_documents import DocumentError
     from client import ApiError
-    from eval.engine.answer_files import ReplayError
+    from eval.engine.answer_files import AnswerFileError
     from eval.engine.contestants import ContestantError
     from eval.engine.items import ItemsError
     from eval.engine.question_sources import SourceError
@@ -316,7 +316,7 @@ def problems() -> tuple[type[Exception], ...]:
         MtBenchError,
         ArenaHardError,
         SourceError,
-        ReplayError,
+        AnswerFileError,
         PromptFileError,
         RatingError,
         VerdictError,

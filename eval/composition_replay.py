@@ -34,7 +34,7 @@ ROUNDS = 2000
 Scores = npt.NDArray[np.float64]
 
 
-class ReplayError(Exception):
+class CompositionReplayError(Exception):
     """A table on which this composition cannot be judged; the message says why."""
 
 
@@ -45,7 +45,7 @@ given too. A table with more was made from the fitting prompts, and they are lef
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ScoreDifference:
     """A paired difference in mean score with its 95 % bootstrap interval."""
 
     difference: float
@@ -69,7 +69,7 @@ class Replay:
     """None when no prompt is of a category that the composition knows."""
     ece: float | None
     baselines: Mapping[str, float]
-    differences: Mapping[str, Interval]
+    differences: Mapping[str, ScoreDifference]
     """The composition minus each baseline, on the same prompts."""
     curve: CostCurve
     """Decisions by the estimates alone, over weights on active parameters; each expert alone beside it."""
@@ -133,7 +133,7 @@ def replay(
     Prompts that were `fitted` on (by default: those of `evidence`) are left out unless `allow_seen`, and
     so are near copies of them where they are more than `LOOKALIKES` of the table.
     Experts of the table that the composition lacks are ignored. Raises OutcomeError when the table
-    lacks one of the composition's, ReplayError when no prompt is left.
+    lacks one of the composition's, CompositionReplayError when no prompt is left.
     """
     table = table.keep_experts(composition.expert_names)
     fitted = fitted or Fitted(fingerprints_of(()), frozenset(evidence.prompt_digests), source="evidence")
@@ -147,7 +147,7 @@ def replay(
     scored = ~np.isnan(table.scores).any(axis=1)
     rows = np.flatnonzero(unseen & scored)
     if not len(rows):
-        raise ReplayError(
+        raise CompositionReplayError(
             f"nothing to judge on: of {len(table)} prompts {int((~unseen).sum())} were fitted on or are near "
             f"copies, and {int((unseen & ~scored).sum())} are not scored for every expert"
         )
@@ -186,11 +186,11 @@ def replay(
     )
 
 
-def paired_interval(ours: Scores, theirs: Scores, seed: int = 0) -> Interval:
+def paired_interval(ours: Scores, theirs: Scores, seed: int = 0) -> ScoreDifference:
     """The mean of ours - theirs over prompts, with its 95 % percentile bootstrap interval."""
     differences = (ours - theirs).astype(np.float64)
     low, high = interval(resampled_means(differences[:, None], ROUNDS, seed), 0.95)
-    return Interval(float(differences.mean()), float(low[0]), float(high[0]))
+    return ScoreDifference(float(differences.mean()), float(low[0]), float(high[0]))
 
 
 def _baselines(
@@ -233,7 +233,7 @@ def _narrow(evidence: Evidence, composition: Composition) -> Evidence:
     columns = [evidence.experts.index(name) for name in composition.expert_names if name in evidence.experts]
     if len(columns) < len(composition.experts):
         joined = [name for name in composition.expert_names if name not in evidence.experts]
-        raise ReplayError(
+        raise CompositionReplayError(
             f"{', '.join(joined)} joined after the fit, so baselines cannot be chosen for them: fit again"
         )
     scores = evidence.scores[:, columns]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from eval.sweeps.sweep_store import SweepStore
-    from eval.sweeps.sweep_summary import Report, Row
+    from eval.sweeps.sweep_summary import SummaryRow, SweepReport
 
 WIDE = 200
 
@@ -52,7 +52,7 @@ def sweep(
     from base.json_documents import DocumentError
     from eval.sweeps.sweep_file import SweepError
     from eval.sweeps.sweep_run import OUT, write_items, write_report
-    from eval.sweeps.sweep_store import StoreError, SweepStore
+    from eval.sweeps.sweep_store import SweepStore, SweepStoreError
 
     if not runs and file is None:
         fail("give the sweep's file; eval/sweeps/examples/cpu.yaml is one")
@@ -66,7 +66,7 @@ def sweep(
             write_report(report, folder)
             if items is not None:
                 write_items(store, report.run, items)
-    except (DocumentError, SweepError, StoreError, OSError) as error:
+    except (DocumentError, SweepError, SweepStoreError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         say("\nStopped. What is done is kept; the same command goes on.")
@@ -83,7 +83,7 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -> "Report":
+def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -> "SweepReport":
     from eval.sweeps.sweep_file import read_sweep
     from eval.sweeps.sweep_run import run_sweep
 
@@ -103,7 +103,7 @@ def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -
         return run_sweep(read, store, fresh=fresh, api_key=api_key, progress=progress)
 
 
-def _table(report: "Report") -> "Table":
+def _table(report: "SweepReport") -> "Table":
     from rich.table import Table
 
     configurations = [row for row in report.rows if row.kind == "configuration"]
@@ -121,7 +121,7 @@ def _table(report: "Report") -> "Table":
     return table
 
 
-def _cells(row: "Row") -> list[str]:
+def _cells(row: "SummaryRow") -> list[str]:
     def number(value: float | None, digits: int) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 

@@ -42,7 +42,7 @@ def replay(
     """
     from rich.progress import Progress
 
-    from eval.composition_replay import ReplayError
+    from eval.composition_replay import CompositionReplayError
     from eval.composition_replay import replay as run
     from eval.decontamination import GuardError, fitted_on
     from routers.composition import CompositionError, load_composition
@@ -67,7 +67,14 @@ def replay(
                 cache=vectors_folder(),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-    except (CompositionError, EncoderMissing, EvidenceError, GuardError, OutcomeError, ReplayError) as error:
+    except (
+        CompositionError,
+        EncoderMissing,
+        EvidenceError,
+        GuardError,
+        OutcomeError,
+        CompositionReplayError,
+    ) as error:
         fail(error)
     printer = console(stderr=False)
     printer.print(_table(found))

@@ -13,7 +13,7 @@ from eval.cli.eval_options import FiguresFile
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eval.strategies.strategy_replay import Report
+    from eval.strategies.strategy_replay import StrategyReport
 
 app = typer.Typer(
     name="strategies",
@@ -77,7 +77,7 @@ def replay(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from eval.strategies.answer_table import StrategyError, read_answered
+    from eval.strategies.answer_table import StrategyReplayError, read_answered
     from eval.strategies.strategy_replay import ReplaySettings
     from eval.strategies.strategy_replay import replay as run
     from routers.embeddings import encode_cached
@@ -123,7 +123,7 @@ def replay(
     except KeyboardInterrupt as error:
         say("stopped; the same command goes on from the fits that are done")
         raise typer.Exit(130) from error
-    except (EncoderMissing, FitError, OutcomeError, StrategyError, ValueError, OSError) as error:
+    except (EncoderMissing, FitError, OutcomeError, StrategyReplayError, ValueError, OSError) as error:
         fail(error)
     printer = console(stderr=False)
     for each in _tables(report):
@@ -132,7 +132,7 @@ def replay(
         printer.print(f"{report.left_out} prompts left out: not scored for every expert", highlight=False)
 
 
-def _tables(report: "Report") -> list["Table"]:
+def _tables(report: "StrategyReport") -> list["Table"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

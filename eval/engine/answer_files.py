@@ -14,7 +14,7 @@ from eval.engine.benchmark import REPLAYED
 from eval.engine.contestants import Contestant
 
 
-class ReplayError(Exception):
+class AnswerFileError(Exception):
     """A file of answers cannot be used; the message says which row and why."""
 
 
@@ -53,7 +53,7 @@ def read_answers(path: Path) -> Replayed:
     """Read a JSONL or Parquet file of answers, or all of them in a folder.
 
     Raises:
-        ReplayError: nothing to read, or a row that is no answer, or a second one to the same question.
+        AnswerFileError: nothing to read, or a row that is no answer, or a second one to the same question.
     """
     files = (
         sorted(each for each in path.iterdir() if each.suffix in {".jsonl", ".parquet"})
@@ -61,17 +61,17 @@ def read_answers(path: Path) -> Replayed:
         else [path]
     )
     if not files:
-        raise ReplayError(f"{path}: the folder holds no .jsonl or .parquet file of answers")
+        raise AnswerFileError(f"{path}: the folder holds no .jsonl or .parquet file of answers")
     digest = hashlib.sha256()
     answers: dict[tuple[str, str], tuple[str, ...]] = {}
     for file in files:
         for place, row in _rows(file):
             model, question, turns = _answer(row, place)
             if answers.setdefault((model, question), turns) != turns:
-                raise ReplayError(f"{place}: {model} answers {question} a second time")
+                raise AnswerFileError(f"{place}: {model} answers {question} a second time")
         digest.update(file.read_bytes())
     if not answers:
-        raise ReplayError(f"{path}: holds no answers")
+        raise AnswerFileError(f"{path}: holds no answers")
     return Replayed(answers, digest.hexdigest())
 
 
@@ -80,14 +80,14 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
         try:
             return read_rows(file)
         except JsonlError as error:
-            raise ReplayError(str(error)) from error
+            raise AnswerFileError(str(error)) from error
     import pyarrow
     import pyarrow.parquet
 
     try:
         rows = pyarrow.parquet.read_table(file).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise ReplayError(f"{file}: is no Parquet file") from error
+        raise AnswerFileError(f"{file}: is no Parquet file") from error
     return [(f"{file}:{number}", row) for number, row in enumerate(rows, start=1)]
 
 
@@ -96,7 +96,7 @@ def _answer(row: Mapping[str, Any], place: str) -> tuple[str, str, tuple[str, ..
     model = row.get("model", row.get("model_id"))
     turns = _turns(row)
     if question is None or not isinstance(model, str) or turns is None:
-        raise ReplayError(
+        raise AnswerFileError(
             f"{place}: needs question_id (or uid), model (or model_id) and answer, turns, choices or messages"
         )
     return model, str(question), turns

@@ -76,7 +76,7 @@ def load_questions(folder: Path | None, version: str, *, max_tokens: int = 4096)
 
     Raises:
         ArenaHardError: a file is missing or a line is no question.
-        eval.engine.answer_files.ReplayError: the answers beside them cannot be used.
+        AnswerFileError: the answers beside them cannot be used.
         eval.engine.question_sources.SourceError: they cannot be fetched.
     """
     folder = folder or fetch(version, VERSIONS[version])

@@ -1,9 +1,9 @@
-"""Outcome tables with the experts' answers, which strategies compare.
+"""Outcome tables with the experts' answers.
 
-    answers.parquet   uid, one column per expert with its final answer (null or empty where it gave none)
+    answers.parquet   uid, one column per expert with its final answer (null or empty for none)
 
-Answers that differ in white space at their ends or in capitals only are one. Equal answers of a prompt
-have equal scores; should they not, the answer is worth the mean.
+Answers are compared stripped and case-folded; the score of an answer is the mean over the experts that gave
+it.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FILE = "answers.parquet"
-LEAST_AGREEMENT = 0.02
-"""Share of pairs of answers that must be equal, for voting to mean anything."""
+MIN_AGREEMENT = 0.02
+"""Share of equal pairs of answers that voting needs."""
 
 
-class StrategyError(Exception):
-    """A table on which strategies cannot be replayed; the message says what is needed."""
+class StrategyReplayError(Exception):
+    """A table that strategies cannot be replayed on; the message says what is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An outcome table with every score known, and its answers as numbers.
+    """A complete outcome table with coded answers.
 
-    `votes` (prompts, experts): the number of each expert's answer among the prompt's distinct ones, or
-    -1. `option_scores` (prompts, options): what each distinct answer is worth, 0 where there is none.
-    `left_out` counts prompts that were not scored for every expert.
+    `votes` (prompts, experts): index of the expert's answer among the prompt's distinct ones, -1 for none;
+    `option_scores` (prompts, options): score of each distinct answer, 0 for none; `left_out`: number of
+    incompletely scored prompts.
     """
 
     table: OutcomeTable
@@ -63,10 +63,7 @@ class Answered:
 
 
 def read_answered(folder: Path) -> Answered:
-    """The table in `folder`, with its answers.
-
-    Raises OutcomeError for a bad table; StrategyError without answers, or where they hardly ever agree.
-    """
+    """The table in `folder` with its answers. Raises OutcomeError and StrategyReplayError."""
     import pyarrow
     import pyarrow.parquet
 
@@ -75,32 +72,32 @@ def read_answered(folder: Path) -> Answered:
     try:
         columns: dict[str, list[Any]] = pyarrow.parquet.read_table(path).to_pydict()
     except FileNotFoundError as error:
-        raise StrategyError(
+        raise StrategyReplayError(
             f"{path} is missing: strategies compare what experts answered. It needs a column uid and one "
             "per expert with its final answer (empty where it gave none), as `coterie score` writes it"
         ) from error
     except (pyarrow.ArrowException, OSError) as error:
-        raise StrategyError(f"{path} is not a Parquet file: {error}") from error
+        raise StrategyReplayError(f"{path} is not a Parquet file: {error}") from error
     return answered(table, columns, str(path))
 
 
 def answered(table: OutcomeTable, columns: dict[str, list[Any]], source: str = FILE) -> Answered:
-    """`table` with the answers of `columns` (uid, and one per expert), any order of rows.
-
-    Raises StrategyError for missing columns or prompts, repeated ones, and answers that hardly ever agree.
-    """
+    """`table` with the answers of `columns` (uid and one per expert), in any order of rows. Raises
+    StrategyReplayError for missing or repeated prompts, missing columns, and too little agreement."""
     missing = [name for name in ("uid", *table.expert_names) if name not in columns]
     if missing:
-        raise StrategyError(f"{source}: no column {', '.join(missing)}")
+        raise StrategyReplayError(f"{source}: no column {', '.join(missing)}")
     row_of = {str(uid): row for row, uid in enumerate(columns["uid"])}
     if len(row_of) < len(columns["uid"]):
-        raise StrategyError(f"{source}: some uid is there twice: ids must be unique")
+        raise StrategyReplayError(f"{source}: some uid is there twice: ids must be unique")
     unanswered = [uid for uid in table.uids if uid not in row_of]
     if unanswered:
-        raise StrategyError(f"{source}: no row for {unanswered[0]} and {len(unanswered) - 1} more prompts")
+        raise StrategyReplayError(
+            f"{source}: no row for {unanswered[0]} and {len(unanswered) - 1} more prompts"
+        )
     scored = np.flatnonzero(~np.isnan(table.scores).any(axis=1))
     if not len(scored):
-        raise StrategyError("no prompt of the table is scored for every expert")
+        raise StrategyReplayError("no prompt of the table is scored for every expert")
     kept = table.take(scored)
     places = [row_of[uid] for uid in kept.uids]
     texts = [[_plain(columns[name][place]) for name in table.expert_names] for place in places]
@@ -108,8 +105,8 @@ def answered(table: OutcomeTable, columns: dict[str, list[Any]], source: str = F
     for row, given in enumerate(texts):
         number: dict[str, int] = {}
         votes[row] = [-1 if text is None else number.setdefault(text, len(number)) for text in given]
-    if len(table.experts) > 1 and _agreement(votes) < LEAST_AGREEMENT:
-        raise StrategyError(
+    if len(table.experts) > 1 and _agreement(votes) < MIN_AGREEMENT:
+        raise StrategyReplayError(
             f"{source}: the experts' answers hardly ever agree, so they cannot vote: free text? Give the "
             "final answer alone, such as the letter of a choice or a number"
         )
@@ -131,7 +128,7 @@ def _option_scores(votes: Ints, scores: npt.NDArray[np.float32]) -> Floats:
 
 
 def _agreement(votes: Ints) -> float:
-    """The share of pairs of given answers that are equal."""
+    """Share of equal pairs of given answers."""
     equal = pairs = 0
     for first in range(votes.shape[1]):
         for second in range(first):

@@ -1,9 +1,6 @@
-"""Cascades: cheap experts answer first, and a stronger one only where they disagree.
-
-A cascade is a list of experts. They are asked one after the other until some answer has been given
-`agree` times, which is then accepted; if none ever is, the last expert's answer stands, or, if it gave
-none, the first answer given. All cascades of good experts are tried on the fitting part, overall and by
-category, since what is cheap and reliable in one is neither in another.
+"""Cascades by agreement: experts are asked in order until an answer has been given `agree` times; otherwise
+the last expert's answer counts, or the first one given. All cascades of the best experts are evaluated on the
+training part, by category.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,24 +12,24 @@ import numpy as np
 from eval.strategies.answer_table import Answered, Floats, Ints
 from eval.strategies.folds import Fold
 from eval.strategies.mixed import means_by_category, weights
-from eval.strategies.trials import Outcome, Trial, chosen_scores
+from eval.strategies.trials import StrategyOutcome, StrategyTrial, chosen_scores
 from eval.strategies.voting import Booleans
 
 POOL = 7
-"""Experts that cascades are made of, at most: of so many all orders can be tried."""
+"""Maximum number of experts of which all orders are tried."""
 STEPS = 4
 AGREE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Cascade:
-    """Experts by column, in the order of asking; accepted are answers given `agree` times."""
+class VotingCascade:
+    """Experts by column, in order; an answer given `agree` times is accepted."""
 
     experts: tuple[int, ...]
     agree: int = AGREE
 
     def run(self, votes: Ints) -> tuple[Ints, Booleans]:
-        """The answer chosen of each prompt (-1 for none), and who was asked, (prompts, experts)."""
+        """The chosen answer of each prompt (-1 for none) and the asked experts, (prompts, experts)."""
         prompts = len(votes)
         asked = np.zeros(votes.shape, dtype=np.bool_)
         choice = np.full(prompts, -1, dtype=np.int64)
@@ -53,11 +50,9 @@ class Cascade:
         return choice, asked
 
 
-def cascade_trials(fold: Fold, *, budget_b: float | None = None) -> list[Trial]:
-    """Cascades that nothing beats on the fitting part at some weight on parameters, by category.
-
-    With `budget_b` no prompt may take more.
-    """
+def cascade_trials(fold: Fold, *, budget_b: float | None = None) -> list[StrategyTrial]:
+    """For each weight on parameters, the best cascade per category on the training part; `budget_b` limits
+    every prompt."""
     fit, held_out = fold.fit.data, fold.held_out.data
     cascades = [
         each
@@ -72,7 +67,7 @@ def cascade_trials(fold: Fold, *, budget_b: float | None = None) -> list[Trial]:
         best = tuple((scores - weight * costs).argmax(axis=0).tolist())
         if best not in trials:
             chosen = [cascades[each] for each in best]
-            trials[best] = Trial(
+            trials[best] = StrategyTrial(
                 {"agree": AGREE},
                 _by_category(fit, chosen, fold.fit.category),
                 _by_category(held_out, chosen, fold.held_out.category),
@@ -81,8 +76,8 @@ def cascade_trials(fold: Fold, *, budget_b: float | None = None) -> list[Trial]:
     return list(trials.values())
 
 
-def candidates(fit: Answered) -> Iterator[Cascade]:
-    """All cascades of the best experts, by score alone and by score a billion."""
+def candidates(fit: Answered) -> Iterator[VotingCascade]:
+    """All cascades of the best experts, by score and by score per parameter."""
     means = fit.scores.mean(axis=0)
     ranked = [
         np.argsort(-means, kind="stable"),
@@ -90,31 +85,31 @@ def candidates(fit: Answered) -> Iterator[Cascade]:
     ]
     pool = list(dict.fromkeys(int(each) for pair in zip(*ranked, strict=True) for each in pair))[:POOL]
     for expert in pool:
-        yield Cascade((expert,), agree=1)
+        yield VotingCascade((expert,), agree=1)
     for steps in range(3, STEPS + 1):
         for experts in permutations(pool, steps):
-            # Two must be asked in any case: in which order does not matter.
+            # The order of the first two does not matter.
             if experts[0] < experts[1]:
-                yield Cascade(experts)
+                yield VotingCascade(experts)
 
 
 def _means(
-    fit: Answered, cascades: Sequence[Cascade], category: Ints, categories: int
+    fit: Answered, cascades: Sequence[VotingCascade], category: Ints, categories: int
 ) -> tuple[Floats, Floats]:
     """Mean score and parameters of each cascade by category, (cascades, categories)."""
     scores, costs = [], []
     for cascade in cascades:
         choice, asked = cascade.run(fit.votes)
-        outcome = Outcome.of(fit, chosen_scores(fit, choice, asked), asked)
+        outcome = StrategyOutcome.of(fit, chosen_scores(fit, choice, asked), asked)
         scores.append(means_by_category(outcome.score, category, categories))
         costs.append(means_by_category(outcome.active, category, categories))
     return np.stack(scores), np.stack(costs)
 
 
-def _by_category(data: Answered, of_category: Sequence[Cascade], category: Ints) -> Outcome:
+def _by_category(data: Answered, of_category: Sequence[VotingCascade], category: Ints) -> StrategyOutcome:
     choice = np.full(len(data), -1, dtype=np.int64)
     asked = np.zeros(data.votes.shape, dtype=np.bool_)
     for cascade in set(of_category):
         rows = np.isin(category, [number for number, each in enumerate(of_category) if each == cascade])
         choice[rows], asked[rows] = cascade.run(data.votes[rows])
-    return Outcome.of(data, chosen_scores(data, choice, asked), asked)
+    return StrategyOutcome.of(data, chosen_scores(data, choice, asked), asked)

@@ -1,8 +1,5 @@
-"""Cross-fitting: each part of a table is judged by what was fitted on the others.
-
-A fold is fitted as `coterie fit` fits a table, without the correction by the request unless asked for.
-What strategies learn from on the fitting part (categories, expected scores) are the held-out
-predictions of that fit, so that they see there what they will see elsewhere.
+"""Cross-fitting: a composition is fitted on each fold's training part, as by `coterie fit`; strategies learn
+from its cross-validated predictions there and are evaluated on the held-out part.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
-from eval.strategies.answer_table import Answered, Floats, Ints, StrategyError
+from eval.strategies.answer_table import Answered, Floats, Ints, StrategyReplayError
 from eval.strategies.voting import Ballots
 from routers.batch import choose
 from routers.composition import Composition, costs
@@ -25,18 +22,15 @@ from routers.fitting.stages import StageCache
 from routers.request import Matrix
 
 CLIP = 0.02
-"""Expected scores are kept this far from 0 and 1 before they become log-odds."""
+"""Expected scores are clipped to CLIP..1-CLIP before taking log-odds."""
 
 Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Prompts as strategies see them.
-
-    `category` (prompts,) is what stage 1 predicts, `expected` (prompts, experts) the router's expected
-    scores, `routed` (prompts,) the expert that it would choose.
-    """
+class FoldPart:
+    """`category` (prompts,) predicted by stage 1, `expected` (prompts, experts) scores, `routed` (prompts,):
+    column of the router's choice."""
 
     data: Answered
     ballots: Ballots
@@ -50,13 +44,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """The part that was fitted on, the part to judge on, and what the baselines choose for the latter."""
+    """Training and held-out part (`rows` of the table), and the baselines' choices on the latter."""
 
-    fit: Part
-    held_out: Part
+    fit: FoldPart
+    held_out: FoldPart
     categories: tuple[str, ...]
     rows: Ints
-    """Of `held_out`, in the whole table."""
     baselines: dict[str, Ints]
 
 
@@ -71,11 +64,8 @@ def folds_of(
     stages: StageCache,
     step: Step,
 ) -> Iterator[Fold]:
-    """The first `parts` of `folds` folds, identical prompts in the same one, fitted one after another.
-
-    `embeddings` (prompts, dimension) of the table's prompts. Raises StrategyError where a fold cannot be
-    fitted.
-    """
+    """The first `parts` of `folds` folds; `embeddings` (prompts, dimension). Raises StrategyReplayError when
+    a fold cannot be fitted."""
     table = data.table
     categories = sorted(set(table.categories))
     labels = np.asarray([categories.index(each) for each in table.categories], dtype=np.int64)
@@ -84,7 +74,9 @@ def folds_of(
     for fold in range(parts):
         rows, others = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         if not len(rows) or not len(others):
-            raise StrategyError(f"{len(table)} prompts are too few for {folds} folds: give fewer --folds")
+            raise StrategyReplayError(
+                f"{len(table)} prompts are too few for {folds} folds: give fewer --folds"
+            )
         step(f"part {fold + 1} of {parts}: fitting the composition")
         yield _fold(data, rows, others, features, embeddings.shape[1], encoder, options, stages)
 
@@ -102,19 +94,12 @@ def _fold(
     seen, unseen = data.take(others), data.take(rows)
     labelled = Labelled(seen.table.prompts, seen.table.categories, features[others])
     try:
-        fitted = fit(
-            labelled,
-            seen.table,
-            encoder,
-            options,
-            scored=np.arange(len(others)),
-            stages=stages,
-        )
+        fitted = fit(labelled, seen.table, encoder, options, scored=np.arange(len(others)), stages=stages)
     except FitError as error:
-        raise StrategyError(f"a fold cannot be fitted: {error}") from error
+        raise StrategyReplayError(f"a fold cannot be fitted: {error}") from error
     composition, evidence, policy = fitted.composition, fitted.evidence, fitted.composition.policy
     if evidence is None or fitted.validation is None:
-        raise StrategyError("a fold was fitted without held-out predictions")
+        raise StrategyReplayError("a fold was fitted without held-out predictions")
     estimate = estimate_table(composition, features[rows])
     posterior = fitted.held_out.probabilities.astype(np.float64)
     return Fold(
@@ -134,19 +119,19 @@ def _fold(
 
 def _part(
     composition: Composition, data: Answered, posterior: Floats, expected: Matrix, routed: Ints | None
-) -> Part:
+) -> FoldPart:
     values = expected.astype(np.float64)
     clipped = np.clip(values, CLIP, 1 - CLIP)
     trust = np.log(clipped / (1 - clipped))
     if routed is None:
         routed = (values - costs(composition.experts, composition.policy)).argmax(axis=1)
-    return Part(data, Ballots(data.votes, posterior, trust), posterior.argmax(axis=1), values, routed)
+    return FoldPart(data, Ballots(data.votes, posterior, trust), posterior.argmax(axis=1), values, routed)
 
 
 def _baselines(
     composition: Composition, evidence: Evidence, truth: Sequence[str], embeddings: Matrix
 ) -> dict[str, Ints]:
-    """Each baseline that chooses an expert, by column, as in `eval.composition_replay`."""
+    """The choices of the baselines of `eval.composition_replay`, by column."""
     scores = replace(evidence, held_out=None)
     return {
         "best_single": np.full(len(truth), best_single(scores), dtype=np.int64),

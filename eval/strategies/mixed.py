@@ -1,4 +1,4 @@
-"""Another strategy for each category: what is worth a second opinion in one may not be in another."""
+"""Combining strategies: the best one for each category."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,28 @@ import numpy as np
 
 from eval.strategies.answer_table import Floats, Ints
 from eval.strategies.folds import Fold
-from eval.strategies.trials import Outcome, Trial
+from eval.strategies.trials import StrategyOutcome, StrategyTrial
 
 PRIOR = 1000.0
-"""How many prompts of a category its own figures must have to count as much as the overall ones."""
+"""Pseudo-count of the overall mean in a category's mean."""
 WEIGHTS = 24
 
 
-def mixed_trials(fold: Fold, families: Sequence[tuple[str, Sequence[Trial]]]) -> list[Trial]:
-    """For weights on parameters, the trial of all `families` (name, trials) that is best in each category."""
+def mixed_trials(fold: Fold, families: Sequence[tuple[str, Sequence[StrategyTrial]]]) -> list[StrategyTrial]:
+    """For each weight on parameters, the best trial of all `families` (name, trials) per category."""
     named = [(name, trial) for name, trials in families for trial in trials]
     if not named:
         return []
     count = len(fold.categories)
     scores, costs = (
-        np.stack([means_by_category(values, fold.fit.category, count) for values in columns])
-        for columns in (
-            [trial.fitted.score for _, trial in named],
-            [trial.fitted.active for _, trial in named],
-        )
+        np.stack([means_by_category(getattr(t.fitted, column), fold.fit.category, count) for _, t in named])
+        for column in ("score", "active")
     )
     found = {}
     for weight in weights(scores, costs):
         best = tuple((scores - weight * costs).argmax(axis=0).tolist())
         if best not in found:
-            found[best] = Trial(
+            found[best] = StrategyTrial(
                 {},
                 _assembled([named[each][1].fitted for each in best], fold.fit.category),
                 _assembled([named[each][1].held_out for each in best], fold.held_out.category),
@@ -43,7 +40,7 @@ def mixed_trials(fold: Fold, families: Sequence[tuple[str, Sequence[Trial]]]) ->
 
 
 def means_by_category(values: Floats, category: Ints, categories: int) -> Floats:
-    """Means of `values` (prompts,) by category, (categories,), drawn to the overall one by PRIOR prompts."""
+    """Means of `values` (prompts,) by category, (categories,), shrunk to the overall mean."""
     size = np.bincount(category, minlength=categories)
     mean = np.bincount(category, weights=values, minlength=categories) / np.maximum(size, 1)
     share = size / (size + PRIOR)
@@ -51,10 +48,8 @@ def means_by_category(values: Floats, category: Ints, categories: int) -> Floats
 
 
 def weights(scores: Floats, costs: Floats) -> list[float]:
-    """Weights on parameters, from 0 to where the cheapest of all wins, denser where more is decided.
-
-    `scores` and `costs` (candidates, categories).
-    """
+    """Weights on parameters, geometrically from 0 to where the cheapest candidate wins; `scores` and `costs`
+    (candidates, categories)."""
     score, cost = scores.mean(axis=1), costs.mean(axis=1)
     cheapest = cost.argmin()
     saved = cost - cost[cheapest]
@@ -63,7 +58,7 @@ def weights(scores: Floats, costs: Floats) -> list[float]:
     return [0.0, *np.geomspace(steepest / 300, steepest * 1.5, WEIGHTS).tolist()]
 
 
-def _assembled(of_category: Sequence[Outcome], category: Ints) -> Outcome:
+def _assembled(of_category: Sequence[StrategyOutcome], category: Ints) -> StrategyOutcome:
     rows = np.arange(len(category))
     stacked = (np.stack(columns) for columns in zip(*(each.columns() for each in of_category), strict=True))
-    return Outcome(*(columns[category, rows] for columns in stacked))
+    return StrategyOutcome(*(columns[category, rows] for columns in stacked))

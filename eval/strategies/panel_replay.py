@@ -1,43 +1,41 @@
-"""Panels: experts join one after another, and their weighted vote answers.
+"""Panels: experts are asked in a greedily fitted order, and a weighted vote (`eval.strategies.voting`, fitted
+for each size) gives the answer with its probability. Stopping rules:
 
-An order of joining is fitted greedily; after each who joins, a vote of its own weighs the answers given
-so far (`eval.strategies.voting`) and says how probable the leading one is. Three rules say when to stop:
-
-- `vote`: after a fixed number
-- `panel`: when the leading answer is right with probability p, or one of those given is
-- `stopping`: when asking on is not expected to gain more than it costs, learnt backwards from the last
-  expert by regression (least-squares Monte Carlo, Longstaff & Schwartz 2001)
+- `vote`: a fixed number of experts
+- `panel`: the probability that the leading answer, or any given one, is right reaches p
+- `stopping`: the expected gain of asking on is below its cost, by regression from the last expert backwards
+  (least-squares Monte Carlo, Longstaff & Schwartz 2001)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from eval.strategies.answer_table import Floats, Ints
-from eval.strategies.folds import Fold, Part
-from eval.strategies.trials import Outcome, Trial, chosen_scores
+from eval.strategies.folds import Fold, FoldPart
+from eval.strategies.trials import StrategyOutcome, StrategyTrial, chosen_scores
 from eval.strategies.voting import Booleans, VoteModel, fit_votes
 
 MOST = 7
-"""Experts on a panel, at most."""
+"""Maximum number of experts on a panel."""
 GAIN_WEIGHTS = (0.3, 0.6, 1.0)
 SIZE_WEIGHT = 0.0007
-"""Accuracy that an expert must add for each billion of its parameters to be preferred when orders are
-fitted: otherwise the largest of two equals might join."""
+"""Accuracy per billion parameters in the greedy order, to prefer the smaller of equal experts."""
 LEVELS = np.round(np.concatenate([np.arange(0.2, 0.9, 0.05), [0.92, 0.95, 0.98, 1.0]]), 2)
 PRICES = np.concatenate([[0.0], np.geomspace(2e-4, 3e-2, 16)])
-"""Accuracy that a billion parameters must earn, for `stopping`."""
+"""Accuracy per billion parameters, for `stopping`."""
 RIDGE = 1.0
 
 Order = Ints
-"""Experts by column in the order of joining, (prompts, steps); -1 where no more join."""
+"""Experts by column in the order of asking, (prompts, steps); -1 after the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """After the experts of a step have joined: who was `asked`, the leading answer's number `choice`
-    (-1 for none), its `score`, and what the vote says: `leading`, `second` and `none` probabilities."""
+    """The state after a step: experts `asked`, the leading answer `choice` (-1 for none) and its `score`, and
+    the probabilities of the `leading` and `second` answer and of `none`."""
 
     asked: Booleans
     choice: Ints
@@ -47,9 +45,13 @@ class Stage:
     none: Floats
 
 
+StopRule = Callable[[FoldPart, Stage], Booleans]
+"""The prompts for which to stop after a stage."""
+
+
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """An order of joining, `name`d for people, with the stages it goes through on both parts."""
+class ReplayPanel:
+    """An order of experts with its stages on both parts; `name` describes the first expert."""
 
     name: str
     order: tuple[str, ...]
@@ -57,11 +59,9 @@ class Panel:
     held_out: tuple[Stage, ...]
 
 
-def panels(fold: Fold, *, budget_b: float | None = None, most: int = MOST) -> list[Panel]:
-    """Panels that begin with each expert that is worth its size, and with the expert whom the router chooses.
-
-    With `budget_b` nobody joins who would take a prompt beyond it.
-    """
+def panels(fold: Fold, *, budget_b: float | None = None, most: int = MOST) -> list[ReplayPanel]:
+    """Panels that begin with each efficient expert and with the routed expert; `budget_b` limits every
+    prompt."""
     fit, held_out = fold.fit, fold.held_out
     sizes = fit.data.sizes
     most = min(most, len(sizes))
@@ -81,83 +81,104 @@ def panels(fold: Fold, *, budget_b: float | None = None, most: int = MOST) -> li
             stages.append(_stage(fit, model, masks[0]))
             further.append(_stage(held_out, model, masks[1]))
         names = tuple(fit.data.table.expert_names[each] for each in joining)
-        found.append(Panel(name, names, tuple(stages), tuple(further)))
+        found.append(ReplayPanel(name, names, tuple(stages), tuple(further)))
     return found
 
 
-def vote_trials(fold: Fold, found: Sequence[Panel]) -> list[Trial]:
+def vote_trials(fold: Fold, found: Sequence[ReplayPanel]) -> list[StrategyTrial]:
     """Every panel stopped after every number of experts."""
-    trials = []
-    for panel in found:
-        for size, (fitted, held_out) in enumerate(zip(panel.fitted, panel.held_out, strict=True), start=1):
-            trials.append(
-                Trial(
-                    {"first": panel.name, "then": list(panel.order), "experts": size},
-                    _outcome(fold.fit, [fitted], np.zeros(len(fold.fit), np.int64)),
-                    _outcome(fold.held_out, [held_out], np.zeros(len(fold.held_out), np.int64)),
-                )
-            )
-    return trials
+    return trials_by_size(
+        fold, found, lambda part, stages: StrategyOutcome.of(part.data, stages[-1].score, stages[-1].asked)
+    )
 
 
-def panel_trials(fold: Fold, found: Sequence[Panel]) -> list[Trial]:
-    """Dynamic top-p: every panel, with every level of the probability that the leading answer is right,
-    or that one of the answers is."""
-    trials = []
-    for panel in found:
-        for criterion in ("vote", "one"):
-            for level in LEVELS.tolist():
-                stops = [
-                    _first_true(
-                        [_chance(stage, criterion) >= level for stage in stages[:-1]], len(stages[0].score)
-                    )
-                    for stages in (panel.fitted, panel.held_out)
-                ]
-                trials.append(
-                    Trial(
-                        {
-                            "first": panel.name,
-                            "then": list(panel.order),
-                            "p": level,
-                            "probability_of": "the vote being right"
-                            if criterion == "vote"
-                            else "one of them being right",
-                        },
-                        _outcome(fold.fit, panel.fitted, stops[0]),
-                        _outcome(fold.held_out, panel.held_out, stops[1]),
-                    )
-                )
-    return trials
+def trials_by_size(
+    fold: Fold,
+    found: Sequence[ReplayPanel],
+    outcome: Callable[[FoldPart, Sequence[Stage]], StrategyOutcome],
+) -> list[StrategyTrial]:
+    """The `outcome` of every panel after every number of experts."""
+    return [
+        StrategyTrial(
+            {"first": panel.name, "then": list(panel.order), "experts": size},
+            outcome(fold.fit, panel.fitted[:size]),
+            outcome(fold.held_out, panel.held_out[:size]),
+        )
+        for panel in found
+        for size in range(1, len(panel.fitted) + 1)
+    ]
 
 
-def stopping_trials(fold: Fold, found: Sequence[Panel]) -> list[Trial]:
-    """Every panel, asking on only where that is expected to earn its price."""
-    trials = []
-    for panel in found:
-        for price in PRICES.tolist():
-            rules = learn_stopping(fold.fit, panel.fitted, price)
-            stops = [
-                _first_true(
-                    [_stops(rule, part, stage) for rule, stage in zip(rules, stages[:-1], strict=True)],
-                    len(part),
-                )
-                for part, stages in ((fold.fit, panel.fitted), (fold.held_out, panel.held_out))
+def panel_trials(fold: Fold, found: Sequence[ReplayPanel]) -> list[StrategyTrial]:
+    """Every panel with every level of the probability that the leading answer, or one of the answers, is
+    right."""
+    events: tuple[tuple[str, Callable[[Stage], Floats]], ...] = (
+        ("the vote being right", lambda stage: stage.leading),
+        ("one of them being right", lambda stage: 1 - stage.none),
+    )
+    return [
+        _stopped(
+            fold,
+            panel,
+            {"p": level, "probability_of": event},
+            [_reaches(probability, level)] * (len(panel.fitted) - 1),
+        )
+        for panel in found
+        for event, probability in events
+        for level in LEVELS.tolist()
+    ]
+
+
+def stopping_trials(fold: Fold, found: Sequence[ReplayPanel]) -> list[StrategyTrial]:
+    """Every panel, stopped where asking on is not expected to be worth its price."""
+    return [
+        _stopped(
+            fold,
+            panel,
+            {"accuracy_per_billion": price},
+            [_no_gain(rule) for rule in learn_stopping(fold.fit, panel.fitted, price)],
+        )
+        for panel in found
+        for price in PRICES.tolist()
+    ]
+
+
+def _reaches(probability: Callable[[Stage], Floats], level: float) -> StopRule:
+    return lambda part, stage: probability(stage) >= level
+
+
+def _no_gain(rule: Floats) -> StopRule:
+    return lambda part, stage: np.asarray(_features(part, stage) @ rule <= 0)
+
+
+def _stopped(
+    fold: Fold,
+    panel: ReplayPanel,
+    settings: dict[str, Any],
+    rules: Sequence[StopRule],
+) -> StrategyTrial:
+    """`panel` stopped at the first stage whose rule holds, else at the last one."""
+    outcomes = []
+    for part, stages in ((fold.fit, panel.fitted), (fold.held_out, panel.held_out)):
+        stop = np.stack(
+            [
+                *(rule(part, stage) for rule, stage in zip(rules, stages[:-1], strict=True)),
+                np.ones(len(part), dtype=np.bool_),
             ]
-            trials.append(
-                Trial(
-                    {"first": panel.name, "then": list(panel.order), "accuracy_per_billion": price},
-                    _outcome(fold.fit, panel.fitted, stops[0]),
-                    _outcome(fold.held_out, panel.held_out, stops[1]),
-                )
-            )
-    return trials
+        ).argmax(axis=0)
+        score = np.zeros(len(part))
+        asked = np.zeros(stages[0].asked.shape, dtype=np.bool_)
+        for number, stage in enumerate(stages):
+            rows = stop == number
+            score[rows], asked[rows] = stage.score[rows], stage.asked[rows]
+        outcomes.append(StrategyOutcome.of(part.data, score, asked))
+    fitted, held_out = outcomes
+    return StrategyTrial({"first": panel.name, "then": list(panel.order), **settings}, fitted, held_out)
 
 
-def greedy_order(part: Part, first: Ints, most: int) -> tuple[int, ...]:
-    """Experts by column in the order in which they add most to the vote of `first` (prompts,) and each other.
-
-    A newcomer's weight is tried on a short grid; the others' are fitted anew after each step.
-    """
+def greedy_order(part: FoldPart, first: Ints, most: int) -> tuple[int, ...]:
+    """Experts by column, each adding most to the vote of `first` (prompts,) and the earlier ones. The new
+    expert's weight is searched on GAIN_WEIGHTS; the others' are refitted after each step."""
     experts = part.data.votes.shape[1]
     order: list[int] = []
     asked = _asked(first[:, None], experts)
@@ -188,8 +209,8 @@ def greedy_order(part: Part, first: Ints, most: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def learn_stopping(part: Part, stages: Sequence[Stage], price: float) -> list[Floats]:
-    """For each stage but the last, coefficients of what asking on gains there, net of its price."""
+def learn_stopping(part: FoldPart, stages: Sequence[Stage], price: float) -> list[Floats]:
+    """For each stage but the last, regression coefficients of the net gain of asking on."""
     value = stages[-1].score
     rules: list[Floats] = []
     for stage, following in zip(reversed(stages[:-1]), reversed(stages[1:]), strict=True):
@@ -204,7 +225,7 @@ def learn_stopping(part: Part, stages: Sequence[Stage], price: float) -> list[Fl
 
 
 def _starts(fold: Fold) -> list[tuple[str, Ints, Ints]]:
-    """Who is asked first: name, and expert by column on both parts."""
+    """First experts: name, and column on both parts."""
     fit, held_out = fold.fit, fold.held_out
     sizes, means = fit.data.sizes, fit.data.scores.mean(axis=0)
     names = fit.data.table.expert_names
@@ -214,8 +235,7 @@ def _starts(fold: Fold) -> list[tuple[str, Ints, Ints]]:
         if means[expert] > best:
             best = means[expert]
             starts.append((names[expert], np.full(len(fit), expert), np.full(len(held_out), expert)))
-    # Dominated by a larger and better one only in part: the last few are what is worth its size.
-    starts = starts[-3:]
+    starts = starts[-3:]  # the largest of the efficient ones
     starts.append(("the routed expert", fit.routed, held_out.routed))
     cheap = sizes.min()
     weight = (means.max() - means[sizes == cheap].max()) / max(sizes.max() - cheap, 1e-9)
@@ -226,7 +246,7 @@ def _starts(fold: Fold) -> list[tuple[str, Ints, Ints]]:
 
 
 def _rows(first: Ints, joining: Sequence[int], sizes: Floats, budget_b: float | None, most: int) -> Order:
-    """The order of each prompt: its first expert, then the others without it, within the budget."""
+    """The order of each prompt: its first expert, then the others, within the budget."""
     order = np.full((len(first), most), -1, dtype=np.int64)
     order[:, 0] = first
     spent = sizes[first].copy()
@@ -249,7 +269,7 @@ def _asked(order: Order, experts: int) -> Booleans:
     return asked
 
 
-def _stage(part: Part, model: VoteModel, asked: Booleans) -> Stage:
+def _stage(part: FoldPart, model: VoteModel, asked: Booleans) -> Stage:
     chances = model.probabilities(part.ballots.of(asked), part.data.option_scores.shape[1])
     given = chances[:, :-1]
     choice = np.where(given.max(axis=1) > 0, given.argmax(axis=1), -1)
@@ -261,37 +281,7 @@ def _stage(part: Part, model: VoteModel, asked: Booleans) -> Stage:
     return Stage(asked, choice, chosen_scores(part.data, choice, asked), leading, second, chances[:, -1])
 
 
-def _outcome(part: Part, stages: Sequence[Stage], stop: Ints) -> Outcome:
-    score = np.zeros(len(part))
-    asked = np.zeros(stages[0].asked.shape, dtype=np.bool_)
-    for number, stage in enumerate(stages):
-        rows = stop == number
-        score[rows], asked[rows] = stage.score[rows], stage.asked[rows]
-    return Outcome.of(part.data, score, asked)
-
-
-def _chance(stage: Stage, criterion: str) -> Floats:
-    return stage.leading if criterion == "vote" else 1 - stage.none
-
-
-def _first_true(conditions: Sequence[Booleans], prompts: int) -> Ints:
-    """The number of the first condition that holds for each prompt, or how many there are."""
-    stacked = np.stack([*conditions, np.ones(prompts, dtype=np.bool_)], axis=1)
-    return np.asarray(stacked.argmax(axis=1), dtype=np.int64)
-
-
-def _features(part: Part, stage: Stage) -> Floats:
-    columns = [
-        np.ones(len(part)),
-        stage.leading,
-        stage.second,
-        stage.none,
-        stage.leading**2,
-        stage.leading * stage.second,
-        stage.second**2,
-    ]
+def _features(part: FoldPart, stage: Stage) -> Floats:
+    first, second = stage.leading, stage.second
+    columns = [np.ones(len(part)), first, second, stage.none, first**2, first * second, second**2]
     return np.column_stack([*columns, part.ballots.posterior])
-
-
-def _stops(rule: Floats, part: Part, stage: Stage) -> Booleans:
-    return np.asarray(_features(part, stage) @ rule <= 0, dtype=np.bool_)

@@ -1,11 +1,11 @@
-"""The picture of a replay of strategies: score against average active parameters."""
+"""The figure of a replay of strategies: score against average active parameters."""
 
 from pathlib import Path
 
 import numpy as np
 
 from base.files import replacing
-from eval.strategies.strategy_replay import Report
+from eval.strategies.strategy_replay import StrategyReport
 
 COLOURS = {
     "single": "#8a8178",
@@ -19,25 +19,18 @@ COLOURS = {
 EXPERT, LINE = "#3d3a36", "#b9b2a6"
 
 
-def draw_strategies(report: Report, path: Path) -> None:
-    """Each strategy's curve, the experts alone, the baselines, and the hull of all of them."""
+def draw_strategies(report: StrategyReport, path: Path) -> None:
+    """The strategies' curves, single experts, baselines and the hull of all."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
     figure = Figure(figsize=(9.6, 6.0), layout="constrained")
     axes = figure.subplots()
     costs, scores = zip(*((active, score) for _, active, score in report.pareto), strict=True)
-    # What mixing two by chance costs is straight in billions, not in their logarithm.
+    # The hull is straight on a linear axis.
     between = np.geomspace(costs[0], costs[-1], 200)
-    axes.plot(
-        between,
-        np.interp(between, costs, scores),
-        color=LINE,
-        linewidth=5,
-        alpha=0.6,
-        label="hull of all",
-        zorder=1,
-    )
+    hull = np.interp(between, costs, scores)
+    axes.plot(between, hull, color=LINE, linewidth=5, alpha=0.6, label="hull of all", zorder=1)
     for name, colour in COLOURS.items():
         points = sorted(
             (p.active_params_b, p.score) for p in report.points if p.name == name and p.within_b is not None
@@ -46,25 +39,11 @@ def draw_strategies(report: Report, path: Path) -> None:
             costs, scores = zip(*points, strict=True)
             axes.plot(costs, scores, color=colour, marker="o", markersize=4, label=name, zorder=3)
     composed = next(p for p in report.points if p.within_b is None)
-    axes.scatter(
-        [composed.active_params_b],
-        [composed.score],
-        color="black",
-        marker="D",
-        s=46,
-        zorder=5,
-        label="composition",
-    )
+    own = [composed.active_params_b], [composed.score]
+    axes.scatter(*own, color="black", marker="D", s=46, zorder=5, label="composition")
     best = sorted(report.singles.items(), key=lambda each: -each[1][0])
-    axes.scatter(
-        [active for _, (_, active) in best],
-        [score for _, (score, _) in best],
-        color=EXPERT,
-        marker="x",
-        s=26,
-        zorder=2,
-        label="one expert",
-    )
+    singles = [active for _, (_, active) in best], [score for _, (score, _) in best]
+    axes.scatter(*singles, color=EXPERT, marker="x", s=26, zorder=2, label="one expert")
     for name, (score, active) in best[:3]:
         axes.annotate(
             name, (active, score), xytext=(6, -4), textcoords="offset points", fontsize=7, color=EXPERT
@@ -72,18 +51,11 @@ def draw_strategies(report: Report, path: Path) -> None:
     for name, style in (("category_oracle", ":"), ("best_single", "--")):
         axes.axhline(report.baselines[name][0], color=LINE, linewidth=1, linestyle=style, zorder=0)
         axes.annotate(
-            name.replace("_", " "),
-            (1, report.baselines[name][0]),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=7,
-            color="#77706a",
-        )
+            name.replace("_", " "), (1, report.baselines[name][0]), xycoords=("axes fraction", "data"),
+            xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=7, color="#77706a",
+        )  # fmt: skip
     lowest = min(each.score for each in report.points)
     axes.set_ylim(bottom=lowest - 0.35 * (max(each.score for each in report.points) - lowest))
-    # Half of everything happens between one small expert and two.
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("average active parameters of all experts that ran, billions")

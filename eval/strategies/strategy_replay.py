@@ -1,8 +1,7 @@
-"""Replay of strategies on an outcome table: quality against what they take, beside every baseline.
+"""Cross-fitted evaluation of strategies on an outcome table: quality against cost, with baselines.
 
-Everything is fitted on some folds of the table and reported on another: orders, weights, thresholds, and
-which setting of a strategy serves a budget. Figures are over the prompts of all parts that were judged,
-with intervals from a bootstrap over prompts; differences are paired.
+Orders, weights, thresholds and the setting for each budget are fitted on the training folds. Figures are over
+all held-out prompts, with bootstrap intervals over prompts and paired differences.
 """
 
 import math
@@ -14,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval.rating.resampling import interval, resampled_means
-from eval.strategies.answer_table import Answered, Ints, StrategyError
+from eval.strategies.answer_table import Answered, Ints, StrategyReplayError
 from eval.strategies.cascade_replay import cascade_trials
 from eval.strategies.folds import Fold, Step, folds_of
 from eval.strategies.mixed import mixed_trials
 from eval.strategies.panel_replay import MOST, panel_trials, panels, stopping_trials, vote_trials
 from eval.strategies.simple import choice_outcome, majority_trials, single_trials
-from eval.strategies.trials import Outcome, Trial, best_within
+from eval.strategies.trials import StrategyOutcome, StrategyTrial, best_within
 from routers.cost_curve import CurvePoint, upper_hull
 from routers.encoder import Encoder
 from routers.fitting import FitOptions
@@ -29,25 +28,25 @@ from routers.request import Matrix
 
 FAMILIES = ("single", "majority", "vote", "cascade", "panel", "stopping", "mixed")
 MULTIPLES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
-"""Budgets that are reported, as multiples of the size of the best single expert."""
+"""Default budgets, in multiples of the best single expert's size."""
 CONFIDENCE = 0.95
 
 Key = tuple[str, float | None]
-"""A strategy and the average budget that it serves."""
+"""A strategy and its average budget."""
 
 
-class Chosen(NamedTuple):
-    """The trial chosen on one part, and the names of that part's categories."""
+class ChosenTrial(NamedTuple):
+    """The trial chosen on a fold, with the fold's categories."""
 
-    trial: Trial
+    trial: StrategyTrial
     categories: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaySettings:
-    """`folds` to cut the table into, the first `parts` of them to judge on (None: all). `budgets_b`:
-    average active parameters to report at, in billions. `budget_b`: what no prompt may take more of.
-    `most`: experts on a panel. `correction`: fit compositions with the correction by the request."""
+    """`folds`, of which the first `parts` are evaluated (None: all); `rounds` of the bootstrap; `budgets_b`:
+    average budgets to report, in billions of active parameters; `budget_b`: limit per prompt; `most`: experts
+    on a panel; `correction`: fit compositions with the per-request correction."""
 
     folds: int = 5
     parts: int | None = None
@@ -75,8 +74,8 @@ class ReplaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A strategy as judged. `within_b` is the average budget that it was chosen for when fitted, None
-    for the composition's own decision. `gains`: difference, low and high against each rival."""
+    """A strategy's result. `within_b`: the budget that it was chosen for, None for the composition's own
+    decision; `gains`: (difference, low, high) against each rival; `settings` per fold."""
 
     name: str
     within_b: float | None
@@ -88,7 +87,6 @@ class Point:
     calls: float
     gains: Mapping[str, tuple[float, float, float]]
     settings: tuple[Mapping[str, Any], ...]
-    """One per part."""
 
     def document(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in self.__slots__ if name not in {"gains", "settings"}}
@@ -98,8 +96,9 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Everything that `coterie strategies replay` says."""
+class StrategyReport:
+    """The result of `coterie strategies replay`. `baselines` and `singles`: (score, active parameters);
+    `pareto`: (name, active parameters, score) of the upper hull."""
 
     n: int
     folds: int
@@ -107,10 +106,8 @@ class Report:
     left_out: int
     points: tuple[Point, ...]
     baselines: Mapping[str, tuple[float, float]]
-    """Score and average active parameters; of `random` and `oracle` those of asking one expert."""
     singles: Mapping[str, tuple[float, float]]
     pareto: tuple[tuple[str, float, float], ...]
-    """Name, average active parameters and score of what nothing beats at its cost, and no mix of two."""
     settings: Mapping[str, Any]
 
     def document(self) -> dict[str, Any]:
@@ -151,16 +148,14 @@ def replay(
     *,
     cache: Path | None = None,
     step: Step = lambda _: None,
-) -> Report:
-    """Replay all strategies on `data`, whose prompts have `embeddings` (prompts, dimension) by `encoder`.
-
-    `cache` keeps long steps of the fits. Raises StrategyError.
-    """
+) -> StrategyReport:
+    """Evaluate all strategies on `data` with `embeddings` (prompts, dimension) by `encoder`; `cache`: folder
+    of the fits' cache. Raises StrategyReplayError."""
     parts = settings.parts or settings.folds
     budgets = _budgets(data, settings)
-    chosen: dict[Key, list[Chosen]] = {}
+    chosen: dict[Key, list[ChosenTrial]] = {}
     rows: list[Ints] = []
-    baselines: list[dict[str, Outcome]] = []
+    baselines: list[dict[str, StrategyOutcome]] = []
     options = FitOptions(seed=settings.seed, correction=settings.correction, jobs=settings.jobs)
     for number, fold in enumerate(
         folds_of(
@@ -182,13 +177,13 @@ def replay(
         for name, trials in _families(fold, settings, f"part {number} of {parts}", step):
             for budget in budgets:
                 if (best := best_within(trials, budget)) is not None:
-                    chosen.setdefault((name, budget), []).append(Chosen(best, fold.categories))
-        composition = Trial(
+                    chosen.setdefault((name, budget), []).append(ChosenTrial(best, fold.categories))
+        composition = StrategyTrial(
             {"decision": "of the composition as fitted"},
             choice_outcome(fold.fit, fold.fit.routed),
             choice_outcome(fold.held_out, fold.held_out.routed),
         )
-        chosen.setdefault(("single", None), []).append(Chosen(composition, fold.categories))
+        chosen.setdefault(("single", None), []).append(ChosenTrial(composition, fold.categories))
     step("intervals")
     judged = data.take(np.concatenate(rows))
     return _report(data, judged, settings, parts, _distinct(chosen, parts), baselines)
@@ -199,11 +194,13 @@ def _budgets(data: Answered, settings: ReplaySettings) -> tuple[float, ...]:
         return tuple(sorted(set(settings.budgets_b)))
     best = float(data.sizes[int(data.scores.mean(axis=0).argmax())])
     if best <= 0:
-        raise StrategyError("experts.yaml gives the best expert no size: params_b must be above 0")
+        raise StrategyReplayError("experts.yaml gives the best expert no size: params_b must be above 0")
     return tuple(round(best * each, 6) for each in MULTIPLES)
 
 
-def _families(fold: Fold, settings: ReplaySettings, where: str, step: Step) -> list[tuple[str, list[Trial]]]:
+def _families(
+    fold: Fold, settings: ReplaySettings, where: str, step: Step
+) -> list[tuple[str, list[StrategyTrial]]]:
     cap = settings.budget_b
     step(f"{where}: fitting panels")
     found = panels(fold, budget_b=cap, most=settings.most)
@@ -222,9 +219,9 @@ def _families(fold: Fold, settings: ReplaySettings, where: str, step: Step) -> l
     ]
 
 
-def _distinct(chosen: Mapping[Key, list[Chosen]], parts: int) -> dict[Key, list[Chosen]]:
-    """Without budgets that some part has nothing for, and those that change nothing."""
-    found: dict[Key, list[Chosen]] = {}
+def _distinct(chosen: Mapping[Key, list[ChosenTrial]], parts: int) -> dict[Key, list[ChosenTrial]]:
+    """Without budgets that some fold has no trial for, and without repetitions."""
+    found: dict[Key, list[ChosenTrial]] = {}
     seen = set()
     for key, each in sorted(chosen.items(), key=lambda one: (FAMILIES.index(one[0][0]), one[0][1] or 0)):
         identity = key[0], tuple(id(part.trial) for part in each)
@@ -239,11 +236,13 @@ def _report(
     judged: Answered,
     settings: ReplaySettings,
     parts: int,
-    chosen: Mapping[Key, Sequence[Chosen]],
-    baselines: Sequence[Mapping[str, Outcome]],
-) -> Report:
-    outcomes = {key: Outcome.joined([each.trial.held_out for each in found]) for key, found in chosen.items()}
-    rivals = {name: Outcome.joined([part[name] for part in baselines]) for name in baselines[0]}
+    chosen: Mapping[Key, Sequence[ChosenTrial]],
+    baselines: Sequence[Mapping[str, StrategyOutcome]],
+) -> StrategyReport:
+    outcomes = {
+        key: StrategyOutcome.joined([each.trial.held_out for each in found]) for key, found in chosen.items()
+    }
+    rivals = {name: StrategyOutcome.joined([part[name] for part in baselines]) for name in baselines[0]}
     against = {"single": outcomes["single", None].score, "best_single": rivals["best_single"].score}
     columns = np.column_stack([each.score for each in outcomes.values()])
     samples = resampled_means(np.column_stack([columns, *against.values()]), settings.rounds, settings.seed)
@@ -277,7 +276,7 @@ def _report(
         card.name: (float(judged.scores[:, column].mean()), float(card.active_params_b))
         for column, card in enumerate(judged.table.experts)
     }
-    return Report(
+    return StrategyReport(
         n=len(judged),
         folds=settings.folds,
         parts=parts,
@@ -297,9 +296,9 @@ def _report(
     )
 
 
-def _baselines(judged: Answered, rivals: Mapping[str, Outcome]) -> dict[str, tuple[float, float]]:
+def _baselines(judged: Answered, rivals: Mapping[str, StrategyOutcome]) -> dict[str, tuple[float, float]]:
     scores = judged.scores
-    # Of several best experts the oracle asks the smallest.
+    # Ties of the oracle go to the smallest expert.
     best = (scores - 1e-9 * judged.sizes).argmax(axis=1)
     return {
         "random": (float(scores.mean()), float(judged.sizes.mean())),

@@ -1,4 +1,4 @@
-"""What a strategy did on each prompt, and the choice among its settings by what they did when fitted."""
+"""Outcomes of strategies by prompt, and the choice among their settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from eval.strategies.voting import Booleans
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Columns over prompts: `score` 0..1, `active` billions of parameters and `price` of every expert
-    that ran, number of `calls`."""
+class StrategyOutcome:
+    """Columns over prompts: `score` 0..1; sums over the experts that ran of `active` parameters (billions)
+    and `price`; number of `calls`."""
 
     score: Floats
     active: Floats
@@ -21,8 +21,8 @@ class Outcome:
     calls: Floats
 
     @classmethod
-    def of(cls, data: Answered, score: Floats, asked: Booleans) -> "Outcome":
-        """From the `score` of the answer given and the experts `asked` (prompts, experts)."""
+    def of(cls, data: Answered, score: Floats, asked: Booleans) -> "StrategyOutcome":
+        """From `score` (prompts,) and the experts `asked` (prompts, experts)."""
         ran = asked.astype(np.float64)
         return cls(score, ran @ data.sizes, ran @ data.prices, ran.sum(axis=1))
 
@@ -30,25 +30,23 @@ class Outcome:
         return self.score, self.active, self.price, self.calls
 
     @classmethod
-    def joined(cls, parts: Sequence["Outcome"]) -> "Outcome":
+    def joined(cls, parts: Sequence["StrategyOutcome"]) -> "StrategyOutcome":
         columns = zip(*(part.columns() for part in parts), strict=True)
         return cls(*(np.concatenate(each) for each in columns))
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One setting of a strategy: what it did on the part that it was fitted on, and on the other.
-
-    `by_category` has further settings for each category, where they differ.
-    """
+class StrategyTrial:
+    """A setting of a strategy with its outcomes on the training and the held-out part; `by_category`:
+    settings that differ by category."""
 
     settings: Mapping[str, Any]
-    fitted: Outcome
-    held_out: Outcome
+    fitted: StrategyOutcome
+    held_out: StrategyOutcome
     by_category: tuple[Mapping[str, Any], ...] = ()
 
     def settings_in(self, category: int) -> dict[str, Any]:
-        """All settings that count in a category."""
+        """The settings for a category."""
         return {**self.settings, **(self.by_category[category] if self.by_category else {})}
 
     def document(self, categories: Sequence[str]) -> dict[str, Any]:
@@ -59,16 +57,15 @@ class Trial:
         return {**self.settings, "by_category": named}
 
 
-def best_within(trials: Sequence[Trial], budget_b: float) -> Trial | None:
-    """The trial that scored best where it was fitted, of those that took at most `budget_b` there on
-    average; the cheaper of equals. None when all took more."""
+def best_within(trials: Sequence[StrategyTrial], budget_b: float) -> StrategyTrial | None:
+    """The best trial on the training part within the average budget; ties go to the cheaper one. None if all
+    exceed it."""
     able = [each for each in trials if each.fitted.active.mean() <= budget_b * (1 + 1e-9)]
     return max(able, key=lambda each: (each.fitted.score.mean(), -each.fitted.active.mean()), default=None)
 
 
 def chosen_scores(data: Answered, choice: Ints, asked: Booleans) -> Floats:
-    """The worth of answer number `choice` (prompts,) of each prompt; where it is -1, as nobody answered,
-    the mean score of those who were asked."""
+    """The score of answer `choice` (prompts,); for -1 (no answer) the mean score of the asked experts."""
     worth = data.option_scores[np.arange(len(data)), np.maximum(choice, 0)]
     empty = np.where(asked, data.scores, 0).sum(axis=1) / np.maximum(asked.sum(axis=1), 1)
     return np.where(choice >= 0, worth, empty)

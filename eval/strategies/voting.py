@@ -1,14 +1,10 @@
-"""Votes that weigh: how probable each given answer is, from who gave it.
-
-A conditional logit (McFadden 1974) over the distinct answers of a prompt and "none of these":
+"""Weighted voting by conditional logit (McFadden 1974) over the distinct answers of a prompt and "none":
 
     utility of an answer = Σ over the experts that gave it:  w[e] + Σ_c p(c|x)·d[c, e] + t·trust[x, e]
     utility of none      = b + Σ_c p(c|x)·b[c]
 
-where p(c|x) is the router's posterior over categories and trust the log-odds that it gives expert e for
-this prompt. With independent experts the best weights are their log-odds of being right (Nitzan & Paroush
-1982); fitted together, an expert that errs with another is counted less than twice. An empty answer is
-no vote.
+with the router's category posterior p(c|x) and trust, its log-odds that expert e is right. Joint fitting
+accounts for correlated errors (for independent experts the weights are log-odds: Nitzan & Paroush 1982).
 """
 
 from dataclasses import dataclass
@@ -21,19 +17,16 @@ Ints = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 PENALTY = 0.5
-"""On squared weights: a normal prior of deviation 1."""
+"""L2 penalty on weights: a normal prior with standard deviation 1."""
 CATEGORY_PENALTY = 10.0
-"""On squared deviations of a category's weights: a normal prior of deviation 0.22."""
+"""L2 penalty on category deviations: a normal prior with standard deviation 0.22."""
 ITERATIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Ballots:
-    """What a vote sees of each prompt.
-
-    `votes` (prompts, experts): the number of the answer that each expert gave, from 0, or -1.
-    `posterior` (prompts, categories), `trust` (prompts, experts) in log-odds.
-    """
+    """`votes` (prompts, experts): index of the expert's answer, or -1; `posterior` (prompts, categories);
+    `trust` (prompts, experts) in log-odds."""
 
     votes: Ints
     posterior: Floats
@@ -47,11 +40,8 @@ class Ballots:
         return int(self.votes.max(initial=-1)) + 1
 
     def of(self, asked: Booleans) -> "Ballots":
-        """The ballots when only some experts were `asked`, (experts,) or (prompts, experts)."""
+        """The ballots of the experts `asked`, (experts,) or (prompts, experts)."""
         return Ballots(np.where(asked, self.votes, -1), self.posterior, self.trust)
-
-    def take(self, rows: Ints) -> "Ballots":
-        return Ballots(self.votes[rows], self.posterior[rows], self.trust[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +56,15 @@ class VoteModel:
     none_by_category: Floats
 
     def probabilities(self, ballots: Ballots, options: int | None = None) -> Floats:
-        """P(each answer is right), (prompts, options + 1), the last column that none is; 0 where an
-        option has no vote. Rows sum to 1."""
+        """P(answer is right), (prompts, options + 1), the last column for none; 0 for options without a
+        vote."""
         flat = _Flat.of(ballots, ballots.options if options is None else options)
         return flat.softmax(flat.utilities(self))
 
 
 def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = True) -> VoteModel:
-    """Fit on prompts whose answers' scores are known.
-
-    `option_scores` (prompts, options), 0..1, 0 where there is no such answer. A prompt whose answers all
-    score 0 teaches how often none is right.
-    """
+    """Fit on `option_scores` (prompts, options), 0..1, 0 where there is no such answer, by maximum a
+    posteriori."""
     from scipy.optimize import minimize
 
     experts, categories = ballots.votes.shape[1], ballots.posterior.shape[1]
@@ -100,13 +87,8 @@ def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = Tr
 
     def model(x: Floats) -> VoteModel:
         weights, deviations, trust, none, none_by_category = np.split(x, ends[:-1])
-        return VoteModel(
-            weights,
-            deviations.reshape(categories, experts),
-            float(trust[0]),
-            float(none[0]),
-            none_by_category,
-        )
+        by_expert = deviations.reshape(categories, experts)
+        return VoteModel(weights, by_expert, float(trust[0]), float(none[0]), none_by_category)
 
     free = np.ones(ends[-1])
     if not by_category:
@@ -137,8 +119,7 @@ def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = Tr
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """Ballots as one entry a vote: its `row`, `expert`, `option` and `trust`; `present` (rows,
-    options + 1) marks the options that have a vote, and the last, none."""
+    """Ballots with one entry per vote; `present` (rows, options + 1) marks options with votes, and none."""
 
     row: Ints
     expert: Ints

@@ -1,1 +1,1 @@
-"""Sweeps: many configurations of routing on the same prompts, resumable, kept in a database."""
+"""Sweeps: many configurations on the same prompts, resumable, stored in a database."""

@@ -1,8 +1,5 @@
-"""Baselines of a sweep, chosen on other folds of the same prompts and scored on their own.
-
-Random, best single expert, kNN, k-means (Avengers), the perfect category map and, with hindsight, the
-oracle. Every expert alone stands beside them.
-"""
+"""Cross-validated baselines of a sweep: random, best single expert, kNN, k-means (Avengers), perfect category
+map, oracle, and every expert alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +17,8 @@ Column = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """Scores and costs of one baseline over the rows of a table, NaN where nothing can be said."""
+class FoldBaseline:
+    """Scores and costs of one baseline over the rows of a table."""
 
     scores: Column
     active_params_b: Column
@@ -29,7 +26,7 @@ class Baseline:
 
 
 def labels_of(table: OutcomeTable) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """The table's categories, sorted, and the index of each row's."""
+    """The table's sorted categories, and the index of each row's."""
     categories = tuple(sorted(set(table.categories)))
     index = {name: row for row, name in enumerate(categories)}
     return categories, np.asarray([index[each] for each in table.categories], dtype=np.int64)
@@ -37,29 +34,26 @@ def labels_of(table: OutcomeTable) -> tuple[tuple[str, ...], npt.NDArray[np.int6
 
 def baselines_of(
     table: OutcomeTable, embeddings: Matrix | None, *, folds: int, seed: int
-) -> Mapping[str, Baseline]:
-    """Every baseline on every prompt of `table`, which must be scored for every expert.
-
-    `embeddings` None leaves out kNN and k-means. With too few prompts for folds nothing can be chosen
-    honestly, and only random, the experts alone and the oracle are left.
-    """
+) -> Mapping[str, FoldBaseline]:
+    """All baselines on a complete `table`; without `embeddings` no kNN and k-means, with too few prompts for
+    `folds` only random, oracle and single experts."""
     rows = np.arange(len(table))
     active = np.asarray([card.active_params_b for card in table.experts])
     price = np.asarray([card.price for card in table.experts])
 
-    def chosen(columns: npt.NDArray[np.int64]) -> Baseline:
-        return Baseline(table.scores[rows, columns].astype(np.float64), active[columns], price[columns])
+    def chosen(columns: npt.NDArray[np.int64]) -> FoldBaseline:
+        return FoldBaseline(table.scores[rows, columns].astype(np.float64), active[columns], price[columns])
 
     even = np.ones(len(table))
     found = {
-        "random": Baseline(
+        "random": FoldBaseline(
             table.scores.mean(axis=1, dtype=np.float64), even * active.mean(), even * price.mean()
         )
     }
     if len(table) >= 2 * folds:
         for name, columns in _chosen_elsewhere(table, embeddings, folds, seed).items():
             found[name] = chosen(columns)
-    # Of equally good experts the oracle takes the smallest.
+    # Ties of the oracle go to the smallest expert.
     order = np.argsort(active, kind="stable")
     found["oracle"] = chosen(order[table.scores[:, order].argmax(axis=1)])
     for column, card in enumerate(table.experts):

@@ -1,8 +1,9 @@
-"""From a sweep's grid to its configurations: every combination, named by what it varies."""
+"""The configurations of a sweep's grid: all combinations, named by their varied axes."""
 
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from eval.sweeps.sweep_file import (
     LARGEST_GRID,
     LiveComposition,
+    LiveGrid,
     LiveSweep,
-    Prompt,
+    PromptConfig,
     ReplayComposition,
+    ReplayGrid,
     ReplaySweep,
-    Strategy,
+    StrategyConfig,
     SweepError,
 )
 
@@ -23,12 +26,11 @@ NAME_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class ReplayPoint:
-    """One configuration of a replay."""
+    """One configuration of a replay; `experts` None: all may answer."""
 
     name: str
     composition: ReplayComposition
     experts: tuple[str, ...] | None
-    """Those that may answer; None: all."""
     active_weight: float | None
     price_weight: float | None
     target_active_b: float | None
@@ -47,56 +49,42 @@ class LivePoint:
     experts: tuple[str, ...] | None
     active_weight: float | None
     price_weight: float | None
-    strategy: Strategy | None
-    prompt: Prompt
+    strategy: StrategyConfig | None
+    prompt: PromptConfig
 
 
 def replay_points(sweep: ReplaySweep) -> tuple[ReplayPoint, ...]:
-    """Every combination of a replay's grid. Raises SweepError for too many."""
-    grid = sweep.grid
-    axes: dict[str, Sequence[Any]] = {
-        "composition": grid.compositions,
-        "experts": [None if each == "all" else tuple(each) for each in grid.experts],
-        "active_weight": grid.active_weight,
-        "price_weight": grid.price_weight,
-        "target_active_b": grid.target_active_b,
-        "resident_budget_b": grid.resident_budget_b,
-        "threshold": grid.threshold,
-        "ood_threshold": grid.ood_threshold,
-        "strategy": grid.strategy,
-    }
-    return tuple(ReplayPoint(name=name, **values) for name, values in _combined(axes))
+    """All combinations of a replay's grid. Raises SweepError for too many."""
+    return tuple(ReplayPoint(name=name, **values) for name, values in _combined(ReplayPoint, sweep.grid))
 
 
 def live_points(sweep: LiveSweep) -> tuple[LivePoint, ...]:
-    """Every combination of a live grid. Raises SweepError for too many."""
-    grid = sweep.grid
-    axes: dict[str, Sequence[Any]] = {
-        "composition": grid.compositions,
-        "experts": [None if each == "all" else tuple(each) for each in grid.experts],
-        "active_weight": grid.active_weight,
-        "price_weight": grid.price_weight,
-        "strategy": grid.strategy,
-        "prompt": grid.prompts,
-    }
-    return tuple(LivePoint(name=name, **values) for name, values in _combined(axes))
+    """All combinations of a live grid. Raises SweepError for too many."""
+    return tuple(LivePoint(name=name, **values) for name, values in _combined(LivePoint, sweep.grid))
 
 
 def settings_of(point: ReplayPoint | LivePoint) -> dict[str, Any]:
-    """What a configuration varies, as JSON for reports."""
+    """A configuration's settings, as JSON for reports."""
     found: dict[str, Any] = {"composition": point.composition.name}
     for axis in type(point).__dataclass_fields__:
         value = getattr(point, axis)
         if axis in {"name", "composition"} or value is None:
             continue
-        found[axis] = _shown(value) if isinstance(value, Strategy | Prompt | tuple) else value
+        found[axis] = _shown(value) if isinstance(value, StrategyConfig | PromptConfig | tuple) else value
     return found
 
 
-def _combined(axes: Mapping[str, Sequence[Any]]) -> list[tuple[str, dict[str, Any]]]:
-    count = 1
-    for values in axes.values():
-        count *= len(values)
+def _combined(
+    kind: type[ReplayPoint] | type[LivePoint], grid: ReplayGrid | LiveGrid
+) -> list[tuple[str, dict[str, Any]]]:
+    """(name, values by field of `kind`) of every combination of the grid's axes."""
+    axes: dict[str, Sequence[Any]] = {
+        axis: getattr(grid, {"composition": "compositions", "prompt": "prompts"}.get(axis, axis))
+        for axis in kind.__dataclass_fields__
+        if axis != "name"
+    }
+    axes["experts"] = [None if each == "all" else tuple(each) for each in grid.experts]
+    count = math.prod(map(len, axes.values()))
     if count > LARGEST_GRID:
         raise SweepError(f"the grid has {count:,} configurations, at most {LARGEST_GRID:,} make sense")
     varied = [axis for axis, values in axes.items() if len(values) > 1 or axis == "composition"]
@@ -127,9 +115,9 @@ def _shown(value: Any, axis: str = "") -> str:
     match value:
         case None:
             return "all" if axis == "experts" else "default"
-        case ReplayComposition() | LiveComposition() | Prompt():
+        case ReplayComposition() | LiveComposition() | PromptConfig():
             return value.name
-        case Strategy():
+        case StrategyConfig():
             options = "" if not value.options else json.dumps(value.options, sort_keys=True)
             return value.label or f"{value.name}{options}"
         case tuple():

@@ -23,7 +23,7 @@ from eval.engine.api_line import ApiLine
 from eval.engine.benchmark import Benchmark, Question, Turn, converse
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
 from eval.service import served_composition, served_experts
-from eval.sweeps.fold_baselines import Baseline, baselines_of
+from eval.sweeps.fold_baselines import FoldBaseline, baselines_of
 from eval.sweeps.grid import LivePoint, live_points
 from eval.sweeps.sweep_file import LiveSweep, SweepError
 from eval.sweeps.sweep_store import ItemRow
@@ -43,7 +43,7 @@ Keep = Callable[[ItemRow], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class ServedApi:
     """What one API says of itself."""
 
     base: str
@@ -137,7 +137,7 @@ class LiveWork:
                     group.create_task(worker())
         return failed
 
-    def baselines(self, items: Sequence[ItemRow]) -> tuple[Mapping[str, Baseline], tuple[str, ...]]:
+    def baselines(self, items: Sequence[ItemRow]) -> tuple[Mapping[str, FoldBaseline], tuple[str, ...]]:
         """The baselines from the experts' own items, and the questions they are over: those that every
         expert answered with a score."""
         experts = [name for name in self.contestants if name.startswith(BASELINE)]
@@ -224,14 +224,14 @@ class LiveWork:
         extra: dict[str, Any] = {"routing": routing} if routing else {}
         return Contestant(point.name, server.base, "coterie", api_key=self._key, extra=extra)
 
-    def _composed(self, server: _Server) -> list[ExpertInfo]:
+    def _composed(self, server: ServedApi) -> list[ExpertInfo]:
         """The experts of the server's composition, or all of them when it says nothing of one."""
         names = {each["name"] for each in server.composition.experts}
         return [
             each for each in server.experts if each.name in names or (not names and not routes(each.name))
         ]
 
-    async def _ask_servers(self) -> dict[str, _Server]:
+    async def _ask_servers(self) -> dict[str, ServedApi]:
         found = {}
         try:
             bases = {normal_base(self.sweep.api)} | {
@@ -240,7 +240,7 @@ class LiveWork:
             for base in sorted(bases):
                 async with AsyncClient(base, key=self._key) as api:
                     composition = await served_composition(api) or CompositionInfo()
-                    found[base] = _Server(base, await served_experts(api), composition)
+                    found[base] = ServedApi(base, await served_experts(api), composition)
         except (ApiError, ContestantError) as error:
             raise SweepError(str(error)) from error
         return found

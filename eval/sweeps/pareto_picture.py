@@ -1,26 +1,24 @@
-"""The Pareto picture of a sweep: quality against average active parameters, baselines beside it."""
+"""The Pareto figure of a sweep: quality against average active parameters."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.drawing import LINE, ROUTED, SINGLE
-from eval.sweeps.sweep_summary import Report, Row
+from eval.sweeps.sweep_summary import SummaryRow, SweepReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BASELINE = "#6f6a60"
 LISTED = 14
-"""Configurations on the front that are listed under the picture by their number in the table."""
+"""Maximum number of configurations on the front that are listed below the figure."""
 Point = tuple[float, float]
 
 
-def draw_pareto(report: Report, path: Path) -> None:
-    """Every configuration with its 95 % interval, the front through the best, experts and baselines.
-
-    Configurations on the front carry their number in the table, and are listed under the picture.
-    """
+def draw_pareto(report: SweepReport, path: Path) -> None:
+    """Configurations with 95 % intervals, experts, baselines and the front, whose configurations are listed
+    below with their numbers in the table."""
     from matplotlib.figure import Figure
 
     numbered = [
@@ -35,9 +33,7 @@ def draw_pareto(report: Report, path: Path) -> None:
     axes = figure.subplots()
     if front:
         corners = list(zip(*front, strict=True))
-        axes.step(
-            corners[0], corners[1], where="post", color=LINE, linewidth=1.4, zorder=1, label="Pareto front"
-        )
+        axes.step(*corners, where="post", color=LINE, linewidth=1.4, zorder=1, label="Pareto front")
     for kind, colour, marker, label in (
         ("configuration", ROUTED, "o", "configuration, 95 % interval"),
         ("expert", SINGLE, "s", "one expert"),
@@ -72,28 +68,28 @@ def draw_pareto(report: Report, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _point(row: Row) -> Point:
+def _point(row: SummaryRow) -> Point:
     return row.active_params_b or 0.0, row.score or 0.0
 
 
-def _by_point(rows: Sequence[tuple[int, Row]]) -> dict[Point, list[tuple[int, Row]]]:
-    found: dict[Point, list[tuple[int, Row]]] = {}
+def _by_point(rows: Sequence[tuple[int, SummaryRow]]) -> dict[Point, list[tuple[int, SummaryRow]]]:
+    found: dict[Point, list[tuple[int, SummaryRow]]] = {}
     for number, row in sorted(rows, key=lambda each: (_point(each[1]), each[0])):
         found.setdefault(_point(row), []).append((number, row))
     return found
 
 
-def _line(members: Sequence[tuple[int, Row]]) -> str:
+def _line(members: Sequence[tuple[int, SummaryRow]]) -> str:
     number, row = members[0]
     more = f" (and {len(members) - 1} that score and cost the same)" if len(members) > 1 else ""
     return f"{number}: {row.name}{more}"
 
 
-def _write_names(axes: "Axes", rows: Sequence[Row]) -> None:
-    """Names beside points; points that all but coincide share one."""
+def _write_names(axes: "Axes", rows: Sequence[SummaryRow]) -> None:
+    """Names beside points; almost coinciding points share one label."""
     low, high = axes.get_ylim()
     left, right = axes.get_xlim()
-    groups: list[list[Row]] = []
+    groups: list[list[SummaryRow]] = []
     for row in sorted(rows, key=_point):
         for group in groups:
             (x, y), (other_x, other_y) = _point(group[0]), _point(row)
@@ -110,13 +106,9 @@ def _write_names(axes: "Axes", rows: Sequence[Row]) -> None:
 def _write(axes: "Axes", place: Point, text: str, colour: str, *, above: bool = False) -> None:
     left, right = axes.get_xlim()
     far = place[0] > left + 0.6 * (right - left)
+    shift = (-5, 5) if above else (-7 if far else 7, -11)
+    side = "right" if far or above else "left"
     note = axes.annotate(
-        text,
-        place,
-        xytext=(-5, 5) if above else (-7 if far else 7, -11),
-        textcoords="offset points",
-        ha="right" if far or above else "left",
-        fontsize=7,
-        color=colour,
+        text, place, xytext=shift, textcoords="offset points", ha=side, fontsize=7, color=colour
     )
     note.set_in_layout(False)

@@ -1,7 +1,7 @@
-"""A replay sweep: configurations judged on an outcome table, fitted ones fold by fold on what they never saw.
+"""Replay sweeps: configurations evaluated on an outcome table, fitted ones by cross-validation.
 
-Asks nobody. A unit of work is one composition on one fold; all configurations of it share the fit, and its
-rows are written in one transaction, so a killed sweep repeats at most the units it was working on.
+A unit of work is one composition on one fold: its configurations share the fit, and its rows are written in
+one transaction, so that an interrupted sweep repeats only unfinished units.
 """
 
 import threading
@@ -17,10 +17,9 @@ import numpy.typing as npt
 from base.cache_folder import cache_folder
 from base.files import file_digest
 from eval.decontamination import GuardError, Screening, fitted_prompts, screen, screen_for
-from eval.sweeps.fold_baselines import Baseline, baselines_of, labels_of
+from eval.sweeps.fold_baselines import FoldBaseline, baselines_of, labels_of
 from eval.sweeps.grid import ReplayPoint, replay_points
-from eval.sweeps.sweep_file import Fit as FitConfig
-from eval.sweeps.sweep_file import ReplayComposition, ReplaySweep, SweepError
+from eval.sweeps.sweep_file import FitConfig, ReplayComposition, ReplaySweep, SweepError
 from eval.sweeps.sweep_store import ItemRow
 from prompts.seeds import load_seeds
 from routers.batch import choose, is_sure
@@ -41,23 +40,23 @@ from routers.request import Matrix
 from routers.utilities import Utilities
 
 WHOLE = -1
-"""The fold of a composition that was fitted elsewhere: the whole table."""
+"""The fold of a composition from a folder: the whole table."""
 REFUSED = "fitted_on"
-"""The error of an item that the guard refused."""
+"""The error of an item removed by decontamination."""
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is worked on at once: `points` share one fit (or one folder) on one fold."""
+    """`points` that share a fit (or folder) on one fold."""
 
     points: tuple[ReplayPoint, ...]
     fold: int
 
 
 class ReplayWork:
-    """A replay sweep made ready: its table read, its folds drawn, its units listed."""
+    """A replay sweep with its table and folds."""
 
     def __init__(self, sweep: ReplaySweep) -> None:
         """Raises SweepError."""
@@ -92,11 +91,11 @@ class ReplayWork:
 
     @property
     def items(self) -> int:
-        """Items in all."""
+        """Total number of items."""
         return len(self.points) * len(self.table)
 
     def digests(self) -> dict[str, str]:
-        """What results depend on, beside the sweep's file: the table and every composition."""
+        """Digests of table, compositions and encoder."""
         found = {
             f"table/{name}": file_digest(self.sweep.table / name)
             for name in ("prompts.parquet", "scores.parquet", "experts.yaml")
@@ -108,7 +107,7 @@ class ReplayWork:
         return found
 
     def units(self, done: set[tuple[str, str]]) -> list[Unit]:
-        """The units of which any item is not done."""
+        """The units with unfinished items."""
         shared: dict[tuple[object, ...], list[ReplayPoint]] = {}
         for point in self.points:
             fits = point.composition.fit is not None
@@ -124,7 +123,7 @@ class ReplayWork:
         return units
 
     def run(self, units: Sequence[Unit]) -> Iterator[list[ItemRow]]:
-        """The items of each unit as it is finished; their `run_id` is still empty. Raises SweepError."""
+        """The items of each unit as it finishes, with empty `run_id`. Raises SweepError."""
         waiting = iter(units)
         pool = ThreadPoolExecutor(self.sweep.workers, thread_name_prefix="sweep")
         running: set[Future[list[ItemRow]]] = set()
@@ -143,14 +142,14 @@ class ReplayWork:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def baselines(self) -> Mapping[str, Baseline]:
-        """The baselines on every prompt of the table, chosen on other folds."""
+    def baselines(self) -> Mapping[str, FoldBaseline]:
+        """The cross-validated baselines on every prompt."""
         return baselines_of(
             self.table, self._vectors(self._encoder), folds=self.sweep.folds, seed=self.sweep.seed
         )
 
     def guard(self) -> dict[str, Any]:
-        """What the guard found: of each composition on each fold, how many prompts it refuses."""
+        """Decontamination results by composition and fold."""
         found = {
             composition.name: [
                 self._screening(composition, fold).document() for fold in self._folds_of(composition)
@@ -236,7 +235,7 @@ class ReplayWork:
         return items
 
     def _fit(self, point: ReplayPoint, train: Rows) -> Fit:
-        """The fit on the rows `train`, without weights: those are the policy's."""
+        """The fit on the rows `train`, without cost weights, which only concern the policy."""
         table = self.table if point.experts is None else self.table.keep_experts(point.experts)
         texts, seeds = self._seeds(point.composition, train)
         prompts = (*texts, *(self.table.prompts[int(row)] for row in train))
@@ -252,7 +251,7 @@ class ReplayWork:
         )
 
     def _seeds(self, composition: ReplayComposition, train: Rows) -> tuple[list[str], list[str]]:
-        """The seed prompts that a fit takes along, and their categories."""
+        """The seed prompts that a fit includes, and their categories."""
         seeds = load_seeds("fit")
         wanted = (composition.fit or FitConfig()).seeds
         if wanted is None:
@@ -270,7 +269,7 @@ class ReplayWork:
             return np.concatenate([encode_cached(self._encoder, texts, vectors_folder()), own])
 
     def _screening(self, composition: ReplayComposition, fold: int) -> Screening:
-        """The guard's word on the prompts that `composition` is judged on in `fold`."""
+        """Decontamination of the prompts that `composition` is evaluated on in `fold`."""
         key = (composition.name, fold)
         if key not in self._screenings:
             held = self._rows(fold)
@@ -329,7 +328,7 @@ def _options(point: ReplayPoint) -> FitOptions:
 
 
 def _policy(fitted: Fit, options: FitOptions) -> Policy:
-    """The policy that a fit with these weights would have come to, without fitting the rest again."""
+    """The policy of a fit with these weights, without refitting the rest."""
     composition = fitted.composition
     utilities = Utilities(
         composition.utilities, composition.errors, composition.counts, composition.global_utilities, 0.0
@@ -338,21 +337,16 @@ def _policy(fitted: Fit, options: FitOptions) -> Policy:
 
 
 def _overridden(policy: Policy, point: ReplayPoint) -> Policy:
-    changes: dict[str, Any] = {}
-    for name in ("threshold", "ood_threshold"):
-        if getattr(point, name) is not None:
-            changes[name] = getattr(point, name)
+    names = ["threshold", "ood_threshold"]
     if point.composition.folder is not None:
-        for name in ("active_weight", "price_weight"):
-            if getattr(point, name) is not None:
-                changes[name] = getattr(point, name)
-    return replace(policy, **changes)
+        names += ["active_weight", "price_weight"]
+    return replace(policy, **{n: getattr(point, n) for n in names if getattr(point, n) is not None})
 
 
 def _only(
     composition: Composition, policy: Policy, estimate: Estimate, experts: Sequence[str]
 ) -> tuple[Estimate, Policy]:
-    """As if the client excluded all others: a generalist that is excluded gives way to the best."""
+    """As if the client excluded all others; without its generalist the policy never falls back."""
     barred = np.asarray([name not in experts for name in composition.expert_names])
     if barred.all():
         raise SweepError(f"grid.experts: the composition has none of {', '.join(experts)}")
@@ -363,15 +357,14 @@ def _only(
 
 
 def _encoder_of(composition: Composition) -> Encoder:
-    """An encoder of the precision that `composition` was fitted with."""
+    """The encoder in the precision of `composition`."""
     return load_encoder(
         precision="float32" if "float32" in composition.encoder_revision else "int8", threads=1
     )
 
 
 def _latencies(folder: Path) -> dict[tuple[str, str], float]:
-    """Seconds that each expert took for each prompt, where the table's folder keeps them
-    (`details.parquet`, as `coterie score` writes it)."""
+    """Seconds by (uid, expert) from `details.parquet` of `coterie score`, if there."""
     path = folder / "details.parquet"
     if not path.exists():
         return {}

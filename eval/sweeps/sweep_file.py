@@ -1,29 +1,25 @@
-"""A sweep's file: a grid over compositions, budgets, thresholds, strategies and prompts, read and checked.
+"""The YAML file of a sweep: a grid over compositions, budgets, thresholds, strategies and prompts.
 
-`kind: replay` judges on an outcome table and asks nobody; `kind: live` asks a running API. Paths are
-relative to the file. Unknown keys are mistakes, and every mistake is told with its line.
+`kind: replay` evaluates on an outcome table, `kind: live` on a running API. Paths are relative to the file.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic import model_validator as whole
 from pydantic_core import PydanticCustomError
 
+from base.strict_model import StrictModel
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 
 LARGEST_GRID = 10_000
-"""Configurations of one sweep, at most: more is a mistake in the file."""
+"""Maximum number of configurations."""
 
 
 class SweepError(Exception):
     """A sweep cannot be read or run; the message says where and what to do."""
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w][\w.:+-]*$")]
@@ -31,123 +27,125 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[list[Text], Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
-class Fit(_Closed):
-    """How a composition is fitted on the folds that it is not judged on, as by `coterie fit`."""
+class FitConfig(StrictModel):
+    """Options of `coterie fit` for compositions fitted by cross-validation."""
 
     classifier: Literal["auto", "knn", "logistic", "centroid"] = "auto"
     correction: bool | None = None
     seeds: bool | None = None
-    """Fit stage 1 on the seed prompts too; None: when all categories of the table are theirs."""
+    """Fit stage 1 on the seed prompts too; None: if they cover all categories of the table."""
     sure_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
     novel_quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
 
 
-class ReplayComposition(_Closed):
-    """A composition in a folder, or one that is fitted fold by fold."""
+class ReplayComposition(StrictModel):
+    """A composition in a folder, or one that is fitted by cross-validation."""
 
     name: Name
     folder: Path | None = None
-    fit: Fit | None = None
+    fit: FitConfig | None = None
 
     @whole(mode="after")
-    def _one_of_two(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.folder is None) == (self.fit is None):
             raise PydanticCustomError("composition", "give either a folder or fit")
         return self
 
 
-class ReplayGrid(_Closed):
-    """Every combination is judged. A missing axis has one value: what the composition has."""
+class ReplayGrid(StrictModel):
+    """All combinations are evaluated; None, and a missing axis, leave the composition's value."""
 
-    compositions: Annotated[list[ReplayComposition], Field(min_length=1)]
-    experts: Annotated[list[Literal["all"] | Names], Field(min_length=1)] = ["all"]
-    """Sets of experts that may answer; prompt experts are experts, so this sweeps prompts too."""
-    active_weight: Annotated[list[Weight | None], Field(min_length=1)] = [None]
-    price_weight: Annotated[list[Weight | None], Field(min_length=1)] = [None]
-    target_active_b: Annotated[list[Positive | None], Field(min_length=1)] = [None]
-    resident_budget_b: Annotated[list[Positive | None], Field(min_length=1)] = [None]
-    threshold: Annotated[list[Share | None], Field(min_length=1)] = [None]
-    ood_threshold: Annotated[list[Share | None], Field(min_length=1)] = [None]
-    strategy: Annotated[list[Literal["single"]], Field(min_length=1)] = ["single"]
+    compositions: Annotated[tuple[ReplayComposition, ...], Field(min_length=1)]
+    experts: Annotated[tuple[Literal["all"] | Names, ...], Field(min_length=1)] = ("all",)
+    """Sets of experts (also prompt experts) that may answer."""
+    active_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
+    price_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
+    target_active_b: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None,)
+    resident_budget_b: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None,)
+    threshold: Annotated[tuple[Share | None, ...], Field(min_length=1)] = (None,)
+    ood_threshold: Annotated[tuple[Share | None, ...], Field(min_length=1)] = (None,)
+    strategy: Annotated[tuple[Literal["single"], ...], Field(min_length=1)] = ("single",)
 
 
-class _Sweep(_Closed):
+class _Sweep(StrictModel):
     name: Name
     seed: int = 0
     allow_seen: bool = False
-    """Report on prompts that a composition was fitted on; the report then says so."""
+    """Include prompts that a composition was fitted on; the report says so."""
 
 
 class ReplaySweep(_Sweep):
-    """Judged on an outcome table. Fitted compositions are judged fold by fold on what they have not seen."""
+    """Evaluated on an outcome table."""
 
     kind: Literal["replay"]
     table: Path
     folds: Annotated[int, Field(ge=2, le=50)] = 5
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    """Folds that are worked on at once."""
+    """Folds in parallel."""
     grid: ReplayGrid
 
 
-class LiveComposition(_Closed):
-    """A composition as it is served at `api` (default: the sweep's). `folder` is where it lies, for the
-    guard; without, the shipped compositions are searched for the served digest."""
+class LiveComposition(StrictModel):
+    """A composition served at `api` (default: the sweep's). `folder`: its folder, for decontamination; by
+    default the shipped composition with the served digest."""
 
     name: Name
     api: Text | None = None
     folder: Path | None = None
 
 
-class Strategy(_Closed):
-    """A strategy with options of its own; `label` is what the report calls it."""
+class StrategyConfig(StrictModel):
+    """A strategy with options; `label`: its name in the report."""
 
     name: Name
     options: dict[str, Any] | None = None
     label: Name | None = None
 
 
-class Prompt(_Closed):
-    """A system prompt that goes in front of every question, as text or from a file."""
+class PromptConfig(StrictModel):
+    """A system prompt for every question, as text or from a file."""
 
     name: Name
     system: Text | None = None
     file: Path | None = None
 
     @whole(mode="after")
-    def _at_most_one(self) -> Self:
+    def _check_source(self) -> Self:
         if self.system is not None and self.file is not None:
             raise PydanticCustomError("prompt", "give system or file, not both")
         return self
 
 
-class LiveGrid(_Closed):
-    """Every combination is asked. A weight stands in place of the served policy's; null leaves that one."""
+class LiveGrid(StrictModel):
+    """All combinations are asked; a weight replaces the served policy's, null keeps it."""
 
-    compositions: Annotated[list[LiveComposition], Field(min_length=1)] = [LiveComposition(name="served")]
-    experts: Annotated[list[Literal["all"] | Names], Field(min_length=1)] = ["all"]
-    active_weight: Annotated[list[Weight | None], Field(min_length=1)] = [None]
-    price_weight: Annotated[list[Weight | None], Field(min_length=1)] = [None]
-    strategy: Annotated[list[Strategy | None], Field(min_length=1)] = [None]
-    prompts: Annotated[list[Prompt], Field(min_length=1)] = [Prompt(name="none")]
+    compositions: Annotated[tuple[LiveComposition, ...], Field(min_length=1)] = (
+        LiveComposition(name="served"),
+    )
+    experts: Annotated[tuple[Literal["all"] | Names, ...], Field(min_length=1)] = ("all",)
+    active_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
+    price_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
+    strategy: Annotated[tuple[StrategyConfig | None, ...], Field(min_length=1)] = (None,)
+    prompts: Annotated[tuple[PromptConfig, ...], Field(min_length=1)] = (PromptConfig(name="none"),)
 
     @field_validator("strategy", mode="before")
     @classmethod
-    def _names_alone(cls, value: Any) -> Any:
+    def _accept_names(cls, value: Any) -> Any:
         if not isinstance(value, list):
             return value
         return [{"name": each} if isinstance(each, str) else each for each in value]
 
 
-class Benchmark(_Closed):
-    """What is asked: a benchmark of `coterie eval run`, or a JSONL file of checkable prompts."""
+class BenchmarkConfig(StrictModel):
+    """A benchmark of `coterie eval run`, or a JSONL file of checkable prompts."""
 
     name: Text = "checkable"
     data: str | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
-    category: list[Text] = []
+    category: tuple[Text, ...] = ()
     judge: str = ""
     baseline: str | None = None
     max_tokens: Annotated[int, Field(ge=1, le=131_072)] | None = None
@@ -159,11 +157,11 @@ class LiveSweep(_Sweep):
 
     kind: Literal["live"]
     api: Text = "http://127.0.0.1:8000/v1"
-    benchmark: Benchmark = Benchmark()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Requests in flight, in all."""
+    """Requests in flight in total."""
     baselines: bool = True
-    """Ask every expert every question too: what the baselines need."""
+    """Ask every expert every question too, for the baselines."""
     grid: LiveGrid = LiveGrid()
 
 
@@ -172,7 +170,7 @@ _READER: TypeAdapter[Sweep] = TypeAdapter(Annotated[Sweep, Field(discriminator="
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Read a sweep's file, its paths made absolute. Raises SweepError with every mistake and its line."""
+    """Read a sweep's file, with absolute paths. Raises SweepError with all problems by line."""
     try:
         data, lines = read_yaml(path)
     except YamlProblem as problem:
@@ -190,7 +188,7 @@ def read_sweep(path: Path) -> Sweep:
 def _problems(path: Path, lines: Lines, data: dict[str, Any], error: ValidationError) -> Sequence[str]:
     found = []
     for each in error.errors(include_url=False):
-        # The union's tag and pydantic's names of alternatives are no keys of the file.
+        # Drop the union's tag and pydantic's names of alternatives.
         loc = _of_the_file(each["loc"], data)
         name = ".".join(str(part) for part in loc)
         what = each["msg"]
@@ -203,7 +201,7 @@ def _problems(path: Path, lines: Lines, data: dict[str, Any], error: ValidationE
 
 
 def _of_the_file(loc: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]:
-    """`loc` without the names that pydantic gives to alternatives."""
+    """`loc` reduced to the keys of the file."""
     kept: list[int | str] = []
     for position, part in enumerate(loc):
         in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
@@ -216,7 +214,7 @@ def _of_the_file(loc: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]
 
 
 def _check_names(path: Path, lines: Lines, sweep: Sweep) -> None:
-    """Names within an axis tell its values apart in the report."""
+    """Raises SweepError for repeated names and for combinations of axes that cannot work."""
     axes: list[tuple[str, Sequence[Any]]] = [("compositions", sweep.grid.compositions)]
     if isinstance(sweep, LiveSweep):
         axes.append(("prompts", sweep.grid.prompts))
@@ -250,11 +248,13 @@ def _absolute(sweep: Sweep, folder: Path) -> Sweep:
         return None if path is None else (folder / path).resolve()
 
     if isinstance(sweep, ReplaySweep):
-        placed = [each.model_copy(update={"folder": at(each.folder)}) for each in sweep.grid.compositions]
+        placed = tuple(
+            each.model_copy(update={"folder": at(each.folder)}) for each in sweep.grid.compositions
+        )
         grid = sweep.grid.model_copy(update={"compositions": placed})
         return sweep.model_copy(update={"table": at(sweep.table), "grid": grid})
-    served = [each.model_copy(update={"folder": at(each.folder)}) for each in sweep.grid.compositions]
-    prompts = [each.model_copy(update={"file": at(each.file)}) for each in sweep.grid.prompts]
+    served = tuple(each.model_copy(update={"folder": at(each.folder)}) for each in sweep.grid.compositions)
+    prompts = tuple(each.model_copy(update={"file": at(each.file)}) for each in sweep.grid.prompts)
     live = sweep.grid.model_copy(update={"compositions": served, "prompts": prompts})
     named = folder / sweep.benchmark.name
     benchmark = sweep.benchmark

@@ -1,4 +1,4 @@
-"""One sweep from its file to its report: what is done already is kept, what is not is done now."""
+"""Running a sweep, resuming from stored items, and writing its report."""
 
 import asyncio
 import hashlib
@@ -11,16 +11,16 @@ from base.files import write_text
 from base.json_documents import write_json
 from client import RetryPolicy
 from eval.engine.manifest import code_version
-from eval.sweeps.fold_baselines import Baseline
+from eval.sweeps.fold_baselines import FoldBaseline
 from eval.sweeps.grid import settings_of
 from eval.sweeps.sweep_file import LiveSweep, ReplaySweep, Sweep, SweepError
 from eval.sweeps.sweep_store import ItemRow, SweepStore
-from eval.sweeps.sweep_summary import Report, rows_of
+from eval.sweeps.sweep_summary import SweepReport, rows_of
 from experts.answer_store import default_store
 
 OUT = Path("var/eval/sweeps")
 Progress = Callable[[int, int], None]
-"""Called with (items done, items in all), kept ones included."""
+"""Called with (items done, total items), stored ones included."""
 
 
 def run_sweep(
@@ -32,18 +32,15 @@ def run_sweep(
     cache: Path | None = None,
     retries: RetryPolicy | None = None,
     progress: Progress = lambda done, total: None,
-) -> Report:
-    """Do what is left of `sweep`, and report on all of it.
-
-    A run goes on where it was stopped, however it was stopped, as long as the file, the data and the
-    compositions are the same; `fresh` begins another one. Raises SweepError.
-    """
+) -> SweepReport:
+    """Run the unfinished items of `sweep` and report on all. An interrupted run resumes if file, data and
+    compositions are unchanged; `fresh` begins a new one. Raises SweepError."""
     if isinstance(sweep, ReplaySweep):
         return _replay(sweep, store, fresh, progress)
     return _live(sweep, store, fresh, api_key, cache or default_store(), retries, progress)
 
 
-def _replay(sweep: ReplaySweep, store: SweepStore, fresh: bool, progress: Progress) -> Report:
+def _replay(sweep: ReplaySweep, store: SweepStore, fresh: bool, progress: Progress) -> SweepReport:
     from eval.sweeps.replay_sweep import ReplayWork
 
     work = ReplayWork(sweep)
@@ -82,7 +79,7 @@ def _live(
     cache: Path,
     retries: RetryPolicy | None,
     progress: Progress,
-) -> Report:
+) -> SweepReport:
     from eval.sweeps.live_sweep import BASELINE, LiveWork
 
     work = LiveWork(sweep, api_key=api_key, cache=cache, retries=retries)
@@ -126,9 +123,9 @@ def _live(
 def _begin(
     sweep: Sweep, digests: Mapping[str, str], store: SweepStore, fresh: bool
 ) -> tuple[str, dict[str, Any], set[tuple[str, str]]]:
-    """The run's id, its manifest, and what of it is done."""
+    """The run's id, its manifest, and its finished items."""
     config = sweep.model_dump(mode="json")
-    # How much is done at once changes no result.
+    # Parallelism does not change results.
     counted = {key: value for key, value in config.items() if key not in {"workers", "concurrency"}}
     document = json.dumps([counted, dict(digests)], sort_keys=True)
     base = f"{sweep.name}-{hashlib.sha256(document.encode()).hexdigest()[:10]}"
@@ -145,16 +142,16 @@ def _finish(
     *,
     settings: Mapping[str, Mapping[str, Any]],
     items: Sequence[ItemRow],
-    baselines: Mapping[str, Baseline],
+    baselines: Mapping[str, FoldBaseline],
     uids: Sequence[str],
     guard: Mapping[str, Any],
     notes: Sequence[str],
     missing: int,
     seed: int,
-) -> Report:
+) -> SweepReport:
     rows = rows_of(items, settings, baselines, uids, seed=seed)
     kind = store.run(run_id)
-    report = Report(
+    report = SweepReport(
         run=run_id,
         kind="" if kind is None else kind.kind,
         rows=rows,
@@ -180,7 +177,7 @@ def _guard_notes(guard: Mapping[str, Any]) -> list[str]:
     return [f"Refused: {what}."]
 
 
-def write_report(report: Report, folder: Path) -> None:
+def write_report(report: SweepReport, folder: Path) -> None:
     """Write report.json, table.csv and pareto.png to `folder`."""
     from eval.sweeps.pareto_picture import draw_pareto
 

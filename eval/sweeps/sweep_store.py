@@ -1,9 +1,5 @@
-"""Sweeps in a database: every run, its configurations' summaries, one row an item. SQLite or PostgreSQL.
-
-An item is one prompt under one configuration. Its primary key is what keeps it from being written twice,
-and a run that was killed is gone on with from the rows that are there. Evaluation is a client of the
-service, so this is a small database of its own and not the service's.
-"""
+"""The database of sweeps (SQLite or PostgreSQL, separate from the service's): runs, and one row per item,
+i.e. one prompt under one configuration. An interrupted run resumes from its rows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -34,16 +30,16 @@ DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "
 BUSY_MS = 30_000
 
 
-class StoreError(Exception):
+class SweepStoreError(Exception):
     """The database cannot be used; the message says what to do, without its password."""
 
 
-class Base(MappedAsDataclass, DeclarativeBase):
-    """The tables of sweeps."""
+class SweepBase(MappedAsDataclass, DeclarativeBase):
+    """Declarative base of the sweeps' tables."""
 
 
-class RunRow(Base, kw_only=True):
-    """One run of one sweep. `id` is the sweep's name and a digest of everything its items depend on."""
+class RunRow(SweepBase, kw_only=True):
+    """A run of a sweep. `id`: the sweep's name and a digest of everything that its items depend on."""
 
     __tablename__ = "sweep_runs"
 
@@ -56,11 +52,11 @@ class RunRow(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), default=None)
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
-    """The table and the picture's numbers, once finished."""
+    """The report, once finished."""
 
 
-class ItemRow(Base, kw_only=True):
-    """One prompt under one configuration, done."""
+class ItemRow(SweepBase, kw_only=True):
+    """One finished prompt under one configuration."""
 
     __tablename__ = "sweep_items"
 
@@ -72,9 +68,9 @@ class ItemRow(Base, kw_only=True):
     expert: Mapped[str | None] = mapped_column(String(200), default=None)
     active_params_b: Mapped[float | None] = mapped_column(default=None)
     price: Mapped[float | None] = mapped_column(default=None)
-    """$ per million tokens of what answered, as in a replay."""
+    """$ per million tokens of the expert that answered."""
     cost: Mapped[float | None] = mapped_column(default=None)
-    """Dollars that the request cost, where tokens are known."""
+    """$ of the request, if tokens are known."""
     latency_s: Mapped[float | None] = mapped_column(default=None)
     reason: Mapped[str | None] = mapped_column(String(64), default=None)
     """The decision's reason."""
@@ -87,18 +83,18 @@ class ItemRow(Base, kw_only=True):
 
 
 class SweepStore:
-    """The database; use as a context manager, from one thread."""
+    """Context manager, for one thread."""
 
     def __init__(self, url: str | None = None) -> None:
-        """`url`: an SQLAlchemy URL or a path of an SQLite file. Raises StoreError."""
+        """`url`: an SQLAlchemy URL or the path of an SQLite file. Raises SweepStoreError."""
         self._engine = _engine(url)
 
     def __enter__(self) -> Self:
         try:
-            Base.metadata.create_all(self._engine)
+            SweepBase.metadata.create_all(self._engine)
         except (SQLAlchemyError, OSError) as error:
             # The driver's message may hold the password.
-            raise StoreError(
+            raise SweepStoreError(
                 f"the database {self.shown} cannot be used ({type(error).__name__}): check --database"
             ) from error
         return self
@@ -116,25 +112,20 @@ class SweepStore:
     def begin(
         self, run_id: str, *, name: str, kind: str, config: Mapping[str, Any], manifest: Mapping[str, Any]
     ) -> bool:
-        """Note a run; False when it was begun before and is gone on with."""
+        """Insert a run; False when it is there already."""
+        details: dict[str, Any] = {
+            "config": dict(config),
+            "manifest": dict(manifest),
+            "created_at": datetime.now(UTC),
+        }
         with Session(self._engine) as session, session.begin():
             if session.get(RunRow, run_id) is not None:
                 return False
-            session.add(
-                RunRow(
-                    id=run_id,
-                    name=name,
-                    kind=kind,
-                    config=dict(config),
-                    manifest=dict(manifest),
-                    created_at=datetime.now(UTC),
-                )
-            )
+            session.add(RunRow(id=run_id, name=name, kind=kind, **details))
             return True
 
     def add(self, items: Sequence[ItemRow]) -> None:
-        """Write items in one transaction; one that is there already stays as it was. When this returns
-        they are written."""
+        """Insert items in one transaction, except existing ones."""
         if not items:
             return
         values = [
@@ -147,25 +138,22 @@ class SweepStore:
             connection.execute(statement, values)
 
     def done(self, run_id: str) -> set[tuple[str, str]]:
-        """(configuration, uid) of every item of the run that is written."""
+        """(configuration, uid) of the run's items."""
         query = select(ItemRow.configuration, ItemRow.uid).where(ItemRow.run_id == run_id)
         with self._engine.connect() as connection:
             return {(row.configuration, row.uid) for row in connection.execute(query)}
 
     def items(self, run_id: str) -> list[ItemRow]:
-        """Every item of a run, by configuration and uid."""
+        """The items of a run, by configuration and uid."""
         query = select(ItemRow).where(ItemRow.run_id == run_id).order_by(ItemRow.configuration, ItemRow.uid)
         with Session(self._engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
 
     def finish(self, run_id: str, report: Mapping[str, Any]) -> None:
-        """Note a run's report."""
+        """Store a run's report."""
+        values = {"finished_at": datetime.now(UTC), "report": dict(report)}
         with self._engine.begin() as connection:
-            connection.execute(
-                update(RunRow)
-                .where(RunRow.id == run_id)
-                .values(finished_at=datetime.now(UTC), report=dict(report))
-            )
+            connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
 
     def run(self, run_id: str) -> RunRow | None:
         """The run with this id."""
@@ -173,7 +161,7 @@ class SweepStore:
             return session.get(RunRow, run_id)
 
     def runs(self) -> list[tuple[RunRow, int]]:
-        """Every run with the number of its items, newest first."""
+        """All runs with the number of their items, newest first."""
         count = select(ItemRow.run_id, func.count().label("n")).group_by(ItemRow.run_id).subquery()
         query = (
             select(RunRow, func.coalesce(count.c.n, 0))
@@ -184,9 +172,8 @@ class SweepStore:
             return [(row, int(n)) for row, n in session.execute(query)]
 
     def numbered(self, base: str, *, fresh: bool) -> str:
-        """The id to run under: `base`, or with `fresh` the first `base.2`, `base.3`, … that is new."""
-        number = 1
-        run_id = base
+        """The id of the current run: `base`, or with `fresh` the next of `base.2`, `base.3`, …"""
+        number, run_id = 1, base
         with Session(self._engine) as session:
             known = set(session.scalars(select(RunRow.id).where(RunRow.id.startswith(base, autoescape=True))))
         while f"{base}.{number + 1}" in known or (fresh and run_id in known):
@@ -202,13 +189,13 @@ def _engine(url: str | None) -> Engine:
     try:
         parsed = make_url(text)
     except ArgumentError:
-        raise StoreError("--database is no database URL and no file") from None
+        raise SweepStoreError("--database is no database URL and no file") from None
     parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
     if parsed.drivername not in DRIVERS.values():
-        raise StoreError(f"no support for {parsed.drivername} databases: use sqlite or postgresql")
+        raise SweepStoreError(f"no support for {parsed.drivername} databases: use sqlite or postgresql")
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise StoreError("SQLite needs a file: a sweep has to survive a kill")
+            raise SweepStoreError("SQLite needs a file: a sweep has to survive a kill")
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed)
         event.listen(engine, "connect", _prepare_sqlite)
@@ -216,7 +203,7 @@ def _engine(url: str | None) -> Engine:
     try:
         return create_engine(parsed, pool_pre_ping=True)
     except ModuleNotFoundError as error:
-        raise StoreError(f"postgresql needs {error.name}: pip install 'coterie[postgres]'") from error
+        raise SweepStoreError(f"postgresql needs {error.name}: pip install 'coterie[postgres]'") from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -1,7 +1,4 @@
-"""What a sweep found: one row a configuration, baselines beside them, and who is on the Pareto front.
-
-Works on items and baselines alone; knows nothing of how either came about.
-"""
+"""The results of a sweep: one row per configuration and baseline, with the Pareto front."""
 
 import csv
 import io
@@ -11,19 +8,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.composition_replay import Interval, paired_interval
-from eval.sweeps.fold_baselines import Baseline, Column
+from eval.composition_replay import ScoreDifference, paired_interval
+from eval.sweeps.fold_baselines import Column, FoldBaseline
 from eval.sweeps.sweep_store import ItemRow
 
 Kind = Literal["configuration", "baseline", "expert"]
 BEST_SINGLE = "best_single"
+CSV_COLUMNS = (
+    "name", "kind", "n", "score", "low", "high", "active_params_b", "price", "cost", "latency_s", "gain",
+    "gain_low", "gain_high", "missing", "pareto",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table. `score` with its 95 % bootstrap interval over prompts; `active_params_b` in
-    billions, `price` in $ per million tokens, `cost` in $ per 1,000 requests and `latency_s` are means, None
-    where nothing is known. `gain` is the paired difference to the best single expert on the same prompts.
+class SummaryRow:
+    """`score` with its 95 % bootstrap interval over prompts; means of `active_params_b` (billions), `price`
+    ($ per million tokens), `cost` ($ per 1,000 requests) and `latency_s`, None if unknown; `gain`: paired
+    difference to the best single expert; `missing`: prompts without a score.
     """
 
     name: str
@@ -36,23 +37,21 @@ class Row:
     price: float | None
     cost: float | None
     latency_s: float | None
-    gain: Interval | None
+    gain: ScoreDifference | None
     missing: int = 0
-    """Prompts without a score: errors, checks that could not run, or what the guard refused."""
     pareto: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SweepReport:
     """A sweep's result."""
 
     run: str
     kind: str
-    rows: tuple[Row, ...]
+    rows: tuple[SummaryRow, ...]
     guard: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-    """Sentences that a reader has to know."""
     complete: bool = True
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,52 +68,34 @@ class Report:
         }
 
     def csv(self) -> str:
-        """The table as CSV; settings get a column each."""
+        """The table as CSV, with a column per setting."""
         settings = list(dict.fromkeys(key for row in self.rows for key in row.settings))
-        fixed = [
-            "name",
-            "kind",
-            "n",
-            "score",
-            "low",
-            "high",
-            "active_params_b",
-            "price",
-            "cost",
-            "latency_s",
-            "gain",
-            "gain_low",
-            "gain_high",
-            "missing",
-            "pareto",
-        ]
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*fixed, *(f"setting.{key}" for key in settings)])
+        writer = csv.DictWriter(
+            out, [*CSV_COLUMNS, *(f"setting.{key}" for key in settings)], extrasaction="ignore",
+            lineterminator="\n",
+        )  # fmt: skip
+        writer.writeheader()
         for row in self.rows:
             gain = row.gain
-            values = asdict(row) | {
-                "gain": gain and gain.difference,
-                "gain_low": gain and gain.low,
-                "gain_high": gain and gain.high,
-            }
-            cells = [values[name] for name in fixed] + [row.settings.get(key) for key in settings]
-            writer.writerow(["" if cell is None else cell for cell in cells])
+            writer.writerow(
+                asdict(row)
+                | {"gain": gain and gain.difference, "gain_low": gain and gain.low}
+                | {"gain_high": gain and gain.high}
+                | {f"setting.{key}": value for key, value in row.settings.items()}
+            )
         return out.getvalue()
 
 
 def rows_of(
     items: Sequence[ItemRow],
     settings: Mapping[str, Mapping[str, Any]],
-    baselines: Mapping[str, Baseline],
+    baselines: Mapping[str, FoldBaseline],
     uids: Sequence[str],
     *,
     seed: int = 0,
-) -> tuple[Row, ...]:
-    """The table: configurations in the order of `settings`, then baselines, then experts alone.
-
-    `baselines` are over `uids`. A configuration without any item is a row without a score.
-    """
+) -> tuple[SummaryRow, ...]:
+    """The rows: configurations in the order of `settings`, then `baselines` (over `uids`)."""
     place = {uid: row for row, uid in enumerate(uids)}
     reference = baselines[BEST_SINGLE].scores if BEST_SINGLE in baselines else None
     by_name: dict[str, list[ItemRow]] = {name: [] for name in settings}
@@ -173,7 +154,7 @@ def _row(
     latency_s: float | None = None,
     missing: int = 0,
     settings: Mapping[str, Any] | None = None,
-) -> Row:
+) -> SummaryRow:
     score = low = high = None
     gain = None
     if len(scores):
@@ -183,25 +164,12 @@ def _row(
             both = ~np.isnan(reference)
             if both.any():
                 gain = paired_interval(scores[both], reference[both], seed)
-    return Row(
-        name,
-        kind,
-        len(scores),
-        score,
-        low,
-        high,
-        active_params_b,
-        price,
-        cost,
-        latency_s,
-        gain,
-        missing,
-        settings=settings or {},
-    )
+    facts = (active_params_b, price, cost, latency_s, gain, missing)
+    return SummaryRow(name, kind, len(scores), score, low, high, *facts, settings=settings or {})
 
 
-def _with_front(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Marks what no other configuration or expert beats in score at no more active parameters."""
+def _with_front(rows: Sequence[SummaryRow]) -> tuple[SummaryRow, ...]:
+    """Marks the Pareto-optimal configurations and experts by score and active parameters."""
     able = [
         (row.active_params_b, row.score)
         for row in rows

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eval.baselines import best_single, kmeans_choices, knn_choices
-from eval.composition_replay import Replay, ReplayError, paired_interval, replay
+from eval.composition_replay import CompositionReplayError, Replay, paired_interval, replay
 from eval.decontamination import fitted_prompts
 from routers.classifiers import CentroidClassifier
 from routers.composition import Composition, ExpertCard
@@ -87,7 +87,7 @@ def test_prompts_that_were_fitted_on_are_left_out_and_counted() -> None:
 
 
 def test_a_table_of_fitting_prompts_alone_is_refused() -> None:
-    with pytest.raises(ReplayError, match="80 were fitted on"):
+    with pytest.raises(CompositionReplayError, match="80 were fitted on"):
         replayed(table(1))
 
 

@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.engine.answer_files import ReplayError, merged, read_answers
+from eval.engine.answer_files import AnswerFileError, merged, read_answers
 
 FLAT = {"question_id": "q1", "model": "a", "answer": "yes"}
 FORMS = {
@@ -52,7 +52,7 @@ def test_a_second_answer_to_the_same_question_is_an_error(tmp_path: Path) -> Non
     path = tmp_path / "answers.jsonl"
     path.write_text("\n".join(map(json.dumps, [FLAT, {**FLAT, "answer": "no"}])))
 
-    with pytest.raises(ReplayError, match=r"answers\.jsonl:2: a answers q1 a second time"):
+    with pytest.raises(AnswerFileError, match=r"answers\.jsonl:2: a answers q1 a second time"):
         read_answers(path)
 
 
@@ -63,7 +63,7 @@ def test_a_row_that_is_no_answer_is_named(tmp_path: Path, row: dict[str, object]
     path = tmp_path / "answers.jsonl"
     path.write_text(json.dumps(row))
 
-    with pytest.raises(ReplayError, match=r"answers\.jsonl:1: needs question_id"):
+    with pytest.raises(AnswerFileError, match=r"answers\.jsonl:1: needs question_id"):
         read_answers(path)
 
 

@@ -7,7 +7,7 @@ Four experts answer letters on two topics. `cheap` and `small` are right two tim
 import numpy as np
 
 from eval.strategies.answer_table import Answered, answered
-from eval.strategies.folds import Fold, Part
+from eval.strategies.folds import Fold, FoldPart
 from eval.strategies.voting import Ballots
 from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import card
@@ -42,13 +42,13 @@ def table(prompts: int = 400, seed: int = 0) -> Answered:
     return answered(made, {"uid": list(uids), **letters})
 
 
-def part(data: Answered) -> Part:
+def part(data: Answered) -> FoldPart:
     """The prompts with a router that knows their topics."""
     topic = np.asarray([list(TOPICS).index(each) for each in data.table.categories])
     means = np.stack([data.scores[topic == each].mean(axis=0) for each in range(len(TOPICS))])
     expected = means[topic]
     ballots = Ballots(data.votes, np.eye(len(TOPICS))[topic], np.log(expected / (1 - expected)))
-    return Part(data, ballots, topic, expected, expected.argmax(axis=1))
+    return FoldPart(data, ballots, topic, expected, expected.argmax(axis=1))
 
 
 def fold(prompts: int = 600) -> Fold:

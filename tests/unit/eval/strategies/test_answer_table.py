@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.strategies.answer_table import StrategyError, answered, read_answered
+from eval.strategies.answer_table import StrategyReplayError, answered, read_answered
 from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import card
 
@@ -65,7 +65,7 @@ def test_prompts_that_not_everybody_was_scored_on_are_left_out_and_counted() -> 
 
 
 def test_a_table_without_answers_says_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(StrategyError, match=r"answers\.parquet is missing: .* one per expert"):
+    with pytest.raises(StrategyReplayError, match=r"answers\.parquet is missing: .* one per expert"):
         read_answered(write(tmp_path, None))
 
 
@@ -87,7 +87,7 @@ def test_a_table_with_answers_is_read(tmp_path: Path) -> None:
 def test_answers_that_cannot_be_used_are_refused(
     answers: dict[str, list[Any]], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(StrategyError, match=message):
+    with pytest.raises(StrategyReplayError, match=message):
         read_answered(write(tmp_path, answers))
 
 
@@ -95,5 +95,5 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     write(tmp_path, None)
     (tmp_path / "answers.parquet").write_text("uid,one,two\n")
 
-    with pytest.raises(StrategyError, match="is not a Parquet file"):
+    with pytest.raises(StrategyReplayError, match="is not a Parquet file"):
         read_answered(tmp_path)

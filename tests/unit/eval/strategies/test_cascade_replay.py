@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.strategies.cascade_replay import Cascade, candidates, cascade_trials
+from eval.strategies.cascade_replay import VotingCascade, candidates, cascade_trials
 from eval.strategies.trials import best_within
 from tests.unit.eval.strategies.planted import fold, table
 
@@ -11,7 +11,7 @@ from tests.unit.eval.strategies.planted import fold, table
 def test_what_two_agree_on_is_accepted_and_the_strong_one_is_spared() -> None:
     votes = np.asarray([[0, 0, 1], [0, 1, 1], [0, 1, 2]])
 
-    choice, asked = Cascade((0, 1, 2)).run(votes)
+    choice, asked = VotingCascade((0, 1, 2)).run(votes)
 
     assert choice.tolist() == [0, 1, 2]
     assert asked.sum(axis=1).tolist() == [2, 3, 3]
@@ -20,7 +20,7 @@ def test_what_two_agree_on_is_accepted_and_the_strong_one_is_spared() -> None:
 def test_an_empty_answer_agrees_with_nothing_and_never_wins() -> None:
     votes = np.asarray([[-1, -1, 0], [-1, 1, -1], [-1, -1, -1]])
 
-    choice, asked = Cascade((0, 1, 2)).run(votes)
+    choice, asked = VotingCascade((0, 1, 2)).run(votes)
 
     assert choice.tolist() == [0, 1, -1]
     assert asked.all()
@@ -29,7 +29,7 @@ def test_an_empty_answer_agrees_with_nothing_and_never_wins() -> None:
 def test_agreement_may_come_at_any_later_step() -> None:
     votes = np.asarray([[0, 1, 2, 1], [3, 1, 3, 0]])
 
-    choice, asked = Cascade((0, 1, 2, 3)).run(votes)
+    choice, asked = VotingCascade((0, 1, 2, 3)).run(votes)
 
     assert choice.tolist() == [1, 3]
     assert asked.sum(axis=1).tolist() == [4, 3]

@@ -7,9 +7,9 @@ import pytest
 
 from eval.strategies.folds import Fold
 from eval.strategies.mixed import mixed_trials
-from eval.strategies.panel_replay import Panel, panel_trials, panels, stopping_trials, vote_trials
+from eval.strategies.panel_replay import ReplayPanel, panel_trials, panels, stopping_trials, vote_trials
 from eval.strategies.simple import majority_trials, single_trials
-from eval.strategies.trials import Trial, best_within
+from eval.strategies.trials import StrategyTrial, best_within
 from tests.unit.eval.strategies.planted import fold
 
 
@@ -19,11 +19,11 @@ def world() -> Fold:
 
 
 @cache
-def found_panels() -> list[Panel]:
+def found_panels() -> list[ReplayPanel]:
     return panels(world())
 
 
-def trials_of(panel: Panel, trials: list[Trial]) -> list[Trial]:
+def trials_of(panel: ReplayPanel, trials: list[StrategyTrial]) -> list[StrategyTrial]:
     return [each for each in trials if each.settings["first"] == panel.name]
 
 
@@ -106,7 +106,7 @@ def test_the_routers_choice_is_what_its_expected_scores_say() -> None:
 
 def test_mixing_takes_the_best_trial_of_each_category() -> None:
     first, second = (
-        Trial({"name": name}, single.fitted, single.held_out)
+        StrategyTrial({"name": name}, single.fitted, single.held_out)
         for name, single in (("dear", single_trials(world())[0]), ("cheap", single_trials(world())[-1]))
     )
 

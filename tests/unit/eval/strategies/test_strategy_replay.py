@@ -6,27 +6,27 @@ from typing import Any
 
 import pytest
 
-from eval.strategies.answer_table import StrategyError
+from eval.strategies.answer_table import StrategyReplayError
 from eval.strategies.strategy_pictures import draw_strategies
-from eval.strategies.strategy_replay import FAMILIES, ReplaySettings, Report, replay
+from eval.strategies.strategy_replay import FAMILIES, ReplaySettings, StrategyReport, replay
 from tests.unit.eval.strategies.planted import CARDS, table
 from tests.unit.routers.world import BagOfWords
 
 FAST = ReplaySettings(folds=3, parts=2, rounds=100, jobs=1)
 
 
-def replayed(settings: ReplaySettings = FAST, prompts: int = 360) -> Report:
+def replayed(settings: ReplaySettings = FAST, prompts: int = 360) -> StrategyReport:
     data, encoder = table(prompts), BagOfWords()
     return replay(data, encoder.encode(data.table.prompts), encoder, settings)
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report() -> StrategyReport:
     return replayed()
 
 
 @pytest.fixture(scope="module")
-def document(report: Report) -> dict[str, Any]:
+def document(report: StrategyReport) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(report.document(), allow_nan=False))
     return found
 
@@ -101,7 +101,7 @@ def test_nobody_takes_more_than_the_cap() -> None:
     assert all(each.active_params_b <= 8 for each in found.points if each.within_b is not None)
 
 
-def test_the_picture_is_drawn_whole_or_not_at_all(report: Report, tmp_path: Path) -> None:
+def test_the_picture_is_drawn_whole_or_not_at_all(report: StrategyReport, tmp_path: Path) -> None:
     path = tmp_path / "pictures" / "strategies.png"
 
     draw_strategies(report, path)
@@ -128,7 +128,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
 
 
 def test_too_few_prompts_are_refused_with_what_would_help() -> None:
-    with pytest.raises(StrategyError, match="categor"):
+    with pytest.raises(StrategyReplayError, match="categor"):
         replayed(ReplaySettings(folds=2, rounds=20, jobs=1), prompts=8)
 
 

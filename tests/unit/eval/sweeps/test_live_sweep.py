@@ -5,14 +5,20 @@ import pytest
 from client import ExpertInfo, PriceInfo
 from eval.sweeps.grid import LivePoint
 from eval.sweeps.live_sweep import weight_boost
-from eval.sweeps.sweep_file import LiveComposition, Prompt, SweepError
+from eval.sweeps.sweep_file import LiveComposition, PromptConfig, SweepError
 
 SERVED = {"active_weight": 0.3, "price_weight": 0.0}
 
 
 def point(active_weight: float | None, price_weight: float | None = None) -> LivePoint:
     return LivePoint(
-        "p", LiveComposition(name="served"), None, active_weight, price_weight, None, Prompt(name="none")
+        "p",
+        LiveComposition(name="served"),
+        None,
+        active_weight,
+        price_weight,
+        None,
+        PromptConfig(name="none"),
     )
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from base.json_documents import DocumentError
 from eval.sweeps.sweep_run import write_report
-from eval.sweeps.sweep_summary import Report, Row
+from eval.sweeps.sweep_summary import SummaryRow, SweepReport
 
 
 def test_a_figure_that_is_no_number_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    row = Row("plain", "configuration", 3, 0.5, 0.4, 0.6, 7.0, float("nan"), None, None, None)
+    row = SummaryRow("plain", "configuration", 3, 0.5, 0.4, 0.6, 7.0, float("nan"), None, None, None)
     with pytest.raises(DocumentError, match=r"rows\.0\.price is no number"):
-        write_report(Report("run", "replay", (row,), {}), tmp_path)
+        write_report(SweepReport("run", "replay", (row,), {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
