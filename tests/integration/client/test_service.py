@@ -1,27 +1,13 @@
 """The client against the real service: every call, and no field that its documents do not name."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import BaseModel
 
 from client import ApiDocument, ApiRefused, AsyncClient, Client, Decided, Delta, Ended
-from experts.fake import RunningFake
-from tests.integration.app.world import CODE, TALK, Api, running_fakes, small_world
-
-
-@pytest.fixture(scope="module")
-def fakes() -> Iterator[Mapping[str, RunningFake]]:
-    with running_fakes() as running:
-        yield running
-
-
-@pytest.fixture
-async def service(tmp_path: Path, fakes: Mapping[str, RunningFake]) -> AsyncIterator[Api]:
-    async with small_world(tmp_path, fakes).serve(store_prompts=True, shadow_rate=1.0) as running:
-        yield running
+from tests.integration.app.world import CODE, TALK, Api
 
 
 @pytest.fixture
@@ -53,6 +39,19 @@ async def test_an_answer_its_decision_and_its_rating(api: AsyncClient) -> None:
     assert (await api.decisions(1, expert="coder"))[0].id == record.id
     assert await api.decisions(expert="talker") == ()
     assert unknown(record) | unknown(said.decision) | unknown(rated) == set()
+
+
+async def test_a_document_gives_back_what_the_api_sent_and_shadows_are_read(api: AsyncClient) -> None:
+    said = await api.chat(TALK)
+    assert said.decision is not None
+    assert said.decision.document() == said.document["routing"]
+    for _ in range(500):
+        record = await api.decision(said.decision.id)
+        if record.shadows:
+            break
+        await asyncio.sleep(0.02)
+    assert record.shadows
+    assert unknown(record) == set()
 
 
 async def test_a_stream_begins_with_its_decision_and_ends_with_its_tokens(api: AsyncClient) -> None:
