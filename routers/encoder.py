@@ -21,8 +21,9 @@ from routers.request import Matrix, Vector
 
 ENCODER_NAME = "all-MiniLM-L6-v2"
 DIMENSION = 384
-FORMAT = 2
-"""Of the exported files and of the windowing: a change makes other vectors."""
+FORMAT = 3
+"""Of the exported files and of the windowing: a change makes other vectors. It is part of the folder's name,
+so that versions of the project share a cache without exporting over each other."""
 
 WHOLE_TOKENS = 256
 """Longest text, special tokens included, that is encoded in one piece."""
@@ -54,7 +55,7 @@ class Encoder(Protocol):
 
 def default_encoder_folder() -> Path:
     """Where `encoder_export` writes and `load_encoder` looks: `$COTERIE_CACHE/encoders/...`."""
-    return cache_folder() / "encoders" / ENCODER_NAME
+    return cache_folder() / "encoders" / f"{ENCODER_NAME}-{FORMAT}"
 
 
 def load_encoder(

@@ -1,5 +1,6 @@
 """The compositions we ship load, hold what they promise, and can be fitted anew from files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from routers.evidence import load_evidence
 from routers.fitting import FitOptions
 from routers.request import Request, Turn
 from routers.router import Router
+from tests.integration.routers.reference import DECISIONS, decisions
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ("cpu", "tiny")
@@ -81,6 +83,10 @@ def test_clear_requests_are_put_where_people_would_put_them(int8: OnnxEncoder) -
     }
     found = {text: ask(router, text).category for text in plain}
     assert sum(found[text] == category for text, category in plain.items()) >= 5, found
+
+
+def test_decisions_are_those_stored_by_another_machine(int8: OnnxEncoder) -> None:
+    assert decisions(int8) == json.loads(DECISIONS.read_text(encoding="utf-8"))
 
 
 def test_a_decision_does_not_depend_on_what_was_asked_before(int8: OnnxEncoder) -> None:

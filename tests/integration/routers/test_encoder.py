@@ -5,10 +5,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from routers.encoder import (
     DIMENSION,
+    ENCODER_NAME,
+    FORMAT,
     WHOLE_TOKENS,
     EncoderMissing,
     OnnxEncoder,
@@ -17,43 +22,12 @@ from routers.encoder import (
 )
 from routers.encoder_export import export_encoder
 from routers.request import Matrix
-
-PASSAGE = (
-    "The committee met on Tuesday to discuss the river flood defences, the cost of the new pumping "
-    "station, and whether the old mill could be restored before the winter storms arrive. "
-)
-TEXTS = {
-    "short": "What is the capital of France?",
-    "one word": "hi",
-    "shouting": "WHY DOES MY CODE NOT COMPILE???",
-    "typos": "pleese sumarise teh folowing artcle",
-    "German": "Könnten Sie mir bitte erklären, wie die Photosynthese funktioniert?",
-    "French": "Écris une lettre d'excuses à mon propriétaire pour le loyer en retard.",
-    "Spanish": "¿Cuál es la diferencia entre «ser» y «estar»?",
-    "Russian": "Напиши короткое стихотворение о зиме и старом доме.",
-    "Arabic": "ما هي عاصمة المغرب وكم عدد سكانها؟",
-    "Chinese": "请把这段话翻译成英文,并解释其中的成语。",
-    "Japanese": "東京から京都まで新幹線でどのくらいかかりますか。",
-    "Hindi": "मुझे दाल बनाने की विधि बताइए।",
-    "emoji": "I feel 😀🎉 but also 😭 — help? 👩🏽‍💻",
-    "code": "def f(xs):\n    return [x ** 2 for x in xs if x % 2]\n\n# why is this slow for 10_000_000?",
-    "SQL": "SELECT c.name, SUM(o.total) FROM orders o JOIN customers c ON c.id = o.customer_id GROUP BY 1;",
-    "table": "| city | people |\n|---|---|\n| Oslo | 709,037 |\n| Bergen | 291,940 |\n\nwhich is larger?",
-    "mathematics": "Prove that $\\sum_{k=1}^{n} k = \\frac{n(n+1)}{2}$ for all n ≥ 1.",
-    "numbers": "17 * 23 + 4.5e-3 / 0.25 = ?",
-    "a page": PASSAGE * 7,
-}
+from tests.integration.routers.reference import TEXTS, VECTORS, many_words, vectors
 
 
 def cosine(one: Matrix, other: Matrix) -> np.ndarray:
     products: np.ndarray = (one * other).sum(axis=1)
     return products
-
-
-def many_words(count: int) -> list[str]:
-    vocabulary = PASSAGE.replace(",", "").replace(".", "").split()
-    random = np.random.default_rng(0)
-    return [str(word) for word in random.choice(vocabulary, count)]
 
 
 def test_float32_agrees_with_sentence_transformers(float32: OnnxEncoder) -> None:
@@ -79,6 +53,70 @@ def test_int8_stays_near_float32(float32: OnnxEncoder, int8: OnnxEncoder) -> Non
     worst = dict(zip(TEXTS, agreement.tolist(), strict=True))
     assert min(worst.values()) >= 0.97, worst
     assert float(np.mean(agreement)) >= 0.985
+
+
+def test_vectors_are_those_stored_by_another_machine(int8: OnnxEncoder) -> None:
+    """Stored on a processor with VNNI; bit for bit the same under AVX2 alone when they were made."""
+    stored = np.load(VECTORS, allow_pickle=False)
+    assert np.abs(vectors(int8) - stored).max() <= 1e-3
+
+
+def test_products_of_the_int8_weights_cannot_saturate() -> None:
+    """Without VNNI two products of an uint8 activation and a weight are added in 16 bits, saturating.
+
+    255 for every activation is the worst there is for two weights of one sign; twice the weights, a
+    full eight bits, saturate.
+    """
+    worst = np.full((1, 4 * DIMENSION), 255, dtype=np.uint8)
+    matrices = int8_matrices()
+    assert len(matrices) == 36
+    for weights in matrices.values():
+        assert np.abs(weights.astype(np.int32)).max() == 64
+        states = worst[:, : len(weights)]
+        assert np.array_equal(pairwise_saturating_product(states, weights), exact_product(states, weights))
+    full = np.clip(2 * next(iter(matrices.values())).astype(np.int32), -127, 127).astype(np.int8)
+    states = worst[:, : len(full)]
+    assert not np.array_equal(pairwise_saturating_product(states, full), exact_product(states, full))
+
+
+def int8_matrices() -> dict[str, npt.NDArray[np.int8]]:
+    """The weights of every integer product of the exported int8 encoder, by name; (inputs, outputs) each."""
+    graph = onnx.load(default_encoder_folder() / "int8.onnx").graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "MatMulInteger":
+            assert makers[node.input[0]] == "DynamicQuantizeLinear"  # uint8 by its definition
+            found[node.input[1]] = numpy_helper.to_array(tensors[node.input[1]])
+            assert found[node.input[1]].dtype == np.int8
+    return found
+
+
+def exact_product(states: npt.NDArray[np.uint8], weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
+    product: npt.NDArray[np.int32] = states.astype(np.int32) @ weights.astype(np.int32)
+    return product
+
+
+def pairwise_saturating_product(
+    states: npt.NDArray[np.uint8], weights: npt.NDArray[np.int8]
+) -> npt.NDArray[np.int32]:
+    """As vpmaddubsw and vpmaddwd do it."""
+    products = states.astype(np.int32)[:, :, None] * weights.astype(np.int32)[None]
+    pairs = products[:, 0::2] + products[:, 1::2]
+    total: npt.NDArray[np.int32] = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=1, dtype=np.int32)
+    return total
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_no_sum_depends_on_the_width_of_a_register(precision: str) -> None:
+    """ONNX Runtime's Softmax adds as many lanes at a time as the processor has."""
+    graph = onnx.load(default_encoder_folder() / f"{precision}.onnx").graph
+    assert "Softmax" not in {node.op_type for node in graph.node}
+
+
+def test_the_number_of_threads_changes_no_bit(int8: OnnxEncoder) -> None:
+    assert np.array_equal(vectors(load_encoder(threads=2)), vectors(int8))
 
 
 @pytest.mark.parametrize("position", [0, 1_500, 2_999])
@@ -161,6 +199,10 @@ def test_an_export_of_another_format_says_which_command_makes_it(tmp_path: Path,
     (tmp_path / "encoder.json").write_text(card)
     with pytest.raises(EncoderMissing, match=r"python -m routers\.encoder_export"):
         load_encoder(tmp_path)
+
+
+def test_versions_of_the_project_share_a_cache_without_sharing_an_export() -> None:
+    assert default_encoder_folder().name == f"{ENCODER_NAME}-{FORMAT}"
 
 
 def test_an_export_that_is_there_is_kept(tmp_path: Path) -> None:
