@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from base.progress import ProgressBars
-from base.reply import AskError, Reply
+from base.reply import Reply
 from base.task_groups import together
 from base.terminal import console
 from benchmarks.live_tables import Answer, draw, rows_of, table_of, write_between
 from client import ApiError, AsyncClient, ExpertInfo
-from eval.checks import score
 from eval.engine.api_line import ApiLine
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
-from eval.scoring import ask_item
+from eval.protocols.checkable import Grader
+from eval.scoring import score_item
 from eval.suite import OWN, Item, SuiteError, load_suite
 from experts.answer_store import AnswerStore, StoreError, default_store
 from experts.asker import Asker
@@ -226,7 +226,7 @@ class _Asking:
         self._asker = asker
         self._server = server
         self._key = key
-        self._allow_network_code = allow_network_code
+        self._grader = Grader(allow_network_code=allow_network_code)
 
     async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[Item]) -> list[Answer]:
         """Ask every item of every arm, arms in turn, so that one that stops early stops for all alike."""
@@ -238,9 +238,12 @@ class _Asking:
             task = progress.add(what, len(arms) * len(items))
 
             async def one(arm: Arm, contestant: Contestant, item: Item) -> Answer | None:
-                answer = await self._one(arm, contestant, item)
+                outcome = await score_item(self._asker, self._grader, contestant, item)
                 progress.advance(task)
-                return answer
+                if outcome.answer is None or outcome.score is None:
+                    sys.stderr.write(f"{arm.name}, {item.id}: {outcome.error}\n")
+                    return None
+                return answer_of(arm, item, outcome.answer, outcome.score)
 
             async with self._asker.open():
                 answers = await together(
@@ -249,17 +252,6 @@ class _Asking:
                     for arm, contestant in zip(arms, found, strict=True)
                 )
         return [each for each in answers if each is not None]
-
-    async def _one(self, arm: Arm, contestant: Contestant, item: Item) -> Answer | None:
-        try:
-            reply = await ask_item(self._asker, contestant, item)
-        except AskError as error:
-            sys.stderr.write(f"{arm.name}, {item.id}: {error.code}\n")
-            return None
-        points = await asyncio.to_thread(
-            score, item.check, reply.text, allow_network_code=self._allow_network_code
-        )
-        return answer_of(arm, item, reply, points)
 
 
 def answer_of(arm: Arm, item: Item, found: Reply, points: float) -> Answer:

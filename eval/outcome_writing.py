@@ -19,7 +19,8 @@ from base.json_documents import write_json
 from client import ExpertInfo
 from eval.engine.benchmark import opening
 from eval.engine.contestants import Contestant
-from eval.scoring import Outcome, Outcomes, question_of
+from eval.protocols.checkable import item_question
+from eval.scoring import Outcome, Outcomes
 from experts.asker import exported_key
 
 ALL = "all"
@@ -214,7 +215,7 @@ def write_answers(outcomes: Outcomes, contestants: Mapping[str, Contestant], pat
     rows = {json.loads(line)["key"]: line for line in lines[:-1] if line.strip()}
     for each in outcomes.outcomes:
         if each.answer is not None:
-            key = exported_key(contestants[each.expert], *opening(question_of(each.item)))
+            key = exported_key(contestants[each.expert], *opening(item_question(each.item)))
             row = {"key": key, "expert": each.expert, **_document(each)}
             rows[key] = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     write_text("".join(f"{line}\n" for line in rows.values()), path)

@@ -6,21 +6,23 @@ above zero with confidence; everything else goes out plain. Knows nothing of how
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from base.reply import AskError, Reply
+from base.task_groups import together
 from eval.engine.contestants import Contestant, ContestantAsker
+from eval.protocols.checkable import Grader
 from eval.rating.paired import Comparison, compare, holm
-from eval.scoring import Ask, Done, Outcome, Replies, ask_all, ask_item, grade_all
+from eval.scoring import Outcome, score_item
 from eval.suite import Item, Suite, SuiteError
 from prompts import identities as ids
 
 TEMPERATURE = 0.0
-Step = Callable[[str, int], Done]
-"""(what is asked now, how many prompts) -> what is told of each: for a progress bar."""
+Step = Callable[[str, int], Callable[[bool], None]]
+"""(what is asked now, how many prompts) -> what is told of each, whether it was answered: for a bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Cost:
     seconds: float
 
     @classmethod
-    def of(cls, what: str, answers: Iterable[Reply | AskError]) -> "Cost":
-        found = [each for each in answers if isinstance(each, Reply)]
+    def of(cls, what: str, answers: Iterable[Reply]) -> "Cost":
+        found = tuple(answers)
         return cls(
             what,
             len(found),
@@ -133,7 +135,7 @@ async def measure(
     per: ids.Per,
     confidence: float = 0.95,
     allow_network_code: bool = False,
-    step: Step = lambda what, prompts: lambda expert, reply: None,
+    step: Step = lambda what, prompts: lambda answered: None,
 ) -> Personas:
     """Ask what was not asked before, and compare.
 
@@ -142,41 +144,53 @@ async def measure(
             in a row that it was not asked the rest. What it answered is kept.
     """
     wanted, suite = suite, measurable(suite, identities, per)
-    texts: dict[str, str | None] = {item.id: _text(identities, item) for item in suite.items}
-    replies: dict[str, Replies] = {}
+    grader = Grader(allow_network_code=allow_network_code)
+    texts: Mapping[str, str | None] = {item.id: _text(identities, item) for item in suite.items}
+    lost: list[AskError] = []
+    costs: list[Cost] = []
+    asked = 0
 
-    async def ask(what: str, how: Ask) -> None:
-        replies[what] = await ask_all(expert.name, suite.items, how, step(what, len(suite.items)))
+    def count(what: str, answers: Sequence[Reply]) -> None:
+        nonlocal asked
+        asked += sum(not each.kept for each in answers)
+        costs.append(Cost.of(what, answers))
+
+    async def side(what: str, systems: Mapping[str, str | None]) -> dict[str, float]:
+        done = step(what, len(suite.items))
+
+        async def one(item: Item) -> Outcome:
+            outcome = await score_item(asker, grader, expert, item, system=systems.get(item.id))
+            done(outcome.answer is not None)
+            return outcome
+
+        outcomes = await together(one(item) for item in suite.items)
+        lost.extend(AskError(each.error or "", each.reason) for each in outcomes if each.score is None)
+        count(what, [each.answer for each in outcomes if each.answer is not None])
+        return {each.item.id: each.score for each in outcomes if each.score is not None}
 
     async with asker.open():
         if per == "request":
-            await ask("writing identities", lambda item: _write(asker, expert, item))
-            texts = {
-                item_id: _identity_in(reply.text)
-                for item_id, reply in replies["writing identities"].items()
-                if isinstance(reply, Reply)
-            }
-        await ask("without identities", lambda item: ask_item(asker, expert, item))
-        await ask("with identities", lambda item: ask_item(asker, expert, item, texts.get(item.id)))
-    sides = ("without identities", "with identities")
-    outcomes = await grade_all(suite, {what: replies[what] for what in sides}, allow_network_code)
-    lost = [each for each in replies.get("writing identities", {}).values() if isinstance(each, AskError)]
-    lost += [AskError(each.error or "", each.reason) for each in outcomes if each.score is None]
+            written = await _write(asker, expert, suite, step("writing identities", len(suite.items)), lost)
+            texts = {item_id: _identity_in(reply.text) for item_id, reply in written.items()}
+        without = await side("without identities", {})
+        behind = await side("with identities", texts)
+    if per == "request":
+        count("writing identities", list(written.values()))
     _refuse_if_given_up(expert, lost)
-    without, behind = (_scores(outcomes, what) for what in sides)
-    behind = {item_id: score for item_id, score in behind.items() if item_id in texts}
-    written = {item_id for item_id, text in texts.items() if text is not None}
-    found = compared(suite, without, behind, written, per=per, confidence=confidence)
-    costs = tuple(
-        Cost.of(what, replies[what].values()) for what in (*sides, "writing identities") if what in replies
+    found = compared(
+        suite,
+        without,
+        {item_id: score for item_id, score in behind.items() if item_id in texts},
+        {item_id for item_id, text in texts.items() if text is not None},
+        per=per,
+        confidence=confidence,
     )
-    answered = [each for side in replies.values() for each in side.values() if isinstance(each, Reply)]
     return replace(
         found,
         unscored_why=dict(Counter(each.code for each in lost)),
         without_identity=tuple(each for each in wanted.categories if each not in suite.categories),
-        costs=costs,
-        asked=sum(not each.kept for each in answered),
+        costs=tuple(costs),
+        asked=asked,
     )
 
 
@@ -309,14 +323,27 @@ def _text(identities: ids.Identities, item: Item) -> str | None:
     return found.text if found else None
 
 
-def _scores(outcomes: Iterable[Outcome], what: str) -> dict[str, float]:
-    return {each.item.id: each.score for each in outcomes if each.expert == what and each.score is not None}
-
-
-async def _write(asker: ContestantAsker, expert: Contestant, item: Item) -> Reply:
-    """An identity for one prompt by the expert itself, asked for as the service does."""
+async def _write(
+    asker: ContestantAsker,
+    expert: Contestant,
+    suite: Suite,
+    done: Callable[[bool], None],
+    lost: list[AskError],
+) -> dict[str, Reply]:
+    """An identity for each prompt by the expert itself, asked for as the service does; prompts that were not
+    answered go to `lost`."""
     sampling = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
-    return await asker.ask(expert, ids.identity_messages(item.prompt), sampling)
+    found: dict[str, Reply] = {}
+
+    async def one(item: Item) -> None:
+        try:
+            found[item.id] = await asker.ask(expert, ids.identity_messages(item.prompt), sampling)
+        except AskError as error:
+            lost.append(error)
+        done(item.id in found)
+
+    await together(one(item) for item in suite.items)
+    return found
 
 
 def _refuse_if_given_up(expert: Contestant, lost: list[AskError]) -> None:

@@ -4,28 +4,17 @@ Asking goes through the store of answers, so a changed check never asks again. A
 answer has no score there, which is not a score of 0.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from base.reply import AskError, Reply
 from base.task_groups import together
-from client import ApiError, ExpertInfo
-from eval.checks import grade
-from eval.engine.benchmark import Question, converse
-from eval.engine.contestants import Contestant, ContestantAsker
-from eval.sandbox import SandboxUnavailable
+from client import ApiError, AsyncClient, ExpertInfo
+from eval.engine.benchmark import converse
+from eval.engine.contestants import Contestant, ContestantAsker, expert_contestant
+from eval.protocols.checkable import Grader, item_question
+from eval.service import served_experts
 from eval.suite import Item, Suite
-
-GRADING_THREADS = 2
-
-Ask = Callable[[Item], Awaitable[Reply]]
-"""Puts an item to an expert. Raises AskError."""
-Done = Callable[[str, Reply | None], None]
-"""Called with the expert's name and its reply to each prompt, None when there is none."""
-Replies = Mapping[str, Reply | AskError]
-"""By the item's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +62,26 @@ def choose(experts: Sequence[ExpertInfo], names: Sequence[str]) -> tuple[ExpertI
     return tuple(known[name] for name in dict.fromkeys(names)) if names else tuple(experts)
 
 
-def question_of(item: Item) -> Question:
-    """An item as everybody asks it: greedily, in one turn."""
-    return Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
+async def find_experts(
+    server: str, api_key: str | None, names: Sequence[str]
+) -> tuple[tuple[ExpertInfo, ...], tuple[Contestant, ...]]:
+    """What `server` says of the experts named, and the same as contestants. Raises ApiError."""
+    async with AsyncClient(server, key=api_key) as api:
+        experts = choose(await served_experts(api), names)
+    return experts, tuple(expert_contestant(each, api.base, api_key) for each in experts)
 
 
-async def ask_item(
-    asker: ContestantAsker, contestant: Contestant, item: Item, system: str | None = None
-) -> Reply:
-    """The contestant's answer, under the prompt `system`. Raises AskError."""
-    (turn,) = await converse(asker, contestant, question_of(item), system=system)
-    return turn.reply
-
-
-async def ask_all(name: str, items: Sequence[Item], ask: Ask, done: Done) -> dict[str, Reply | AskError]:
-    """The reply of the expert `name` to each item, or why there is none."""
-
-    async def one(item: Item) -> Reply | AskError:
-        try:
-            reply = await ask(item)
-        except AskError as error:
-            done(name, None)
-            return error
-        done(name, reply)
-        return reply
-
-    found = await together(one(item) for item in items)
-    return {item.id: reply for item, reply in zip(items, found, strict=True)}
+async def score_item(
+    asker: ContestantAsker, grader: Grader, contestant: Contestant, item: Item, *, system: str | None = None
+) -> Outcome:
+    """What the contestant did on one item, under the prompt `system`."""
+    try:
+        (turn,) = await converse(asker, contestant, item_question(item), system=system)
+    except AskError as error:
+        return Outcome(item, contestant.name, None, error.message, error.code, None)
+    marks = await grader.mark(item.check, turn.reply.text)
+    error_code = "sandbox_unavailable" if marks.score is None else None
+    return Outcome(item, contestant.name, marks.score, marks.reason, error_code, turn.reply)
 
 
 async def score_experts(
@@ -109,44 +91,16 @@ async def score_experts(
     contestants: Sequence[Contestant],
     *,
     allow_network_code: bool = False,
-    done: Done = lambda expert, reply: None,
+    done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcomes:
     """Ask each of `contestants`, the same `experts` on their server, every item of `suite`, and grade."""
+    grader = Grader(allow_network_code=allow_network_code)
 
-    async def replies(contestant: Contestant) -> Replies:
-        return await ask_all(
-            contestant.name, suite.items, lambda item: ask_item(asker, contestant, item), done
-        )
+    async def one(contestant: Contestant, item: Item) -> Outcome:
+        outcome = await score_item(asker, grader, contestant, item)
+        done(outcome)
+        return outcome
 
     async with asker.open():
-        found = await together(replies(each) for each in contestants)
-    by_expert = {each.name: replies for each, replies in zip(contestants, found, strict=True)}
-    return Outcomes(suite, tuple(experts), await grade_all(suite, by_expert, allow_network_code))
-
-
-async def grade_all(
-    suite: Suite, replies: Mapping[str, Replies], allow_network_code: bool
-) -> tuple[Outcome, ...]:
-    """The outcome of each expert, by name, on each item."""
-
-    def outcome(expert: str, item: Item) -> Outcome:
-        answer = replies[expert].get(item.id) or AskError("not_asked", "was not asked")
-        if isinstance(answer, AskError):
-            return Outcome(item, expert, None, answer.message, answer.code, None)
-        try:
-            graded = grade(item.check, answer.text, allow_network_code=allow_network_code)
-        except SandboxUnavailable as error:
-            return Outcome(item, expert, None, str(error), "sandbox_unavailable", answer)
-        return Outcome(item, expert, graded.score, graded.reason, None, answer)
-
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(GRADING_THREADS, thread_name_prefix="grade") as pool:
-        return tuple(
-            await asyncio.gather(
-                *(
-                    loop.run_in_executor(pool, outcome, expert, item)
-                    for expert in replies
-                    for item in suite.items
-                )
-            )
-        )
+        found = await together(one(contestant, item) for contestant in contestants for item in suite.items)
+    return Outcomes(suite, tuple(experts), tuple(found))

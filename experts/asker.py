@@ -26,7 +26,7 @@ GIVE_UP_AFTER = 5
 """So many failures in a row by the server's own fault, and a model is asked nothing more."""
 
 
-class Source(Protocol):
+class AskedModel(Protocol):
     """A model that is asked. `name` is what reports call it, `identity` all that its answers depend on beside
     server and model; `extra` goes into every request's body."""
 
@@ -42,8 +42,8 @@ class Source(Protocol):
     def extra(self) -> Mapping[str, Any]: ...
 
 
-S = TypeVar("S", bound=Source)
-S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
+S = TypeVar("S", bound=AskedModel)
+S_contra = TypeVar("S_contra", bound=AskedModel, contravariant=True)
 
 
 class Line(Protocol[S_contra]):
@@ -120,15 +120,25 @@ class Asker(Generic[S]):
             AskError: refused, or unavailable after all attempts.
         """
         key, *earlier = _keys(source, messages, sampling)
-        if (found := self._stored(source, messages, sampling, key, [*earlier, *also])) is not None:
+        if (found := self._store.get(key)) is not None:
             return found
-        waiting = self._in_flight.get(key)
-        if waiting is not None:
-            return replace(await asyncio.shield(waiting), kept=True)
+        for each in (*earlier, *also):
+            found = found or self._store.get(each)
+        if found is None and self._exported:
+            found = self._exported.get(exported_key(source, messages, sampling))
+        if found is not None:
+            self._store.add(key, found, server=source.server, model=source.model)
+            return found
+        while (waiting := self._in_flight.get(key)) is not None:
+            try:
+                return replace(await asyncio.shield(waiting), kept=True)
+            except asyncio.CancelledError:
+                if not waiting.cancelled():
+                    raise
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._in_flight[key] = future
         try:
-            reply = await self._send(source, messages, _sent(source, sampling))
+            reply = await self._send(source, messages, sampling_sent({**sampling, **source.extra}))
             self._keep(source, key, reply)
         except BaseException as error:
             if isinstance(error, AskError):
@@ -146,23 +156,6 @@ class Asker(Generic[S]):
     def forget(self, source: S, messages: Messages, sampling: Mapping[str, Any]) -> None:
         """Have this asked anew."""
         self._store.discard(_keys(source, messages, sampling))
-
-    def _stored(
-        self,
-        source: S,
-        messages: Messages,
-        sampling: Mapping[str, Any],
-        key: str,
-        earlier: Sequence[str],
-    ) -> Reply | None:
-        if (found := self._store.get(key)) is not None:
-            return found
-        found = next((reply for each in earlier if (reply := self._store.get(each)) is not None), None)
-        if found is None and self._exported:
-            found = self._exported.get(exported_key(source, messages, sampling))
-        if found is not None:
-            self._store.add(key, found, server=source.server, model=source.model)
-        return found
 
     def _keep(self, source: S, key: str, reply: Reply) -> None:
         """Store `reply`; an empty one only once the model has said something: a silent server, for want of
@@ -216,17 +209,13 @@ def sampling_sent(sampling: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sampling.items() if not (greedy and name == "seed")}
 
 
-def exported_key(source: Source, messages: Messages, sampling: Mapping[str, Any]) -> str:
+def exported_key(source: AskedModel, messages: Messages, sampling: Mapping[str, Any]) -> str:
     """What `answers.jsonl` beside a scored table calls an answer: a table is about experts, wherever they
     are served."""
     return answer_key(source.identity.get("expert") or {}, messages, sampling_sent(sampling))
 
 
-def _sent(source: Source, sampling: Mapping[str, Any]) -> dict[str, Any]:
-    return sampling_sent({**sampling, **source.extra})
-
-
-def _keys(source: Source, messages: Messages, sampling: Mapping[str, Any]) -> tuple[str, ...]:
+def _keys(source: AskedModel, messages: Messages, sampling: Mapping[str, Any]) -> tuple[str, ...]:
     """What the answer is kept under, and was before seeds of greedy requests were left out."""
     who = {"server": source.server, "model": source.model, **source.identity}
     given = {**sampling, **source.extra}

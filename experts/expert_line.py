@@ -28,7 +28,7 @@ from prompts.mixture.call_budget import PromptTooLong
 
 
 @dataclass(frozen=True, slots=True)
-class ExpertSource:
+class AskedExpert:
     """An expert of the registry as a source of answers. `identity` is all that they depend on beside its
     server and model; `server` may be empty where the expert is the same at whatever address."""
 
@@ -38,7 +38,7 @@ class ExpertSource:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, expert: Expert) -> "ExpertSource":
+    def of(cls, expert: Expert) -> "AskedExpert":
         """`expert` with what the registry says of it."""
         identity = {
             "provider": expert.provider,
@@ -62,7 +62,7 @@ class ExpertLine:
     def __init__(self) -> None:
         self._client: ExpertClient | None = None
 
-    async def send(self, source: ExpertSource, messages: Messages, body: Mapping[str, Any]) -> Reply:
+    async def send(self, source: AskedExpert, messages: Messages, body: Mapping[str, Any]) -> Reply:
         """Raises AskError."""
         if self._client is None:
             self._client = ExpertClient()
@@ -99,7 +99,7 @@ class ExpertAsk:
     before all commands shared a store of answers."""
 
     def __init__(
-        self, asker: Asker[ExpertSource], source: ExpertSource, *, formerly: str | None = None
+        self, asker: Asker[AskedExpert], source: AskedExpert, *, formerly: str | None = None
     ) -> None:
         self._asker = asker
         self._source = source

@@ -247,7 +247,7 @@ async def _build(
 ) -> "Mixture":
     from experts.answer_store import AnswerStore
     from experts.asker import Asker
-    from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
+    from experts.expert_line import AskedExpert, ExpertAsk, ExpertLine
     from prompts.mixture.build import build as build_mixture
 
     stopped = threading.Event()
@@ -258,7 +258,7 @@ async def _build(
                 return await build_mixture(
                     demos,
                     config,
-                    ExpertAsk(asker, ExpertSource.of(expert)),
+                    ExpertAsk(asker, AskedExpert.of(expert)),
                     in_parts(encoder.encode, progress.told, stopped),
                     progress=progress.told,
                     name=name,

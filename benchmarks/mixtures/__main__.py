@@ -109,7 +109,7 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
     from benchmarks.mixtures.tested_model import PrefixCounts, identity, serving
     from experts.answer_store import AnswerStore
     from experts.asker import Asker
-    from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
+    from experts.expert_line import AskedExpert, ExpertAsk, ExpertLine
     from routers.encoder import load_encoder
 
     sizes, encoder = _sizes(given), load_encoder()
@@ -126,7 +126,7 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
         asker = Asker(store, ExpertLine(), concurrency=sizes.concurrency * given.jobs)
         async with starting as expert, asker.open():
             known = identity(expert)
-            source = ExpertSource(expert, json.loads(known), server="")
+            source = AskedExpert(expert, json.loads(known), server="")
 
             def connect() -> Line:
                 counts = PrefixCounts(ExpertAsk(asker, source, formerly=known))

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,9 +15,7 @@ from base.terminal import console, fail
 from eval.cli.eval_options import API, AnyServer, ApiKey, Category, NetworkCode, SuitePath
 
 if TYPE_CHECKING:
-    from base.reply import Reply
     from eval.personas import Personas
-    from eval.suite import Suite
     from prompts.identities import Identities
 
 
@@ -67,25 +67,39 @@ def personas(
     from rich.markdown import Markdown
 
     from client import ApiError
+    from eval.engine.api_line import ApiLine
+    from eval.personas import measure
     from eval.personas import report as report_of
+    from eval.scoring import find_experts
     from eval.suite import OWN, SuiteError, load_suite, only
-    from experts.answer_store import StoreError, default_store
+    from experts.answer_store import AnswerStore, StoreError, default_store, read_exported
+    from experts.asker import Asker
     from prompts.identities import IdentityError, load_identities, save_identities
 
     said = console()
-    store = default_store() if answers is None else answers
+    kept_in = default_store() if answers is None else answers
     earlier = EARLIER if answers is None else answers
-    if store.suffix == ".jsonl":
-        store = store.with_suffix(".sqlite")
+    if kept_in.suffix == ".jsonl":
+        kept_in = kept_in.with_suffix(".sqlite")
     started = time.perf_counter()
     try:
         found = load_identities(identities)
         chosen = only(load_suite(suite or OWN), category or [])
-        measured = asyncio.run(
-            _run(
-                api, api_key, found, chosen, store, earlier, per, confidence, concurrency, allow_network_code
+        _, (expert,) = asyncio.run(find_experts(api, api_key, [found.expert]))
+        exported = read_exported(earlier) if earlier.suffix == ".jsonl" else {}
+        with AnswerStore(kept_in) as store, ProgressBars() as progress:
+            measured = asyncio.run(
+                measure(
+                    Asker(store, ApiLine(), concurrency=concurrency, exported=exported),
+                    expert,
+                    found,
+                    chosen,
+                    per=per,
+                    confidence=confidence,
+                    allow_network_code=allow_network_code,
+                    step=partial(_step, progress),
+                )
             )
-        )
         text = report_of(measured, found)
         written = _learned(identities, found, measured)
         save_identities(written, out or identities)
@@ -94,7 +108,7 @@ def personas(
     except (IdentityError, SuiteError, StoreError, ApiError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        said.print(f"\nStopped. Answers so far are kept in {store}; the same command goes on.")
+        said.print(f"\nStopped. Answers so far are kept in {kept_in}; the same command goes on.")
         raise typer.Exit(130) from None
     screen = console(stderr=False)
     if screen.is_terminal:
@@ -127,51 +141,13 @@ def _learned(path: Path, asked: "Identities", measured: "Personas") -> "Identiti
     return now.with_measurement(measured.measurement(now))
 
 
-async def _run(
-    base: str,
-    key: str | None,
-    identities: "Identities",
-    suite: "Suite",
-    store_path: Path,
-    earlier: Path,
-    per: Literal["category", "request"],
-    confidence: float,
-    concurrency: int,
-    allow_network_code: bool,
-) -> "Personas":
-    from client import AsyncClient
-    from eval.engine.api_line import ApiLine
-    from eval.engine.contestants import expert_contestant
-    from eval.personas import measure
-    from eval.scoring import Done, choose
-    from eval.service import served_experts
-    from experts.answer_store import AnswerStore, read_exported
-    from experts.asker import Asker
+def _step(progress: ProgressBars, what: str, prompts: int) -> Callable[[bool], None]:
+    bar = progress.add(what, prompts)
+    failed = 0
 
-    async with AsyncClient(base, key=key) as api:
-        (listed,) = choose(await served_experts(api), [identities.expert])
-    exported = read_exported(earlier) if earlier.suffix == ".jsonl" else {}
-    with AnswerStore(store_path) as store, ProgressBars() as progress:
-        asker = Asker(store, ApiLine(), concurrency=concurrency, exported=exported)
+    def done(answered: bool) -> None:
+        nonlocal failed
+        failed += not answered
+        progress.advance(bar, note=f"{failed} failed" if failed else None)
 
-        def step(what: str, prompts: int) -> Done:
-            bar = progress.add(what, prompts)
-            failed = 0
-
-            def done(_: str, reply: "Reply | None") -> None:
-                nonlocal failed
-                failed += reply is None
-                progress.advance(bar, note=f"{failed} failed" if failed else None)
-
-            return done
-
-        return await measure(
-            asker,
-            expert_contestant(listed, api.base, key),
-            identities,
-            suite,
-            per=per,
-            confidence=confidence,
-            allow_network_code=allow_network_code,
-            step=step,
-        )
+    return done

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +15,8 @@ from base.terminal import console, fail, plain, say
 from eval.cli.eval_options import API, AnyServer, ApiKey, Cache, Category, NetworkCode, SuitePath
 
 if TYPE_CHECKING:
-    from base.reply import Reply
     from client import ExpertInfo
-    from eval.scoring import Outcomes
+    from eval.scoring import Outcome, Outcomes
     from eval.suite import Suite
 
 
@@ -63,11 +64,17 @@ def score(
       coterie score --suite my-prompts.jsonl --expert qwen-coder
     """
     from client import ApiError
+    from eval.engine.api_line import ApiLine
+    from eval.engine.benchmark import opening
+    from eval.outcome_writing import write_answers
+    from eval.protocols.checkable import item_question
     from eval.sandbox import isolation
+    from eval.scoring import find_experts, score_experts
     from eval.suite import OWN, SuiteError, load_suite, only
-    from experts.answer_store import StoreError, default_store
+    from experts.answer_store import AnswerStore, StoreError, default_store, read_exported
+    from experts.asker import Asker
 
-    answers = cache or default_store()
+    answers, exported = cache or default_store(), out / "answers.jsonl"
     try:
         chosen = only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
         if not isolation() and not allow_network_code and _has_code(chosen):
@@ -75,22 +82,34 @@ def score(
                 "[yellow]This machine cannot keep code off the network: prompts answered by code stay "
                 "without a score. --allow-network-code runs it all the same.[/]"
             )
-        started = time.monotonic()
         sizes = _sizes(params_b or [])
-        outcomes = asyncio.run(
-            _run(
-                api,
-                api_key,
-                chosen,
-                expert or [],
-                sizes,
-                answers,
-                out,
-                concurrency,
-                fresh,
-                allow_network_code,
+        started = time.monotonic()
+        listed, contestants = asyncio.run(find_experts(api, api_key, expert or []))
+        experts = [_sized(each, sizes) for each in listed]
+        if fresh and exported.exists():
+            exported.replace(exported.with_name("answers.old.jsonl"))
+        with AnswerStore(answers) as store, ProgressBars() as progress:
+            asker = Asker(
+                store,
+                ApiLine(),
+                concurrency=concurrency,
+                bounded_by=lambda contestant: contestant.name,
+                exported=read_exported(exported),
             )
-        )
+            for contestant in contestants if fresh else ():
+                for item in chosen.items:
+                    asker.forget(contestant, *opening(item_question(item)))
+            outcomes = asyncio.run(
+                score_experts(
+                    asker,
+                    chosen,
+                    experts,
+                    contestants,
+                    allow_network_code=allow_network_code,
+                    done=_shown(progress, [each.name for each in experts], len(chosen.items)),
+                )
+            )
+        write_answers(outcomes, {each.name: each for each in contestants}, exported)
     except (SuiteError, StoreError, ApiError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -99,66 +118,23 @@ def score(
     _finish(outcomes, out, api, time.monotonic() - started)
 
 
-async def _run(
-    base: str,
-    key: str | None,
-    suite: "Suite",
-    names: list[str],
-    sizes: dict[str, float],
-    answers: Path,
-    out: Path,
-    concurrency: int,
-    fresh: bool,
-    allow_network_code: bool,
-) -> "Outcomes":
-    from client import AsyncClient
-    from eval.engine.api_line import ApiLine
-    from eval.engine.benchmark import opening
-    from eval.engine.contestants import expert_contestant
-    from eval.outcome_writing import write_answers
-    from eval.scoring import choose, question_of, score_experts
-    from eval.service import served_experts
-    from experts.answer_store import AnswerStore, read_exported
-    from experts.asker import Asker
+def _shown(progress: ProgressBars, experts: list[str], items: int) -> "Callable[[Outcome], None]":
+    """A bar for each expert, to be told of each outcome."""
+    width = max(map(len, experts))
+    bars = {name: progress.add(name.ljust(width), items) for name in experts}
+    kept, failed = Counter[str](), Counter[str]()
 
-    async with AsyncClient(base, key=key) as api:
-        listed = choose(await served_experts(api), names)
-    contestants = [expert_contestant(each, api.base, key) for each in listed]
-    experts = tuple(_sized(each, sizes) for each in listed)
-    exported = out / "answers.jsonl"
-    if fresh and exported.exists():
-        exported.replace(exported.with_name("answers.old.jsonl"))
-    with AnswerStore(answers) as store, ProgressBars() as progress:
-        asker = Asker(
-            store,
-            ApiLine(),
-            concurrency=concurrency,
-            bounded_by=lambda contestant: contestant.name,
-            exported=read_exported(exported),
-        )
-        if fresh:
-            for contestant in contestants:
-                for item in suite.items:
-                    asker.forget(contestant, *opening(question_of(item)))
-        width = max(len(each.name) for each in experts)
-        total = len(suite.items)
-        rows = {each.name: progress.add(each.name.ljust(width), total) for each in experts}
-        kept, failed = dict.fromkeys(rows, 0), dict.fromkeys(rows, 0)
+    def done(outcome: "Outcome") -> None:
+        name, answer = outcome.expert, outcome.answer
+        if answer is not None and answer.kept:
+            # What was kept says nothing of the pace: the bar is about what is left.
+            kept[name] += 1
+            progress.tell(bars[name], total=items - kept[name], note=f"({kept[name]} kept)")
+            return
+        failed[name] += answer is None
+        progress.advance(bars[name], note=f"{failed[name]} failed" if failed[name] else None)
 
-        def done(name: str, reply: "Reply | None") -> None:
-            failed[name] += reply is None
-            if reply is not None and reply.kept:
-                # What was kept says nothing of the pace: the bar is about what is left.
-                kept[name] += 1
-                progress.tell(rows[name], total=total - kept[name], note=f"({kept[name]} kept)")
-                return
-            progress.advance(rows[name], note=f"{failed[name]} failed" if failed[name] else None)
-
-        outcomes = await score_experts(
-            asker, suite, experts, contestants, allow_network_code=allow_network_code, done=done
-        )
-    write_answers(outcomes, {each.name: each for each in contestants}, exported)
-    return outcomes
+    return done
 
 
 def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:

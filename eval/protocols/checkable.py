@@ -7,14 +7,44 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.checks import grade
+from eval.checks import Check, grade
 from eval.engine.benchmark import Marks, Question, Turn, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.sandbox import SandboxUnavailable
-from eval.suite import Suite
+from eval.suite import Item, Suite
 
 GRADERS = 2
 """Checks that run code at a time."""
+
+
+def item_question(item: Item) -> Question:
+    """An item as every command asks it: greedily, in one turn."""
+    return Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
+
+
+class Grader:
+    """Grades replies, at most `GRADERS` at once where that runs code."""
+
+    def __init__(self, *, allow_network_code: bool = False) -> None:
+        self._allow_network_code = allow_network_code
+        self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+
+    async def mark(self, check: Check, reply: str) -> Marks:
+        """The check's score; None where code may not run."""
+        if check.kind != "python":
+            found = grade(check, reply)
+            return Marks(found.score, found.reason)
+        loop = asyncio.get_running_loop()
+        if self._slots is None or self._slots[0] is not loop:
+            self._slots = (loop, asyncio.Semaphore(GRADERS))
+        try:
+            async with self._slots[1]:
+                found = await asyncio.to_thread(
+                    grade, check, reply, allow_network_code=self._allow_network_code
+                )
+        except SandboxUnavailable as error:
+            return Marks(None, str(error))
+        return Marks(found.score, found.reason)
 
 
 class Checkable:
@@ -32,12 +62,8 @@ class Checkable:
         self._checks = {item.id: item.check for item in suite.items}
         self._digest = suite.digest
         self._allow_network_code = allow_network_code
-        self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
-        questions = tuple(
-            Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
-            for item in suite.items
-        )
-        self.questions: Sequence[Question] = first_of_each(questions, limit)
+        self._grader = Grader(allow_network_code=allow_network_code)
+        self.questions: Sequence[Question] = first_of_each([*map(item_question, suite.items)], limit)
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -49,22 +75,4 @@ class Checkable:
     async def mark(
         self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
-        check = self._checks[question.id]
-        reply = turns[-1].reply.text
-        try:
-            if check.kind == "python":
-                async with self._graders():
-                    found = await asyncio.to_thread(
-                        grade, check, reply, allow_network_code=self._allow_network_code
-                    )
-            else:
-                found = grade(check, reply)
-        except SandboxUnavailable as error:
-            return Marks(None, str(error))
-        return Marks(found.score, found.reason)
-
-    def _graders(self) -> asyncio.Semaphore:
-        loop = asyncio.get_running_loop()
-        if self._slots is None or self._slots[0] is not loop:
-            self._slots = (loop, asyncio.Semaphore(GRADERS))
-        return self._slots[1]
+        return await self._grader.mark(self._checks[question.id], turns[-1].reply.text)

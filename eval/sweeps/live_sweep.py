@@ -7,7 +7,6 @@ store that all commands share where they are there already.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from eval.decontamination import GuardError, Screening, screen_for
 from eval.engine.api_line import ApiLine
 from eval.engine.benchmark import Benchmark, Question, Turn, converse
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
+from eval.engine.exclusions import composition_folder
 from eval.service import served_composition, served_experts
 from eval.sweeps.fold_baselines import FoldBaseline, baselines_of
 from eval.sweeps.grid import LivePoint, live_points
@@ -37,7 +37,6 @@ LARGEST_BOOST = 10.0
 BASELINE = "expert "
 """Configurations of single experts begin so."""
 FOLDS = 5
-SHIPPED = Path(__file__).resolve().parents[2] / "routers" / "compositions"
 
 Keep = Callable[[ItemRow], None]
 
@@ -278,7 +277,7 @@ class LiveWork:
         found = {}
         for each in self.sweep.grid.compositions:
             server = self._servers[normal_base(each.api or self.sweep.api)]
-            folder = each.folder or _shipped(server.composition.digest)
+            folder = each.folder or composition_folder(server.composition.digest)
             try:
                 if folder is None and not self.sweep.allow_seen:
                     raise GuardError(
@@ -289,17 +288,6 @@ class LiveWork:
             except GuardError as error:
                 raise SweepError(str(error)) from error
         return merged(found)
-
-
-def _shipped(digest: str) -> Path | None:
-    """The folder of the shipped composition with this digest."""
-    from routers.composition import CompositionError, load_composition
-
-    for folder in sorted(SHIPPED.iterdir()) if SHIPPED.is_dir() else ():
-        with suppress(CompositionError):
-            if load_composition(folder).digest == digest:
-                return folder
-    return None
 
 
 def weight_boost(expert: ExpertInfo, point: LivePoint, policy: Mapping[str, Any]) -> float:

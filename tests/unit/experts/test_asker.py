@@ -84,6 +84,19 @@ async def test_the_same_question_goes_out_once_whoever_asks_and_when(tmp_path: P
     assert (len(line.bodies), line.closed) == (1, 2)
 
 
+async def test_who_waits_for_a_question_that_another_asks_asks_itself_when_that_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    line = Script(delay_s=0.02)
+    async with asking(tmp_path, line) as asker:
+        first, second = (asyncio.create_task(asker.ask(Someone(), said("Hi"), GREEDY)) for _ in range(2))
+        await asyncio.sleep(0.005)
+        first.cancel()
+        assert (await second).text == "Hi"
+    assert first.cancelled()
+    assert len(line.bodies) == 2
+
+
 async def test_whatever_decides_an_answer_parts_answers(tmp_path: Path) -> None:
     line = Script()
     others: Sequence[tuple[Someone, Messages, Mapping[str, Any]]] = [

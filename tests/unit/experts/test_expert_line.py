@@ -10,7 +10,7 @@ from base.usage import TokenUsage
 from experts.answer_store import AnswerStore
 from experts.asker import Asker
 from experts.expert import Expert
-from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
+from experts.expert_line import AskedExpert, ExpertAsk, ExpertLine
 from experts.fake import Behaviour, run_fake_expert
 from prompts.mixture.call_budget import PromptTooLong
 
@@ -20,8 +20,8 @@ FORMER_KEY = "d7495e68876823053dd37dee07e3f0d2f1ac096196a053f6eb9209fa20d601df"
 QUICK = RetryPolicy(attempts=2, first_wait_s=0.001, longest_wait_s=0.002)
 
 
-def source_at(endpoint: str, **more: object) -> ExpertSource:
-    return ExpertSource.of(
+def source_at(endpoint: str, **more: object) -> AskedExpert:
+    return AskedExpert.of(
         Expert.model_validate(
             {"name": "toy", "endpoint": endpoint, "model": "toy", "params_b": 1.0, "context_length": 4096}
             | more

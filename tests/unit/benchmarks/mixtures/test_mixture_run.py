@@ -21,7 +21,7 @@ from benchmarks.mixtures.tested_model import PrefixCounts, answers, greedy, iden
 from experts.answer_store import AnswerStore
 from experts.asker import Asker
 from experts.expert import Expert
-from experts.expert_line import ExpertAsk, ExpertLine, ExpertSource
+from experts.expert_line import AskedExpert, ExpertAsk, ExpertLine
 from experts.fake import Behaviour, RunningFake, run_fake_expert
 from experts.registry import RegistryError, UnknownExpert
 from prompts.mixture.call_budget import Messages, PrefixCache
@@ -65,7 +65,7 @@ async def run(fake: RunningFake, folder: Path, sizes: Sizes = SIZES, job: Job = 
     with AnswerStore(folder / "answers.sqlite") as store:
         asker = Asker(store, ExpertLine(), concurrency=8)
         async with asker.open():
-            counts = PrefixCounts(ExpertAsk(asker, ExpertSource(expert, {}, server="")))
+            counts = PrefixCounts(ExpertAsk(asker, AskedExpert(expert, {}, server="")))
             line = Line(counts, counts.read)
             model = Model(identity(expert), expert.context_length, lambda: line)
             return await run_job(job, sizes, model, encode, Results(folder), lambda *_: None)
