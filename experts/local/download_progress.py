@@ -57,7 +57,9 @@ def _lines(console: Console, line_s: float) -> Iterator[Report]:
     def write(step: ModelProgress) -> None:
         share = f" {step.done / step.total:.0%}" if step.total else ""
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
-        console.print(f"  {minutes}:{seconds:02} {_subject(step.model)}: {step.name}{share}", highlight=False)
+        subject = step.model if step.model in told else _subject(step.model)
+        told.add(step.model)
+        console.print(f"  {minutes}:{seconds:02} {subject}: {step.name}{share}", highlight=False)
 
     def report(step: ModelProgress) -> None:
         nonlocal latest
