@@ -52,6 +52,7 @@ def _bars(console: Console) -> Iterator[Report]:
 def _lines(console: Console, line_s: float) -> Iterator[Report]:
     """A line when a step begins, and every `line_s` seconds."""
     latest: ModelProgress | None = None
+    told: set[str] = set()
     started, over = time.monotonic(), threading.Event()
 
     def write(step: ModelProgress) -> None:
