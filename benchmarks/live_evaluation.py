@@ -97,7 +97,6 @@ def run_part(name: str, request: RunRequest, out: Path) -> Part:
                 command=("python -m benchmarks.live_evaluation", *sys.argv[1:]),
                 options=options_of(request),
             ),
-            replayed=prepared.replayed,
             progress=done,
         )
     results = results_of(finished.run, verdicts=request.verdicts, same=request.same)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from base.suggestions import suggestion
 from eval.engine.answer_files import Replayed, merged, read_answers
-from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
+from eval.engine.benchmark import Benchmark
 from eval.engine.contestants import DEFAULT_API, Contestant, identify, parse_contestants
 from eval.engine.exclusions import screened
 from eval.engine.manifest import RunError
@@ -71,7 +71,6 @@ class Prepared:
 
     benchmark: Benchmark
     contestants: tuple[Contestant, ...]
-    replayed: ReplayedAnswers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class _Desk:
             else each
             for each in named
         ]
-        live = self.keys.on([each for each in kept if not each.server.startswith(REPLAYED)])
+        live = self.keys.on([each for each in kept if each.replayed is None])
         identified = {each.name: each for each in await identify(live)}
         return tuple(identified.get(each.name, each) for each in kept)
 
@@ -193,11 +192,11 @@ async def _checkable(desk: _Desk) -> Prepared:
         allow_network_code=request.allow_network_code,
         limit=request.limit,
     )
-    return Prepared(benchmark, await desk.contestants(desk.answers), desk.answers)
+    return Prepared(benchmark, await desk.contestants(desk.answers))
 
 
 async def _mt_bench(desk: _Desk) -> Prepared:
-    from eval.protocols.mt_bench import MtBench, Opponent
+    from eval.protocols.mt_bench import MtBench
     from eval.protocols.mt_bench_questions import OWN as OURS
     from eval.protocols.mt_bench_questions import MtBenchError, load_questions
 
@@ -218,11 +217,10 @@ async def _mt_bench(desk: _Desk) -> Prepared:
     if request.mode == "pairwise":
         if not request.baseline:
             raise RunError("comparing in pairs needs --baseline: the contestant to compare with")
-        contestant = await desk.one(request.baseline, desk.answers)
-        opponent = Opponent(contestant, desk.answers, request.seed)
-    benchmark = MtBench(data, await desk.judges(), opponent=opponent, limit=request.limit)
-    but = [opponent.contestant.name] if opponent else []
-    return Prepared(benchmark, await desk.contestants(desk.answers, but), desk.answers)
+        opponent = await desk.one(request.baseline, desk.answers)
+    benchmark = MtBench(data, await desk.judges(), opponent=opponent, seed=request.seed, limit=request.limit)
+    but = [opponent.name] if opponent else []
+    return Prepared(benchmark, await desk.contestants(desk.answers, but))
 
 
 async def _mt_bench_exact(desk: _Desk) -> Prepared:
@@ -234,7 +232,7 @@ async def _mt_bench_exact(desk: _Desk) -> Prepared:
     max_tokens = (request.max_tokens or 1024) + request.thinking_tokens
     data = load_questions(desk.folder(OURS), turns=1, max_tokens=max_tokens)
     benchmark = MtBenchExact(data, limit=request.limit)
-    return Prepared(benchmark, await desk.contestants(desk.answers), desk.answers)
+    return Prepared(benchmark, await desk.contestants(desk.answers))
 
 
 async def _arena_hard(desk: _Desk) -> Prepared:
@@ -269,11 +267,10 @@ async def _arena_hard(desk: _Desk) -> Prepared:
         baselines,
         name=request.benchmark,
         everywhere=next(iter(baselines)) if request.baseline else None,
-        replayed=replayed,
         limit=request.limit,
         seed=request.seed,
     )
-    return Prepared(benchmark, await desk.contestants(replayed, list(baselines)), replayed)
+    return Prepared(benchmark, await desk.contestants(replayed, list(baselines)))
 
 
 BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, Prepared]]] = {

@@ -16,6 +16,7 @@ import yaml
 
 from base.files import replacing, write_text
 from base.json_documents import write_json
+from base.jsonl import parse_row, read_lines
 from client import ExpertInfo
 from eval.engine.benchmark import opening
 from eval.engine.contestants import Contestant
@@ -202,20 +203,15 @@ def experts_yaml(experts: Sequence[ExpertInfo]) -> str:
     return yaml.safe_dump({"experts": entries}, sort_keys=False, allow_unicode=True, width=100)
 
 
-def write_answers(outcomes: Outcomes, contestants: Mapping[str, Contestant], path: Path) -> None:
+def write_answers(outcomes: Outcomes, contestants: Sequence[Contestant], path: Path) -> None:
     """Write the answers as JSONL under `exported_key`, so that they can be taken elsewhere with the table; a
-    table that is scored again begins with them. Lines about other prompts stay. `contestants` are the experts
-    by name.
-
-    Raises:
-        ValueError, KeyError: the file that is there holds something else.
-    """
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    # What follows the last line end was cut off.
-    rows = {json.loads(line)["key"]: line for line in lines[:-1] if line.strip()}
+    table that is scored again begins with them. Lines about other prompts stay. Raises JsonlError."""
+    before = read_lines(path, unfinished=True) if path.exists() else ()
+    rows = {parse_row(line, place)["key"]: line for place, line in before}
+    by_name = {each.name: each for each in contestants}
     for each in outcomes.outcomes:
         if each.answer is not None:
-            key = exported_key(contestants[each.expert], *opening(item_question(each.item)))
+            key = exported_key(by_name[each.expert], *opening(item_question(each.item)))
             row = {"key": key, "expert": each.expert, **_document(each)}
             rows[key] = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     write_text("".join(f"{line}\n" for line in rows.values()), path)

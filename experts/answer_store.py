@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from base.json_documents import json_digest
+from base.jsonl import JsonlError, parse_row, read_lines
 from base.reply import Reply
 
 BUSY_S = 30.0
@@ -178,22 +179,19 @@ def _adopt(database: sqlite3.Connection, path: Path) -> None:
 
 def read_exported(path: Path) -> dict[str, Reply]:
     """The answers of `answers.jsonl` beside a scored table, or of a file that `coterie eval personas` kept
-    before, by their keys; none when there is no such file. A line that was cut off is passed over.
+    before, by their keys; none when there is no such file. An unfinished last line is passed over.
 
     Raises:
         StoreError: another line is no answer.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return {}
     found = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            if line.strip():
-                row = json.loads(line)
+    try:
+        for place, line in read_lines(path, unfinished=True) if path.exists() else ():
+            row = parse_row(line, place)
+            try:
                 found[str(row["key"])] = Reply.of(row, kept=True)
-        except (ValueError, TypeError, KeyError) as error:
-            if number < len(lines):
-                raise StoreError(f"{path}:{number}: is no answer; delete that line") from error
+            except (KeyError, TypeError) as error:
+                raise StoreError(f"{place}: is no answer; delete that line") from error
+    except JsonlError as error:
+        raise StoreError(f"{error}; delete that line") from error
     return found

@@ -111,7 +111,6 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
             prepared.contestants,
             folder,
             options=options,
-            replayed=prepared.replayed,
             progress=done,
         )
 

@@ -109,7 +109,7 @@ def score(
                     done=_shown(progress, [each.name for each in experts], len(chosen.items)),
                 )
             )
-        write_answers(outcomes, {each.name: each for each in contestants}, exported)
+        write_answers(outcomes, contestants, exported)
     except (SuiteError, StoreError, ApiError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:

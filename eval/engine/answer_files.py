@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from base.jsonl import JsonlError, read_rows
-from eval.engine.benchmark import REPLAYED
 from eval.engine.contestants import Contestant
 
 
@@ -25,10 +24,6 @@ class Replayed:
     answers: Mapping[tuple[str, str], tuple[str, ...]]
     digest: str
 
-    def of(self, model: str, question_id: str) -> tuple[str, ...] | None:
-        """The answers to the turns of a question, None when the model has none."""
-        return self.answers.get((model, question_id))
-
     @property
     def models(self) -> tuple[str, ...]:
         """The models that have answers, in the order in which they first occur."""
@@ -36,7 +31,13 @@ class Replayed:
 
     def contestant(self, model: str) -> Contestant:
         """The model as a contestant that is never asked."""
-        return Contestant(model, REPLAYED + self.digest[:16], model, identity={"answers": self.digest})
+        return Contestant(
+            model,
+            f"file:{self.digest[:16]}",
+            model,
+            identity={"answers": self.digest},
+            replayed={question: turns for (of, question), turns in self.answers.items() if of == model},
+        )
 
 
 def merged(*sources: Replayed | None) -> Replayed:

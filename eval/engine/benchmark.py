@@ -11,9 +11,6 @@ from typing import Any, Protocol
 from base.reply import AskError, Reply
 from eval.engine.contestants import Contestant, ContestantAsker
 
-REPLAYED = "file:"
-"""Contestants whose `server` begins so are replayed: their answers come from a file."""
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -89,21 +86,12 @@ class Benchmark(Protocol):
         ...
 
 
-class ReplayedAnswers(Protocol):
-    """Answers that were kept in a file."""
-
-    def of(self, model: str, question_id: str) -> tuple[str, ...] | None:
-        """The model's answers to the turns of a question, None when it has none."""
-        ...
-
-
 async def converse(
     asker: ContestantAsker,
     contestant: Contestant,
     question: Question,
     *,
     seed: int | None = None,
-    replayed: ReplayedAnswers | None = None,
     system: str | None = None,
 ) -> tuple[Turn, ...]:
     """Ask every turn of `question`, each with what was said before it, under the prompt `system`.
@@ -111,9 +99,9 @@ async def converse(
     Raises:
         AskError: a turn was not answered (`no_answer` when a replayed contestant has none).
     """
-    if contestant.server.startswith(REPLAYED):
-        answers = replayed.of(contestant.model, question.id) if replayed else None
-        if answers is None or len(answers) < len(question.turns):
+    if contestant.replayed is not None:
+        answers = contestant.replayed.get(question.id, ())
+        if len(answers) < len(question.turns):
             raise AskError("no_answer", "the file holds no answer to this question")
         return tuple(
             Turn(prompt, Reply(answer, kept=True))

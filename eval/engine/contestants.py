@@ -37,6 +37,8 @@ class Contestant:
     api_key: str | None = field(default=None, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
+    replayed: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, compare=False)
+    """Texts of its turns by the question's id, where it is not asked but its answers come from a file."""
 
     @property
     def routed(self) -> bool:

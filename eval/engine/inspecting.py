@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.reply import AskError
-from eval.engine.benchmark import Benchmark, Marks, Question, ReplayedAnswers, Turn, converse
+from eval.engine.benchmark import Benchmark, Marks, Question, Turn, converse
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.engine.items import Item, ItemTurn
 
@@ -46,7 +46,6 @@ class Work:
     asker: ContestantAsker
     done: Callable[[Item], None]
     seed: int | None = None
-    replayed: ReplayedAnswers | None = None
 
 
 def run_set(
@@ -177,7 +176,7 @@ def _solver(
                 contestant,
                 question,
                 (),
-                lambda: converse(work.asker, contestant, question, seed=work.seed, replayed=work.replayed),
+                lambda: converse(work.asker, contestant, question, seed=work.seed),
             )
         if turns is None:
             state.completed = True

@@ -14,7 +14,7 @@ from typing import Any
 from base.json_documents import json_digest
 from base.retries import RetryPolicy
 from eval.engine.api_line import ApiLine
-from eval.engine.benchmark import REPLAYED, Benchmark, ReplayedAnswers
+from eval.engine.benchmark import Benchmark
 from eval.engine.contestants import Contestant, identify
 from eval.engine.inspecting import Work, run_set
 from eval.engine.items import Item, ItemLog, read_items, write_verdicts
@@ -67,7 +67,6 @@ def run_benchmark(
     folder: Path,
     *,
     options: RunOptions | None = None,
-    replayed: ReplayedAnswers | None = None,
     progress: Progress = lambda item: None,
 ) -> Finished:
     """Run `benchmark` against `contestants` and keep the run in `folder`.
@@ -96,7 +95,7 @@ def run_benchmark(
             log.add(item)
             progress(item)
 
-        work = Work(benchmark, asker, done, seed=options.seed, replayed=replayed)
+        work = Work(benchmark, asker, done, seed=options.seed)
         try:
             complete = run_set(
                 work,
@@ -120,7 +119,7 @@ def run_benchmark(
 
 
 async def _identified(contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
-    unknown = [each for each in contestants if not each.identity and not each.server.startswith(REPLAYED)]
+    unknown = [each for each in contestants if not each.identity and each.replayed is None]
     found = {each.name: each for each in await identify(unknown)}
     return tuple(found.get(each.name, each) for each in contestants)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from base.task_groups import together
-from eval.engine.benchmark import Marks, Question, ReplayedAnswers, Turn, converse, first_of_each
+from eval.engine.benchmark import Marks, Question, Turn, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.games import play, style_columns
 from eval.judging.judge import Judge
@@ -25,7 +25,6 @@ class ArenaHard:
         *,
         name: str = "arena-hard",
         everywhere: str | None = None,
-        replayed: ReplayedAnswers | None = None,
         limit: int | None = None,
         seed: int | None = 0,
     ) -> None:
@@ -34,7 +33,6 @@ class ArenaHard:
         self._judges = tuple(judges)
         self._baselines = dict(baselines)
         self._everywhere = everywhere
-        self._replayed = replayed
         self._seed = seed
         self.questions: Sequence[Question] = first_of_each(data.questions, limit)
         for judge in self._judges:
@@ -61,7 +59,7 @@ class ArenaHard:
         self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
     ) -> Marks:
         baseline = self.baseline_of(question)
-        theirs = await converse(asker, baseline, question, seed=self._seed, replayed=self._replayed)
+        theirs = await converse(asker, baseline, question, seed=self._seed)
         ours_text, their_text = turns[-1].reply.text, theirs[-1].reply.text
         pairs = await together(
             play(

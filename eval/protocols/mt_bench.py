@@ -1,26 +1,16 @@
 """MT-Bench as the engine runs it: each turn graded from 1 to 10, or compared with a baseline's twice."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from base.task_groups import together
-from eval.engine.benchmark import Marks, Question, ReplayedAnswers, Turn, converse, first_of_each
+from eval.engine.benchmark import Marks, Question, Turn, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.games import Games, play, style_columns
 from eval.judging.judge import Judge, Judgment
 from eval.judging.judge_prompts import Kind, Scale
 from eval.protocols.mt_bench_questions import NEED_REFERENCE, MtBenchData
 from eval.rating.five_way_verdicts import Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Opponent:
-    """Whom contestants are compared with, and where its answers come from when it is not asked."""
-
-    contestant: Contestant
-    replayed: ReplayedAnswers | None = None
-    seed: int | None = 0
 
 
 class MtBench:
@@ -33,12 +23,14 @@ class MtBench:
         data: MtBenchData,
         judges: Sequence[Judge],
         *,
-        opponent: Opponent | None = None,
+        opponent: Contestant | None = None,
+        seed: int | None = 0,
         limit: int | None = None,
     ) -> None:
         self._data = data
         self._judges = tuple(judges)
         self._opponent = opponent
+        self._seed = seed
         self.questions: Sequence[Question] = first_of_each(data.questions, limit)
         kinds = {
             self._kind(self._texts(question, number), number)
@@ -58,7 +50,7 @@ class MtBench:
             "turns": max(len(each.turns) for each in self.questions),
             "max_tokens": self.questions[0].max_tokens,
             "judges": [each.document() for each in self._judges],
-            "baseline": self._opponent.contestant.document() if self._opponent else None,
+            "baseline": self._opponent.document() if self._opponent else None,
         }
 
     async def mark(
@@ -107,15 +99,13 @@ class MtBench:
 
     async def _compare(
         self,
-        opponent: Opponent,
+        opponent: Contestant,
         question: Question,
         contestant: Contestant,
         turns: Sequence[Turn],
         asker: ContestantAsker,
     ) -> Marks:
-        theirs = await converse(
-            asker, opponent.contestant, question, seed=opponent.seed, replayed=opponent.replayed
-        )
+        theirs = await converse(asker, opponent, question, seed=self._seed)
         ours_texts = [each.reply.text for each in turns]
         their_texts = [each.reply.text for each in theirs]
 
@@ -141,7 +131,7 @@ class MtBench:
                 {
                     "question_id": question.id,
                     "model": contestant.name,
-                    "baseline": opponent.contestant.name,
+                    "baseline": opponent.name,
                     **counts._asdict(),
                     "turn": number,
                     "category": question.category,

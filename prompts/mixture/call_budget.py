@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from base.reply import Reply
+from base.task_groups import together
 from prompts.mixture.mixture import MixtureError
 
 Messages = Sequence[Mapping[str, str]]
@@ -98,8 +99,6 @@ class Asking:
         self._max_calls = max_calls
         self._progress = progress
         self._known: dict[tuple[object, ...], Reply | None] = {}
-        self._calls = self._cached = self._prompt_tokens = self._completion_tokens = 0
-        self._empty = self._too_long = 0
         self._started = time.monotonic()
 
     @property
@@ -109,14 +108,17 @@ class Asking:
 
     @property
     def bill(self) -> Bill:
+        """What the calls so far cost."""
+        replies = [each for each in self._known.values() if each is not None]
+        cached = sum(each.kept for each in replies)
         return Bill(
-            calls=self._calls,
-            cached=self._cached,
-            prompt_tokens=self._prompt_tokens,
-            completion_tokens=self._completion_tokens,
+            calls=self.made - cached,
+            cached=cached,
+            prompt_tokens=sum(each.usage.prompt or 0 for each in replies),
+            completion_tokens=sum(each.usage.completion or 0 for each in replies),
             seconds=round(time.monotonic() - self._started, 3),
-            empty=self._empty,
-            too_long=self._too_long,
+            empty=sum(not each.text.strip() for each in replies),
+            too_long=self.made - len(replies),
         )
 
     async def all(self, stage: str, calls: Sequence[Call]) -> list[Reply | None]:
@@ -129,10 +131,8 @@ class Asking:
         new = {call.key: call for call in calls if call.key not in self._known}
         if self.made + len(new) > self._max_calls:
             raise MixtureError(f"{stage} takes {len(new)} calls beyond the {self.made} made: raise max_calls")
-        done = 0
+        done, failed = 0, False
         self._tell(stage, done, len(new))
-
-        failed = False
 
         async def answer(key: tuple[object, ...], call: Call) -> None:
             nonlocal done, failed
@@ -140,36 +140,22 @@ class Asking:
                 if failed:  # the slot of a call that failed: nothing more is begun
                     return
                 try:
-                    self._known[key] = await self._one(call)
+                    self._known[key] = await self._ask(
+                        call.messages,
+                        max_tokens=call.max_tokens,
+                        temperature=call.temperature,
+                        seed=call.seed,
+                    )
+                except PromptTooLong:
+                    self._known[key] = TOO_LONG
                 except Exception:
                     failed = True
                     raise
             done += 1
             self._tell(stage, done, len(new))
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for key, call in new.items():
-                    group.create_task(answer(key, call))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await together(answer(key, call) for key, call in new.items())
         return [self._known[call.key] for call in calls]
-
-    async def _one(self, call: Call) -> Reply | None:
-        try:
-            found = await self._ask(
-                call.messages, max_tokens=call.max_tokens, temperature=call.temperature, seed=call.seed
-            )
-        except PromptTooLong:
-            self._calls += 1
-            self._too_long += 1
-            return TOO_LONG
-        self._cached += found.kept
-        self._calls += not found.kept
-        self._empty += not found.text.strip()
-        self._prompt_tokens += found.usage.prompt or 0
-        self._completion_tokens += found.usage.completion or 0
-        return found
 
     def _tell(self, stage: str, done: int, total: int) -> None:
         if self._progress is not None:

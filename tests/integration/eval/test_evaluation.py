@@ -45,7 +45,6 @@ def run(world: World, folder: Path, **request: Any) -> Finished:
         prepared.contestants,
         folder / "run",
         options=RunOptions(cache=folder / "answers.sqlite", retries=QUICK),
-        replayed=prepared.replayed,
     )
 
 

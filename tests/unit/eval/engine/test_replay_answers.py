@@ -32,8 +32,8 @@ def test_each_form_is_read(tmp_path: Path, form: str) -> None:
 
     answers = read_answers(path)
 
-    assert answers.of("a", "q1") == ("yes",)
-    assert answers.of("a", "q2") is answers.of("b", "q1") is None
+    assert answers.answers.get(("a", "q1")) == ("yes",)
+    assert answers.answers.get(("a", "q2")) is answers.answers.get(("b", "q1")) is None
     assert answers.models == ("a",)
 
 
@@ -45,7 +45,7 @@ def test_parquet_and_folders_are_read(tmp_path: Path) -> None:
     answers = read_answers(tmp_path)
 
     assert answers.models == ("a", "b")
-    assert answers.of("b", "2") == ("y",)
+    assert answers.answers.get(("b", "2")) == ("y",)
 
 
 def test_a_second_answer_to_the_same_question_is_an_error(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_of_two_sources_the_first_counts(tmp_path: Path) -> None:
 
     both = merged(read_answers(tmp_path / "one.jsonl"), read_answers(tmp_path / "two.jsonl"))
 
-    assert both.of("a", "q1") == ("mine",)
+    assert both.answers.get(("a", "q1")) == ("mine",)

@@ -25,7 +25,7 @@ def test_our_own_set_comes_with_its_baselines_answers() -> None:
     assert data.answers is not None
     assert len(data.questions) == 10
     assert set(data.baselines.values()) == {OWN_BASELINE}
-    assert all(data.answers.of(OWN_BASELINE, question.id) for question in data.questions)
+    assert all(data.answers.answers.get((OWN_BASELINE, question.id)) for question in data.questions)
 
 
 def test_v01_is_compared_with_gpt_4_0314(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_answers_beside_the_questions_are_read(tmp_path: Path) -> None:
     data = load_questions(tmp_path, "arena-hard")
 
     assert data.answers is not None
-    assert data.answers.of("gpt-4-0314", "q1") == ("So.",)
+    assert data.answers.answers.get(("gpt-4-0314", "q1")) == ("So.",)
 
 
 @pytest.mark.parametrize(
