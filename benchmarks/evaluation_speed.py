@@ -13,12 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from client import ApiError, Client
 
 BOUND = 150.0
 """Items a second that the harness shall reach."""
@@ -84,9 +84,10 @@ def fake_expert() -> Iterator[str]:
         deadline = time.monotonic() + 30
         while True:
             try:
-                with urllib.request.urlopen(f"{api}/models", timeout=1):
+                with Client(api) as client:
+                    client.models()
                     break
-            except (urllib.error.URLError, OSError):
+            except ApiError:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("the fake expert did not start") from None
                 time.sleep(0.05)

@@ -8,13 +8,11 @@ fake expert takes when it is asked directly. Prints a table; `--json FILE` keeps
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measures import Measure, conclude
 from benchmarks.service_overhead import SHORT, WARM_UP, Bench, ask_whole, peak_mb, running
+from client import Client
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -67,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def ways(bench: Bench) -> list[Way]:
     """Two calls one after the other, in each of the two shapes that make them; and a panel."""
-    with urllib.request.urlopen(f"{bench.api}/experts", timeout=10) as response:
-        experts = sorted(json.load(response)["data"], key=lambda each: each["active_params_b"])
-    weak, strong = experts[0]["name"], experts[-1]["name"]
+    with Client(bench.api) as api:
+        names = [each.name for each in sorted(api.experts(), key=lambda each: each.active_params_b or 0.0)]
+    weak, strong = names[0], names[-1]
     unsure = {"threshold": 1.0, "weak": weak, "strong": strong}
     # The fake's critique is a new text every time, so a chain always goes to its third call.
     return [

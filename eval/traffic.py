@@ -6,14 +6,20 @@ Parquet with the same columns. Knows nothing of what is made of them.
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from base.jsonl import JsonlError, parse_row, read_lines
+from base.validation_messages import problems_of
 from client import ApiError, Client, DecisionRecord, FeedbackRecord
 from routers.conversation import routing_text
 from routers.request import Turn
+
+Placed = tuple[str, Any]
+"""Where a row stands (`file:line`), and the row."""
 
 
 class TrafficError(Exception):
@@ -22,6 +28,8 @@ class TrafficError(Exception):
 
 class Logged(DecisionRecord):
     """One decision as it was kept, with what the router read of its request."""
+
+    id: str = Field(min_length=1)
 
     @property
     def turns(self) -> tuple[Turn, ...] | None:
@@ -51,9 +59,11 @@ def read_traffic(path: Path) -> tuple[Logged, ...]:
     Raises TrafficError with the line.
     """
     try:
-        rows = _parquet(path) if path.suffix == ".parquet" else _lines(path)
-    except (OSError, UnicodeDecodeError) as error:
+        rows = _parquet(path) if path.suffix == ".parquet" else _json(path)
+    except OSError as error:
         raise TrafficError(f"{path}: cannot be read ({error})") from error
+    except JsonlError as error:
+        raise TrafficError(str(error)) from error
     return _logged(rows, str(path))
 
 
@@ -65,22 +75,24 @@ def fetch_traffic(base: str, *, key: str | None = None, limit: int | None = None
             found = api.decisions(limit)
     except ApiError as error:
         raise TrafficError(str(error)) from error
-    return _logged([(row.document(), number) for number, row in enumerate(found, start=1)], base)
+    return _logged(_placed((row.document() for row in found), base), base)
 
 
-def _logged(rows: Iterable[tuple[Any, int]], source: str) -> tuple[Logged, ...]:
+def _logged(rows: Iterable[Placed], source: str) -> tuple[Logged, ...]:
     found: dict[str, Logged] = {}
-    for row, number in rows:
+    for place, row in rows:
         try:
             logged = Logged.model_validate(_read_fields(row))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the line"
-            raise TrafficError(f"{source}:{number}: {field}: {first['msg']}") from error
+            raise TrafficError(f"{place}: {problems_of(error, 'the line')[0]}") from error
         found.setdefault(logged.id, logged)
     if not found:
         raise TrafficError(f"{source}: holds no decisions")
     return tuple(found.values())
+
+
+def _placed(rows: Iterable[Any], source: object) -> list[Placed]:
+    return [(f"{source}:{number}", row) for number, row in enumerate(rows, start=1)]
 
 
 READ = (
@@ -94,45 +106,35 @@ def _read_fields(row: Any) -> Any:
     return {name: row[name] for name in READ if name in row} if isinstance(row, Mapping) else row
 
 
-def _lines(path: Path) -> Iterable[tuple[Any, int]]:
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        whole = None
-    if isinstance(whole, Mapping) and isinstance(whole.get("data"), list):
-        return [(row, number) for number, row in enumerate(whole["data"], start=1)]
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((json.loads(line), number))
-        except (ValueError, RecursionError) as error:
-            raise TrafficError(f"{path}:{number}: is not JSON") from error
-    return rows
+def _json(path: Path) -> list[Placed]:
+    lines = read_lines(path)
+    with suppress(ValueError):
+        page = json.loads("\n".join(line for _, line in lines))
+        if isinstance(page, Mapping) and isinstance(page.get("data"), list):
+            return _placed(page["data"], path)
+    return [(place, parse_row(line, place)) for place, line in lines]
 
 
 NESTED = ("ranking", "feedback", "shadows", "messages")
 """Columns that a dump may hold as JSON text."""
 
 
-def _parquet(path: Path) -> Iterable[tuple[Any, int]]:
+def _parquet(path: Path) -> list[Placed]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
+        rows = _placed(pyarrow.parquet.read_table(path).to_pylist(), path)
     except pyarrow.ArrowException as error:
         raise TrafficError(f"{path}: is not a Parquet file") from error
-    for number, row in enumerate(rows, start=1):
+    for place, row in rows:
         for name in NESTED:
             if isinstance(row.get(name), str):
                 try:
                     row[name] = json.loads(row[name])
                 except ValueError as error:
-                    raise TrafficError(f"{path}:{number}: {name}: is not JSON") from error
-    return [(row, number) for number, row in enumerate(rows, start=1)]
+                    raise TrafficError(f"{place}: {name}: is not JSON") from error
+    return rows
 
 
 def _text(content: Any) -> str:
