@@ -50,6 +50,8 @@ class PipProgress:
     def __str__(self) -> str:
         if self.installing:
             return f"unpacking: {megabytes(self.folder) / 1000:.1f} of about {self.size:g} GB"
+        if not self.found:
+            return "asking the package index"
         return f"fetching {min(self.found, self.packages)} of {self.packages}: {self.current}"
 
 
@@ -112,6 +114,12 @@ def pip(python: Path, words: Sequence[str], on_line: Callable[[str], None]) -> t
     return process.returncode, "\n".join(tail)
 
 
+def with_progress(words: Sequence[str], progress: PipProgress, out: TextIO) -> tuple[int, str]:
+    """What `pip` gives, shown while it runs."""
+    with shown(lambda: str(progress), out):
+        return pip(progress.folder / "bin" / "python", words, progress.read)
+
+
 def install(folder: Path, lock: Path, torch: str, index: str, size: float, out: TextIO) -> int:
     """Make `folder` hold what `lock` lists. Exit code 0, or 1 after saying why not."""
     python = folder / "bin" / "python"
@@ -122,17 +130,14 @@ def install(folder: Path, lock: Path, torch: str, index: str, size: float, out: 
     out.flush()
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    with shown(lambda: f"fetching and unpacking {torch}", out):
-        # torch goes first and alone: any other resolution takes its CUDA build, several GB for nothing.
-        failed, _ = pip(python, [torch], lambda line: None)
-        if failed:
-            failed, said = pip(python, ["--index-url", index, torch], lambda line: None)
-    if not failed:
-        progress = PipProgress(packages, folder, size)
-        with shown(lambda: str(progress), out):
-            failed, said = pip(python, ["-r", str(lock)], progress.read)
+    # torch goes first and alone: any other resolution takes its CUDA build, several GB for nothing.
+    failed, said = with_progress([torch], PipProgress(1, folder, size), out)
     if failed:
-        out.write(f"{said}\nerror: pip could not install {lock}; the same command goes on from here.\n")
+        failed, said = with_progress(["--index-url", index, torch], PipProgress(1, folder, size), out)
+    if not failed:
+        failed, said = with_progress(["-r", str(lock)], PipProgress(packages, folder, size), out)
+    if failed:
+        out.write(f"{said}\nerror: pip could not install {lock}; run the same command again to continue.\n")
     return int(bool(failed))
 
 
