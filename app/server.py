@@ -51,10 +51,16 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             )
             server = _SignalFreeServer(config)
             url = url_of(settings.host, listener.getsockname()[1])
-            async with _stopping_on_signals(server), _reloading_on_hangup(services.reloader):
-                log.info("serving", url=url)
-                on_ready(url)
-                await server.serve(sockets=[listener])
+
+            def stop() -> None:
+                server.force_exit = server.should_exit
+                server.should_exit = True
+
+            with on_signals(stop, signal.SIGINT, signal.SIGTERM):
+                async with _reloading_on_hangup(services.reloader):
+                    log.info("serving", url=url)
+                    on_ready(url)
+                    await server.serve(sockets=[listener])
             log.info("stopping", rows_waiting=services.recorder.waiting)
     log.info("stopped")
 
@@ -83,22 +89,17 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@contextlib.asynccontextmanager
-async def _stopping_on_signals(server: uvicorn.Server) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def on_signals(call: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
+    """`call` instead of the signals' usual effect, for the length of the block."""
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for each in signals:
-        loop.add_signal_handler(each, stop)
+    for number in numbers:
+        loop.add_signal_handler(number, call)
     try:
         yield
     finally:
-        for each in signals:
-            loop.remove_signal_handler(each)
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 @contextlib.asynccontextmanager
@@ -120,11 +121,10 @@ async def _reloading_on_hangup(reloader: Reloader) -> AsyncIterator[None]:
         running.add(task)
         task.add_done_callback(running.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, begin)
     try:
-        yield
+        with on_signals(begin, signal.SIGHUP):
+            yield
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
         await asyncio.gather(*running)
 
 

@@ -24,11 +24,12 @@ from app.storage.queries import (
     shadow_by_id,
     shadows_of,
 )
-from app.storage.rows import FeedbackRow
+from app.storage.rows import DecisionRow, FeedbackRow
 from base.strategy_graph import dot, mermaid
 
 router = APIRouter()
 
+RUNNING = "running"
 READ_YOUR_WRITES_S = 2.0
 """How long a read waits for rows that are still in the writer's queue."""
 
@@ -64,20 +65,12 @@ async def decisions(
 async def decision(request: Request, decision_id: str) -> Response:
     """One decision; `status` is `running` while its answer is on the way."""
     services: Services = request.app.state.services
-    record = services.lifecycle.in_flight.get(decision_id)
-    if record is not None:
-        row = record.row("running", 0)
+    row = await _row_of(services, decision_id)
+    if row.status == RUNNING:
         return JsonResponse(stored_document(row) | {"http_status": None, "latency_ms": None})
-    await services.recorder.written(READ_YOUR_WRITES_S)
-    waiting = services.recorder.waiting_decision(decision_id)
-    if waiting is not None:
-        return JsonResponse(stored_document(waiting))
     async with services.database.session() as session:
-        found = await decision_by_id(session, decision_id)
-        if found is None:
-            raise _no_decision()
         feedback, shadows = await _notes(session, [decision_id])
-    return JsonResponse(stored_document(found, feedback[decision_id], shadows[decision_id]))
+    return JsonResponse(stored_document(row, feedback[decision_id], shadows[decision_id]))
 
 
 @router.get("/v1/decisions/{decision_id}/graph")
@@ -85,7 +78,7 @@ async def graph(request: Request, decision_id: str, form: Form = "dot") -> Respo
     """The strategy's graph with the path that the request took, as text: Graphviz's DOT, or Mermaid's with
     `?form=mermaid`. 404 for a decision that one expert answered."""
     services: Services = request.app.state.services
-    trace = await _trace(services, decision_id)
+    trace = (await _row_of(services, decision_id)).trace
     if trace is None:
         raise ServiceError(
             404, "no_graph", "One expert answered this request; there is no graph.", param="decision_id"
@@ -94,11 +87,11 @@ async def graph(request: Request, decision_id: str, form: Form = "dot") -> Respo
     return Response(text, media_type="text/plain; charset=utf-8")
 
 
-async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:
-    """Raises ServiceError (404) when there is no such decision."""
+async def _row_of(services: Services, decision_id: str) -> DecisionRow:
+    """The decision as it is known now. Raises ServiceError (404) when there is none."""
     record = services.lifecycle.in_flight.get(decision_id)
     if record is not None:
-        return None if record.trace is None else record.trace.document()
+        return record.row(RUNNING, 0)
     await services.recorder.written(READ_YOUR_WRITES_S)
     row = services.recorder.waiting_decision(decision_id)
     if row is None:
@@ -106,7 +99,7 @@ async def _trace(services: Services, decision_id: str) -> dict[str, Any] | None:
             row = await decision_by_id(session, decision_id)
     if row is None:
         raise _no_decision()
-    return row.trace
+    return row
 
 
 @router.post("/v1/feedback", status_code=201, openapi_extra=body_schema(FeedbackBody))

@@ -5,12 +5,12 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import StartError
 from app.operations.process_group import Child, Say
-from app.server import bind, url_of
+from app.server import bind, on_signals, url_of
 from app.settings import PROJECT, Settings
 from experts.local.errors import ServerError
 from experts.local.supervisor import ServerState, ServerStatus, Supervisor
@@ -72,7 +72,7 @@ async def run_up(plan: UpPlan, say: Say) -> int:
                 child.kill()
         stopping.set()
 
-    with _signals(stop):
+    with on_signals(stop, signal.SIGINT, signal.SIGTERM):
         return await _run(plan, children, say, stopping)
 
 
@@ -202,19 +202,6 @@ async def _stopped_at_the_end(
             await child.stop()
         await supervisor.stop()
         say("coterie", "stopped")
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def _status_line(status: ServerStatus) -> str:

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.storage import queries
 from app.storage.database import Database
 
-Key = tuple[str | None, str]
-"""A caller's key label and its name of a conversation, or a decision's id."""
+Key = tuple[str, str | None, str]
+"""What is named (a conversation, or a decision), by which caller's key, and its name."""
 
 LOOKUP_S = 1.0
 """A request does not wait longer than this to learn its conversation's expert."""
@@ -24,10 +24,11 @@ class Conversations:
     """A conversation belongs to its caller: two API keys may use the same name for different ones."""
 
     def __init__(self, database: Database, bound: int) -> None:
-        """`bound`: conversations, and decisions, held in memory; the longest unused leaves first."""
+        """`bound`: conversations, and as many decisions, held in memory; the longest unused leaves first."""
         self._database = database
-        self._by_conversation = _Recent(bound)
-        self._by_decision = _Recent(bound)
+        self._bound = 2 * bound
+        self._experts: OrderedDict[Key, str | None] = OrderedDict()
+        """None where storage has none."""
 
     async def current_expert(
         self, api_key: str | None, conversation: str | None, previous_decision: str | None
@@ -35,57 +36,35 @@ class Conversations:
         """The expert of the conversation's last answer; None in a new one, or without either name."""
         expert = None
         if conversation is not None:
-            expert = await self._find(
-                self._by_conversation,
-                (api_key, conversation),
-                lambda session: queries.last_expert(session, conversation, api_key),
-            )
+            expert = await self._find(("conversation", api_key, conversation), queries.last_expert)
         if expert is None and previous_decision is not None:
-            expert = await self._find(
-                self._by_decision,
-                (api_key, previous_decision),
-                lambda session: queries.expert_of(session, previous_decision, api_key),
-            )
+            expert = await self._find(("decision", api_key, previous_decision), queries.expert_of)
         return expert
 
     def remember(self, api_key: str | None, conversation: str | None, decision_id: str, expert: str) -> None:
         """An expert has begun to answer."""
-        self._by_decision.put((api_key, decision_id), expert)
+        self._put(("decision", api_key, decision_id), expert)
         if conversation is not None:
-            self._by_conversation.put((api_key, conversation), expert)
+            self._put(("conversation", api_key, conversation), expert)
 
     async def _find(
-        self, recent: "_Recent", key: Key, read: Callable[[AsyncSession], Awaitable[str | None]]
+        self, key: Key, read: Callable[[AsyncSession, str, str | None], Awaitable[str | None]]
     ) -> str | None:
-        if key in recent:
-            return recent.get(key)
-        try:
-            async with asyncio.timeout(LOOKUP_S), self._database.session() as session:
-                found = await read(session)
-        except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
-            # Without its history a request is routed as the first of its conversation.
-            log.warning("conversation_lookup_failed", error=type(error).__name__)
-            return None
-        if key not in recent:
-            recent.put(key, found)
-        return recent.get(key)
-
-
-class _Recent:
-    """The most recently used keys, each with an expert, or None when storage has none."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._experts: OrderedDict[Key, str | None] = OrderedDict()
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._experts
-
-    def get(self, key: Key) -> str | None:
+        if key not in self._experts:
+            _, api_key, name = key
+            try:
+                async with asyncio.timeout(LOOKUP_S), self._database.session() as session:
+                    found = await read(session, name, api_key)
+            except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
+                # Without its history a request is routed as the first of its conversation.
+                log.warning("conversation_lookup_failed", error=type(error).__name__)
+                return None
+            if key not in self._experts:
+                self._put(key, found)
         self._experts.move_to_end(key)
         return self._experts[key]
 
-    def put(self, key: Key, expert: str | None) -> None:
+    def _put(self, key: Key, expert: str | None) -> None:
         self._experts[key] = expert
         self._experts.move_to_end(key)
         while len(self._experts) > self._bound:

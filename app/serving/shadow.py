@@ -230,15 +230,11 @@ class Shadow:
                     counted = _sum(counted, call.identity)
                 tokens, price = sum(counted), token_cost(expert.price, *counted)
                 self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
-        self._access.metrics.shadows.labels(expert.name, status).inc()
         await self._recorder.submit(
-            ShadowRow(
-                id=task.shadow_id,
-                decision_id=task.decision_id,
-                created_at=self._now(),
-                expert=expert.name,
-                status=status,
-                error_code=code,
+            self._row(
+                task,
+                status,
+                code,
                 latency_ms=round((time.perf_counter() - started) * 1000, 3),
                 usage=usage if isinstance(usage, dict) else None,
                 tokens=tokens,
@@ -249,17 +245,19 @@ class Shadow:
         )
 
     async def _drop(self, task: _Task, why: str) -> None:
-        self._access.metrics.shadows.labels(task.expert.name, "dropped").inc()
         log.warning("shadow_dropped", expert=task.expert.name, decision=task.decision_id, why=why)
-        await self._recorder.submit_over_bound(
-            ShadowRow(
-                id=task.shadow_id,
-                decision_id=task.decision_id,
-                created_at=self._now(),
-                expert=task.expert.name,
-                status="dropped",
-                error_code=why,
-            )
+        await self._recorder.submit_over_bound(self._row(task, "dropped", why))
+
+    def _row(self, task: _Task, status: str, code: str | None, **more: Any) -> ShadowRow:
+        self._access.metrics.shadows.labels(task.expert.name, status).inc()
+        return ShadowRow(
+            id=task.shadow_id,
+            decision_id=task.decision_id,
+            created_at=self._now(),
+            expert=task.expert.name,
+            status=status,
+            error_code=code,
+            **more,
         )
 
     def _call(self, task: _Task) -> _Call:

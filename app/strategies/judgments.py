@@ -6,11 +6,12 @@ Answers under judgment are data: they stand between marks, and the instruction s
 
 import asyncio
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.strategies.chunks import text_of_message
+from app.strategies.chunks import first_choice, text_of_message
 from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.strategy_run import Run
 from app.strategies.votes import closed_answer, kind_of_question, likeness
@@ -65,15 +66,7 @@ async def judge(run: Run, expert: str, answers: Sequence[ExpertAnswer]) -> int |
         for place, index in enumerate(order, start=1)
     ]
     parts.append("Which answer is best? Reply with its number only.")
-    said = await run.ask(
-        expert,
-        "judge",
-        answers=False,
-        plain=True,
-        messages=_question(_JUDGE, "\n\n".join(parts)),
-        max_tokens=16,
-        temperature=0,
-    )
+    said = await _ask(run, expert, "judge", _JUDGE, "\n\n".join(parts), max_tokens=16)
     if said is None:
         return None
     found = _CHOSEN.match(said.text)
@@ -87,31 +80,14 @@ async def verify(run: Run, said: ExpertAnswer, expert: str) -> float | None:
         f"<request>\n{conversation_text(run.messages)}\n</request>\n\n<answer>\n{said.text}\n</answer>\n\n"
         "Is the answer correct? Yes or No."
     )
-    verdict = await run.ask(
-        expert,
-        "verify",
-        answers=False,
-        plain=True,
-        messages=_question(_VERIFY, text),
-        max_tokens=4,
-        temperature=0,
-        logprobs=True,
-    )
+    verdict = await _ask(run, expert, "verify", _VERIFY, text, max_tokens=4, logprobs=True)
     return None if verdict is None else _yes(verdict)
 
 
 async def critique(run: Run, draft: ExpertAnswer, expert: str, max_tokens: int) -> str | None:
     """What `expert` finds wrong with the draft; "" when nothing, None when it failed."""
     text = f"<request>\n{conversation_text(run.messages)}\n</request>\n\n<draft>\n{draft.text}\n</draft>"
-    said = await run.ask(
-        expert,
-        "critique",
-        answers=False,
-        plain=True,
-        messages=_question(_CRITIQUE, text),
-        max_tokens=max_tokens,
-        temperature=0,
-    )
+    said = await _ask(run, expert, "critique", _CRITIQUE, text, max_tokens=max_tokens)
     if said is None:
         return None
     return "" if _NOTHING.match(said.text.strip()) else said.text.strip()
@@ -139,8 +115,6 @@ async def agreement(run: Run, said: ExpertAnswer, samples: int, tokens: int) -> 
 
 def _yes(verdict: ExpertAnswer) -> float | None:
     """From the first token's alternatives when they are there, else from the word."""
-    import math
-
     shares = {True: 0.0, False: 0.0}
     logprobs = _first_logprobs(verdict.completion)
     for entry in logprobs:
@@ -155,8 +129,6 @@ def _yes(verdict: ExpertAnswer) -> float | None:
 
 
 def _first_logprobs(completion: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    from app.strategies.chunks import first_choice
-
     logprobs = first_choice(completion).get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     first = content[0] if isinstance(content, list) and content else {}
@@ -164,5 +136,9 @@ def _first_logprobs(completion: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in listed or () if isinstance(each, Mapping)]
 
 
-def _question(system: str, text: str) -> Messages:
-    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
+async def _ask(
+    run: Run, expert: str, purpose: str, system: str, text: str, **how: Any
+) -> ExpertAnswer | None:
+    """A question of our own; its answer can never be the request's."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    return await run.ask(expert, purpose, answers=False, plain=True, messages=messages, temperature=0, **how)

@@ -252,9 +252,12 @@ class StrategyAnswer:
 
     async def _graph_failure(self) -> Exception | None:
         """Run the graph; what it failed with, if it did."""
-        run = self._run
+        run, seconds = self._run, self._run.calls.account.limits.seconds
         try:
-            await self._run_graph()
+            async with asyncio.timeout(seconds):
+                await self._compiled.graph.ainvoke({}, context=run, config={"recursion_limit": SUPERSTEPS})
+        except TimeoutError:
+            return LimitReached("seconds", f"the request's {seconds:g} s ended")
         except (ExpertError, LimitReached) as error:
             return error
         except Exception as error:
@@ -263,15 +266,6 @@ class StrategyAnswer:
             run.degrade(f"The strategy failed with {name}.")
             return error
         return None
-
-    async def _run_graph(self) -> None:
-        run = self._run
-        seconds = run.calls.account.limits.seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await self._compiled.graph.ainvoke({}, context=run, config={"recursion_limit": SUPERSTEPS})
-        except TimeoutError:
-            raise LimitReached("seconds", f"the request's {seconds:g} s ended") from None
 
     async def _rescue(self, error: Exception | None) -> None:
         """Answer with what there is: the best whole answer, or what the limits leave time to ask for.
