@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from app.serving.chat_body import ChatRequest
 from app.serving.decision_document import decision_document
-from app.serving.prompting import RequestContext
+from app.serving.request_context import RequestContext
 from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow
 from routers.decision import Decision

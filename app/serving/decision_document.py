@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.serving.prompting import NOTHING_USED, PromptUse
+from app.serving.request_context import NOTHING_USED, PromptUse
 from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
 from experts.health import ExpertHealth

@@ -8,13 +8,14 @@ the `RequestContext` of the request, which afterwards says what was put in front
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, front_room, front_tokens
 from app.serving.prompt_files import PromptFiles
+from app.serving.request_context import Dropped, IdentityUse, MixtureUse, PromptUse, RequestContext
 from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
 from experts.client import ExpertClient, ExpertReply, ReplyStream
@@ -30,7 +31,6 @@ from prompts.identities import (
     read_identity,
     text_hash,
 )
-from prompts.templates import PromptOrigin
 from routers.conversation import latest_user_text
 from routers.request import Turn, Vector
 
@@ -42,78 +42,6 @@ log = structlog.get_logger(__name__)
 
 Body = Mapping[str, Any]
 Embed = Callable[[Sequence[Turn]], Awaitable[Vector]]
-
-Dropped = Literal["demos", "prompt"]
-
-
-@dataclass(frozen=True, slots=True)
-class MixtureUse:
-    """Which region of a mixture a request fell into. `distance` is the Euclidean one to the nearest
-    centroid; `fallback` says that this was too far, so that no region's prompt was taken. `nearest` has the
-    demos that were picked for this request, by their places in the mixture's pool. `dropped` says what did
-    not fit the expert's context: the demos, or the whole prompt."""
-
-    name: str
-    digest: str
-    region: int | None
-    distance: float
-    fallback: bool
-    nearest: tuple[int, ...] = ()
-    dropped: Dropped | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityUse:
-    """An identity in front of a request, or why there was none (`skipped`). `calls` and what they cost
-    are those of writing it: 0 when it was read from a file. `hash` is of its text."""
-
-    per: Per
-    category: str | None
-    hash: str | None = None
-    skipped: Literal["no_category", "not_kept", "not_written", "too_long"] | None = None
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    ms: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PromptUse:
-    """What was put in front of one request for one expert."""
-
-    prompt: PromptOrigin | None = None
-    mixture: MixtureUse | None = None
-    identity: IdentityUse | None = None
-
-    def document(self) -> dict[str, Any]:
-        """The fields of a decision document."""
-        return {
-            "prompt": None if self.prompt is None else asdict(self.prompt),
-            "mixture": None if self.mixture is None else asdict(self.mixture),
-            "identity": None if self.identity is None else asdict(self.identity),
-        }
-
-
-NOTHING_USED = PromptUse()
-
-
-@dataclass(slots=True)
-class RequestContext:
-    """What is known of one request when experts are asked: its turns, the embedding if routing made one
-    (filled in when somebody needs it), its category. `used` is by expert, the latest one."""
-
-    turns: tuple[Turn, ...] = ()
-    embedding: Vector | None = None
-    category: str | None = None
-    used: dict[str, PromptUse] = field(default_factory=dict)
-
-    def fresh(self) -> "RequestContext":
-        """The same request, for whoever asks about it anew."""
-        return RequestContext(self.turns, self.embedding, self.category)
-
-    def use_of(self, expert: str) -> PromptUse:
-        """What was put in front for `expert`: nothing before it was asked."""
-        return self.used.get(expert, NOTHING_USED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +277,7 @@ class Prompting:
             text = identity.text if identity else None
             use = use if identity else replace(use, skipped="not_written")
         else:
-            use, text = await self._written(expert, body, context, use, request_id)
+            use, text = await self._written(expert, context, use, request_id)
         if text is None:
             return [_Prompted(body, replace(plain, identity=use))]
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
@@ -359,8 +287,8 @@ class Prompting:
         return [put, _Prompted(body, without)]
 
     async def _written(
-        self, expert: Expert, body: Body, context: RequestContext, use: "IdentityUse", request_id: str | None
-    ) -> tuple["IdentityUse", str | None]:
+        self, expert: Expert, context: RequestContext, use: IdentityUse, request_id: str | None
+    ) -> tuple[IdentityUse, str | None]:
         """An identity for this request, written by the expert itself. What would make another expert
         answer is raised; any other failure leaves the request without an identity, and says so."""
         started = time.perf_counter()

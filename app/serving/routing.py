@@ -13,7 +13,7 @@ from app.serving.chat_body import ChatRequest
 from app.serving.conversations import Conversations
 from app.serving.exploration import Exploration
 from app.serving.operator_rules import load_rules
-from app.serving.prompting import RequestContext
+from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
 from experts.registry import Expert, Registry

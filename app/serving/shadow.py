@@ -21,7 +21,7 @@ import structlog
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
 from app.serving.prompt_budget import answer_room, context_left, own_limits
-from app.serving.prompting import RequestContext
+from app.serving.request_context import RequestContext
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.queries import shadow_spending

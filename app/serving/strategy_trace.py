@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from app.serving.prompting import NOTHING_USED, PromptUse
+from app.serving.request_context import NOTHING_USED, PromptUse
 
 Status = Literal["running", "ok", "failed", "cancelled", "refused"]
 """`refused`: a limit kept the call from being made."""

@@ -66,7 +66,7 @@ class DecisionRow(TableBase, kw_only=True):
     prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The library's prompt that `expert` answered under: name, version, hash."""
     mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
-    """The region of its mixture that the request fell into (`app/serving/prompting.py`)."""
+    """The region of its mixture that the request fell into (`app/serving/request_context.py`)."""
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(Text)

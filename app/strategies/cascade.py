@@ -5,6 +5,7 @@ still come changes the verdict, it falls: an accepted answer streams on from the
 Further signals (agreement of short samples, a verifier) are asked for only when they can decide.
 """
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
@@ -131,7 +132,7 @@ async def _weak(state: _CascadeState, run: Run) -> _CascadeState:
     except (ExpertError, LimitReached):
         run.degrade(f"{weak.expert} failed in the middle of its answer.")
         return {"verdict": "refused"}
-    sure = model.confidence(_named(signals))
+    sure = model.confidence(asdict(signals))
     live.step.confidence = sure
     lacking = _lacking(live, model, signals)
     if verdict == "accepted":
@@ -159,8 +160,8 @@ async def _watch(
             worst = best = signals
         else:
             worst, best = bounds_of(live.tokens, model.window)
-        low = model.confidence(_named(worst) | dict.fromkeys(further, 0.0))
-        high = model.confidence(_named(best) | dict.fromkeys(further, 1.0))
+        low = model.confidence(asdict(worst) | dict.fromkeys(further, 0.0))
+        high = model.confidence(asdict(best) | dict.fromkeys(further, 1.0))
         if low is not None and low >= model.threshold:
             return "accepted", signals
         if high is None or high < model.threshold:
@@ -176,7 +177,7 @@ async def _second_look(state: _CascadeState, run: Run) -> _CascadeState:
     weak, strong = run.trace.values["weak"], run.trace.values["strong"]
     model = model_for(run, weak, strong)
     said = run.replies[-1]
-    signals = _named(signals_of(said.tokens[: model.window]))
+    signals = asdict(signals_of(said.tokens[: model.window]))
     asked = _asked(run, model)
     if "agreement" in asked:
         signals["agreement"] = await agreement(
@@ -240,16 +241,6 @@ def _say(run: Run, model: CascadeModel, sure: float | None, *, accepted: bool, l
         what = f"bound to be {relation}" if lacking is None else f"unknown, since no {lacking} came"
     verdict = "its answer was accepted" if accepted else f"{model.strong} was asked"
     run.note(f"The confidence of {model.weak} was {what}: {verdict}.")
-
-
-def _named(signals: Signals) -> dict[str, float | None]:
-    return {
-        "mean": signals.mean,
-        "tail": signals.tail,
-        "dispersion": signals.dispersion,
-        "agreement": signals.agreement,
-        "verifier": signals.verifier,
-    }
 
 
 def _cheaper(one: Candidate, other: Candidate) -> bool:

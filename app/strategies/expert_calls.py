@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
 from app.serving.prompt_budget import answer_room
-from app.serving.prompting import IdentityUse, PromptUse, RequestContext
+from app.serving.request_context import IdentityUse, PromptUse, RequestContext
 from app.serving.strategy_trace import Status, Step, Trace
 from app.strategies.chunks import (
     Chunk,

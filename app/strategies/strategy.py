@@ -1,4 +1,5 @@
-"""What a strategy is: a name, options, and a LangGraph graph of steps over one `Run`.
+"""What a strategy is: a name, options, and a LangGraph graph of steps over one `Run`. Texts belong into the
+run and not into the graph's state, which LangGraph's own tracing shows.
 
     class Shorter(Strategy):
         name = "shorter"
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
-
-State = dict[str, Any]
-"""What steps pass on. Keep texts in the run, not here: LangGraph's own tracing shows states."""
 StepFunction = Callable[[Any, Run], Awaitable[Mapping[str, Any] | None]]
 
 

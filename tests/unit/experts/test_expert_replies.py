@@ -34,3 +34,15 @@ async def test_comments_before_the_first_event_are_passed_on_with_it() -> None:
 async def test_comments_without_end_are_no_stream() -> None:
     with pytest.raises(ExpertBadReply, match="no chat completion stream"):
         await stream_of(comments()).begin(5)
+
+
+async def test_every_event_brings_its_chunk_and_the_last_one_ends_the_stream() -> None:
+    async def answer() -> AsyncIterator[bytes]:
+        yield FIRST + b": alive!\n\n"
+        yield b"data: [DONE]\n\n"
+
+    stream = stream_of(answer())
+    await stream.begin(5)
+    events = [event async for batch in stream for event in batch]
+    assert [event.chunk for event in events] == [{"choices": []}, None, None]
+    assert [event.done for event in events] == [False, False, True]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from app.serving.prompt_files import PromptFiles
-from app.serving.prompting import NOTHING_USED, Prompting, RequestContext
+from app.serving.prompting import Prompting
+from app.serving.request_context import NOTHING_USED, RequestContext
 from experts.client import ExpertClient
 from experts.fake import run_fake_expert
 from experts.registry import Expert
