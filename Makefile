@@ -62,8 +62,6 @@ $(VLLM)/.ready: locks/vllm.txt
 # Both look first whether there is anything to do.
 models: setup
 	@$(APP)/bin/python -m experts.local fetch --registry experts/$(PROFILE).yaml
-	@test -d "$${COTERIE_CACHE:-$$HOME/.cache/coterie}/encoders" || \
-	  echo "Exporting the router's encoder to ONNX (110 MB on disk, about half a minute) ..." >&2
 	@$(APP)/bin/python -m routers.encoder_export >/dev/null
 
 run: models

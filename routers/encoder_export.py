@@ -119,4 +119,7 @@ def _quantize(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"encoder: {export_encoder(default_encoder_folder())}\n")
+    target = default_encoder_folder()
+    if not (target / "encoder.json").exists():
+        sys.stderr.write("Exporting the router's encoder to ONNX (110 MB, up to a minute) ...\n")
+    sys.stdout.write(f"encoder: {export_encoder(target)}\n")
