@@ -3,29 +3,35 @@
 Knows nothing of what is being done.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from base.terminal import console, warn
+from base.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Task, TaskID
 
-LINE_S = 15.0
-"""Between lines where there is no terminal. The end of a task is always told."""
+LINE_S = 10.0
+"""Between lines where there is no terminal."""
 
 
 class ProgressBars:
     """A bar for each task: its name, how far it is, a note, the time left. Use as a context manager.
 
-    Tasks may be told of from any thread, one thread at a time.
+    Where there is no terminal, a line is written when a task gets another name, when it ends, and every
+    `line_s` seconds about the latest task. Tasks may be told of from any thread, one thread at a time.
     """
 
     def __init__(
-        self, shown_on: "Console | None" = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        shown_on: "Console | None" = None,
+        *,
+        line_s: float = LINE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -41,17 +47,26 @@ class ProgressBars:
             speed_estimate_period=86_400,
             disable=not self._console.is_terminal,
         )
+        self._line_s = line_s
         self._clock = clock
         self._told = clock()
+        self._latest: Task | None = None
+        self._over = threading.Event()
+        self._repeater = threading.Thread(target=self._repeat, daemon=True)
 
     def __enter__(self) -> Self:
         self._bars.start()
+        if not self._console.is_terminal:
+            self._repeater.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+        self._over.set()
+        if self._repeater.ident is not None:
+            self._repeater.join()
 
     def add(self, name: str, total: int | None = None, note: str = "") -> "TaskID":
         """A new task of `total` parts, None when that is not known yet."""
@@ -71,21 +86,34 @@ class ProgressBars:
         note: str | None = None,
     ) -> None:
         """`done` parts of `total` are done; None leaves what was said before."""
-        old = self._task(task)
-        before, note = old.completed, old.fields["note"] if note is None else note
+        now = self._task(task)
+        before, named = now.completed, now.description
+        note = now.fields["note"] if note is None else note
         self._bars.update(task, completed=done, total=total, description=name, note=note)
         if self._console.is_terminal:
             return
-        now = self._task(task)
+        self._latest = now
         finished = now.total is not None and now.completed >= now.total and now.completed > before
-        if finished or (now.completed > 0 and self._clock() - self._told >= LINE_S):
-            self._told = self._clock()
-            of = "" if now.total is None else f" of {now.total:.0f}"
-            warn(f"{now.description}: {now.completed:.0f}{of} {now.fields['note']}".rstrip())
+        waited = now.completed > 0 and self._clock() - self._told >= self._line_s
+        if finished or waited or now.description != named:
+            self._write(now)
 
     def remove(self, task: "TaskID") -> None:
         """Show this task no longer."""
+        self._latest = None
         self._bars.remove_task(task)
+
+    def _write(self, task: "Task") -> None:
+        self._told = self._clock()
+        of = "" if task.total is None else f" of {task.total:.0f}"
+        line = f"coterie: {task.description}: {task.completed:.0f}{of} {task.fields['note']}".rstrip()
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _repeat(self) -> None:
+        while not self._over.wait(self._line_s):
+            latest = self._latest
+            if latest is not None and self._clock() - self._told >= self._line_s:
+                self._write(latest)
 
     def _task(self, task: "TaskID") -> "Task":
         return next(each for each in self._bars.tasks if each.id == task)

@@ -21,7 +21,8 @@ class RetryPolicy:
     def delay(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after failed attempt `attempt` (from 0); `retry_after` is the server's wish,
         honoured up to twice the longest wait."""
-        backoff = min(self.longest_wait_s, self.first_wait_s * 2.0**attempt) * random.uniform(0.75, 1.25)
+        doubled = self.first_wait_s * 2.0 ** min(attempt, 64)  # more would overflow
+        backoff = min(self.longest_wait_s, doubled) * random.uniform(0.75, 1.25)
         return min(2 * self.longest_wait_s, max(backoff, retry_after or 0.0))
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from base.processes import end_process
 from experts.local import process_reaper
 
 LINE_BYTES = 1 << 20
@@ -59,14 +60,7 @@ class Child:
         process = self._process
         if process is None:
             return
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(self._grace_s + TETHER_EXTRA_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await end_process(process, self._grace_s + TETHER_EXTRA_S)
         if self._pump is not None:
             await asyncio.wait({self._pump}, timeout=1.0)
             self._pump.cancel()

@@ -16,11 +16,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import Database, is_sqlite, is_transient
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
+from base.retries import RetryPolicy
 
 LINGER_S = 0.1
 """A row waits so long for others to share its transaction, unless somebody wants to read it."""
-RETRY_FIRST_S = 0.05
-RETRY_LAST_S = 2.0
+RETRIES = RetryPolicy(first_wait_s=0.05, longest_wait_s=2.0)
 
 log = structlog.get_logger(__name__)
 
@@ -146,8 +146,9 @@ class Recorder:
 
     async def _write_until_settled(self, batch: Sequence[Row]) -> int:
         """Write one batch, however often it takes; returns how many of its rows can never be written."""
-        wait = RETRY_FIRST_S
+        attempt = 0
         while True:
+            wait = RETRIES.delay(attempt)
             try:
                 await self._write(batch)
                 return 0
@@ -156,7 +157,7 @@ class Recorder:
                     return await self._write_singly(batch, error)
                 log.warning("recorder_retries", error=type(error).__name__, rows=len(batch), wait_s=wait)
             await asyncio.sleep(wait)
-            wait = min(wait * 2, RETRY_LAST_S)
+            attempt += 1
 
     async def _write_singly(self, batch: Sequence[Row], error: Exception) -> int:
         """One bad row must not take its batch along."""

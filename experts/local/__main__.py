@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from base.terminal import warn
 from experts.local.download_progress import model_progress
 from experts.local.errors import LocalError
 from experts.local.model_folders import default_python, ensure_model, is_ready
@@ -26,20 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetch.add_argument("--cache", type=Path, help="instead of COTERIE_CACHE or ~/.cache/coterie")
     commands.add_parser("list", help="the shipped models, and which of them are ready")
     options = parser.parse_args(arguments)
-    out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     if options.command == "list":
         for name in SOURCES:
-            out.print(f"{name}\t{'ready' if is_ready(name) else 'not fetched'}", highlight=False)
+            sys.stdout.write(f"{name}\t{'ready' if is_ready(name) else 'not fetched'}\n")
         return 0
     try:
         sources = [*options.sources]
         if options.registry:
             sources += [plan.local.source for plan in plan_servers(load_registry(options.registry))]
-        with model_progress(err) as report:
+        with model_progress() as report:
             for source in dict.fromkeys(sources):
                 ensure_model(source, cache=options.cache, python=default_python(), report=report)
     except (LocalError, RegistryError) as error:
-        err.print(f"error: {error}", style="red", highlight=False, markup=False)
+        warn(error)
         return 1
     return 0
 

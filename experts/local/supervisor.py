@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from base.processes import end_process
+from base.retries import RetryPolicy
 from experts.local import process_reaper
 from experts.local.errors import Cause, ServerError
 from experts.local.exit_causes import explain, oom_kills
@@ -194,19 +196,20 @@ class _ManagedServer:
             self._become(ServerState.STOPPED)
 
     async def _keep(self) -> None:
+        limits = self.limits
+        backoff = RetryPolicy(first_wait_s=limits.backoff_s, longest_wait_s=limits.backoff_max_s)
         while True:
             try:
                 await self._run_once()
             except ServerError as error:
                 await self._stop_process()
                 first = not self.ready.done()
-                if first or error.cause in FATAL or self.status.restarts >= self.limits.max_restarts:
+                if first or error.cause in FATAL or self.status.restarts >= limits.max_restarts:
                     self._give_up(error, first=first)
                     return
                 restarts = self.status.restarts + 1
                 self._become(ServerState.RESTARTING, detail=str(error), restarts=restarts)
-                wait = self.limits.backoff_s * 2 ** (restarts - 1)
-                await asyncio.sleep(min(wait, self.limits.backoff_max_s))
+                await asyncio.sleep(backoff.delay(restarts - 1))
 
     def _give_up(self, error: ServerError, *, first: bool) -> None:
         if self.status.restarts and error.cause not in FATAL:
@@ -308,19 +311,10 @@ class _ManagedServer:
         return line.split()[1:2] == [b"200"]
 
     async def _stop_process(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.returncode is None:
-            process.terminate()
-            try:
-                # The process reaper enforces `stop_s` itself.
-                async with asyncio.timeout(self.limits.stop_s + 5):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        self._process = None
+        if self._process is not None:
+            # The process reaper enforces `stop_s` itself.
+            await end_process(self._process, self.limits.stop_s + 5)
+            self._process = None
 
     def _become(
         self,

@@ -16,9 +16,9 @@ def test_a_file_gets_a_line_for_each_step_and_further_ones_while_it_lasts() -> N
     with model_progress(Console(file=out, width=200), line_s=0.02) as report:
         report(ModelProgress(SMALL, "fetching", 0, 4))
         report(ModelProgress(SMALL, "fetching", 2, 4))
-        while "fetching 50%" not in out.getvalue():
+        while "fetching: 50 of 100" not in out.getvalue():
             time.sleep(0.01)
         report(ModelProgress(SMALL, "converting", 0, 100))
     lines = out.getvalue().splitlines()
-    assert lines[0].endswith("fetching 0%") and "98 MB to fetch" in lines[0]
-    assert any(line.endswith(f"{SMALL}: converting 0%") for line in lines)
+    assert f"{SMALL}: fetching: 0 of 100" in lines[0] and "98 MB to fetch" in lines[0]
+    assert any(line.endswith(f"{SMALL}: converting: 0 of 100") for line in lines)
