@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     """A file of operator's rules (YAML; docs/how-to/write-rules.md shows one): keywords, patterns,
     languages, headers or API keys that name an expert or a category. Read again at every reload."""
     strategy: str = "single"
-    """How requests are answered for which neither the client nor the composition nor a rule says it:
+    """The strategy of requests for which neither the client nor the composition nor a rule names one:
     `single`, `cascade`, `panel`, `chain`, `self_select`, or one of `strategies`."""
     strategies: str | None = None
     """A user's own strategies: `module:attribute`, separated by commas."""
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     """Share of requests that an expert drawn at random answers, so that `coterie eval offpolicy` can tell
     what another composition would have scored; 0 explores nothing."""
     explore_seed: int = 0
-    """Gives exploration and shadow samples other draws."""
+    """Seed of exploration and of shadow samples."""
     shadow_rate: float = Field(0.0, ge=0, le=1)
     """Share of answered requests that other experts answer too, after the client has its answer."""
     shadow_experts: str | None = None
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     shadow_price_per_day: float = Field(1.0, ge=0, allow_inf_nan=False)
     """Dollars that shadow answers may cost in a day (UTC), by the prices in the registry."""
     shadow_queue: int = Field(100, ge=1)
-    """Shadow answers waiting to be asked for; beyond it they are dropped, and said to be."""
+    """Shadow answers waiting to be asked for; beyond it they are dropped, and recorded as dropped."""
     shadow_concurrency: int = Field(1, ge=1, le=64)
     """Shadow answers asked for at once."""
     shadow_max_tokens: int = Field(1_024, ge=1)
