@@ -22,13 +22,14 @@ from app.serving.prompting import Prompting
 from app.serving.routing import RoutingService, load_router
 from app.serving.shadow import Shadow
 from app.settings import Settings
-from app.storage.database import Database, DatabaseError, database_url
+from app.storage.database import Database, database_url
 from app.storage.recorder import Recorder
 from app.storage.schema import ensure
 from app.strategies.limits import RequestLimits
 from app.strategies.strategy_registry import Catalogue, StrategyError
 from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
+from base.databases import DatabaseError
 from base.suggestions import suggestion
 from experts.client import ExpertClient
 from experts.health import HealthMonitor

@@ -31,8 +31,9 @@ def upgrade() -> None:
 async def _upgrade(url: str) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from app.storage.database import Database, DatabaseError
+    from app.storage.database import Database
     from app.storage.schema import upgrade
+    from base.databases import DatabaseError
 
     try:
         database = Database(url)

@@ -2,43 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from base.databases import DatabaseError, is_sqlite, parse_database_url, prepare_sqlite
 
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite itself waits for a lock before it says `database is locked`."""
 POOL_SIZE = 5
 
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-
-
-class DatabaseError(Exception):
-    """The database cannot be used as configured; the message says what to do, without the password."""
-
 
 def database_url(text_url: str) -> URL:
-    """Parse a URL, with our drivers for plain `sqlite://` and `postgresql://`. Raises DatabaseError."""
-    try:
-        url = make_url(text_url)
-    except ArgumentError:
-        # The URL itself may hold a password: it is not repeated.
-        raise DatabaseError("COTERIE_DATABASE_URL is not a database URL") from None
-    url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
-    if url.drivername not in DRIVERS.values():
-        raise DatabaseError(f"no support for {url.drivername} databases: use sqlite or postgresql")
-    if is_sqlite(url) and url.database in {None, "", ":memory:"}:
-        raise DatabaseError("SQLite needs a file: decisions have to survive a restart")
-    return url
-
-
-def is_sqlite(url: URL) -> bool:
-    """Whether the URL names an SQLite file."""
-    return url.get_backend_name() == "sqlite"
+    """The service's database. Raises DatabaseError."""
+    return parse_database_url(text_url, where="COTERIE_DATABASE_URL", sqlite_driver="sqlite+aiosqlite")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -83,16 +62,6 @@ class Database:
 def _engine(url: URL) -> AsyncEngine:
     if not is_sqlite(url):
         return create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True)
-    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    prepare_sqlite(engine.sync_engine, BUSY_TIMEOUT_MS)
     return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """WAL lets readers go on while the writer writes; NORMAL is safe against a crash of the process."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()

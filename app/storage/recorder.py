@@ -14,8 +14,9 @@ import structlog
 from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.storage.database import Database, is_sqlite, is_transient
+from app.storage.database import Database, is_transient
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
+from base.databases import is_sqlite
 from base.retries import RetryPolicy
 
 LINGER_S = 0.1

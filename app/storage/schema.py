@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from app.storage.database import Database, DatabaseError, is_sqlite
+from app.storage.database import Database
+from base.databases import DatabaseError, is_sqlite
 
 if TYPE_CHECKING:
     from alembic.config import Config

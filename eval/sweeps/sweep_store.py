@@ -15,18 +15,17 @@ from sqlalchemy import (
     String,
     Text,
     create_engine,
-    event,
     func,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
 
+from base.databases import DatabaseError, is_sqlite, parse_database_url, prepare_sqlite
+
 DEFAULT = Path("var/eval/sweeps.db")
-DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 BUSY_MS = 30_000
 
 
@@ -187,28 +186,12 @@ def _engine(url: str | None) -> Engine:
     if "://" not in text:
         text = f"sqlite:///{text}"
     try:
-        parsed = make_url(text)
-    except ArgumentError:
-        raise SweepStoreError("--database is no database URL and no file") from None
-    parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
-    if parsed.drivername not in DRIVERS.values():
-        raise SweepStoreError(f"no support for {parsed.drivername} databases: use sqlite or postgresql")
-    if parsed.get_backend_name() == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise SweepStoreError("SQLite needs a file: a sweep has to survive a kill")
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed)
-        event.listen(engine, "connect", _prepare_sqlite)
-        return engine
-    try:
-        return create_engine(parsed, pool_pre_ping=True)
+        parsed = parse_database_url(text, where="--database")
+        engine = create_engine(parsed, pool_pre_ping=True)
+    except DatabaseError as error:
+        raise SweepStoreError(str(error)) from None
     except ModuleNotFoundError as error:
         raise SweepStoreError(f"postgresql needs {error.name}: pip install 'coterie[postgres]'") from error
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
+    if is_sqlite(parsed):
+        prepare_sqlite(engine, BUSY_MS)
+    return engine

@@ -15,11 +15,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
 
 from app.settings import PROJECT
-from app.storage.database import Database, DatabaseError
+from app.storage.database import Database
 from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of, last_expert
 from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow, FeedbackRow, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
+from base.databases import DatabaseError
 from tests.integration.app.postgres import Postgres
 
 HEAD = "0005"
