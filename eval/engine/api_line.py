@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.reply import AskError, Reply
-from base.usage import TokenUsage
 from client import ApiBadReply, ApiError, ApiRefused, ApiTimeout, AsyncClient, ClientTimeouts
 from eval.engine.contestants import Contestant
 from experts.asker import Messages
@@ -46,7 +45,7 @@ class ApiLine:
         return Reply(
             found.text,
             found.finish_reason,
-            TokenUsage.of(found.document.get("usage")),
+            found.usage,
             round(found.latency_s, 4),
             None if found.decision is None else found.decision.document(),
             found.logprobs,

@@ -6,7 +6,6 @@ kept in `log`. The end-to-end test uses the real API; this one is for the consol
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from experts.fake import serve_in_thread
 
 EXPERTS = {"small": 0.135, "coder": 1.5, "writer": 1.5}
 CATEGORIES = {"coding": "Coding", "math": "Mathematics", "smalltalk": "Small talk"}
@@ -224,19 +225,8 @@ class Running:
 def run_api() -> Iterator[Running]:
     """Serve a stand-in on a free port of loopback."""
     app = create_api()
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        if not thread.is_alive():
-            raise RuntimeError("the stand-in API did not start")
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    with serve_in_thread(app) as port:
         yield Running(f"http://127.0.0.1:{port}", app.state.log)
-    finally:
-        server.should_exit = True
-        thread.join(5)
 
 
 if __name__ == "__main__":
