@@ -91,7 +91,9 @@ class Api:
         self.connections = connections
         self.is_local = urlsplit(url).hostname in LOOPBACK
         """Whether the API is on this machine, where no proxy may stand in between."""
-        self.headers = {"user-agent": "coterie-client"} | ({"authorization": f"Bearer {key}"} if key else {})
+        self.headers = {b"user-agent": b"coterie-client"}
+        if key:
+            self.headers[b"authorization"] = f"Bearer {key}".encode()
         self._connect()
 
     @classmethod
@@ -176,7 +178,10 @@ class Api:
     @endpoint
     def reload(self) -> Call[ReloadResult]:
         """Let the service read its composition's folder and its rules again."""
-        return _read(RELOAD, (yield from self._ask(HttpRequest("POST", "/composition/reload", body={}))))
+        return _read(
+            RELOAD,
+            (yield from self._ask(HttpRequest("POST", "/composition/reload", body={}, is_answer=True))),
+        )
 
     @endpoint
     def models(self) -> Call[tuple[str, ...]]:

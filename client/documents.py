@@ -28,7 +28,7 @@ class ApiDocument(BaseModel):
 
     def document(self) -> dict[str, Any]:
         """The JSON that the API sent, fields unknown to this client included."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class CategoryShare(ApiDocument):

@@ -45,9 +45,9 @@ class ApiError(Exception):
 class ApiUnreachable(ApiError):
     transient = True
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, reason: str = "") -> None:
         super().__init__(
-            f"No API answers at {address}.",
+            f"No API answers at {address}{f' ({reason})' if reason else ''}.",
             code="api_unreachable",
             hint="Start it with `coterie up` (everything) or `coterie serve` (the API alone). "
             "If it runs somewhere else, set COTERIE_API_URL and start again.",

@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """`path` begins behind the address's `/v1`, or is a whole URL. `is_answer` says that an expert has to
-    work first, which takes long, `is_stream` that the reply is read as it comes. `after_s` seconds are
+    """`path` begins behind the address's `/v1`, or is a whole URL. `is_answer` says that the API has
+    to work first, which takes long, `is_stream` that the reply is read as it comes. `after_s` seconds are
     waited before it is sent."""
 
     method: str

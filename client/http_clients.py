@@ -220,9 +220,12 @@ def _failure(error: httpx2.HTTPError | httpx2.InvalidURL, address: str) -> ApiEr
             | httpx2.UnsupportedProtocol()
             | httpx2.InvalidURL()
         ):
-            return ApiUnreachable(address)
+            return ApiUnreachable(address, str(error) if "SSL" in str(error) else "")
         case httpx2.TimeoutException():
             return ApiTimeout("The API stopped answering.")
+        case httpx2.LocalProtocolError():
+            # What it says may hold the key.
+            return ApiError("The request cannot be sent: is the key malformed?", code="invalid_request")
         case httpx2.DecodingError() | httpx2.TooManyRedirects():
             return ApiBadReply(f"What answers at {address} is no API ({type(error).__name__}).")
         case _:

@@ -171,6 +171,15 @@ def test_nobody_at_the_address_is_told_with_the_address(ask: Ask) -> None:
     assert "coterie serve" in caught.value.hint
 
 
+def test_a_key_of_any_letters_is_sent_and_a_malformed_one_is_not_shown(server: Server, ask: Ask) -> None:
+    server.answers = [completion("Hi")]
+    ask(server.url, lambda api: api.chat("?"), key="schlüssel")
+    assert server.keys == ["Bearer schlüssel".encode().decode("latin-1")]
+    with pytest.raises(ApiError) as caught:
+        ask(server.url, lambda api: api.chat("?"), key="secret\n")
+    assert "secret" not in str(caught.value)
+
+
 def test_decisions_are_read_page_by_page_up_to_the_limit(server: Server, ask: Ask) -> None:
     def page(first: int, count: int, following: str | None) -> Response:
         rows = [{"id": f"d{first + number}", "expert": "small"} for number in range(count)]
