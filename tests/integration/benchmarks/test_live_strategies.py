@@ -55,6 +55,7 @@ async def test_the_benchmark_fits_reports_and_goes_on_where_it_stopped(
     async with serving(tmp_path / "world", ways) as api:
         words = ["--api", api.url, "--suite", str(a_suite(tmp_path / "suite.jsonl"))]
         words += ["--out", str(tmp_path / "out"), "--docs", str(docs), "--concurrency", "8"]
+        words += ["--cache", str(tmp_path / "answers.sqlite")]
         assert await asyncio.to_thread(main, words) == 0
         asked = {name: fake.log.started for name, fake in api.fakes.items()}
         assert await asyncio.to_thread(main, words) == 0
