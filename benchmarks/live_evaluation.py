@@ -20,7 +20,7 @@ from typing import Any
 from base.progress import ProgressBars
 from client import AsyncClient
 from eval.benchmark_registry import RunRequest, options_of, prepare, problems
-from eval.engine.items import Item
+from eval.engine.items import RunItem
 from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
 from eval.reports.write import write_report
@@ -81,7 +81,7 @@ def run_part(name: str, request: RunRequest, out: Path) -> Part:
         bars = {each.name: progress.add(f"{name}: {each.name}", total) for each in prepared.contestants}
         seen: set[tuple[str, str]] = set()
 
-        def done(item: Item) -> None:
+        def done(item: RunItem) -> None:
             place = (item.contestant, item.question)
             progress.advance(bars[item.contestant], int(place not in seen))
             seen.add(place)

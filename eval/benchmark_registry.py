@@ -66,7 +66,7 @@ class RunRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRun:
     """A request made ready: files read, servers asked who they are, no question asked yet."""
 
     benchmark: Benchmark
@@ -85,7 +85,7 @@ class Keys:
         return tuple(replace(each, api_key=self.others.get(each.name, each.api_key)) for each in contestants)
 
 
-def prepare(request: RunRequest, keys: Keys | None = None) -> Prepared:
+def prepare(request: RunRequest, keys: Keys | None = None) -> PreparedRun:
     """Read what the request names, and ask the servers about contestants, judges and baselines. Blocks.
 
     Raises what `problems` lists: a name or a file that cannot be used.
@@ -173,7 +173,7 @@ class _Desk:
         return None if data is None else own if data == OWN else Path(data)
 
 
-async def _checkable(desk: _Desk) -> Prepared:
+async def _checkable(desk: _Desk) -> PreparedRun:
     from eval.protocols.checkable import Checkable
     from eval.suite import OWN as SHIPPED
     from eval.suite import SuiteError, load_suite
@@ -192,10 +192,10 @@ async def _checkable(desk: _Desk) -> Prepared:
         allow_network_code=request.allow_network_code,
         limit=request.limit,
     )
-    return Prepared(benchmark, await desk.contestants(desk.answers))
+    return PreparedRun(benchmark, await desk.contestants(desk.answers))
 
 
-async def _mt_bench(desk: _Desk) -> Prepared:
+async def _mt_bench(desk: _Desk) -> PreparedRun:
     from eval.protocols.mt_bench import MtBench
     from eval.protocols.mt_bench_questions import OWN as OURS
     from eval.protocols.mt_bench_questions import MtBenchError, load_questions
@@ -220,10 +220,10 @@ async def _mt_bench(desk: _Desk) -> Prepared:
         opponent = await desk.one(request.baseline, desk.answers)
     benchmark = MtBench(data, await desk.judges(), opponent=opponent, seed=request.seed, limit=request.limit)
     but = [opponent.name] if opponent else []
-    return Prepared(benchmark, await desk.contestants(desk.answers, but))
+    return PreparedRun(benchmark, await desk.contestants(desk.answers, but))
 
 
-async def _mt_bench_exact(desk: _Desk) -> Prepared:
+async def _mt_bench_exact(desk: _Desk) -> PreparedRun:
     from eval.protocols.mt_bench_checkable import MtBenchExact
     from eval.protocols.mt_bench_questions import OWN as OURS
     from eval.protocols.mt_bench_questions import load_questions
@@ -232,10 +232,10 @@ async def _mt_bench_exact(desk: _Desk) -> Prepared:
     max_tokens = (request.max_tokens or 1024) + request.thinking_tokens
     data = load_questions(desk.folder(OURS), turns=1, max_tokens=max_tokens)
     benchmark = MtBenchExact(data, limit=request.limit)
-    return Prepared(benchmark, await desk.contestants(desk.answers))
+    return PreparedRun(benchmark, await desk.contestants(desk.answers))
 
 
-async def _arena_hard(desk: _Desk) -> Prepared:
+async def _arena_hard(desk: _Desk) -> PreparedRun:
     from eval.protocols.arena_hard import ArenaHard
     from eval.protocols.arena_hard_questions import OWN as OURS
     from eval.protocols.arena_hard_questions import load_questions
@@ -270,10 +270,10 @@ async def _arena_hard(desk: _Desk) -> Prepared:
         limit=request.limit,
         seed=request.seed,
     )
-    return Prepared(benchmark, await desk.contestants(replayed, list(baselines)))
+    return PreparedRun(benchmark, await desk.contestants(replayed, list(baselines)))
 
 
-BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, Prepared]]] = {
+BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, PreparedRun]]] = {
     "checkable": _checkable,
     "held-out": _checkable,
     "mt-bench": _mt_bench,

@@ -45,7 +45,7 @@ class CategoryResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class AnswerCost:
     """What the answers of one kind took, those kept from earlier runs included. `seconds` are summed over
     calls that ran side by side. Tokens that a server did not report count 0."""
 
@@ -56,7 +56,7 @@ class Cost:
     seconds: float
 
     @classmethod
-    def of(cls, what: str, answers: Iterable[Reply]) -> "Cost":
+    def of(cls, what: str, answers: Iterable[Reply]) -> "AnswerCost":
         found = tuple(answers)
         return cls(
             what,
@@ -82,7 +82,7 @@ class Personas:
     confidence: float
     unscored_why: Mapping[str, int] = field(default_factory=dict)
     without_identity: tuple[str, ...] = ()
-    costs: tuple[Cost, ...] = ()
+    costs: tuple[AnswerCost, ...] = ()
     asked: int = 0
 
     def measurement(self, of: ids.Identities) -> ids.Measurement:
@@ -147,13 +147,13 @@ async def measure(
     grader = Grader(allow_network_code=allow_network_code)
     texts: Mapping[str, str | None] = {item.id: _text(identities, item) for item in suite.items}
     lost: list[AskError] = []
-    costs: list[Cost] = []
+    costs: list[AnswerCost] = []
     asked = 0
 
     def count(what: str, answers: Sequence[Reply]) -> None:
         nonlocal asked
         asked += sum(not each.kept for each in answers)
-        costs.append(Cost.of(what, answers))
+        costs.append(AnswerCost.of(what, answers))
 
     async def side(what: str, systems: Mapping[str, str | None]) -> dict[str, float]:
         done = step(what, len(suite.items))
@@ -291,7 +291,7 @@ def report(personas: Personas, identities: ids.Identities) -> str:
     return "\n".join([*lines, *_bill(personas.costs)]) + "\n"
 
 
-def _bill(costs: tuple[Cost, ...]) -> list[str]:
+def _bill(costs: tuple[AnswerCost, ...]) -> list[str]:
     """What it took, by kind of call: also what an identity costs those who serve it."""
     if not costs:
         return []

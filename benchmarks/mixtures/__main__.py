@@ -105,7 +105,7 @@ def _run(given: argparse.Namespace, tasks: Sequence[Task]) -> int:
 async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
     from base.task_groups import together
     from benchmarks.mixtures.mixture_progress import shown
-    from benchmarks.mixtures.mixture_run import Line, Model, Results, run_job
+    from benchmarks.mixtures.mixture_run import Model, ModelLine, Results, run_job
     from benchmarks.mixtures.tested_model import PrefixCounts, identity, serving
     from experts.answer_store import AnswerStore
     from experts.asker import Asker
@@ -128,9 +128,9 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
             known = identity(expert)
             source = AskedExpert(expert, json.loads(known), server="")
 
-            def connect() -> Line:
+            def connect() -> ModelLine:
                 counts = PrefixCounts(ExpertAsk(asker, source, formerly=known))
-                return Line(counts, counts.read)
+                return ModelLine(counts, counts.read)
 
             model, results = Model(known, expert.context_length, connect), Results(folder)
             slots = asyncio.Semaphore(given.jobs)

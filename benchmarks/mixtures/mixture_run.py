@@ -30,7 +30,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ModelLine:
     """One job's line to the model: how it asks, and what its own requests found in the prefix cache."""
 
     ask: Ask
@@ -43,7 +43,7 @@ class Model:
 
     identity: str
     context_tokens: int | None
-    connect: Callable[[], Line]
+    connect: Callable[[], ModelLine]
 
 
 def jobs(tasks: Sequence[Task], seeds: int) -> list[Job]:
@@ -132,7 +132,7 @@ async def _test(
     split: Split,
     embeddings: np.ndarray[Any, Any],
     setting: Setting,
-    line: Line,
+    line: ModelLine,
     progress: Progress,
     name: str,
 ) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from base.terminal import console, fail, plain, say
 
 if TYPE_CHECKING:
     from eval.benchmark_registry import RunRequest
-    from eval.engine.items import Item
     from eval.engine.run import Finished
 
 
@@ -98,7 +97,7 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
             if name in rows:
                 progress.advance(rows[name])
 
-        def done(item: "Item") -> None:
+        def done(item: "RunItem") -> None:
             place = (item.contestant, item.question)
             new = place not in seen
             seen.add(place)

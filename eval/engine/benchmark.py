@@ -35,7 +35,7 @@ def first_of_each(questions: Sequence[Question], limit: int | None) -> tuple[Que
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class AskedTurn:
     """What was said and answered in one turn."""
 
     prompt: str
@@ -76,7 +76,7 @@ class Benchmark(Protocol):
         ...
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
+        self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
         """Mark one conversation. May ask judges and a baseline; raises `AskError` when they fail."""
         ...
@@ -93,7 +93,7 @@ async def converse(
     *,
     seed: int | None = None,
     system: str | None = None,
-) -> tuple[Turn, ...]:
+) -> tuple[AskedTurn, ...]:
     """Ask every turn of `question`, each with what was said before it, under the prompt `system`.
 
     Raises:
@@ -104,17 +104,17 @@ async def converse(
         if len(answers) < len(question.turns):
             raise AskError("no_answer", "the file holds no answer to this question")
         return tuple(
-            Turn(prompt, Reply(answer, kept=True))
+            AskedTurn(prompt, Reply(answer, kept=True))
             for prompt, answer in zip(question.turns, answers, strict=False)
         )
     messages, sampling = opening(question, seed=seed, system=system)
-    turns: list[Turn] = []
+    turns: list[AskedTurn] = []
     for prompt in question.turns:
         if turns:
             messages.append({"role": "user", "content": prompt})
         reply = await asker.ask(contestant, messages, sampling)
         messages.append({"role": "assistant", "content": reply.text})
-        turns.append(Turn(prompt, reply))
+        turns.append(AskedTurn(prompt, reply))
     return tuple(turns)
 
 

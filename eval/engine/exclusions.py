@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.decontamination import GuardError, screen_for
-from eval.engine.benchmark import Benchmark, Marks, Question, Turn
+from eval.engine.benchmark import AskedTurn, Benchmark, Marks, Question
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.engine.manifest import ROOT, RunError
 
@@ -37,7 +37,7 @@ class Screened:
         return {**self.benchmark.document(), "screening": dict(self.screening)}
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
+        self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
         return await self.benchmark.mark(question, contestant, turns, asker)
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.reply import AskError
-from eval.engine.benchmark import Benchmark, Marks, Question, Turn, converse
+from eval.engine.benchmark import AskedTurn, Benchmark, Marks, Question, converse
 from eval.engine.contestants import Contestant, ContestantAsker
-from eval.engine.items import Item, ItemTurn
+from eval.engine.items import ItemTurn, RunItem
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -44,7 +44,7 @@ class Work:
 
     benchmark: Benchmark
     asker: ContestantAsker
-    done: Callable[[Item], None]
+    done: Callable[[RunItem], None]
     seed: int | None = None
 
 
@@ -151,7 +151,7 @@ def _task(work: Work, contestant: Contestant, place: int) -> "Task":
         Sample(input=each.turns[0], id=each.id, metadata={"category": each.category})
         for each in questions.values()
     ]
-    said: dict[str, tuple[Turn, ...]] = {}
+    said: dict[str, tuple[AskedTurn, ...]] = {}
     return Task(
         # Inspect finds a task's log again by this name, which is part of the log's own.
         name=f"{work.benchmark.name}_{place}_{re.sub(r'[^0-9A-Za-z.-]', '-', contestant.name)}",
@@ -163,7 +163,7 @@ def _task(work: Work, contestant: Contestant, place: int) -> "Task":
 
 
 def _solver(
-    work: Work, contestant: Contestant, questions: dict[str, Question], said: dict[str, tuple[Turn, ...]]
+    work: Work, contestant: Contestant, questions: dict[str, Question], said: dict[str, tuple[AskedTurn, ...]]
 ) -> "Solver":
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
     from inspect_ai.solver import Generate, TaskState, solver
@@ -195,7 +195,7 @@ def _solver(
 
 
 def _scorer(
-    work: Work, contestant: Contestant, questions: dict[str, Question], said: dict[str, tuple[Turn, ...]]
+    work: Work, contestant: Contestant, questions: dict[str, Question], said: dict[str, tuple[AskedTurn, ...]]
 ) -> "Scorer":
     from inspect_ai.scorer import Score, Target, mean, scorer, stderr
     from inspect_ai.solver import TaskState
@@ -227,7 +227,7 @@ async def _attempt(
     work: Work,
     contestant: Contestant,
     question: Question,
-    turns: Sequence[Turn],
+    turns: Sequence[AskedTurn],
     act: Callable[[], Awaitable[T]],
 ) -> T | None:
     """The result of `act`; None when it was refused for good. What may pass is raised, for Inspect to
@@ -235,7 +235,7 @@ async def _attempt(
 
     def failed(code: str, message: str) -> None:
         work.done(
-            Item(
+            RunItem(
                 question=question.id,
                 category=question.category,
                 contestant=contestant.name,
@@ -259,8 +259,8 @@ async def _attempt(
         raise
 
 
-def _item(contestant: Contestant, question: Question, turns: Sequence[Turn], marks: Marks) -> Item:
-    return Item(
+def _item(contestant: Contestant, question: Question, turns: Sequence[AskedTurn], marks: Marks) -> RunItem:
+    return RunItem(
         question=question.id,
         category=question.category,
         contestant=contestant.name,
@@ -274,7 +274,7 @@ def _item(contestant: Contestant, question: Question, turns: Sequence[Turn], mar
     )
 
 
-def _turn(turn: Turn) -> ItemTurn:
+def _turn(turn: AskedTurn) -> ItemTurn:
     reply = turn.reply
     return ItemTurn(
         prompt=turn.prompt,

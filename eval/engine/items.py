@@ -35,7 +35,7 @@ class ItemTurn(BaseModel):
     """Coterie's decision: expert, category, reason and the rest."""
 
 
-class Item(BaseModel):
+class RunItem(BaseModel):
     """One contestant on one question. `score` is in 0..1; None when there is none, and then `error` or
     `reason` say why."""
 
@@ -84,7 +84,7 @@ class ItemLog:
             self._file.close()
             self._file = None
 
-    def add(self, item: Item) -> None:
+    def add(self, item: RunItem) -> None:
         """Keep `item`: when this returns, it has left the process."""
         if self._file is None:
             raise ItemsError(f"{self._path}: is not open")
@@ -92,7 +92,7 @@ class ItemLog:
         self._file.flush()
 
 
-def read_items(path: Path) -> tuple[Item, ...]:
+def read_items(path: Path) -> tuple[RunItem, ...]:
     """The items of a run, the last line of each contestant and question, in the order of their first lines.
 
     Raises:
@@ -102,17 +102,17 @@ def read_items(path: Path) -> tuple[Item, ...]:
         lines = read_lines(path, unfinished=True)
     except JsonlError as error:
         raise ItemsError(str(error)) from error
-    found: dict[tuple[str, str], Item] = {}
+    found: dict[tuple[str, str], RunItem] = {}
     for place, line in lines:
         try:
-            item = Item.model_validate_json(line)
+            item = RunItem.model_validate_json(line)
         except ValidationError as error:
             raise ItemsError(f"{place}: is no item; delete that line and resume the run") from error
         found[item.contestant, item.question] = item
     return tuple(found.values())
 
 
-def write_verdicts(items: Sequence[Item], path: Path) -> int:
+def write_verdicts(items: Sequence[RunItem], path: Path) -> int:
     """Write the verdict table of `items` as parquet, which `coterie eval rate` reads; returns its rows."""
     import pyarrow
     import pyarrow.parquet

@@ -62,7 +62,7 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunFolder:
     """A run on disk."""
 
     folder: Path
@@ -108,7 +108,7 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
     write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> RunFolder:
     """Read one run.
 
     Raises:
@@ -123,10 +123,10 @@ def load_run(folder: Path) -> Run:
         ) from error
     except ValidationError as error:
         raise RunError(f"{path} is no manifest of this version") from error
-    return Run(folder, manifest)
+    return RunFolder(folder, manifest)
 
 
-def list_runs(runs: Path = RUNS) -> tuple[Run, ...]:
+def list_runs(runs: Path = RUNS) -> tuple[RunFolder, ...]:
     """All runs, newest first; folders without a readable manifest are passed over."""
     found = []
     for path in runs.glob(f"*/{MANIFEST}"):
@@ -137,7 +137,7 @@ def list_runs(runs: Path = RUNS) -> tuple[Run, ...]:
     return tuple(sorted(found, key=lambda run: (run.manifest.created_at, run.manifest.id), reverse=True))
 
 
-def find_run(name: str, runs: Path = RUNS) -> Run:
+def find_run(name: str, runs: Path = RUNS) -> RunFolder:
     """The run with this id or beginning of one, a folder, or `last`.
 
     Raises:

@@ -23,7 +23,7 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PinnedFile:
     """One file of an upstream at one commit: `path` under our folder, where it is, its SHA-256."""
 
     path: str
@@ -31,7 +31,7 @@ class Source:
     sha256: str
 
 
-def fetch(name: str, sources: Sequence[Source], cache: Path | None = None) -> Path:
+def fetch(name: str, sources: Sequence[PinnedFile], cache: Path | None = None) -> Path:
     """The folder with all `sources`, fetching those that are not there yet.
 
     Raises:
@@ -52,7 +52,7 @@ def fetch(name: str, sources: Sequence[Source], cache: Path | None = None) -> Pa
     return folder
 
 
-def _get(name: str, source: Source) -> bytes:
+def _get(name: str, source: PinnedFile) -> bytes:
     try:
         with urllib.request.urlopen(source.url, timeout=TIMEOUT_S) as response:
             content = response.read(LARGEST + 1)

@@ -17,14 +17,14 @@ from eval.engine.api_line import ApiLine
 from eval.engine.benchmark import Benchmark
 from eval.engine.contestants import Contestant, identify
 from eval.engine.inspecting import Work, run_set
-from eval.engine.items import Item, ItemLog, read_items, write_verdicts
+from eval.engine.items import ItemLog, RunItem, read_items, write_verdicts
 from eval.engine.manifest import (
     ITEMS,
     LOGS,
     VERDICTS,
     Manifest,
-    Run,
     RunError,
+    RunFolder,
     code_version,
     load_run,
     new_run_id,
@@ -34,7 +34,7 @@ from eval.engine.manifest import (
 from experts.answer_store import AnswerStore, default_store
 from experts.asker import RETRIES, Asker
 
-Progress = Callable[[Item], None]
+Progress = Callable[[RunItem], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Finished:
     """A run and its items. `complete` says whether nothing is left that could be tried again; what was
     refused for good has an item with an `error`."""
 
-    run: Run
-    items: tuple[Item, ...]
+    run: RunFolder
+    items: tuple[RunItem, ...]
     complete: bool
 
 
@@ -91,7 +91,7 @@ def run_benchmark(
     with AnswerStore(options.cache) as store, ItemLog(folder / ITEMS) as log:
         asker = Asker(store, ApiLine(), concurrency=options.concurrency, retries=options.retries)
 
-        def done(item: Item) -> None:
+        def done(item: RunItem) -> None:
             log.add(item)
             progress(item)
 
@@ -115,7 +115,7 @@ def run_benchmark(
     manifest.status = "complete" if complete else "incomplete"
     manifest.finished_at = now()
     save_manifest(manifest, folder)
-    return Finished(Run(folder, manifest), items, complete)
+    return Finished(RunFolder(folder, manifest), items, complete)
 
 
 async def _identified(contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
@@ -158,8 +158,8 @@ def _manifest(
 
 
 def _ordered(
-    items: Sequence[Item], benchmark: Benchmark, contestants: Sequence[Contestant]
-) -> tuple[Item, ...]:
+    items: Sequence[RunItem], benchmark: Benchmark, contestants: Sequence[Contestant]
+) -> tuple[RunItem, ...]:
     """By contestant and question, in the order of both."""
     names = {each.name: place for place, each in enumerate(contestants)}
     questions = {each.id: place for place, each in enumerate(benchmark.questions)}

@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from eval.engine.items import Item
+from eval.engine.items import RunItem
 from eval.judging.agreement import cohen_kappa, fleiss_kappa, spearman
 from eval.judging.judge_prompts import Scale
 
@@ -36,7 +36,7 @@ class View:
 
 
 def check_judges(
-    items: Sequence[Item],
+    items: Sequence[RunItem],
     *,
     models: Mapping[str, str],
     judge_models: Mapping[str, str],
@@ -74,7 +74,7 @@ def check_judges(
     return {"judges": judges, "panel": panel(views, pairwise=pairwise) if len(views) > 1 else None}
 
 
-def views_of(items: Sequence[Item], judge: str) -> list[View]:
+def views_of(items: Sequence[RunItem], judge: str) -> list[View]:
     """The readable views of one judge. Of a pair of games the sign of their sum counts."""
     found = []
     for item in items:
@@ -94,7 +94,7 @@ def views_of(items: Sequence[Item], judge: str) -> list[View]:
     return found
 
 
-def positions(items: Sequence[Item], judge: str) -> dict[str, Any]:
+def positions(items: Sequence[RunItem], judge: str) -> dict[str, Any]:
     """How a judge's verdicts change with the order of the answers: `same`, the share of pairs whose two
     games have the same winner or are both ties; `first` and `second`, the shares in which the answer shown
     first (second) won both games, whoever gave it."""
@@ -242,14 +242,14 @@ def _lengths(views: Sequence[View], *, pairwise: bool) -> dict[str, Any]:
     return {"n": len(decided), "longer_won": _mean(decided)}
 
 
-def _baseline_words(item: Item, judge: str, turn: int) -> int | None:
+def _baseline_words(item: RunItem, judge: str, turn: int) -> int | None:
     for row in item.verdicts:
         if row.get("judge") == judge and row.get("turn", 1) == turn and "baseline_length" in row:
             return int(row["baseline_length"])
     return None
 
 
-def _is_pairwise(items: Sequence[Item]) -> bool:
+def _is_pairwise(items: Sequence[RunItem]) -> bool:
     return any(each["scale"] != Scale.RATING.value for item in items for each in item.judgments)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from base.task_groups import together
-from eval.engine.benchmark import Marks, Question, Turn, converse, first_of_each
+from eval.engine.benchmark import AskedTurn, Marks, Question, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.games import play, style_columns
 from eval.judging.judge import Judge
@@ -56,7 +56,7 @@ class ArenaHard:
         return self._baselines[self._everywhere or self._data.baselines[question.id]]
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
+        self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
         baseline = self.baseline_of(question)
         theirs = await converse(asker, baseline, question, seed=self._seed)

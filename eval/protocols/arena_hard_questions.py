@@ -9,7 +9,7 @@ from base.files import file_digest
 from base.jsonl import JsonlError, read_rows
 from eval.engine.answer_files import Replayed, merged, read_answers
 from eval.engine.benchmark import Question
-from eval.engine.question_sources import Source, fetch
+from eval.engine.question_sources import PinnedFile, fetch
 
 OWN = Path(__file__).resolve().parents[1] / "questions" / "arena_hard"
 """A small set of our own, in v0.1's form, with answers of its own baseline."""
@@ -18,26 +18,26 @@ OWN_BASELINE = "reference"
 _REPOSITORY = "https://raw.githubusercontent.com/lmarena/arena-hard-auto/"
 _V01 = _REPOSITORY + "efc012e192b88024a5203f5a28ec8fc0342946df/data/arena-hard-v0.1/"
 _LATER = _REPOSITORY + "196f6b826783b3da7310e361a805fa36f0be83f3/data/"
-VERSIONS: Mapping[str, tuple[Source, ...]] = {
+VERSIONS: Mapping[str, tuple[PinnedFile, ...]] = {
     "arena-hard": (
-        Source(
+        PinnedFile(
             "question.jsonl",
             _V01 + "question.jsonl",
             "4daad38811161c3ba5c248f26b90c3cef89634f4c772002ed9138c1e13f63e9f",
         ),
-        Source(
+        PinnedFile(
             "model_answer/gpt-4-0314.jsonl",
             _LATER + "arena-hard-v0.1/model_answer/gpt-4-0314.jsonl",
             "0f6abc84de4600fde987d9db70f838f4ecdbd27a2f1f4058c12aa322a6f791b2",
         ),
     ),
     "arena-hard-v2": (
-        Source(
+        PinnedFile(
             "question.jsonl",
             _LATER + "arena-hard-v2.0/question.jsonl",
             "a75cef6623db6b27aec810497b059f0659705d7ff48dcbccc5bd5b130728ac73",
         ),
-        Source(
+        PinnedFile(
             "model_answer/o3-mini-2025-01-31.jsonl",
             _LATER + "arena-hard-v2.0/model_answer/o3-mini-2025-01-31.jsonl",
             "c23a7c255eead99f7f86ad48aa1d8ccdb5b3334f2097e0e1e09184df87265e03",

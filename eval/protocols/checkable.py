@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.checks import Check, grade
-from eval.engine.benchmark import Marks, Question, Turn, first_of_each
+from eval.engine.benchmark import AskedTurn, Marks, Question, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.sandbox import SandboxUnavailable
 from eval.suite import Item, Suite
@@ -73,6 +73,6 @@ class Checkable:
         return {"temperature": 0.0, "allow_network_code": self._allow_network_code}
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
+        self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
         return await self._grader.mark(self._checks[question.id], turns[-1].reply.text)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from base.task_groups import together
-from eval.engine.benchmark import Marks, Question, Turn, converse, first_of_each
+from eval.engine.benchmark import AskedTurn, Marks, Question, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.judging.games import Games, play, style_columns
 from eval.judging.judge import Judge, Judgment
@@ -54,7 +54,7 @@ class MtBench:
         }
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
+        self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
         if self._opponent is not None:
             return await self._compare(self._opponent, question, contestant, turns, asker)
@@ -90,7 +90,12 @@ class MtBench:
         )
 
     async def _grade(
-        self, judge: Judge, question: Question, turns: Sequence[Turn], number: int, asker: ContestantAsker
+        self,
+        judge: Judge,
+        question: Question,
+        turns: Sequence[AskedTurn],
+        number: int,
+        asker: ContestantAsker,
     ) -> Judgment:
         texts = self._texts(question, number)
         for turn, said in enumerate(turns[:number], start=1):
@@ -102,7 +107,7 @@ class MtBench:
         opponent: Contestant,
         question: Question,
         contestant: Contestant,
-        turns: Sequence[Turn],
+        turns: Sequence[AskedTurn],
         asker: ContestantAsker,
     ) -> Marks:
         theirs = await converse(asker, opponent, question, seed=self._seed)

@@ -12,7 +12,7 @@ from typing import Any
 from base.files import file_digest
 from base.jsonl import read_rows
 from eval.checks import CHECK, Check, grade
-from eval.engine.benchmark import Marks, Question, Turn, first_of_each
+from eval.engine.benchmark import AskedTurn, Marks, Question, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.protocols.mt_bench_questions import MtBenchData
 
@@ -47,7 +47,7 @@ class MtBenchExact:
         return {"turns": 1, "max_tokens": self.questions[0].max_tokens if self.questions else None}
 
     async def mark(
-        self, question: Question, contestant: Contestant, turns: Sequence[Turn], asker: ContestantAsker
+        self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
         found = grade(self._checks[question.id], turns[0].reply.text)
         return Marks(found.score, found.reason)

@@ -8,7 +8,7 @@ from typing import Any
 from base.files import file_digest
 from base.jsonl import JsonlError, read_rows
 from eval.engine.benchmark import Question
-from eval.engine.question_sources import Source, fetch
+from eval.engine.question_sources import PinnedFile, fetch
 
 OWN = Path(__file__).resolve().parents[1] / "questions" / "mt_bench"
 """A small set of our own, in the same form."""
@@ -18,12 +18,12 @@ _UPSTREAM = (
     "fastchat/llm_judge/data/mt_bench/"
 )
 SOURCES = (
-    Source(
+    PinnedFile(
         "question.jsonl",
         _UPSTREAM + "question.jsonl",
         "119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
     ),
-    Source(
+    PinnedFile(
         "reference_answer_gpt-4.jsonl",
         _UPSTREAM + "reference_answer/gpt-4.jsonl",
         "f957a5bc977badb66885ec970e6cd08527845780313f0995764260e5777b9b3f",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.engine.items import read_items
-from eval.engine.manifest import ITEMS, Run, RunError, contestants_of, find_run
+from eval.engine.manifest import ITEMS, RunError, RunFolder, contestants_of, find_run
 
 
 def compare_contestants(names: Sequence[str], runs: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def compare_contestants(names: Sequence[str], runs: Path) -> dict[str, Any]:
 
 
 class _Scored:
-    def __init__(self, name: str, run: Run, scores: dict[str, float]) -> None:
+    def __init__(self, name: str, run: RunFolder, scores: dict[str, float]) -> None:
         self.name = name
         self.run = run
         self.scores = scores

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from eval.engine.items import Item, ItemTurn
+from eval.engine.items import ItemTurn, RunItem
 from eval.engine.manifest import Manifest
 from eval.reports import run_pictures
 
@@ -25,7 +25,7 @@ SHORT = 600
 NAMES = {"mt-bench": "MT-Bench", "arena-hard": "Arena-Hard v0.1", "arena-hard-v2": "Arena-Hard v2.0"}
 
 
-def page(manifest: Manifest, results: Mapping[str, Any], items: Sequence[Item]) -> str:
+def page(manifest: Manifest, results: Mapping[str, Any], items: Sequence[RunItem]) -> str:
     """The whole page, from `eval.reports.results` and the run's items."""
     graded = manifest.benchmark == "mt-bench" and manifest.protocol.get("mode") == "single"
     factor = 10.0 if graded else 1.0
@@ -151,17 +151,17 @@ def _judge_pairs(judges: Mapping[str, Any] | None) -> list[tuple[str, Mapping[st
     return pairs + [(" with ".join(each["judges"]), each) for each in panel["pairs"]]
 
 
-def _groups(items: Sequence[Item]) -> dict[str, dict[str, list[Item]]]:
+def _groups(items: Sequence[RunItem]) -> dict[str, dict[str, list[RunItem]]]:
     """Items by contestant and category."""
-    groups: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[str, list[RunItem]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
         groups[item.contestant][item.category].append(item)
     return groups
 
 
-def _lists(items: Sequence[Item]) -> dict[tuple[str, ...], list[Item]]:
+def _lists(items: Sequence[RunItem]) -> dict[tuple[str, ...], list[RunItem]]:
     """Items that numbers across categories count, by the parts of the number's anchor."""
-    lists: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+    lists: dict[tuple[str, ...], list[RunItem]] = defaultdict(list)
     for item in items:
         if item.score is None:
             lists[item.contestant, "missing"].append(item)
@@ -190,7 +190,7 @@ def _facts(turn: ItemTurn) -> list[str]:
     return facts
 
 
-def _limit(items: Sequence[Item]) -> int | None:
+def _limit(items: Sequence[RunItem]) -> int | None:
     """Characters of each text that are shown, None for all."""
     answers = sum(len(turn.answer) for each in items for turn in each.turns)
     total = answers + sum(len(str(j.get("text", ""))) for each in items for j in each.judgments)

@@ -10,8 +10,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from base.json_documents import write_json
-from eval.engine.items import Item, read_items
-from eval.engine.manifest import ITEMS, RESULTS, VERDICTS, Manifest, Run
+from eval.engine.items import RunItem, read_items
+from eval.engine.manifest import ITEMS, RESULTS, VERDICTS, Manifest, RunFolder
 from eval.reports.hindsight import hindsight
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 
 def results_of(
-    run: Run, *, verdicts: Path | None = None, same: Mapping[str, str] | None = None
+    run: RunFolder, *, verdicts: Path | None = None, same: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """All numbers of `run`, which are also written to its `results.json`.
 
@@ -38,7 +38,7 @@ def results_of(
     manifest = run.manifest
     names = [str(each["name"]) for each in manifest.contestants]
     items = [each for each in read_items(run.folder / ITEMS) if each.contestant in names]
-    by_name: dict[str, list[Item]] = {name: [] for name in names}
+    by_name: dict[str, list[RunItem]] = {name: [] for name in names}
     for item in items:
         by_name[item.contestant].append(item)
     sizes = _sizes(manifest)
@@ -91,7 +91,7 @@ def summary(results: Mapping[str, Any]) -> "Table":
 
 
 def _contestant(
-    name: str, items: Sequence[Item], manifest: Manifest, sizes: Mapping[str, float]
+    name: str, items: Sequence[RunItem], manifest: Manifest, sizes: Mapping[str, float]
 ) -> dict[str, Any]:
     scored = [each for each in items if each.score is not None]
     turns = [turn for each in items for turn in each.turns]
@@ -143,7 +143,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, 
     return mean, float(low[0]), float(high[0])
 
 
-def _comparisons(by_name: Mapping[str, Sequence[Item]]) -> list[dict[str, Any]]:
+def _comparisons(by_name: Mapping[str, Sequence[RunItem]]) -> list[dict[str, Any]]:
     """The first contestant against each other one, on the questions that both have a score for."""
     import numpy as np
 
@@ -161,7 +161,7 @@ def _comparisons(by_name: Mapping[str, Sequence[Item]]) -> list[dict[str, Any]]:
     return found
 
 
-def _scores(by_name: Mapping[str, Sequence[Item]]) -> dict[str, dict[str, float]]:
+def _scores(by_name: Mapping[str, Sequence[RunItem]]) -> dict[str, dict[str, float]]:
     return {
         name: {each.question: each.score for each in items if each.score is not None}
         for name, items in by_name.items()
@@ -172,7 +172,7 @@ def _routed(manifest: Manifest) -> list[str]:
     return [each["name"] for each in manifest.contestants if "composition" in each["identity"]]
 
 
-def _categories(items: Sequence[Item]) -> dict[str, str]:
+def _categories(items: Sequence[RunItem]) -> dict[str, str]:
     return {each.question: each.category for each in items}
 
 
@@ -223,7 +223,7 @@ def _trusted(manifest: Manifest, verdicts: Path, same: Mapping[str, str] | None)
 
 def _judges(
     manifest: Manifest,
-    items: Sequence[Item],
+    items: Sequence[RunItem],
     judges: Sequence[Mapping[str, Any]],
     trusted: "dict[str, list[View]] | None",
 ) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def _judges(
     )
 
 
-def _notes(manifest: Manifest, items: Sequence[Item]) -> list[str]:
+def _notes(manifest: Manifest, items: Sequence[RunItem]) -> list[str]:
     notes = []
     protocol = manifest.protocol
     if manifest.benchmark == "mt-bench":

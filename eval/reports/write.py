@@ -6,13 +6,13 @@ from typing import Any
 
 from base.files import write_text
 from eval.engine.items import read_items
-from eval.engine.manifest import ITEMS, Run
+from eval.engine.manifest import ITEMS, RunFolder
 from eval.reports.page import page
 
 REPORT = "report.html"
 
 
-def write_report(run: Run, results: Mapping[str, Any]) -> Path:
+def write_report(run: RunFolder, results: Mapping[str, Any]) -> Path:
     """Write `report.html` of `run` from its results (`eval.reports.results`) and items; returns its path.
 
     Raises:

@@ -19,7 +19,7 @@ from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, RetryPoli
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
 from eval.decontamination import GuardError, Screening, screen_for
 from eval.engine.api_line import ApiLine
-from eval.engine.benchmark import Benchmark, Question, Turn, converse
+from eval.engine.benchmark import AskedTurn, Benchmark, Question, converse
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
 from eval.engine.exclusions import composition_folder
 from eval.service import served_composition, served_experts
@@ -177,7 +177,7 @@ class LiveWork:
         self._note_cost(item, contestant, turns)
         return item
 
-    def _note_cost(self, item: ItemRow, contestant: Contestant, turns: Sequence[Turn]) -> None:
+    def _note_cost(self, item: ItemRow, contestant: Contestant, turns: Sequence[AskedTurn]) -> None:
         """Who answered, and means over the turns of what that took."""
         facts = {each.name: each for each in self._servers[contestant.server].experts}
         sizes, prices, costs, seconds = [], [], [], []
@@ -334,7 +334,7 @@ def _blank(contestant: Contestant, question: Question, error: str | None) -> Ite
     )
 
 
-def _cost(expert: ExpertInfo | None, turn: Turn) -> float | None:
+def _cost(expert: ExpertInfo | None, turn: AskedTurn) -> float | None:
     return None if expert is None else usage_cost(expert.price, turn.reply.usage)
 
 

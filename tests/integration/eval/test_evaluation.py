@@ -13,7 +13,7 @@ import pytest
 
 from client import RetryPolicy
 from eval.benchmark_registry import RunRequest, prepare
-from eval.engine.items import Item
+from eval.engine.items import RunItem
 from eval.engine.manifest import RunError
 from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
@@ -48,7 +48,7 @@ def run(world: World, folder: Path, **request: Any) -> Finished:
     )
 
 
-def by_question(items: tuple[Item, ...], contestant: str) -> dict[str, Item]:
+def by_question(items: tuple[RunItem, ...], contestant: str) -> dict[str, RunItem]:
     return {item.question: item for item in items if item.contestant == contestant}
 
 

@@ -9,7 +9,7 @@ import pytest
 from base.reply import Reply
 from base.usage import TokenUsage
 from eval.checks import NumberCheck
-from eval.personas import Cost, Personas, compared, measurable, report
+from eval.personas import AnswerCost, Personas, compared, measurable, report
 from eval.suite import Item, Suite, SuiteError
 from prompts.identities import Identities, Identity, new_identities
 
@@ -121,7 +121,7 @@ def test_the_report_says_what_was_left_out_and_what_it_cost(identities: Identiti
         unscored=4,
         unscored_why={"timeout": 3, "bad_reply": 1},
         without_identity=("math", "stem"),
-        costs=(Cost.of("with identities", answers), Cost.of("writing identities", [])),
+        costs=(AnswerCost.of("with identities", answers), AnswerCost.of("writing identities", [])),
     )
     text = report(personas, identities)
     assert "4 prompts had no score on one side and are left out (bad_reply 1, timeout 3)" in text

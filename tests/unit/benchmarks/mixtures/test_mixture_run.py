@@ -14,7 +14,7 @@ from base.reply import AskError, Reply
 from base.usage import TokenUsage
 from benchmarks.mixtures.__main__ import main
 from benchmarks.mixtures.methods import METHODS
-from benchmarks.mixtures.mixture_run import Job, Line, Model, Results, jobs, run_job
+from benchmarks.mixtures.mixture_run import Job, Model, ModelLine, Results, jobs, run_job
 from benchmarks.mixtures.settings import PRESETS, Sizes
 from benchmarks.mixtures.task_list import TASKS
 from benchmarks.mixtures.tested_model import PrefixCounts, answers, greedy, identity, serving
@@ -66,7 +66,7 @@ async def run(fake: RunningFake, folder: Path, sizes: Sizes = SIZES, job: Job = 
         asker = Asker(store, ExpertLine(), concurrency=8)
         async with asker.open():
             counts = PrefixCounts(ExpertAsk(asker, AskedExpert(expert, {}, server="")))
-            line = Line(counts, counts.read)
+            line = ModelLine(counts, counts.read)
             model = Model(identity(expert), expert.context_length, lambda: line)
             return await run_job(job, sizes, model, encode, Results(folder), lambda *_: None)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as parquet
 import pytest
 
-from eval.engine.items import Item, ItemLog, ItemsError, ItemTurn, read_items, write_verdicts
+from eval.engine.items import ItemLog, ItemsError, ItemTurn, RunItem, read_items, write_verdicts
 
 
-def item(question: str, score: float | None = 1.0, **others: object) -> Item:
-    return Item.model_validate(
+def item(question: str, score: float | None = 1.0, **others: object) -> RunItem:
+    return RunItem.model_validate(
         {"question": question, "category": "math", "contestant": "a", "score": score, **others}
     )
 

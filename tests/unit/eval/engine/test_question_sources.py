@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from eval.engine.question_sources import Source, SourceError, fetch
+from eval.engine.question_sources import PinnedFile, SourceError, fetch
 
 
-def source(path: Path, sha256: str = "") -> Source:
-    return Source("question.jsonl", path.as_uri(), sha256 or hashlib.sha256(path.read_bytes()).hexdigest())
+def source(path: Path, sha256: str = "") -> PinnedFile:
+    return PinnedFile(
+        "question.jsonl", path.as_uri(), sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
+    )
 
 
 def test_a_file_is_fetched_once(tmp_path: Path) -> None:
@@ -35,7 +37,7 @@ def test_other_bytes_than_the_pinned_ones_are_refused_and_not_kept(tmp_path: Pat
 
 
 def test_without_a_connection_it_says_what_to_do(tmp_path: Path) -> None:
-    gone = Source("question.jsonl", (tmp_path / "nowhere").as_uri(), "0" * 64)
+    gone = PinnedFile("question.jsonl", (tmp_path / "nowhere").as_uri(), "0" * 64)
 
     with pytest.raises(SourceError, match="--data own"):
         fetch("set", [gone], tmp_path)

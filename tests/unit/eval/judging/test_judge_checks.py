@@ -7,21 +7,21 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.engine.items import Item, ItemTurn
+from eval.engine.items import ItemTurn, RunItem
 from eval.judging.judge_checks import check_judges, positions, read_trusted, views_of
 from eval.rating.columns import VerdictError
 
 
 def pair(
     question: str, first: str | None, second: str | None, judge: str = "j", contestant: str = "m"
-) -> Item:
+) -> RunItem:
     """An item with two games: the baseline is A in the first, the model in the second."""
     said = [
         {"judge": judge, "scale": "five", "text": "", "attempts": 1, "turn": 1, "game": game}
         | ({"label": label} if label else {})
         for game, label in ((1, first), (2, second))
     ]
-    return Item(
+    return RunItem(
         question=question,
         category="c",
         contestant=contestant,
@@ -31,12 +31,12 @@ def pair(
     )
 
 
-def grade(question: str, ratings: dict[str, float], contestant: str = "m", answer: str = "word") -> Item:
+def grade(question: str, ratings: dict[str, float], contestant: str = "m", answer: str = "word") -> RunItem:
     said: tuple[dict[str, Any], ...] = tuple(
         {"judge": judge, "scale": "rating", "text": "", "attempts": 1, "turn": 1, "game": 1, "rating": rating}
         for judge, rating in ratings.items()
     )
-    return Item(
+    return RunItem(
         question=question,
         category="c",
         contestant=contestant,

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from eval.engine.items import Item, ItemLog, ItemTurn, write_verdicts
-from eval.engine.manifest import ITEMS, VERDICTS, Manifest, Run, save_manifest
+from eval.engine.items import ItemLog, ItemTurn, RunItem, write_verdicts
+from eval.engine.manifest import ITEMS, VERDICTS, Manifest, RunFolder, save_manifest
 from eval.reports.page import page
 from eval.reports.results import mean_interval, results_of
 from eval.reports.write import write_report
 
 
-def item(number: int, contestant: str, rating: float | None) -> Item:
+def item(number: int, contestant: str, rating: float | None) -> RunItem:
     judgment: dict[str, Any] = {
         "judge": "j",
         "scale": "rating",
@@ -23,7 +23,7 @@ def item(number: int, contestant: str, rating: float | None) -> Item:
         "game": 1,
     }
     judgment |= {"rating": rating} if rating is not None else {}
-    return Item(
+    return RunItem(
         question=f"q {number}",
         category=("writing", "math", "r&d")[number % 3],
         contestant=contestant,
@@ -48,7 +48,7 @@ def item(number: int, contestant: str, rating: float | None) -> Item:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path) -> RunFolder:
     expert = {"name": "small", "active_params_b": 0.5, "params_b": 0.5}
     manifest = Manifest(
         id="r1",
@@ -72,10 +72,10 @@ def run(tmp_path: Path) -> Run:
             log.add(each)
     write_verdicts(items, tmp_path / VERDICTS)
     save_manifest(manifest, tmp_path)
-    return Run(tmp_path, manifest)
+    return RunFolder(tmp_path, manifest)
 
 
-def test_every_link_leads_to_something_on_the_page(run: Run) -> None:
+def test_every_link_leads_to_something_on_the_page(run: RunFolder) -> None:
     text = write_report(run, results_of(run)).read_text()
 
     targets = set(re.findall(r'id="([^"]+)"', text))
@@ -84,7 +84,7 @@ def test_every_link_leads_to_something_on_the_page(run: Run) -> None:
     assert not [link for link in links if link not in targets]
 
 
-def test_the_page_needs_nothing_else_and_reads_no_answer_as_html(run: Run) -> None:
+def test_the_page_needs_nothing_else_and_reads_no_answer_as_html(run: RunFolder) -> None:
     text = write_report(run, results_of(run)).read_text()
 
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", text)
@@ -92,7 +92,7 @@ def test_the_page_needs_nothing_else_and_reads_no_answer_as_html(run: Run) -> No
     assert "Is &lt;b&gt;1 &lt; 2&lt;/b&gt;?" in text
 
 
-def test_it_shows_scores_categories_ratings_judges_and_the_command(run: Run) -> None:
+def test_it_shows_scores_categories_ratings_judges_and_the_command(run: RunFolder) -> None:
     results = results_of(run)
     text = page(run.manifest, results, [])
 
@@ -108,11 +108,11 @@ def test_it_shows_scores_categories_ratings_judges_and_the_command(run: Run) -> 
     assert any("1 of 12 judgments have no readable verdict" in note for note in results["notes"])
 
 
-def test_the_same_run_gives_the_same_page(run: Run) -> None:
+def test_the_same_run_gives_the_same_page(run: RunFolder) -> None:
     assert write_report(run, results_of(run)).read_text() == write_report(run, results_of(run)).read_text()
 
 
-def test_a_run_without_an_item_has_a_page_too(tmp_path: Path, run: Run) -> None:
+def test_a_run_without_an_item_has_a_page_too(tmp_path: Path, run: RunFolder) -> None:
     (run.folder / ITEMS).write_text("")
     (run.folder / VERDICTS).unlink()
 

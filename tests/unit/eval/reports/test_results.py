@@ -2,14 +2,14 @@
 
 import random
 
-from eval.engine.items import Item
+from eval.engine.items import RunItem
 from eval.reports.results import _comparisons, mean_interval
 
 
-def items(name: str, seed: int) -> list[Item]:
+def items(name: str, seed: int) -> list[RunItem]:
     draw = random.Random(seed)
     return [
-        Item(question=f"q-{number}", category="math", contestant=name, score=draw.random(), turns=())
+        RunItem(question=f"q-{number}", category="math", contestant=name, score=draw.random(), turns=())
         for number in range(40)
     ]
 
