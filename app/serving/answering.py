@@ -28,11 +28,11 @@ class Answering:
 
     async def whole(self, record: AnswerRecord) -> dict[str, Any]:
         """A whole answer. `record.decision` names who gave it. Raises ExpertError."""
-        chat, attempts = record.chat, _Attempts(self._access, record, self._tries)
+        attempts = _Attempts(self._access, record, self._tries)
         while True:
             try:
                 reply = await self._access.prompting.complete(
-                    attempts.expert, chat.document, record.context, request_id=chat.request_id
+                    attempts.expert, record.chat.document, record.context
                 )
             except ExpertError as error:
                 attempts.failed(error)
@@ -43,11 +43,9 @@ class Answering:
 
     async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
         """A streamed answer; its first item has the first chunk. Raises ExpertError."""
-        chat, attempts = record.chat, _Attempts(self._access, record, self._tries)
+        attempts = _Attempts(self._access, record, self._tries)
         while True:
-            asked = self._access.prompting.stream(
-                attempts.expert, chat.document, record.context, request_id=chat.request_id
-            )
+            asked = self._access.prompting.stream(attempts.expert, record.chat.document, record.context)
             begun = False
             try:
                 async with asked as stream:

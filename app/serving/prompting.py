@@ -137,7 +137,6 @@ class Prompting:
         body: Body,
         context: RequestContext,
         *,
-        request_id: str | None = None,
         room: int | None = None,
         plain: bool = False,
     ) -> ExpertReply:
@@ -145,12 +144,12 @@ class Prompting:
         (a question of our own about an answer), and nothing is put in front. `room`: tokens of context
         that are kept for the answer when what is in front is chosen, where that is not the body's own
         limit. Raises ExpertError."""
-        ways = await self._ways(expert, body, context, request_id, room, plain)
+        ways = await self._ways(expert, body, context, room, plain)
         while True:
             way = ways.pop(0)
             way.note(expert, context)
             try:
-                return await self._client.complete(expert, way.body, request_id=request_id)
+                return await self._client.complete(expert, way.body, request_id=context.request_id)
             except ContextTooLong:
                 if not ways:
                     raise
@@ -162,20 +161,19 @@ class Prompting:
         body: Body,
         context: RequestContext,
         *,
-        request_id: str | None = None,
         room: int | None = None,
         plain: bool = False,
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer whose first event has come; `room` and `plain` as above. Raises ExpertError,
         also from the iterator."""
-        ways = await self._ways(expert, body, context, request_id, room, plain)
+        ways = await self._ways(expert, body, context, room, plain)
         async with AsyncExitStack() as stack:
             while True:
                 way = ways.pop(0)
                 way.note(expert, context)
                 try:
                     stream = await stack.enter_async_context(
-                        self._client.stream(expert, way.body, request_id=request_id)
+                        self._client.stream(expert, way.body, request_id=context.request_id)
                     )
                     break
                 except ContextTooLong:
@@ -213,7 +211,6 @@ class Prompting:
         expert: Expert,
         body: Body,
         context: RequestContext,
-        request_id: str | None,
         room: int | None,
         plain: bool,
     ) -> list["_Prompted"]:
@@ -225,7 +222,7 @@ class Prompting:
         if (mixture := self._mixtures.get(expert.name)) is not None:
             ways = await self._with_mixture(expert.name, mixture, body, context, use)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
-            ways = await self._with_identity(expert, identities, body, context, use, request_id)
+            ways = await self._with_identity(expert, identities, body, context, use)
         else:
             return [_Prompted(body, use)]
         fits = front_room(expert, body, room)
@@ -263,7 +260,6 @@ class Prompting:
         body: Body,
         context: RequestContext,
         plain: PromptUse,
-        request_id: str | None,
     ) -> list["_Prompted"]:
         per: Per = expert.identity.per if expert.identity else "category"
         use = IdentityUse(per, context.category)
@@ -277,7 +273,7 @@ class Prompting:
             text = identity.text if identity else None
             use = use if identity else replace(use, skipped="not_written")
         else:
-            use, text = await self._written(expert, context, use, request_id)
+            use, text = await self._written(expert, context, use)
         if text is None:
             return [_Prompted(body, replace(plain, identity=use))]
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
@@ -287,7 +283,7 @@ class Prompting:
         return [put, _Prompted(body, without)]
 
     async def _written(
-        self, expert: Expert, context: RequestContext, use: IdentityUse, request_id: str | None
+        self, expert: Expert, context: RequestContext, use: IdentityUse
     ) -> tuple[IdentityUse, str | None]:
         """An identity for this request, written by the expert itself. What would make another expert
         answer is raised; any other failure leaves the request without an identity, and says so."""
@@ -299,7 +295,7 @@ class Prompting:
         }
         text, usage = None, None
         try:
-            reply = await self._client.complete(expert, asked, request_id=request_id)
+            reply = await self._client.complete(expert, asked, request_id=context.request_id)
             usage = reply.body.get("usage")
             text = read_identity(str(reply.body["choices"][0]["message"].get("content") or ""))
         except (ExpertUnavailable, ExpertBusy, ExpertTimeout):

@@ -64,16 +64,18 @@ NOTHING_USED = PromptUse()
 @dataclass(slots=True)
 class RequestContext:
     """What is known of one request when experts are asked: its turns, the embedding if routing made one
-    (filled in when somebody needs it), its category. `used` is by expert, the latest one."""
+    (filled in when somebody needs it), its category, the id that experts are told. `used` is by expert, the
+    latest one."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
     category: str | None = None
+    request_id: str | None = None
     used: dict[str, PromptUse] = field(default_factory=dict)
 
-    def fresh(self) -> "RequestContext":
-        """The same request, for whoever asks about it anew."""
-        return RequestContext(self.turns, self.embedding, self.category)
+    def fresh(self, request_id: str | None = None) -> "RequestContext":
+        """The same request, for whoever asks about it anew, perhaps under another id."""
+        return RequestContext(self.turns, self.embedding, self.category, request_id or self.request_id)
 
     def use_of(self, expert: str) -> PromptUse:
         """What was put in front for `expert`: nothing before it was asked."""

@@ -79,7 +79,9 @@ class RoutingService:
             current = await self._conversations.current_expert(
                 chat.api_key, options.conversation, options.previous_decision
             )
-        request = routing_request(chat, self.names, decision_id=f"dec_{uuid4().hex}", current_expert=current)
+        request = routing_request(
+            chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}", current_expert=current
+        )
         embedding = None
         if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
             decision = _outside(request, self._registry.get(request.pinned_expert), router)
@@ -90,7 +92,7 @@ class RoutingService:
             decision, embedding = await self._in_thread(router.read, request)
         if explore and self._exploration.rate:
             decision = self._exploration.apply(decision, in_conversation=current is not None)
-        return decision, RequestContext(request.turns, embedding, decision.sure_category)
+        return decision, RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""

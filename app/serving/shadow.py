@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
@@ -73,12 +73,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
+    shadow_id: str
     decision_id: str
     expert: Expert
     body: Mapping[str, Any]
     context: RequestContext
     """Of this task alone: it says afterwards what was put in front."""
-    shadow_id: str = field(default_factory=lambda: f"{SHADOW_PREFIX}{uuid4().hex}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,8 @@ class Shadow:
             return
         asked = question_of(record.chat.document)
         for expert in self._others(decision):
-            task = _Task(decision.id, expert, asked, record.context.fresh())
+            shadow_id = f"{SHADOW_PREFIX}{uuid4().hex}"
+            task = _Task(shadow_id, decision.id, expert, asked, record.context.fresh(shadow_id))
             try:
                 self._queue.put_nowait(task)
             except asyncio.QueueFull:
@@ -207,9 +208,7 @@ class Shadow:
         counted: _Tokens | None = (0, 0)
         late = False
         try:
-            reply = await self._access.prompting.complete(
-                expert, call.body, task.context, request_id=task.shadow_id, room=call.room
-            )
+            reply = await self._access.prompting.complete(expert, call.body, task.context, room=call.room)
             usage = reply.body.get("usage")
             counted = TokenUsage.of(usage).both or call.answer
             text = _text(reply.body)

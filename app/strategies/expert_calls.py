@@ -83,11 +83,6 @@ class _Booked:
     room: int
     span: "Span"
 
-    @property
-    def how(self) -> dict[str, Any]:
-        """The options of `Prompting`."""
-        return {"room": self.room, "plain": self.call.plain}
-
 
 @dataclass(frozen=True, slots=True)
 class ExpertAnswer:
@@ -104,8 +99,6 @@ class ExpertAnswer:
 class OpenAnswer:
     """An answer that is still coming. What was read stays in `chunks` until somebody passes it on."""
 
-    expert: str
-    step: Step
     calls: "ExpertCalls"
     booked: _Booked
     stack: AsyncExitStack
@@ -116,6 +109,14 @@ class OpenAnswer:
     pieces: int = 0
     """Chunks that said something: at least one token each."""
     done: bool = False
+
+    @property
+    def expert(self) -> str:
+        return self.booked.call.expert
+
+    @property
+    def step(self) -> Step:
+        return self.booked.step
 
     async def read(self) -> Chunk | None:
         """The next chunk with a choice; None at the end. Raises ExpertError and LimitReached."""
@@ -182,11 +183,10 @@ class ExpertCalls:
         """Ask for a whole answer. Raises ExpertError, and LimitReached before anything is sent or when
         time is up."""
         booked = self._book(call)
-        request_id = self._record.chat.request_id
         try:
             async with self.within_time(call.expert):
                 reply = await self._access.prompting.complete(
-                    booked.expert, booked.body, booked.context, request_id=request_id, **booked.how
+                    booked.expert, booked.body, booked.context, room=booked.room, plain=call.plain
                 )
         except BaseException as error:
             self.settle(booked, None, 0, "failed", error, whole=True)
@@ -205,7 +205,7 @@ class ExpertCalls:
         booked = self._book(call)
         body = {**booked.body, "stream_options": {"include_usage": True}}
         asked = self._access.prompting.stream(
-            booked.expert, body, booked.context, request_id=self._record.chat.request_id, **booked.how
+            booked.expert, body, booked.context, room=booked.room, plain=call.plain
         )
         stack = AsyncExitStack()
         try:
@@ -217,7 +217,7 @@ class ExpertCalls:
             raise
         finally:
             self._note_context(booked)
-        answer = OpenAnswer(call.expert, booked.step, self, booked, stack, stream, chunks_of(stream))
+        answer = OpenAnswer(self, booked, stack, stream, chunks_of(stream))
         self._open.append(answer)
         return answer
 

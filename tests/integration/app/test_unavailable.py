@@ -21,7 +21,7 @@ def nobody() -> Iterator[str]:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("checked", [False, True])
-async def test_a_down_expert_spills_to_the_next_best(
+async def test_a_down_expert_gives_way_to_the_next_best(
     world: World, nobody: str, stream: bool, checked: bool
 ) -> None:
     """Whether the health check has found it already or the request finds it out."""
@@ -74,7 +74,7 @@ async def test_a_pinned_expert_that_is_down_is_not_replaced(world: World, nobody
         assert all(fake.log.started == 0 for fake in api.fakes.values())
 
 
-async def test_a_pinned_category_may_spill(world: World, nobody: str) -> None:
+async def test_a_pinned_category_may_fall_back(world: World, nobody: str) -> None:
     world.endpoints["coder"] = nobody
     async with world.serve() as api:
         routing = (await api.chat(TALK, model="coterie/coding")).json()["routing"]
@@ -145,7 +145,7 @@ async def test_rubbish_instead_of_an_answer_is_a_bad_gateway(api: Api, stream: b
     assert (decision["status"], decision["error_code"]) == ("error", "expert_bad_reply")
 
 
-async def test_too_many_requests_for_one_expert_are_turned_away_or_spill(world: World) -> None:
+async def test_too_many_requests_for_one_expert_are_turned_away_or_fall_back(world: World) -> None:
     async with world.serve(expert_fields={"max_in_flight": 1, "max_queued": 0}) as api:
         slow = {"delay_s": 0.5}
         pinned = [asyncio.create_task(api.chat(CODE, model="coder", fake=slow)) for _ in range(2)]
