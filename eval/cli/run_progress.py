@@ -12,6 +12,7 @@ from base.terminal import console, fail, plain, say
 
 if TYPE_CHECKING:
     from eval.benchmark_registry import RunRequest
+    from eval.engine.items import RunItem
     from eval.engine.run import Finished
 
 
