@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from base.strict_model import StrictModel
 from base.suggestions import suggestion
 from eval.engine.answer_files import Replayed, merged, read_answers
 from eval.engine.benchmark import Benchmark
@@ -26,10 +27,8 @@ OWN = "own"
 """What `data` says for the small question sets of our own."""
 
 
-class RunRequest(BaseModel):
+class RunRequest(StrictModel):
     """What is to be run. Paths are kept as they were given; keys of servers are not part of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmark: str
     """A name of `BENCHMARKS`, or a JSONL file of checkable prompts."""

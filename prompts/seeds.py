@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from base.jsonl import JsonlError, read_rows
+from base.strict_model import StrictModel
 from base.validation_messages import problems_of
 
 HERE = Path(__file__).resolve().parent
@@ -33,10 +34,8 @@ class PromptsError(Exception):
     """A file of prompts or categories is invalid; the message names file, line and problem."""
 
 
-class Seed(BaseModel):
+class Seed(StrictModel):
     """A seed prompt with its category."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, Field(pattern=r"^[a-z]+-(fit|test)-\d{3}$")]
     category: str
@@ -44,10 +43,8 @@ class Seed(BaseModel):
     traits: tuple[Trait, ...] = ()
 
 
-class Category(BaseModel):
+class Category(StrictModel):
     """A category: the name in decisions, title and definition."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z]+$")]
     title: Annotated[str, Field(min_length=1)]
@@ -57,6 +54,7 @@ class Category(BaseModel):
 def load_categories(path: Path = HERE / "categories.yaml") -> list[Category]:
     """The categories in order of precedence: a request belongs to the first that applies. Raises
     PromptsError."""
+
     import yaml
 
     try:

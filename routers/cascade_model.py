@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from base.json_documents import write_json
+from base.strict_model import StrictModel
 from base.validation_messages import problems_of
 
 Floats = npt.NDArray[np.float64]
@@ -47,19 +48,17 @@ class CascadeError(Exception):
     """A cascade cannot be fitted, or its file cannot be read; the message says why."""
 
 
-class CascadeModel(BaseModel):
+class CascadeModel(StrictModel):
     """P(weak answer is right) = σ(bias + Σ weight·signal); answers at `threshold` or above are accepted.
 
     Without weights (not fitted) it is exp(mean) · agreement · verifier, where exp(mean) is the geometric
     mean of the token probabilities.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     weak: str
     strong: str
     threshold: Annotated[float, Field(ge=0, le=1.000001)] = UNFITTED_THRESHOLD
-    weights: Weights = {}
+    weights: Weights = Field(default_factory=dict)
     bias: float = 0.0
     window: Annotated[int, Field(ge=1, le=100_000)] = WINDOW
     fitted_on: Annotated[int, Field(ge=0)] = 0
@@ -206,15 +205,14 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-class _CascadeFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _CascadeFile(StrictModel):
     format: Literal[1] = 1
     cascades: tuple[CascadeModel, ...] = ()
 
 
 def load_cascades(path: Path) -> tuple[CascadeModel, ...]:
     """The models of a file. Raises CascadeError with the file and the field."""
+
     try:
         return _CascadeFile.model_validate_json(path.read_bytes()).cascades
     except OSError as error:

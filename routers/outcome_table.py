@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
+from base.strict_model import StrictModel
 from base.validation_messages import problems_of
 from routers.composition import ExpertCard
 from routers.request import Capability, Matrix
 
 
-class _CardRow(BaseModel):
+class _CardRow(StrictModel):
     """One expert of an `experts.yaml`; prices under either of two names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     params_b: float = Field(ge=0, allow_inf_nan=False)

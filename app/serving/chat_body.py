@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from pydantic import model_validator as whole
 from pydantic_core import PydanticCustomError
 
+from base.strict_model import StrictModel
+
 CONVERSATION_LENGTH = 128
 MESSAGES = 10_000
 
@@ -18,10 +20,8 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
 
-class ClosedBody(BaseModel):
+class ClosedBody(StrictModel):
     """Ours alone: a field we do not know is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class Message(_Lenient):
@@ -75,8 +75,8 @@ class RoutingOptions(ClosedBody):
     """The strategy's own options (docs/reference/strategies.md)."""
     expert: Name | None = None
     category: Name | None = None
-    exclude: Annotated[list[Name], Field(max_length=256)] = []
-    boost: Annotated[dict[Name, Annotated[float, Field(ge=-10, le=10)]], Field(max_length=256)] = {}
+    exclude: Annotated[list[Name], Field(max_length=256)] = []  # noqa: RUF012 - pydantic copies it
+    boost: Annotated[dict[Name, Annotated[float, Field(ge=-10, le=10)]], Field(max_length=256)] = {}  # noqa: RUF012
     conversation: Annotated[StrictStr, Field(pattern=rf"^[!-~]{{1,{CONVERSATION_LENGTH}}}$")] | None = None
     """The client's name for the conversation: its expert is kept while leaving gains too little."""
     previous_decision: Name | None = None

@@ -19,10 +19,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.serving.request_parsing import SECRET_HEADERS
+from base.strict_model import StrictModel
 from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 
@@ -44,16 +45,14 @@ Word = Annotated[str, Field(min_length=1, max_length=256, pattern=r"\S")]
 Words = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
 
 
-class _RuleEntry(BaseModel):
+class _RuleEntry(StrictModel):
     """One rule as it is written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Word
     keywords: Words = ()
     pattern: Annotated[str, Field(min_length=1, max_length=4_096)] | None = None
     language: Words = ()
-    headers: dict[Word, str] = {}
+    headers: dict[Word, str] = Field(default_factory=dict)
     api_key: Word | None = None
     expert: Word | None = None
     category: Word | None = None
@@ -71,9 +70,7 @@ class _RuleEntry(BaseModel):
         return self
 
 
-class _RulesFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _RulesFile(StrictModel):
     rules: Annotated[tuple[_RuleEntry, ...], Field(max_length=RULES)] = ()
 
 
@@ -89,6 +86,7 @@ def load_rules(
 
     Raises RulesError for anything unknown, missing or impossible, with the line.
     """
+
     try:
         data, lines = read_yaml(path)
     except YamlProblem as error:

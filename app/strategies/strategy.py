@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.serving.strategy_trace import Shape
 from app.strategies.strategy_run import NODE, Run
 from app.telemetry.spans import span
+from base.strict_model import StrictModel
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 StepFunction = Callable[[Any, Run], Awaitable[Mapping[str, Any] | None]]
 
 
-class StrategyOptions(BaseModel):
+class StrategyOptions(StrictModel):
     """Options that every strategy has: lower limits than the operator's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     max_calls: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -2,16 +2,15 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from base.strict_model import StrictModel
 from prompts.mixture.answer_metrics import MetricName
 from prompts.mixture.layout import Layout
 
 
-class BuildConfig(BaseModel):
+class BuildConfig(StrictModel):
     """Builds are deterministic given demos, config, encoder and answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(0, ge=0, lt=2**31)
     """For split, clustering, drawn demos and the model's sampling."""
