@@ -11,7 +11,7 @@ from base.sse import Event, EventCutter, EventTooLong
 from base.usage import TokenUsage
 from client.documents import RoutingDecision
 from client.errors import ApiBadReply, ApiTimeout
-from client.exchange import HttpReply, HttpRequest, refused
+from client.exchange import HttpReply, HttpRequest, refusal
 
 Messages = str | Sequence[Mapping[str, Any]]
 """Chat messages, or the one question of a user."""
@@ -163,7 +163,7 @@ def _chunk(data: bytes) -> dict[str, Any]:
     if not isinstance(chunk, dict):
         raise ApiBadReply("The answer's stream holds something that is no JSON object.")
     if chunk.get("error"):
-        raise refused(chunk)
+        raise refusal(chunk)
     return chunk
 
 

@@ -7,6 +7,8 @@ ApiError                 anything below
 └── ApiRefused           the API's own error, in its own words
 """
 
+from typing import ClassVar
+
 from base.retries import RETRIED_STATUSES
 
 
@@ -18,86 +20,56 @@ class ApiError(Exception):
     As text it is the message and the hint.
     """
 
-    transient = False
+    usual_code: ClassVar[str] = "api_error"
+    usual_hint: ClassVar[str] = ""
+    passes: ClassVar[bool] = False
 
     def __init__(
         self,
         message: str,
         *,
-        code: str,
+        code: str | None = None,
         status: int | None = None,
         param: str | None = None,
-        hint: str = "",
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.code = code or self.usual_code
         self.status = status
         self.param = param
-        self.hint = hint
+        self.hint = HINTS.get(self.code) or STATUS_HINTS.get(status or 0) or self.usual_hint
         self.retry_after = retry_after
+        self.transient = self.passes or status in RETRIED_STATUSES
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.message, self.hint) if part)
 
 
 class ApiUnreachable(ApiError):
-    transient = True
-
-    def __init__(self, address: str, reason: str = "") -> None:
-        super().__init__(
-            f"No API answers at {address}{f' ({reason})' if reason else ''}.",
-            code="api_unreachable",
-            hint="Start it with `coterie up` (everything) or `coterie serve` (the API alone). "
-            "If it runs somewhere else, set COTERIE_API_URL and start again.",
-        )
+    usual_code = "api_unreachable"
+    usual_hint = (
+        "Start it with `coterie up` (everything) or `coterie serve` (the API alone). "
+        "If it runs somewhere else, set COTERIE_API_URL and start again."
+    )
+    passes = True
 
 
 class ApiTimeout(ApiError):
-    transient = True
-
-    def __init__(self, message: str, *, code: str = "api_timeout") -> None:
-        super().__init__(
-            message,
-            code=code,
-            hint="The expert may be overloaded or still starting: `coterie experts list` and the console's "
-            "sidebar show its health. Try again.",
-        )
+    usual_code = "api_timeout"
+    usual_hint = (
+        "The expert may be overloaded or still starting: `coterie experts list` and the console's sidebar "
+        "show its health. Try again."
+    )
+    passes = True
 
 
 class ApiBadReply(ApiError):
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(
-            message,
-            code="api_bad_reply",
-            status=status,
-            hint="Check that COTERIE_API_URL is the address of a Coterie API of the same version.",
-        )
+    usual_code = "api_bad_reply"
+    usual_hint = "Check that COTERIE_API_URL is the address of a Coterie API of the same version."
 
 
 class ApiRefused(ApiError):
-    """An error object that the API sent."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str,
-        status: int | None = None,
-        param: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            code=code,
-            status=status,
-            param=param,
-            hint=HINTS.get(code, STATUS_HINTS.get(status or 0, "")),
-            retry_after=retry_after,
-        )
-        self.transient = status in RETRIED_STATUSES
-
     def __str__(self) -> str:
         return " ".join(part for part in (self.message, f"[{self.code}]", self.hint) if part)
 

@@ -47,12 +47,16 @@ class HttpReply:
     def is_success(self) -> bool:
         return 200 <= self.status < 300
 
+    def json(self) -> Any:
+        """The body's JSON; None when it is none."""
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+
     def document(self) -> dict[str, Any]:
         """The body's JSON object. Raises ApiBadReply."""
-        try:
-            found = json.loads(self.content)
-        except (ValueError, RecursionError):
-            found = None
+        found = self.json()
         if not isinstance(found, dict):
             raise ApiBadReply("What answers at the API's address sent no JSON object.", status=self.status)
         return found
@@ -69,7 +73,7 @@ def asked(request: HttpRequest, retries: RetryPolicy) -> Call[HttpReply]:
             reply = yield request
             if reply.is_success:
                 return reply
-            raise refusal(reply)
+            raise refusal(reply.json(), reply)
         except ApiError as error:
             attempt += 1
             if not error.transient or attempt >= retries.attempts:
@@ -77,47 +81,33 @@ def asked(request: HttpRequest, retries: RetryPolicy) -> Call[HttpReply]:
             request = replace(request, after_s=retries.delay(attempt - 1, error.retry_after))
 
 
-def refusal(reply: HttpReply) -> ApiRefused:
-    """The API's error object; the status alone when something else answered, a proxy for instance."""
-    try:
-        document = reply.document()
-    except ApiBadReply:
-        document = {}
-    return refused(document, reply.status, read_retry_after(reply.headers.get("retry-after")))
-
-
-def refused(
-    document: Mapping[str, Any], status: int | None = None, retry_after: float | None = None
-) -> ApiRefused:
-    """The error that `document` holds under `error`."""
-    error = document.get("error")
-    if isinstance(error, str):
-        error = {"message": error}
-    if not isinstance(error, dict):
-        error = {}
+def refusal(document: Any, reply: HttpReply | None = None) -> ApiRefused:
+    """The error object of `document`; the status alone when something else answered, a proxy for instance.
+    An event of a stream has no reply of its own."""
+    error = document.get("error") if isinstance(document, dict) else None
+    error = error if isinstance(error, dict) else {"message": error}
+    status = None if reply is None else reply.status
     code, param = error.get("code"), error.get("param")
     return ApiRefused(
         str(error.get("message") or f"The API answered with status {status}."),
         code=code if isinstance(code, str) and code else f"http_{status}",
         status=status,
         param=None if param is None else str(param),
-        retry_after=retry_after,
+        retry_after=None if reply is None else read_retry_after(reply.headers.get("retry-after")),
     )
 
 
 class Blocking:
-    """A transport that carries out a call and returns its result."""
+    """A transport that carries out a call and returns its result. Raises ApiError."""
 
     def run(self, call: Call[T]) -> T:
-        """The call's result. Raises ApiError."""
         raise NotImplementedError
 
 
 class Awaiting:
-    """A transport that carries out a call when it is awaited."""
+    """A transport that carries out a call when it is awaited. Raises ApiError."""
 
     async def run(self, call: Call[T]) -> T:
-        """The call's result. Raises ApiError."""
         raise NotImplementedError
 
 

@@ -45,7 +45,6 @@ class Client(Api, Blocking):
         self._http.close()
 
     def run(self, call: Call[T]) -> T:
-        """The call's result. Raises ApiError."""
         try:
             request = next(call)
             while True:
@@ -121,7 +120,6 @@ class AsyncClient(Api, Awaiting):
         await self._http.aclose()
 
     async def run(self, call: Call[T]) -> T:
-        """The call's result. Raises ApiError."""
         try:
             request = next(call)
             while True:
@@ -220,7 +218,8 @@ def _failure(error: httpx2.HTTPError | httpx2.InvalidURL, address: str) -> ApiEr
             | httpx2.UnsupportedProtocol()
             | httpx2.InvalidURL()
         ):
-            return ApiUnreachable(address, str(error) if "SSL" in str(error) else "")
+            reason = f" ({error})" if "SSL" in str(error) else ""
+            return ApiUnreachable(f"No API answers at {address}{reason}.")
         case httpx2.TimeoutException():
             return ApiTimeout("The API stopped answering.")
         case httpx2.LocalProtocolError():

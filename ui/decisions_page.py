@@ -59,7 +59,7 @@ def _filters(offer: Offer) -> tuple[dict[str, str | None], int]:
 def _figures(records: Sequence[DecisionRecord]) -> None:
     first = sorted(record.first_byte_ms for record in records if record.first_byte_ms is not None)
     active = [size for record in records if (size := active_params_b(record)) is not None]
-    failed = sum(failed_with(record) is not None for record in records)
+    failed = sum(record.error_code is not None for record in records)
     thumbs = [item.rating for record in records for item in record.feedback[-1:] if item.rating]
     with st.grid(5, min_column_width=140):
         st.metric("Requests", len(records))
@@ -72,11 +72,6 @@ def _figures(records: Sequence[DecisionRecord]) -> None:
 def active_params_b(record: DecisionRecord) -> float | None:
     """Parameters, in billions, of the expert that answered."""
     return next((choice.active_params_b for choice in record.ranking if choice.expert == record.expert), None)
-
-
-def failed_with(record: DecisionRecord) -> str | None:
-    """The error's code when the request ended with one."""
-    return record.error_code
 
 
 def seconds(milliseconds: float) -> str:
@@ -121,7 +116,7 @@ def _row(record: DecisionRecord, offer: Offer, zone: tzinfo) -> dict[str, Any]:
         "Probability": None if record.probability is None else 100 * record.probability,
         "Reason": record.reason,
         "Asked for": record.model,
-        "Status": failed_with(record) or str(record.status or "–"),
+        "Status": record.error_code or record.status,
         "First byte": record.first_byte_ms,
         "Total": record.latency_ms,
         "Feedback": {1: "👍", -1: "👎"}.get(thumb or 0, ""),
@@ -143,8 +138,8 @@ def _one(record: DecisionRecord, offer: Offer) -> None:
         if record.usage and record.usage.get("completion_tokens"):
             facts.append(f"{record.usage['completion_tokens']} tokens")
         st.markdown(headline(record, offer.titles, tuple(facts)))
-        if failed_with(record) is not None:
-            st.markdown(f":red-badge[:material/error: {plain(str(failed_with(record)))}]")
+        if record.error_code is not None:
+            st.markdown(f":red-badge[:material/error: {plain(record.error_code)}]")
         show_decision(record, offer.titles)
         for item in record.feedback:
             _feedback(item.rating, item.score, item.comment, item.created_at)

@@ -29,26 +29,6 @@ def test_an_answer_has_its_decision_its_text_its_end_and_its_tokens(
     assert (answer.state, answer.finish_reason, answer.completion_tokens) == (AnswerState.DONE, "stop", 12)
 
 
-@pytest.mark.parametrize(
-    ("question", "code", "text"),
-    [
-        ("!refuse", "context_length_exceeded", ""),
-        ("!proxy", "http_502", ""),
-        ("!broken", "api_timeout", "Here is **an answer** "),
-        ("!dies", "expert_timeout", "Here is **an answer** "),
-        ("!rubbish", "api_bad_reply", "Here is **an answer** "),
-    ],
-)
-def test_an_answer_that_fails_keeps_what_had_come(
-    loop: BackgroundLoop, api: AsyncClient, question: str, code: str, text: str
-) -> None:
-    answer = LiveAnswer()
-    loop.run(fill(answer, api, body(question)))
-    assert answer.state is AnswerState.FAILED
-    assert answer.error is not None
-    assert (answer.error.code, answer.text) == (code, text)
-
-
 def test_silence_ends_an_answer_and_keeps_its_text(loop: BackgroundLoop) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
