@@ -132,4 +132,5 @@ class endpoint(Generic[Owner, P, T]):
         def carry_out(*arguments: P.args, **named: P.kwargs) -> Any:
             return client.run(self._describe(client, *arguments, **named))
 
+        carry_out.__doc__ = self.__doc__
         return carry_out

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.task_groups import together
 from base.usage import TokenUsage
 from client import AsyncClient
 from prompts.identities import (
@@ -115,12 +116,7 @@ class IdentityWriter:
 
         async with self._api:
             try:
-                async with asyncio.TaskGroup() as group:
-                    for category in missing:
-                        group.create_task(write(category))
-            except ExceptionGroup as failed:
-                # The first failure cancelled the others; what it says holds for them too.
-                raise failed.exceptions[0] from None
+                await together(write(category) for category in missing)
             finally:
                 self.bill.seconds += time.perf_counter() - started
         if not kept.identities and not written:
