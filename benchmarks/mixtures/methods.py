@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prompts.mixture.baseline_prompts import (
+from benchmarks.mixtures.baseline_prompts import (
     MixturePrompt,
     NearestDemos,
     PromptBaseline,

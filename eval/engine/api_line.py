@@ -15,7 +15,7 @@ from experts.asker import Messages
 class ApiLine:
     """Sends requests through a client for each server, with at most `connections` each."""
 
-    def __init__(self, *, connections: int = 256, timeouts: ClientTimeouts | None = None) -> None:
+    def __init__(self, *, connections: int = 1024, timeouts: ClientTimeouts | None = None) -> None:
         self._connections = connections
         self._timeouts = timeouts
         self._clients: dict[tuple[str, str | None], AsyncClient] = {}

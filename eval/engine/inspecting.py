@@ -2,8 +2,8 @@
 
 The only module that knows Inspect. Inspect gives concurrency over samples, retries of failed samples,
 logs that its viewer opens (`inspect view --log-dir RUN/logs`), and eval sets that go on where they were
-stopped. Asking goes through our own client rather than Inspect's providers: those know neither the
-routing decision nor the composition under which an answer may be reused.
+stopped. Questions are asked through our store rather than Inspect's providers and cache;
+docs/explanation/evaluation.md says why.
 """
 
 import contextlib

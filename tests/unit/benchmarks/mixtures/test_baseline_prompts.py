@@ -2,7 +2,7 @@
 
 import pytest
 
-from prompts.mixture.baseline_prompts import (
+from benchmarks.mixtures.baseline_prompts import (
     MixturePrompt,
     NearestDemos,
     PromptBaseline,
