@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI
 
@@ -18,20 +18,16 @@ from app.serving.chat_body import ChatBody
 from app.settings import Settings
 from app.startup import open_services
 
-if TYPE_CHECKING:
-    from routers.encoder import Encoder
-
 
 def create_app(
     settings: Settings | None = None,
     *,
     services: Services | None = None,
-    encoder: "Encoder | None" = None,
 ) -> FastAPI:
     """The service as an ASGI app.
 
     Everything it needs is opened when the app starts, as `settings` say, unless it is handed over open as
-    `services`. `encoder` replaces the settings' encoder.
+    `services`.
     """
     settings = services.settings if services is not None else settings or Settings()
 
@@ -40,7 +36,7 @@ def create_app(
         if services is not None:
             yield
             return
-        async with open_services(settings, encoder=encoder) as opened:
+        async with open_services(settings) as opened:
             app.state.services = opened
             yield
 

@@ -20,7 +20,8 @@ from base.progress import ProgressBars
 from base.reply import Reply
 from base.task_groups import together
 from base.terminal import console
-from benchmarks.live_tables import Answer, draw, rows_of, table_of, write_between
+from benchmarks.live_tables import Answer, draw, rows_of, table_of
+from benchmarks.measured_pages import fill_page
 from client import ApiError, AsyncClient, ExpertInfo
 from eval.engine.api_line import ApiLine
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
@@ -113,7 +114,7 @@ async def _run(given: argparse.Namespace) -> int:
     draw(rows, given.out / "strategies.png")
     console(stderr=False).print(f"{about}\n\n{table}", markup=False, highlight=False)
     if given.docs:
-        write_between(given.docs, BEGIN, END, f"{about}\n\n{table}")
+        fill_page(given.docs, BEGIN, END, f"{about}\n\n{table}".rstrip())
     unasked = len(arms) * len(reporting) - len(answers)
     if unasked:
         sys.stderr.write(f"{unasked} answers are missing; the same command tries them again\n")

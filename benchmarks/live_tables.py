@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from base.files import write_text
 from client import ExpertInfo
 
 
@@ -119,13 +118,3 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.set_title(f"Strategies live, {rows[0].answers if rows else 0} checkable prompts", fontsize=11)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
-
-
-def write_between(path: Path, begin: str, end: str, text: str) -> None:
-    """Put `text` between two marks of a file. Raises ValueError when they are not there."""
-    document = path.read_text(encoding="utf-8")
-    head, found, rest = document.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"{path} has no {begin} … {end}")
-    write_text(f"{head}{begin}\n{text.rstrip()}\n{end}{tail}", path)

@@ -11,7 +11,6 @@ machine; `--only NAME …` measures some parts alone.
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from base.files import write_text
 from base.jsonl import JsonlError
+from benchmarks.measured_pages import PageError, filled
 from benchmarks.routing_quality import (
     SETTINGS,
     learning_table,
@@ -39,10 +39,6 @@ BENCHMARKS = ("decision_latency", "service_overhead")
 """Modules of `benchmarks` that measure times and memory."""
 
 Lines = Sequence[str]
-
-
-class PageError(Exception):
-    """The page has no such part; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +167,10 @@ PARTS: Mapping[str, Callable[[Sources], Lines]] = {
 }
 
 
-def filled(page: str, name: str, lines: Lines) -> str:
+def with_part(page: str, name: str, lines: Lines) -> str:
     """`page` with `lines` as its part `name`. Raises PageError when it has no such part."""
-    block = re.compile(rf"(<!-- measured: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    text = "\n" + "\n".join(lines) + "\n\n"
-    new, count = block.subn(lambda found: found[1] + text + found[2], page)
-    if count != 1:
-        raise PageError(f"the page has {count} parts `<!-- measured: {name} -->` … `<!-- end -->`, not one")
-    return new
+    text = "\n".join(["", *lines, ""])
+    return filled(page, f"<!-- measured: {name} -->", "<!-- end -->", text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,11 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         page = given.page.read_text(encoding="utf-8")
         for name in given.only:
-            filled(page, name, ())  # said now, not after an hour
+            with_part(page, name, ())  # said now, not after an hour
         for name in given.only:
             sys.stderr.write(f"{name} …\n")
             lines = PARTS[name](sources)
-            write_text(filled(given.page.read_text(encoding="utf-8"), name, lines), given.page)
+            write_text(with_part(given.page.read_text(encoding="utf-8"), name, lines), given.page)
     except (PageError, OutcomeError, JsonlError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

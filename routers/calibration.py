@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from routers.request import Matrix
 
+BINS = 15
+"""Of confidence, in calibration errors and reliability diagrams."""
+
 
 def softmax(logits: Matrix, temperature: float = 1.0) -> Matrix:
     """Rows of `logits`/temperature as probabilities that sum to one."""
@@ -31,11 +34,9 @@ def fit_temperature(logits: Matrix, labels: npt.NDArray[np.int64]) -> float:
     return float(np.exp(found.x))
 
 
-def expected_calibration_error(
-    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], bins: int = 15
-) -> float:
-    """Mean |accuracy - confidence| over equal-width bins, weighted by their size; 0 is perfect."""
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+def expected_calibration_error(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> float:
+    """Mean |accuracy - confidence| over BINS equal-width bins, weighted by their size; 0 is perfect."""
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [
         abs(correct[bin_of == each].mean() - confidence[bin_of == each].mean()) * (bin_of == each).sum()
         for each in np.unique(bin_of)

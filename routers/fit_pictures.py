@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from routers.calibration import risk_coverage
+from routers.calibration import BINS, risk_coverage
 from routers.cost_curve import CostCurve
 from routers.request import Matrix, Vector
 
@@ -18,10 +18,10 @@ _UNITS = {
 }
 
 
-def draw_reliability(path: Path, confidence: Vector, correct: npt.NDArray[np.bool_], bins: int = 15) -> None:
+def draw_reliability(path: Path, confidence: Vector, correct: npt.NDArray[np.bool_]) -> None:
     """Reliability diagram: accuracy against confidence."""
     figure, axes = _figure(4.6, 4.2)
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     used = np.unique(bin_of)
     sizes = np.asarray([(bin_of == each).sum() for each in used])
     said = [float(confidence[bin_of == each].mean()) for each in used]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from routers.composition import ExpertCard
 from routers.request import Matrix, Vector
-from routers.utilities import estimate_utilities
+from routers.utilities import cell_sums, estimate_utilities
 
 LOOKAHEAD = (1, 2, 4, 8, 16, 32, 64)
 """Candidates for b; one score alone seldom changes the map."""
@@ -112,13 +112,7 @@ def expected_regret(values: Matrix, errors: Matrix, weights: Vector, draws: int 
 
 def score_variance(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> float:
     """Within-cell variance of `scores` (prompts, experts; NaN where unscored), shrunk to ASSUMED_NOISE."""
-    seen = ~np.isnan(scores)
-    filled = np.where(seen, scores, 0).astype(np.float64)
-    shape = (categories, scores.shape[1])
-    counts, totals, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    np.add.at(counts, labels, seen)
-    np.add.at(totals, labels, filled)
-    np.add.at(squares, labels, filled**2)
+    counts, totals, squares = cell_sums(scores, labels, categories)
     freedom = float(np.maximum(counts - 1, 0).sum())
     within = max(float((squares - totals**2 / np.maximum(counts, 1)).sum()), 0.0)
     return (within + ASSUMED_COUNT * ASSUMED_NOISE) / (freedom + ASSUMED_COUNT)
@@ -140,10 +134,7 @@ def cells_of(
     """
     fitted = estimate_utilities(scores, labels, len(categories))
     noise = score_variance(scores, labels, len(categories))
-    seen = ~np.isnan(scores)
-    counts, totals = np.zeros(fitted.counts.shape), np.zeros(fitted.counts.shape)
-    np.add.at(counts, labels, seen)
-    np.add.at(totals, labels, np.where(seen, scores, 0))
+    counts, totals, _ = cell_sums(scores, labels, len(categories))
     precision = counts / noise + 1 / SPREAD**2
     values = (totals / noise + fitted.by_category / SPREAD**2) / precision
     if costs is not None:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from routers.composition import ExpertCard
 from routers.request import Matrix, Vector
 
+Sums = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Utilities:
@@ -26,6 +28,19 @@ class Utilities:
     """k: a cell with k scores is shrunk by half."""
 
 
+def cell_sums(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> tuple[Sums, Sums, Sums]:
+    """Counts, sums and sums of squares of `scores` (prompts, experts; NaN where unscored) by category, each
+    (categories, experts)."""
+    seen = ~np.isnan(scores)
+    filled = np.where(seen, scores, 0).astype(np.float64)
+    shape = (categories, scores.shape[1])
+    counts, totals, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    np.add.at(counts, labels, seen)
+    np.add.at(totals, labels, filled)
+    np.add.at(squares, labels, filled**2)
+    return counts, totals, squares
+
+
 def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories: int) -> Utilities:
     """Estimate from `scores` (prompts, experts; NaN where unscored) and `labels` (prompts,).
 
@@ -34,12 +49,7 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
     seen = ~np.isnan(scores)
     if not seen.any(axis=0).all():
         raise ValueError("every expert needs at least one score")
-    filled = np.where(seen, scores, 0.0).astype(np.float64)
-    shape = (categories, scores.shape[1])
-    counts, totals, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    np.add.at(counts, labels, seen)
-    np.add.at(totals, labels, filled)
-    np.add.at(squares, labels, filled**2)
+    counts, totals, squares = cell_sums(scores, labels, categories)
     means = totals / np.maximum(counts, 1)
     expert_effect, category_effect = _main_effects(means, counts)
     freedom = max(counts.sum() - (counts > 0).sum(), 1)
@@ -47,14 +57,14 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
     category_effect = _shrunk(category_effect, counts.max(axis=1), noise)
     additive = category_effect[:, None] + expert_effect[None, :]
     # Method of moments: E[(mean - additive)²] = interaction + noise/n, cells weighted by their n.
-    between = _noise_between_experts(scores, labels, shape, noise)
+    between = _noise_between_experts(scores, labels, categories, noise)
     spread = counts * ((means - additive) ** 2 - between / np.maximum(counts, 1))
     interaction = max(float(spread.sum() / max(counts.sum(), 1)), 1e-5)
     k = between / interaction
     trust = counts / (counts + k)
     by_category = np.clip(additive + trust * (means - additive), 0, 1)
     errors = np.sqrt(noise / (counts + k))
-    overall = np.clip(filled.sum(axis=0) / seen.sum(axis=0), 0, 1)
+    overall = np.clip(np.nansum(scores, axis=0, dtype=np.float64) / seen.sum(axis=0), 0, 1)
     return Utilities(
         by_category.astype(np.float32),
         errors.astype(np.float32),
@@ -96,7 +106,7 @@ def _main_effects(
 
 
 def _noise_between_experts(
-    scores: Matrix, labels: npt.NDArray[np.int64], shape: tuple[int, int], noise: float
+    scores: Matrix, labels: npt.NDArray[np.int64], categories: int, noise: float
 ) -> float:
     """Noise variance of a score less its prompt's mean, which removes the prompt's difficulty.
 
@@ -110,8 +120,8 @@ def _noise_between_experts(
     centred = scores[complete].astype(np.float64)
     centred -= centred.mean(axis=1, keepdims=True)
     rows = labels[complete]
-    counts = np.bincount(rows, minlength=shape[0])
-    totals = np.zeros(shape)
+    counts = np.bincount(rows, minlength=categories)
+    totals = np.zeros((categories, experts))
     np.add.at(totals, rows, centred)
     within = float((centred**2).sum() - (totals**2 / np.maximum(counts, 1)[:, None]).sum())
     freedom = max(int(counts.sum()) - int((counts > 0).sum()), 1) * (int(experts) - 1)

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -101,19 +101,18 @@ class Shadow:
         access: ExpertAccess,
         database: Database,
         recorder: Recorder,
-        *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
         self._settings = settings
         self._access = access
         self._database = database
         self._recorder = recorder
-        self._now = now
         names = [each.strip() for each in (settings.shadow_experts or "").split(",")]
         self._experts = frozenset(access.registry.get(name).name for name in names if name)
         self._queue: asyncio.Queue[_Task] = asyncio.Queue(settings.shadow_queue)
-        self._budget = Budget(settings.shadow_tokens_per_day, settings.shadow_price_per_day, now().date())
+        self._budget = Budget(
+            settings.shadow_tokens_per_day, settings.shadow_price_per_day, datetime.now(UTC).date()
+        )
         self._workers: list[asyncio.Task[None]] = []
 
     @property
@@ -132,7 +131,7 @@ class Shadow:
             return
         if not self._settings.store_prompts:
             log.warning("shadow_answers_not_kept", remedy="set COTERIE_STORE_PROMPTS to score them later")
-        now = self._now()
+        now = datetime.now(UTC)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._database.session() as session:
             tokens, price = await shadow_spending(session, midnight)
@@ -196,7 +195,7 @@ class Shadow:
         if not self._access.health.available(expert.name):
             await self._drop(task, "expert_unavailable")
             return
-        day = self._now().date()
+        day = datetime.now(UTC).date()
         call = self._call(task)
         reserved = _sum(call.answer, call.identity)
         reserved_price = token_cost(expert.price, *reserved)
@@ -252,7 +251,7 @@ class Shadow:
         return ShadowRow(
             id=task.shadow_id,
             decision_id=task.decision_id,
-            created_at=self._now(),
+            created_at=datetime.now(UTC),
             expert=task.expert.name,
             status=status,
             error_code=code,

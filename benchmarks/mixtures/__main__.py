@@ -29,7 +29,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and report; 0 when everything asked for is finished, 130 when it was interrupted."""
     from base.reply import AskError
-    from benchmarks.mixtures.mixture_report import PageError
+    from benchmarks.measured_pages import PageError
     from experts.answer_store import StoreError
     from experts.local.errors import LocalError
     from experts.registry import RegistryError, UnknownExpert
@@ -145,7 +145,8 @@ async def _ask_all(given: argparse.Namespace, asked: Sequence["Job"]) -> None:
 
 
 def _report(given: argparse.Namespace, tasks: Sequence[Task], parser: argparse.ArgumentParser) -> None:
-    from benchmarks.mixtures.mixture_report import draw, markdown, put_into_page
+    from benchmarks.measured_pages import fill_page
+    from benchmarks.mixtures.mixture_report import draw, markdown
     from benchmarks.mixtures.mixture_run import Results
     from benchmarks.mixtures.mixture_summary import summarise
 
@@ -163,7 +164,8 @@ def _report(given: argparse.Namespace, tasks: Sequence[Task], parser: argparse.A
         picture = given.page.parent / "images" / f"mixture-{given.expert}.png"
         draw(summary, picture, title)
         shown_there = f"![Accuracy by task and method, gains and prices](images/{picture.name})"
-        put_into_page(given.page, given.expert, f"\n{text}\n\n{shown_there}\n")
+        begin, end = (f"<!-- {mark}:{given.expert} -->" for mark in ("evidence", "end"))
+        fill_page(given.page, begin, end, f"\n{text}\n\n{shown_there}\n")
     print(text)  # noqa: T201 - a command's own output
 
 

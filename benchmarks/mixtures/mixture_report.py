@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from base.files import write_text
 from benchmarks.mixtures.methods import METHODS, MIXTURE
 from benchmarks.mixtures.mixture_summary import RIVALS, Interval, Summary
 from benchmarks.mixtures.task import Task
@@ -19,10 +18,6 @@ COLOURS = {
     "instruction": "#5b8c5a",
     "zero-shot": "#8d8d8d",
 }
-
-
-class PageError(Exception):
-    """The page that should show the evidence has no place for it."""
 
 
 def markdown(summary: Summary, tasks: Sequence[Task], command: str) -> str:
@@ -108,24 +103,6 @@ def _costs(summary: Summary) -> list[str]:
 
 def _or_dash(value: float | None, form: str = ".0f") -> str:
     return "–" if value is None else format(value, form)
-
-
-def put_into_page(page: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- evidence:NAME -->` and `<!-- end:NAME -->` of `page`.
-
-    Raises:
-        PageError: the page or its markers are not there.
-    """
-    begin, end = f"<!-- evidence:{name} -->", f"<!-- end:{name} -->"
-    try:
-        old = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PageError(f"{page}: cannot be read: {error.strerror}") from error
-    head, found, rest = old.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not found or not closed:
-        raise PageError(f"{page}: has no place for it: add the lines {begin} and {end}")
-    write_text(f"{head}{begin}\n{text}\n{end}{tail}", page)
 
 
 def draw(summary: Summary, path: Path, title: str) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.routing_page import PAGE, PARTS, PageError, Sources, filled, main
+from benchmarks.measured_pages import PageError
+from benchmarks.routing_page import PAGE, PARTS, Sources, main, with_part
 
 PAGE_OF_TWO = """# Title
 
@@ -23,27 +24,27 @@ What a person wrote.
 
 
 def test_a_part_is_replaced_and_nothing_else() -> None:
-    page = filled(PAGE_OF_TWO, "first", ["| new |"])
+    page = with_part(PAGE_OF_TWO, "first", ["| new |"])
     assert page == PAGE_OF_TWO.replace("old", "| new |")
 
 
 def test_filling_twice_is_filling_once() -> None:
-    once = filled(PAGE_OF_TWO, "second", [r"a \1 b", "c"])
-    assert filled(once, "second", [r"a \1 b", "c"]) == once
+    once = with_part(PAGE_OF_TWO, "second", [r"a \1 b", "c"])
+    assert with_part(once, "second", [r"a \1 b", "c"]) == once
     assert r"a \1 b" in once
 
 
 def test_a_part_that_is_missing_or_there_twice_is_an_error() -> None:
     for page in ("# Title", PAGE_OF_TWO + PAGE_OF_TWO):
         with pytest.raises(PageError, match="first"):
-            filled(page, "first", ["x"])
+            with_part(page, "first", ["x"])
 
 
 def test_the_page_has_every_part_once_and_no_other() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert re.findall(r"<!-- measured: (.*?) -->", page) == list(PARTS)
     for name in PARTS:
-        assert filled(page, name, ["x"]) != page
+        assert with_part(page, name, ["x"]) != page
 
 
 def test_what_is_shipped_is_what_the_page_says(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_what_is_shipped_is_what_the_page_says(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
     nowhere = Sources(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, runs=1, folds=5)
     for name in ("shipped", "held-out"):
-        assert filled(page, name, PARTS[name](nowhere)) == page
+        assert with_part(page, name, PARTS[name](nowhere)) == page
 
 
 def run(page: Path, part: str) -> int:
@@ -80,4 +81,4 @@ def test_a_page_without_the_part_is_refused_before_anything_is_measured(
     page = tmp_path / "routing.md"
     page.write_text("# Title", encoding="utf-8")
     assert run(page, "coe5") == 1
-    assert "0 parts `<!-- measured: coe5 -->`" in capsys.readouterr().err
+    assert "0 parts <!-- measured: coe5 -->" in capsys.readouterr().err
