@@ -7,8 +7,9 @@
 #   make clean               remove the environments and tool caches (data and models stay)
 #
 # Settings, on the command line or in the environment:
+# The Python that makes the environments; none: the first that can.
 PYTHON ?=
-# tried in this order when PYTHON is not given; the locks are tested with 3.11, and have wheels for the others
+# Tried in this order without PYTHON. The locks are tested with 3.11, and have wheels for the others.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 PROFILE ?= cpu
 # Where CPU wheels of torch are, asked only when pip's own configuration does not know the wheel.

@@ -1,7 +1,10 @@
-"""Installing a lock says how far it is: what pip is at, and how much of the environment is there."""
+"""Installing finds a Python that runs, and says how far it is."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
+from app.settings import PROJECT
 from deploy.virtual_environment import PipProgress
 
 
@@ -24,3 +27,38 @@ def test_the_progress_follows_pips_output(tmp_path: Path) -> None:
         "fetching 3 of 3: torch-2.13.0-cp311-cp311-linux_x86_64.whl",
         "unpacking: 0.0 of about 2.8 GB",
     ]
+
+
+def make(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`make .venv/.locked` in `folder`, which has our Makefile, a lock, and the commands of `folder/bin` first."""
+    shutil.copy(PROJECT / "Makefile", folder)
+    (folder / "locks").mkdir()
+    (folder / "locks" / "app.txt").touch()
+    (folder / ".venv").mkdir()
+    return subprocess.run(
+        ["make", ".venv/.locked", *(f"{name}={value}" for name, value in variables.items())],
+        cwd=folder,
+        env={"PATH": f"{folder / 'bin'}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def command(file: Path, text: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+
+
+def test_make_takes_the_first_python_that_runs(tmp_path: Path) -> None:
+    command(tmp_path / "bin" / "python3.11", "exit 127")  # as a shim of a version that is not there
+    command(tmp_path / "bin" / "python3.12", f'echo "$@" >> {tmp_path}/called')
+    assert make(tmp_path).returncode == 0
+    assert "deploy/virtual_environment.py .venv locks/app.txt" in (tmp_path / "called").read_text()
+
+
+def test_make_says_which_python_it_cannot_use(tmp_path: Path) -> None:
+    done = make(tmp_path, PYTHON="no-such-python")
+    assert done.returncode != 0
+    assert "no-such-python" in done.stderr and "PYTHON=" in done.stderr
