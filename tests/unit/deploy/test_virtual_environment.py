@@ -30,7 +30,7 @@ def test_the_progress_follows_pips_output(tmp_path: Path) -> None:
 
 
 def make(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`make .venv/.locked` in `folder`, which has our Makefile, a lock, and the commands of `folder/bin` first."""
+    """`make .venv/.locked` in `folder`, which has our Makefile, a lock, and commands in `bin`."""
     shutil.copy(PROJECT / "Makefile", folder)
     (folder / "locks").mkdir()
     (folder / "locks" / "app.txt").touch()
