@@ -1,8 +1,6 @@
-"""Another composition for a running service: loaded beside the old one, then swapped whole. Its fitted
-cascades come with it.
+"""Reload of the composition, its fitted cascades and the rules in a running service.
 
-Requests that are being decided keep the router they began with. The registry of experts and the
-encoder stay those of the start.
+Requests that are being decided keep their router. The expert registry and the encoder are not reloaded.
 """
 
 import asyncio
@@ -21,12 +19,12 @@ log = structlog.get_logger(__name__)
 
 
 class ReloadError(Exception):
-    """The folder's composition, or the rules, cannot be used; the service keeps what it has."""
+    """The composition or the rules are invalid; the service keeps the old ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The digests before and after, which are equal when nothing had changed, and the rules now."""
+    """Digests before and after (equal when nothing changed), and the number of rules."""
 
     old: str
     new: str

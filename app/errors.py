@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PARAM_LENGTH = 120
-"""A client may send a field name of any length; errors repeat so much of it."""
+"""Longest field name that an error repeats."""
 
 
 class ServiceError(Exception):
@@ -40,7 +40,7 @@ class StartError(Exception):
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> ServiceError:
-    """The answer to input that does not validate: pydantic's first complaint, without the input itself.
+    """The error for input that does not validate: pydantic's first complaint, without the input itself.
     `skip`: leading steps of the location that are not the client's."""
     first = errors[0]
     param = field_path(first["loc"][skip:])

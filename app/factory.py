@@ -54,7 +54,7 @@ def create_app(
 
 
 class _App(FastAPI):
-    """FastAPI with the bodies that we read ourselves in its OpenAPI document."""
+    """FastAPI whose OpenAPI document has the bodies that `read_body` parses."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()

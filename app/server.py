@@ -66,7 +66,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket's address, taken. Raises StartError when it cannot be had."""
+    """A bound socket. Raises StartError when the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With its protocol named: asyncio turns Nagle's algorithm off for such sockets only, and an answer
     # whose head and body are two writes would wait 40 ms for the client's acknowledgement in between.
@@ -83,7 +83,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(host: str, port: int) -> str:
-    """Where a browser on this machine finds a server bound to `host`."""
+    """The URL of a server bound to `host`, from this machine."""
     if host in {"0.0.0.0", "::"}:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -91,7 +91,7 @@ def url_of(host: str, port: int) -> str:
 
 @contextlib.contextmanager
 def on_signals(call: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
-    """`call` instead of the signals' usual effect, for the length of the block."""
+    """Handle the signals by `call` within the block."""
     loop = asyncio.get_running_loop()
     for number in numbers:
         loop.add_signal_handler(number, call)

@@ -1,4 +1,4 @@
-"""The composition root: everything that one running service holds, built and taken down in one place."""
+"""The composition root: builds everything of one running service, and takes it down again."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -43,9 +43,9 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_services(settings: Settings, *, encoder: "Encoder | None" = None) -> AsyncIterator[Services]:
-    """Build everything `settings` name, and take it down again, the written decisions last.
+    """Open the services that `settings` describe; queued rows are written before the database closes.
 
-    `encoder` replaces the one of `settings`. Raises StartError with what to do.
+    `encoder` replaces the one of `settings`. Raises StartError.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
@@ -138,7 +138,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
 
 @contextmanager
 def explained(settings: Settings) -> Iterator[None]:
-    """Whatever stops a start, as a StartError that says what to do."""
+    """Turns every error of configuration into a StartError that says what to do."""
     from routers.cascade_model import CascadeError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing

@@ -19,7 +19,7 @@ from experts.errors import ExpertError
 from experts.expert_replies import StreamEvent, raw_bytes
 
 CLIENT_CLOSED = 499
-"""What nginx notes for a client that went away; nobody receives it."""
+"""The status that nginx logs for a client that disconnected; nobody receives it."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +38,10 @@ class AnswerSource(Protocol):
 
 
 class AnswerResponse(Response):
-    """Asks experts while it watches the client: one that goes away cancels the experts' work.
+    """Watches for the client to disconnect while experts answer, and then cancels their work.
 
-    Nothing is sent before the expert's first byte, so that a failure until then still has its status.
+    Nothing is sent before the first event of an answer, so that an earlier failure still has its own HTTP
+    status.
     """
 
     def __init__(self, lifecycle: AnswerLifecycle, record: AnswerRecord, source: AnswerSource) -> None:
@@ -115,7 +116,7 @@ class AnswerResponse(Response):
         return {"type": "http.response.start", "status": 200, "headers": raw}
 
     async def _fail(self, failure: BaseException, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with the error: as a status while nothing was sent, as a last event after that."""
+        """Send the error: as an HTTP status while nothing was sent, as a last event after that."""
         if not isinstance(failure, Exception):
             raise failure
         if not isinstance(failure, ExpertError | ServiceError):

@@ -150,7 +150,7 @@ def _no_decision() -> ServiceError:
 
 
 def _storable(text: str | None) -> str | None:
-    """What every database takes: no NUL, no half surrogate pair."""
+    """`text` as every database stores it: no NUL, no lone surrogate."""
     if text is None:
         return None
     cleaned: Any = text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

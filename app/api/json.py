@@ -1,4 +1,4 @@
-"""JSON in and out: strict about what comes in, safe about what goes out."""
+"""Reading and writing JSON: strict on input, safe on output."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from starlette.responses import Response
 from base.json_documents import DocumentError, refuse_constant
 
 HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
-"""An escaped surrogate; most are whole pairs, and mending leaves those alone."""
+"""An escaped surrogate. Most belong to whole pairs, which `_mended` leaves alone."""
 
 
 class BadJson(ValueError):

@@ -1,4 +1,4 @@
-"""/v1/composition/reload: what operators do to a running service."""
+"""/v1/composition/reload."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -37,7 +37,7 @@ async def reload(request: Request) -> Response:
 
 
 def _check_operator(request: Request, services: Services) -> None:
-    """Without API keys: callers on this machine, and no page that a browser here happens to show."""
+    """Without API keys: only callers on this machine, and no web page that a browser here shows."""
     if services.settings.keys:
         return
     caller = request.client.host if request.client else ""

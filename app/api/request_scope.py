@@ -1,4 +1,4 @@
-"""What belongs to one HTTP request as a whole: its id, its log line, its metrics, its last resort."""
+"""Request ids, access log and metrics of HTTP requests, and the handler of last resort."""
 
 import re
 import time

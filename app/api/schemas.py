@@ -11,7 +11,7 @@ COMMENT_LENGTH = 10_000
 
 
 class FeedbackBody(ClosedBody):
-    """What somebody thought of one answer: a thumb or a score."""
+    """Feedback on one answer: a rating or a score."""
 
     decision_id: Name
     rating: Annotated[StrictInt, Field(ge=-1, le=1)] | None = None

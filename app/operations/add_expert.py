@@ -41,7 +41,7 @@ SEEDS = 8
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The composition as it was written, and the newcomer's row in it."""
+    """The composition as it was written, and the new expert's row of utilities."""
 
     composition: Composition
     row: UtilityRow
@@ -90,7 +90,7 @@ def add_expert(
 def _scored(
     composition: Composition, name: str, encoder: Encoder, table: OutcomeTable, evidence: Evidence | None
 ) -> ScoredPrompts:
-    """The prompts of `table` that the newcomer answered, with what is known of the others on them."""
+    """The prompts of `table` that the new expert answered, with the other experts' scores on them."""
     if name not in table.expert_names:
         raise AddExpertError(f"the table has no scores of {name!r}: it has {', '.join(table.expert_names)}")
     own = table.scores[:, table.expert_names.index(name)]
@@ -189,7 +189,7 @@ def _evidence(folder: Path) -> Evidence | None:
 
 
 def _extended(evidence: Evidence, name: str, row: UtilityRow, table: OutcomeTable | None) -> Evidence:
-    """The evidence with a column for the newcomer: its scores on prompts that were fitted on."""
+    """The evidence with a column for the new expert: its scores on prompts that were fitted on."""
     if name in evidence.experts:
         scores, experts = evidence.scores, evidence.experts
     else:

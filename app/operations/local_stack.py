@@ -1,4 +1,4 @@
-"""Everything on this machine at once: local experts, the API and the console, until Ctrl-C."""
+"""Local experts, API and console as child processes on this machine, until Ctrl-C."""
 
 import asyncio
 import contextlib
@@ -123,7 +123,7 @@ async def _keep_experts(supervisor: Supervisor, say: Say) -> None:
 
 
 async def _announce(plan: UpPlan, say: Say) -> None:
-    """Say where everything is, as soon as it answers."""
+    """Print the URLs as soon as they answer."""
     started = time.monotonic()
     await _until_ok(f"{plan.api_url}/healthz")
     say("coterie", f"API answers at {plan.api_url}/v1 after {time.monotonic() - started:.1f} s")

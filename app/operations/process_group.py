@@ -1,6 +1,6 @@
-"""Processes that run beside each other in one terminal: their lines prefixed, none left behind.
+"""Child processes in one terminal, their output lines prefixed.
 
-Each runs under `experts.local.process_reaper`, so that it ends with us, whichever way we end.
+Each runs under `experts.local.process_reaper`, so that none outlives this process.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What happens to a record between its decision and its end: counted, remembered, logged, written."""
+"""The life of an answer: counted while in flight, its first byte and end noted, its row written."""
 
 import structlog
 
@@ -22,7 +22,7 @@ class AnswerLifecycle:
         """Requests that are being answered, by decision id."""
 
     def begin(self, record: AnswerRecord) -> None:
-        """A request has its decision."""
+        """A decided request is in flight from here on."""
         self.in_flight[record.decision.id] = record
         self._metrics.in_flight.inc()
 
@@ -37,7 +37,7 @@ class AnswerLifecycle:
     async def finish(
         self, record: AnswerRecord, status: Status, http_status: int, *, error_code: str | None = None
     ) -> None:
-        """Note what became of a request, once; waits while the writer's queue is full."""
+        """Record the outcome, once; waits while the writer's queue is full."""
         if record.finished:
             return
         record.finished = True

@@ -1,4 +1,4 @@
-"""The short path: one expert answers. Another one of the ranking does while nothing has been sent."""
+"""The short path: one expert answers. Falls back to the next of the ranking before the first byte."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from experts.expert_replies import StreamEvent
 from routers.decide import NoExpertFits, fall_back
 
 REPLACEABLE = (ExpertUnavailable, ExpertBusy, ExpertTimeout)
-"""Before its first byte, an expert that fails like this may be replaced by another one."""
+"""Failures before the first byte after which another expert is tried."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,8 +80,8 @@ class _Attempts:
         self._access.health.report_success(self.expert.name)
 
     def failed(self, error: ExpertError, *, final: bool = False) -> None:
-        """Note it and move on to the next expert. Raises `error` when there is none, when nobody else could
-        do better, and when the answer had begun (`final`)."""
+        """Report the failure and move on to the next expert. Raises `error` when there is none, when no other
+        expert could do better, and when the answer had begun (`final`)."""
         self._access.failed(self.expert.name, error)
         self._out |= self._access.same_server(self.expert)
         self._tries -= 1

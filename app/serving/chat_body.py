@@ -15,13 +15,13 @@ MESSAGES = 10_000
 
 
 class _Lenient(BaseModel):
-    """Unknown fields are the expert's business."""
+    """Unknown fields are allowed, and passed on to the expert."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
 
 class ClosedBody(StrictModel):
-    """Ours alone: a field we do not know is a mistake."""
+    """Unknown fields are refused: these bodies are never passed on."""
 
 
 class Message(_Lenient):

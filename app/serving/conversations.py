@@ -1,4 +1,4 @@
-"""Which expert a conversation is with: remembered here for the recent ones, read from storage else."""
+"""The current expert of each conversation: cached for recent ones, read from storage otherwise."""
 
 import asyncio
 from collections import OrderedDict
@@ -15,7 +15,7 @@ Key = tuple[str, str | None, str]
 """What is named (a conversation, or a decision), by which caller's key, and its name."""
 
 LOOKUP_S = 1.0
-"""A request does not wait longer than this to learn its conversation's expert."""
+"""Timeout of the lookup in storage."""
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +24,12 @@ class Conversations:
     """A conversation belongs to its caller: two API keys may use the same name for different ones."""
 
     def __init__(self, database: Database, bound: int) -> None:
-        """`bound`: conversations, and as many decisions, held in memory; the longest unused leaves first."""
+        """`bound`: conversations, and as many decisions, in the cache; least recently used ones are
+        evicted."""
         self._database = database
         self._bound = 2 * bound
         self._experts: OrderedDict[Key, str | None] = OrderedDict()
-        """None where storage has none."""
+        """None: storage has none."""
 
     async def current_expert(
         self, api_key: str | None, conversation: str | None, previous_decision: str | None

@@ -18,7 +18,7 @@ from experts.registry import Expert
 from routers.decision import Decision
 
 ESTIMATES = frozenset({"probability", "ood_score", "utility", "correction", "value", "propensity"})
-"""Shown with six digits: more is noise, and documents are read by people."""
+"""Rounded to six digits."""
 
 HEADERS = {
     "x-coterie-decision": "id",
@@ -27,7 +27,7 @@ HEADERS = {
     "x-coterie-reason": "reason",
     "x-coterie-strategy": "strategy",
 }
-"""What of a decision is in the answer's headers too."""
+"""Response headers and the fields of the decision that they repeat."""
 
 
 def decision_document(
@@ -84,8 +84,8 @@ def _row_document(
 def expert_document(
     expert: Expert, health: ExpertHealth | None, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """An expert as /v1/experts shows it; `health` None when nobody looked, `facts` of its mixture and
-    identities (`Prompting.facts`) None when nobody read them."""
+    """An expert as /v1/experts shows it. `health` None: not checked. `facts`: `Prompting.facts` of its
+    mixture and identities."""
     return {
         "name": expert.name,
         "params_b": expert.params_b,

@@ -1,4 +1,4 @@
-"""What everybody works with who asks experts: the registry, prompts in front, health, metrics."""
+"""What code that asks experts needs: the registry, prompts in front, health, metrics."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ExpertAccess:
-    """One for a service. Experts are asked through `prompting`."""
+    """Shared by all requests of a service. Experts are asked through `prompting`."""
 
     registry: Registry
     prompting: Prompting
@@ -34,6 +34,6 @@ class ExpertAccess:
         return {each.name for each in self.registry.experts.values() if each.endpoint == expert.endpoint}
 
     def failed(self, name: str, error: ExpertError, **facts: str) -> None:
-        """Note an expert's failure; `facts` go into the log."""
+        """Log an expert's failure and tell the health monitor; `facts` go into the log."""
         log.warning("expert_failed", expert=name, code=error.code, **facts)
         self.health.report_failure(name, error)

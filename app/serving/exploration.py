@@ -1,8 +1,7 @@
-"""Exploration: now and then another expert answers than the router would choose, with its chance noted.
+"""Exploration: a share of requests goes to an expert drawn at random, with its probability recorded.
 
-A log of best choices says nothing of the other experts. When a known share of requests goes to an expert
-drawn at random, the log can be reweighted by those chances to estimate what any other composition would
-have scored (`coterie eval offpolicy`). Off unless the operator turns it on.
+A log of best choices says nothing about other experts. With known propensities it can be reweighted to
+estimate what another composition would have scored (`coterie eval offpolicy`). Off by default.
 
 `routers.decide` stays pure: the draw is a hash of the decision's id, made here, afterwards.
 """
@@ -13,21 +12,21 @@ from dataclasses import dataclass, replace
 from routers.decision import Decision, Reason
 
 EXPLORED_REASONS = frozenset({Reason.MATCHED, Reason.UNCERTAIN, Reason.FILTERED})
-"""Decisions that were the router's own. Pins, rules and conversations that stay are never overruled."""
+"""Reasons of decisions that may be explored: never pins, rules or kept conversations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """With probability `rate` an eligible expert, drawn evenly, answers. `seed` gives other draws."""
+    """With probability `rate` an eligible expert, drawn uniformly, answers. `seed` gives other draws."""
 
     rate: float = 0.0
     seed: int = 0
 
     def apply(self, decision: Decision, *, in_conversation: bool = False) -> Decision:
-        """`decision`, perhaps for another expert, with the chance that it had to be for that expert.
+        """`decision`, perhaps for another expert, with the propensity of its expert.
 
-        Eligible is every expert that may answer. `in_conversation`: an expert has this conversation
-        already, and exploring would cost it its coherence. The same decision gives the same result.
+        Eligible is every expert that is not excluded. Nothing is explored `in_conversation`, which would
+        change its expert. Deterministic.
         """
         if (
             not self.rate
@@ -53,7 +52,7 @@ class Exploration:
 
 
 def _draws(text: str) -> tuple[float, float]:
-    """Two numbers in 0..1 (1 excluded), independent and even over texts."""
+    """Two independent uniform numbers in [0, 1), by a hash of `text`."""
     digest = hashlib.sha256(text.encode()).digest()
     return (
         (int.from_bytes(digest[:8], "big") >> 11) / 2**53,

@@ -23,7 +23,7 @@ class PromptFilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PromptFiles:
-    """What is put in front of requests, by the name of the expert."""
+    """Mixtures and identities by the name of their expert."""
 
     mixtures: Mapping[str, "Mixture"] = field(default_factory=dict)
     identities: Mapping[str, "Identities"] = field(default_factory=dict)

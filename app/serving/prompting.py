@@ -1,8 +1,8 @@
-"""The one seam between a routed request and what is sent to an expert.
+"""Puts prompts in front of requests, and asks experts with them.
 
-Prompts of the library are part of an expert already (`Expert.system_prompt`); a mixture's region and an
-identity depend on the request, and are chosen here. Whoever asks an expert asks through `Prompting`, with
-the `RequestContext` of the request, which afterwards says what was put in front.
+Library prompts are part of an expert (`Expert.system_prompt`). A mixture's region and an identity depend on
+the request, and are chosen here. All experts are asked through `Prompting`; the `RequestContext` records what
+was put in front.
 """
 
 import time
@@ -46,8 +46,8 @@ Embed = Callable[[Sequence[Turn]], Awaitable[Vector]]
 
 @dataclass(frozen=True, slots=True)
 class PromptTokens:
-    """Tokens of prompts that one request to an expert takes at most: of `asking`, with what is put in
-    front; of `writing` an identity for it before, None where that is not done."""
+    """Upper estimates of prompt tokens: `asking` the expert with its prompt in front; `writing` an identity
+    before, None where none is written."""
 
     asking: int
     writing: int | None = None
@@ -55,8 +55,8 @@ class PromptTokens:
 
 @dataclass(frozen=True, slots=True)
 class _Prompted:
-    """A body with a prompt in front; `use` None where none is to be noted. `added`: tokens that stand before
-    what the client said, at most."""
+    """A body with a prompt in front. `use` None: nothing to record. `added`: upper estimate of the tokens in
+    front."""
 
     body: Body
     use: PromptUse | None
@@ -68,12 +68,12 @@ class _Prompted:
 
 
 class Prompting:
-    """Asks experts, each behind the prompt that is theirs for this request."""
+    """Asks experts with their prompts in front."""
 
     def __init__(
         self, client: ExpertClient, embed: Embed, files: PromptFiles, experts: Iterable[Expert] = ()
     ) -> None:
-        """`embed` embeds what routing did not have to read; `files` are those that `experts` name."""
+        """`embed` embeds requests that routing did not; `files` are those that `experts` name."""
         self._client = client
         self._embed = embed
         self._mixtures = files.mixtures
@@ -99,8 +99,8 @@ class Prompting:
         room: int | None = None,
         plain: bool = False,
     ) -> PromptTokens:
-        """What prompts will take when `expert` is asked, at most; `room` and `plain` as for `complete`.
-        Nobody is asked, nothing is embedded: without an embedding any region is possible."""
+        """Upper estimate of the prompt tokens of asking `expert`; `room` and `plain` as for `complete`. Makes
+        no call and no embedding: without one, the longest of all regions counts."""
         said = most_prompt_tokens(
             body["messages"], system_prompt=expert.system_prompt, tools=body.get("tools")
         )
@@ -140,10 +140,9 @@ class Prompting:
         room: int | None = None,
         plain: bool = False,
     ) -> ExpertReply:
-        """A whole answer of `expert` to `body`, whose `messages` are the client's. `plain`: they are not
-        (a question of our own about an answer), and nothing is put in front. `room`: tokens of context
-        that are kept for the answer when what is in front is chosen, where that is not the body's own
-        limit. Raises ExpertError."""
+        """A whole answer of `expert` to `body`. `plain`: the messages are not the client's (a strategy's own
+        question), and nothing is put in front. `room`: tokens to reserve for the answer, where that is not
+        the body's own limit. Raises ExpertError."""
         ways = await self._ways(expert, body, context, room, plain)
         while True:
             way = ways.pop(0)
@@ -182,8 +181,7 @@ class Prompting:
             yield stream
 
     async def preview(self, expert: Expert, context: RequestContext) -> None:
-        """Note in `context` what would be put in front for `expert`, without asking anybody: an identity
-        that would be written is not."""
+        """Record in `context` what would be put in front for `expert`, without any call."""
         mixture = self._mixtures.get(expert.name)
         use = PromptUse(prompt=expert.prompt)
         if mixture is not None:
@@ -191,7 +189,7 @@ class Prompting:
         context.used[expert.name] = use
 
     def facts(self, expert: Expert) -> dict[str, Any]:
-        """What /v1/experts says of an expert's mixture and identities: never their text."""
+        """Facts for /v1/experts about an expert's mixture and identities, without their text."""
         mixture = self._mixtures.get(expert.name)
         identities = self._identities.get(expert.name)
         per = expert.identity.per if expert.identity else "category"
@@ -214,8 +212,8 @@ class Prompting:
         room: int | None,
         plain: bool,
     ) -> list["_Prompted"]:
-        """Ways to put it, the richest first, the last one sure to be no longer than what the client said.
-        Those that would not fit the context by a cautious estimate are left out."""
+        """The bodies to try, with the longest prompt first; the last one is no longer than the client's own.
+        Those that would exceed the context by a high estimate are left out."""
         if plain:
             return [_Prompted(body, None)]
         use = PromptUse(prompt=expert.prompt)
@@ -285,8 +283,8 @@ class Prompting:
     async def _written(
         self, expert: Expert, context: RequestContext, use: IdentityUse
     ) -> tuple[IdentityUse, str | None]:
-        """An identity for this request, written by the expert itself. What would make another expert
-        answer is raised; any other failure leaves the request without an identity, and says so."""
+        """An identity written for this request by the expert itself. Raises the errors after which another
+        expert may answer; any other failure leaves the request without an identity."""
         started = time.perf_counter()
         asked = {
             "messages": identity_messages(latest_user_text(context.turns)),
@@ -322,7 +320,7 @@ def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
 
 
 def _shortened(prompt: "FewShotPrompt") -> list[tuple["FewShotPrompt", Dropped | None]]:
-    """`prompt` and what is left of it when more and more is dropped, down to nothing."""
+    """`prompt` and its shorter forms, the last one empty."""
     from prompts.mixture.layout import PLAIN
 
     ways: list[tuple[FewShotPrompt, Dropped | None]] = [(prompt, None)]
@@ -334,7 +332,7 @@ def _shortened(prompt: "FewShotPrompt") -> list[tuple["FewShotPrompt", Dropped |
 
 
 def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
-    """By region, None for the fallback: tokens of each of its prompt's `_shortened` forms, at most."""
+    """Upper estimate of the tokens of each `_shortened` form, by region (None: the fallback)."""
     found: dict[int | None, tuple[int, ...]] = {None: _sizes(mixture, mixture.fallback)}
     for number in range(len(mixture.regions)):
         longest = (_sizes(mixture, prompt) for prompt in mixture.longest(number))

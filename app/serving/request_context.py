@@ -1,4 +1,4 @@
-"""What is known of one request when experts are asked, and what was put in front of it for each of them."""
+"""What is known of a request when experts are asked, and what was put in front of it for each expert."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -12,10 +12,9 @@ Dropped = Literal["demos", "prompt"]
 
 @dataclass(frozen=True, slots=True)
 class MixtureUse:
-    """Which region of a mixture a request fell into. `distance` is the Euclidean one to the nearest
-    centroid; `fallback` says that this was too far, so that no region's prompt was taken. `nearest` has the
-    demos that were picked for this request, by their places in the mixture's pool. `dropped` says what did
-    not fit the expert's context: the demos, or the whole prompt."""
+    """The region of a mixture that a request fell into. `distance`: Euclidean, to the nearest centroid;
+    `fallback`: it was too far, so no region's prompt was used. `nearest`: indices in the mixture's pool of
+    the demos picked for this request. `dropped`: what did not fit the expert's context."""
 
     name: str
     digest: str
@@ -28,8 +27,8 @@ class MixtureUse:
 
 @dataclass(frozen=True, slots=True)
 class IdentityUse:
-    """An identity in front of a request, or why there was none (`skipped`). `calls` and what they cost
-    are those of writing it: 0 when it was read from a file. `hash` is of its text."""
+    """The identity in front of a request, or why there was none (`skipped`). `calls`, tokens and `ms` are
+    those of writing it: 0 when it was read from a file. `hash` is of its text."""
 
     per: Per
     category: str | None
@@ -63,9 +62,8 @@ NOTHING_USED = PromptUse()
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known of one request when experts are asked: its turns, the embedding if routing made one
-    (filled in when somebody needs it), its category, the id that experts are told. `used` is by expert, the
-    latest one."""
+    """A request as prompting needs it. `embedding` is filled in when it is first needed; `request_id` is sent
+    to experts; `used` records what was put in front, by expert, the latest one."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
@@ -74,7 +72,7 @@ class RequestContext:
     used: dict[str, PromptUse] = field(default_factory=dict)
 
     def fresh(self, request_id: str | None = None) -> "RequestContext":
-        """The same request, for whoever asks about it anew, perhaps under another id."""
+        """A copy without `used`, perhaps under another id."""
         return RequestContext(self.turns, self.embedding, self.category, request_id or self.request_id)
 
     def use_of(self, expert: str) -> PromptUse:

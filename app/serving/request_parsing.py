@@ -1,4 +1,4 @@
-"""From a chat request as clients send it to a request as the router reads it. Pure."""
+"""Parses a chat request into a request as the router reads it. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROUTED_MODEL = "coterie"
 CATEGORY_PREFIX = "coterie/"
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
-"""Never among a request's attributes, so no rule, log or decision can hold them."""
+"""Excluded from a request's attributes, so that no rule, log or decision can hold them."""
 
 
 @dataclass(frozen=True, slots=True)

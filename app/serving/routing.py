@@ -1,4 +1,4 @@
-"""The router as the service holds it: loaded once, swapped as a whole, run in bounded worker threads."""
+"""The service's router: loaded once, swapped as a whole, run in a bounded thread pool."""
 
 import asyncio
 import time
@@ -68,11 +68,11 @@ class RoutingService:
         return self.router.composition.policy
 
     async def route(self, chat: ChatRequest, *, explore: bool = False) -> tuple[Decision, RequestContext]:
-        """The decision for `chat`, and what whoever asks its expert needs to know of the request. `explore`:
-        another expert may be drawn at random.
+        """The decision for `chat`, and the context for whoever asks its expert. `explore`: another expert may
+        be drawn at random.
 
-        Raises what `routers.decide` raises, and ServiceError: 400 or 404 for a name that is not there, 503
-        when too many requests wait already.
+        Raises what `routers.decide` raises, and ServiceError: 400 or 404 for an unknown name, 503 when too
+        many requests wait already.
         """
         router, options, current = self.router, chat.body.routing, None
         if options.conversation or options.previous_decision:

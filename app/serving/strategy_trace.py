@@ -1,7 +1,4 @@
-"""What a strategy did, step by step: kept while it runs, shown in the decision, drawn as a picture.
-
-Holds names, numbers and sentences of ours; never text of prompts or answers.
-"""
+"""The trace of a strategy: its calls, notes and graph. Never text of prompts or answers."""
 
 import time
 from collections.abc import Mapping
@@ -12,14 +9,14 @@ from typing import Any, Literal
 from app.serving.request_context import NOTHING_USED, PromptUse
 
 Status = Literal["running", "ok", "failed", "cancelled", "refused"]
-"""`refused`: a limit kept the call from being made."""
+"""`refused`: not made because of a limit."""
 
 START, END = "__start__", "__end__"
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A graph as it could run: its nodes, and its edges as (from, to, what it stands for)."""
+    """A graph's nodes, and its edges as (from, to, label)."""
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[str, str, str], ...]
@@ -42,7 +39,7 @@ class Step:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     estimated: bool = False
-    """Whether the tokens are our own count: a stopped answer reports none."""
+    """Whether the tokens are an estimate: a stopped answer reports none."""
     cost: float = 0.0
     """US dollars."""
     active_params_b: float = 0.0
@@ -83,9 +80,9 @@ class Trace:
     visited: list[tuple[int, str]] = field(default_factory=list)
     """(superstep, node) in the order of entering."""
     notes: list[str] = field(default_factory=list)
-    """What was decided on the way, in sentences."""
+    """Decisions on the way, in sentences."""
     degraded: list[str] = field(default_factory=list)
-    """What went otherwise than the strategy meant, in sentences."""
+    """Deviations from the strategy (failures, limits), in sentences."""
     values: dict[str, Any] = field(default_factory=dict)
     """Numbers of the strategy's own: thresholds, probabilities, votes."""
     ended_s: float | None = None

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from base.databases import DatabaseError, is_sqlite, parse_database_url, prepare_sqlite
 
 BUSY_TIMEOUT_MS = 5_000
-"""How long SQLite itself waits for a lock before it says `database is locked`."""
+"""SQLite's busy timeout, in ms."""
 POOL_SIZE = 5
 
 

@@ -1,4 +1,4 @@
-"""What is read back: decisions by id or by page, their feedback, a conversation's last expert."""
+"""Queries: decisions by id or page, their feedback and shadows, a conversation's last expert."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ Found = TypeVar("Found", FeedbackRow, ShadowRow)
 
 
 class BadCursor(ValueError):
-    """The cursor is none that a page of decisions gave out."""
+    """The cursor does not come from a page of decisions."""
 
 
 @dataclass(frozen=True, slots=True)

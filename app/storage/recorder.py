@@ -20,7 +20,7 @@ from base.databases import is_sqlite
 from base.retries import RetryPolicy
 
 LINGER_S = 0.1
-"""A row waits so long for others to share its transaction, unless somebody wants to read it."""
+"""How long a row waits for others to share its transaction, unless a reader waits for it."""
 RETRIES = RetryPolicy(first_wait_s=0.05, longest_wait_s=2.0)
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class Recorder:
         self._settled = 0
         self._changed = asyncio.Condition()
         self._wanted = 0
-        """How many rows, counted like `_submitted`, somebody waits to see written."""
+        """Rows, counted like `_submitted`, that a reader waits for."""
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -161,7 +161,7 @@ class Recorder:
             attempt += 1
 
     async def _write_singly(self, batch: Sequence[Row], error: Exception) -> int:
-        """One bad row must not take its batch along."""
+        """Write rows one by one, so that a bad one does not take its batch along."""
         if len(batch) == 1:
             # The message of a database error repeats the row, which may hold a prompt.
             log.error("recorder_row_refused", table=batch[0].__tablename__, error=type(error).__name__)

@@ -1,6 +1,6 @@
-"""Where a strategy's answer goes: piece by piece to a client that streams, whole to one that waits.
+"""The answer of a strategy on its way to the client: streamed chunk by chunk, or whole.
 
-What was sent is never taken back: an answer begins once, with one expert.
+Nothing sent is ever taken back: an answer begins once, with one expert.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ class AnswerOutput:
         """`stream`: the client streams; `logprobs`: it asked for log-probabilities."""
         self.stream = stream
         self.expert: str | None = None
-        """Who answers, once the answer has begun."""
+        """The answering expert, once the answer has begun."""
         self.whole = False
-        """Whether the answer is there to its end."""
+        """Whether the answer is complete."""
         self.completion: dict[str, Any] | None = None
         """The whole answer, for a client that does not stream."""
         self.envelope: Mapping[str, Any] = {}

@@ -1,8 +1,8 @@
-"""`cascade`: the weak expert answers; when its confidence is too low, the strong one does.
+"""`cascade`: the weak expert answers first, and the strong one when the confidence is too low.
 
-The confidence is read off the weak answer's log-probabilities while it comes. As soon as nothing that can
-still come changes the verdict, it falls: an accepted answer streams on from there, a refused one stops.
-Further signals (agreement of short samples, a verifier) are asked for only when they can decide.
+The confidence comes from the log-probabilities of the weak answer as it streams. The verdict falls as soon as
+no further token can change it: an accepted answer streams on, a refused one is stopped. Further signals
+(agreement of short samples, a verifier) are asked for only when they can decide.
 """
 
 from dataclasses import asdict
@@ -226,7 +226,7 @@ def _asked(run: Run, model: CascadeModel) -> frozenset[str]:
 
 
 def _lacking(live: OpenAnswer, model: CascadeModel, signals: Signals) -> str | None:
-    """What its confidence needs and did not come with the answer; None when nothing is lacking so far."""
+    """Signals that the confidence needs and the answer did not bring; None when there are none so far."""
     if not live.tokens:
         return "log-probabilities" if live.pieces or live.done else None
     return "alternatives" if signals.dispersion is None and "dispersion" in model.needs() else None

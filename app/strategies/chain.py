@@ -1,6 +1,6 @@
-"""`chain`: experts one after the other: a draft, a critique of it, a revision; until nothing is found.
+"""`chain`: a draft, a critique and a revision by experts in turn, until the critic finds nothing.
 
-The critic is another expert where there is one: a model is a poor judge of its own mistakes.
+The critic is another expert where there is one: models judge their own mistakes poorly.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict

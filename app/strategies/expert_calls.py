@@ -1,6 +1,6 @@
 """How a strategy asks experts: every call is booked against the request's limits, traced and reported.
 
-The one way there is: a graph that wanted to ask past its limits would have to import the client itself.
+Graphs have no other way to an expert.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 AT_WORK = (ExpertTimeout, LimitReached, asyncio.CancelledError)
-"""What ends a call whose expert may have been at work all the while."""
+"""Errors that end a call whose expert may have used tokens until then."""
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -107,7 +107,7 @@ class OpenAnswer:
     chunks: list[Chunk] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     pieces: int = 0
-    """Chunks that said something: at least one token each."""
+    """Chunks with text: at least one token each."""
     done: bool = False
 
     @property

@@ -12,7 +12,7 @@ from base.prices import token_cost
 from experts.expert import Expert
 
 LEAST_ANSWER = 16
-"""Tokens: an answer that could not have so many, if it wants them, is not begun."""
+"""A call whose answer could not have so many tokens, if it wants them, is not made."""
 
 
 class LimitReached(Exception):
@@ -40,7 +40,7 @@ class RequestLimits:
         seconds: float | None = None,
         cost: float | None = None,
     ) -> "RequestLimits":
-        """These limits with what a client wants lower; nothing becomes higher."""
+        """The lower of these limits and a client's own."""
         return RequestLimits(
             calls=min(self.calls, calls or self.calls),
             tokens=min(self.tokens, tokens or self.tokens),

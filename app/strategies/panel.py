@@ -28,7 +28,7 @@ _AGGREGATE = (
 
 
 class PanelOptions(StrategyOptions):
-    """Who sits in, and how their answers become one."""
+    """Who answers, and how the answers become one."""
 
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Experts join until one of them is right with this probability."""
@@ -37,7 +37,7 @@ class PanelOptions(StrategyOptions):
     members: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] | None = None
     """Exactly these, instead of `top_p`'s choice."""
     generalist: bool = False
-    """The composition's generalist always sits in."""
+    """The composition's generalist is always a member."""
     combine: Literal["auto", "vote", "judge", "aggregate"] = "auto"
     """`auto`: a vote where the question is closed, else the judge."""
     judge: str | None = None
@@ -93,7 +93,7 @@ class Panel(Strategy):
 
 
 def choose_members(run: Run) -> tuple[list[Candidate], float]:
-    """Who sits in, best first, and the probability that one of them is right."""
+    """The members, best first, and the probability that one of them is right."""
     options: PanelOptions = run.options
     if options.members is not None:
         named = [each for name in dict.fromkeys(options.members) if (each := run.candidate(name))]
@@ -221,7 +221,8 @@ def _chair(run: Run) -> str:
 
 
 def _weight(run: Run, said: ExpertAnswer) -> float:
-    """A member's vote weighs the log-odds of its being right, as suits independent voters; never nothing."""
+    """The weight of a member's vote: the log-odds of its being right (optimal for independent voters), at
+    least 0.05."""
     candidate = run.candidate(said.expert)
     probability = candidate.probability if candidate else 0.5
     return max(0.05, math.log(probability / (1 - probability)))

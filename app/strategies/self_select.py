@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 
 class SelfSelectOptions(StrategyOptions):
-    """Who begins, how long, and how many go on."""
+    """Which experts begin, for how long, and how many go on."""
 
     candidates: Annotated[int, Field(ge=2, le=8)] = 3
-    """The best so many by value begin."""
+    """The number of experts that begin, best by value first."""
     experts: Annotated[tuple[str, ...], Field(min_length=2, max_length=8)] | None = None
     """Exactly these, instead."""
     tokens: Annotated[int, Field(ge=1, le=256)] = 8
-    """Each says so many before one is chosen."""
+    """Tokens of each before one is chosen."""
     keep: Annotated[int, Field(ge=1, le=4)] = 1
-    """So many go on. More than one vote on a closed question; else the surest whole answer counts."""
+    """The number of experts that go on. More than one vote on a closed question; otherwise the most confident
+    whole answer is taken."""
     bias: dict[str, Annotated[float, Field(ge=FLOOR, le=-FLOOR)]] = Field(default_factory=dict)
     """Added to an expert's mean log-probability (nats)."""
 
@@ -42,7 +43,7 @@ class _SelfSelectState(TypedDict, total=False):
 
 
 class SelfSelect(Strategy):
-    """The surest of their own first words go on."""
+    """The experts most confident of their first tokens go on."""
 
     name = "self_select"
     options = SelfSelectOptions

@@ -39,7 +39,7 @@ from routers.decision import Decision, Reason
 log = structlog.get_logger(__name__)
 
 SUPERSTEPS = 100
-"""A graph that goes round more often is stopped; limits usually stop it before."""
+"""LangGraph's recursion limit; a request's limits usually end it earlier."""
 CASCADES = "cascades.json"
 """Beside the composition: its fitted cascades."""
 
@@ -297,7 +297,7 @@ class StrategyAnswer:
         raise self._failure(error)
 
     def _failure(self, error: Exception | None) -> Exception:
-        """What the client is told. A limit goes before an expert's failure: a higher one may do."""
+        """The error for the client. A limit goes before an expert's failure, since a higher one may help."""
         if isinstance(error, ExpertError):
             return error
         calls, begun = self._run.calls, self._run.output.begun

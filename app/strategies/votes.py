@@ -16,7 +16,7 @@ from base.closed_answers import bare, fold, read_choice, read_number
 Kind = Literal["choice", "number", "yes_no", "words"]
 
 WORDS = 6
-"""A few words: an answer that long or shorter can be compared as a whole."""
+"""Answers of at most so many words can be compared as a whole."""
 
 _OPTIONS = re.compile(r"(?<![\w'.-])\(?([A-J])[.):]\s", re.MULTILINE)
 _YES_NO = re.compile(r"\b(?:yes or no|yes/no|true or false|true/false)\b", re.IGNORECASE)

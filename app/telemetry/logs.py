@@ -9,7 +9,7 @@ import structlog
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 QUIET = ("uvicorn.access", "aiosqlite", "asyncio", "alembic", "httpx", "httpcore")
-"""Loggers of libraries that repeat what we log ourselves, or more than anyone reads."""
+"""Loggers of libraries that are too verbose, or repeat our own."""
 
 
 def configure_logs(

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one service. Its own registry, so that two services in one process do not meet."""
+"""Prometheus metrics of one service, in a registry of its own: several services fit one process."""
 
 from collections.abc import Callable
 from functools import partial

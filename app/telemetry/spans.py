@@ -16,7 +16,7 @@ NAME = "coterie.strategies"
 
 @cache
 def tracer() -> "Tracer":
-    """One for the process: it turns to the operator's provider as soon as there is one."""
+    """The process's tracer: a proxy for the provider that an operator sets up, also later."""
     from opentelemetry import trace
 
     return trace.get_tracer(NAME)
