@@ -27,7 +27,7 @@ from eval.engine.api_line import ApiLine
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
 from eval.protocols.checkable import Grader
 from eval.scoring import score_item
-from eval.suite import OWN, Item, SuiteError, load_suite
+from eval.suite import OWN, CheckablePrompt, SuiteError, load_suite
 from experts.answer_store import AnswerStore, StoreError, default_store
 from experts.asker import Asker
 from experts.confidence import ALTERNATIVES, NAMES, read_tokens, signals_of
@@ -121,7 +121,7 @@ async def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-def chosen_items(items: Sequence[Item], per_category: int | None) -> list[Item]:
+def chosen_items(items: Sequence[CheckablePrompt], per_category: int | None) -> list[CheckablePrompt]:
     """The first `per_category` of each category; all without it."""
     seen: dict[str, int] = {}
     found = []
@@ -132,7 +132,7 @@ def chosen_items(items: Sequence[Item], per_category: int | None) -> list[Item]:
     return found
 
 
-def part_of(item: Item) -> str:
+def part_of(item: CheckablePrompt) -> str:
     """Which half a prompt belongs to: settled by its id, so that a longer run keeps the halves apart."""
     return FIT if hashlib.sha256(item.id.encode()).digest()[0] % 2 else REPORT
 
@@ -229,7 +229,7 @@ class _Asking:
         self._key = key
         self._grader = Grader(allow_network_code=allow_network_code)
 
-    async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[Item]) -> list[Answer]:
+    async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[CheckablePrompt]) -> list[Answer]:
         """Ask every item of every arm, arms in turn, so that one that stops early stops for all alike."""
         found = await identify(
             Contestant(arm.name, normal_base(self._server), arm.model, api_key=self._key, extra=arm.fields)
@@ -238,7 +238,7 @@ class _Asking:
         with ProgressBars() as progress:
             task = progress.add(what, len(arms) * len(items))
 
-            async def one(arm: Arm, contestant: Contestant, item: Item) -> Answer | None:
+            async def one(arm: Arm, contestant: Contestant, item: CheckablePrompt) -> Answer | None:
                 outcome = await score_item(self._asker, self._grader, contestant, item)
                 progress.advance(task)
                 if outcome.answer is None or outcome.score is None:
@@ -255,7 +255,7 @@ class _Asking:
         return [each for each in answers if each is not None]
 
 
-def answer_of(arm: Arm, item: Item, found: Reply, points: float) -> Answer:
+def answer_of(arm: Arm, item: CheckablePrompt, found: Reply, points: float) -> Answer:
     """What is reported of one answer."""
     routing = found.routing or {}
     trace = routing.get("trace") or {}

@@ -21,7 +21,7 @@ from client import ApiError, AsyncClient, DecisionRecord, RetryPolicy
 from eval.benchmark_registry import HELD_OUT
 from eval.checks import grade
 from eval.offpolicy import OffPolicyError, Target, always, as_decided, evaluate, usable, weighing
-from eval.suite import Item, load_suite
+from eval.suite import CheckablePrompt, load_suite
 from eval.traffic import Logged, TrafficError, fetch_traffic, reward
 
 WAIT_S, PATIENCE_S = 5.0, 300.0
@@ -43,7 +43,7 @@ class Traffic:
     def __init__(
         self,
         base: str,
-        items: Iterable[Item],
+        items: Iterable[CheckablePrompt],
         concurrency: int,
         key: str | None = None,
         *,
@@ -61,7 +61,7 @@ class Traffic:
         left = [item for prompt, item in self._items.items() if prompt not in known]
         async with AsyncClient(self._base, key=self._key, retries=RetryPolicy()) as api:
 
-            async def one(item: Item) -> None:
+            async def one(item: CheckablePrompt) -> None:
                 tokens = min(item.max_tokens, MAX_TOKENS)
                 async with self._slots:
                     said = await api.chat(item.prompt, temperature=0, max_tokens=tokens)
@@ -119,7 +119,7 @@ def _prompt(decision: DecisionRecord) -> str:
     return str((decision.messages or ({},))[-1].get("content")).strip()
 
 
-async def _score(item: Item, text: str) -> float:
+async def _score(item: CheckablePrompt, text: str) -> float:
     return (await asyncio.to_thread(grade, item.check, text)).score
 
 

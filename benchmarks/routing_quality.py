@@ -30,7 +30,7 @@ Column = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class RoutingSetting:
     """A table, how it is fitted, and the average active parameters it is also fitted for, billions."""
 
     table: str
@@ -39,10 +39,10 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("coe5", targets_b=(20, 31, 40, 54)),
-    Setting("llmrouter9"),
-    Setting("mmlu_pro_small"),
-    Setting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
+    RoutingSetting("coe5", targets_b=(20, 31, 40, 54)),
+    RoutingSetting("llmrouter9"),
+    RoutingSetting("mmlu_pro_small"),
+    RoutingSetting("arena_hard_gpt4o", options=("--categories", "auto"), targets_b=(31, 54)),
 )
 MAP_ALONE, WHOLLY = "category map alone", "wholly corrected"
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_folds(
-    settings: Sequence[Setting], data: Path, out: Path, runs: int, folds: int, learning: bool
+    settings: Sequence[RoutingSetting], data: Path, out: Path, runs: int, folds: int, learning: bool
 ) -> None:
     """Fit and judge whatever of the first `runs` folds is not done yet."""
     for fold in range(runs):
@@ -95,7 +95,7 @@ def run_folds(
                 run_learning(setting, out, fold)
 
 
-def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> None:
+def run_fold(setting: RoutingSetting, data: Path, out: Path, fold: int, folds: int) -> None:
     """Fit and judge one fold of one table in every variant that is not done yet."""
     folder = out / setting.table / f"fold{fold}"
     table = data / setting.table
@@ -110,13 +110,13 @@ def run_fold(setting: Setting, data: Path, out: Path, fold: int, folds: int) -> 
         fit_and_judge(setting, folder, "fit", name, further)
 
 
-def ablations(setting: Setting) -> Mapping[str, tuple[str, ...]]:
+def ablations(setting: RoutingSetting) -> Mapping[str, tuple[str, ...]]:
     """Those that a table can be fitted with: its own categories have to be the ones that are split."""
     own = "--categories" not in setting.options
     return {name: given for name, given in ABLATIONS.items() if own or "--categories" not in given}
 
 
-def run_learning(setting: Setting, out: Path, fold: int) -> None:
+def run_learning(setting: RoutingSetting, out: Path, fold: int) -> None:
     """Fit on parts of a fold's fitting prompts, the smaller within the larger, and judge as before."""
     folder = out / setting.table / f"fold{fold}"
     for share in LEARNING:
@@ -131,7 +131,9 @@ def run_learning(setting: Setting, out: Path, fold: int) -> None:
             fit_and_judge(setting, folder, part, f"{name} on {share:g}", further)
 
 
-def fit_and_judge(setting: Setting, folder: Path, part: str, name: str, further: Sequence[str]) -> None:
+def fit_and_judge(
+    setting: RoutingSetting, folder: Path, part: str, name: str, further: Sequence[str]
+) -> None:
     """Fit on a part of a fold and judge on its test prompts, unless that is done."""
     place = folder / name.replace(" ", "-")
     if (place / "items.parquet").exists():
@@ -171,7 +173,7 @@ def write_table(table: OutcomeTable, source: Path, target: Path) -> None:
     (target / "experts.yaml").write_bytes((source / "experts.yaml").read_bytes())
 
 
-def table_section(setting: Setting, data: Path, out: Path) -> list[str]:
+def table_section(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
     """Markdown: each variant against the baselines, pooled over the folds that are done."""
     quality = pooled(setting, data, out, "quality")
     lines = ["| | score | composition minus this, 95 % interval |", "|---|---|---|"]
@@ -195,7 +197,7 @@ def table_section(setting: Setting, data: Path, out: Path) -> list[str]:
 _BASELINES = ("random", "best_single", "knn", "kmeans", "category_oracle", "oracle")
 
 
-def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
+def budget_table(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
     """Score at each target of active parameters against the straight line between single experts."""
     table = read_outcomes(data / setting.table)
     lines = [
@@ -216,7 +218,7 @@ def budget_table(setting: Setting, data: Path, out: Path) -> list[str]:
     return lines
 
 
-def signal_table(settings: Sequence[Setting], data: Path) -> list[str]:
+def signal_table(settings: Sequence[RoutingSetting], data: Path) -> list[str]:
     """What prompts that resemble each other share beyond their category, and what it would be worth."""
     encoder = load_encoder(threads=2)
     lines = ["| table | pairs | mean cosine | shared variance, 95 % interval | worth, 95 % interval |"]
@@ -240,7 +242,7 @@ def _signal_cells(found: Signal) -> str:
     )
 
 
-def learning_table(settings: Sequence[Setting], data: Path, out: Path) -> list[str]:
+def learning_table(settings: Sequence[RoutingSetting], data: Path, out: Path) -> list[str]:
     """Scores by the number of prompts fitted on, as a table, and as a picture in `out`."""
     curves = {each.table: _learning_curve(each, data, out) for each in settings}
     draw_learning(curves, out / "learning.png")
@@ -258,7 +260,7 @@ def learning_table(settings: Sequence[Setting], data: Path, out: Path) -> list[s
 LINES = ("composition", MAP_ALONE, "knn", "best single")
 
 
-def _learning_curve(setting: Setting, data: Path, out: Path) -> dict[str, list[float]]:
+def _learning_curve(setting: RoutingSetting, data: Path, out: Path) -> dict[str, list[float]]:
     curve: dict[str, list[float]] = {name: [] for name in ("prompts", *LINES)}
     for share in (*LEARNING, 1.0):
         ending = "" if share == 1 else f" on {share:g}"
@@ -317,7 +319,7 @@ def straight_line(table: OutcomeTable, rows: npt.NDArray[np.int64], active: floa
     return best[1]
 
 
-def pooled(setting: Setting, data: Path, out: Path, variant: str) -> dict[str, Column]:
+def pooled(setting: RoutingSetting, data: Path, out: Path, variant: str) -> dict[str, Column]:
     """Columns over the prompts of all finished folds; `row` is the prompt's row in the whole table."""
     import pyarrow.parquet
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
-from eval.form_rules import Phrase, Rule, is_met
+from eval.form_rules import FormRule, Phrase, is_met
 from eval.reply_parsing import (
     bare,
     code_candidates,
@@ -90,7 +90,7 @@ class RulesCheck(_Check):
     """The reply keeps these rules; the score is the share of them that it keeps."""
 
     kind: Literal["rules"]
-    rules: list[Rule] = Field(min_length=1)
+    rules: list[FormRule] = Field(min_length=1)
 
 
 Check = Annotated[

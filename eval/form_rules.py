@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=0)]
 Phrase = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
-class Rule(BaseModel):
+class FormRule(BaseModel):
     """One rule: exactly one field is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -50,31 +50,31 @@ class Rule(BaseModel):
         return next(iter(self.model_fields_set))
 
 
-def is_met(rule: Rule, reply: str) -> bool:
+def is_met(rule: FormRule, reply: str) -> bool:
     """Whether `reply` keeps `rule`. An empty reply keeps none."""
     text = normalise(unfenced(reply)).strip()
     if not count_words(text):
         return False
     match rule:
-        case Rule(max_words=int(n)):
+        case FormRule(max_words=int(n)):
             return count_words(text) <= n
-        case Rule(min_words=int(n)):
+        case FormRule(min_words=int(n)):
             return count_words(text) >= n
-        case Rule(lines=int(n)):
+        case FormRule(lines=int(n)):
             return len(_lines(text)) == n
-        case Rule(max_lines=int(n)):
+        case FormRule(max_lines=int(n)):
             return len(_lines(text)) <= n
-        case Rule(bullets=int(n)):
+        case FormRule(bullets=int(n)):
             return sum(1 for line in _lines(text) if _BULLET.match(line)) == n
-        case Rule(sentences=int(n)):
+        case FormRule(sentences=int(n)):
             return count_sentences(text) == n
-        case Rule(language=str(code)):
+        case FormRule(language=str(code)):
             return identify_language(text) == code
         case _:
             return _words_are_met(rule, reply, text)
 
 
-def _words_are_met(rule: Rule, reply: str, text: str) -> bool:
+def _words_are_met(rule: FormRule, reply: str, text: str) -> bool:
     if rule.includes is not None:
         return all(contains_phrase(text, phrase, inflected=True) for phrase in rule.includes)
     if rule.excludes is not None:

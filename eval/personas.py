@@ -17,7 +17,7 @@ from eval.engine.contestants import Contestant, ContestantAsker
 from eval.protocols.checkable import Grader
 from eval.rating.paired import Comparison, compare, holm
 from eval.scoring import Outcome, score_item
-from eval.suite import Item, Suite, SuiteError
+from eval.suite import CheckablePrompt, Suite, SuiteError
 from prompts import identities as ids
 
 TEMPERATURE = 0.0
@@ -158,7 +158,7 @@ async def measure(
     async def side(what: str, systems: Mapping[str, str | None]) -> dict[str, float]:
         done = step(what, len(suite.items))
 
-        async def one(item: Item) -> Outcome:
+        async def one(item: CheckablePrompt) -> Outcome:
             outcome = await score_item(asker, grader, expert, item, system=systems.get(item.id))
             done(outcome.answer is not None)
             return outcome
@@ -212,7 +212,7 @@ def compared(
     if not both:
         raise SuiteError("no prompt has a score both with and without identities: is the expert up?")
 
-    def paired(items: list[Item]) -> Comparison:
+    def paired(items: list[CheckablePrompt]) -> Comparison:
         with_scores, plain = (np.array([side[i.id] for i in items]) for side in (with_identity, without))
         return compare(("with", with_scores), ("without", plain), confidence=confidence)
 
@@ -318,7 +318,7 @@ def _wins(paired: Comparison, confidence: float) -> bool:
     return paired.low > 0 and paired.p_permutation <= 1 - confidence
 
 
-def _text(identities: ids.Identities, item: Item) -> str | None:
+def _text(identities: ids.Identities, item: CheckablePrompt) -> str | None:
     found = identities.of(item.category)
     return found.text if found else None
 
@@ -335,7 +335,7 @@ async def _write(
     sampling = {"temperature": TEMPERATURE, "max_tokens": ids.MAX_TOKENS}
     found: dict[str, Reply] = {}
 
-    async def one(item: Item) -> None:
+    async def one(item: CheckablePrompt) -> None:
         try:
             found[item.id] = await asker.ask(expert, ids.identity_messages(item.prompt), sampling)
         except AskError as error:

@@ -14,14 +14,14 @@ from eval.engine.benchmark import converse
 from eval.engine.contestants import Contestant, ContestantAsker, expert_contestant
 from eval.protocols.checkable import Grader, item_question
 from eval.service import served_experts
-from eval.suite import Item, Suite
+from eval.suite import CheckablePrompt, Suite
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one expert did on one item: a score in 0..1, or None and an `error` code that says why not."""
 
-    item: Item
+    item: CheckablePrompt
     expert: str
     score: float | None
     reason: str
@@ -72,7 +72,12 @@ async def find_experts(
 
 
 async def score_item(
-    asker: ContestantAsker, grader: Grader, contestant: Contestant, item: Item, *, system: str | None = None
+    asker: ContestantAsker,
+    grader: Grader,
+    contestant: Contestant,
+    item: CheckablePrompt,
+    *,
+    system: str | None = None,
 ) -> Outcome:
     """What the contestant did on one item, under the prompt `system`."""
     try:
@@ -96,7 +101,7 @@ async def score_experts(
     """Ask each of `contestants`, the same `experts` on their server, every item of `suite`, and grade."""
     grader = Grader(allow_network_code=allow_network_code)
 
-    async def one(contestant: Contestant, item: Item) -> Outcome:
+    async def one(contestant: Contestant, item: CheckablePrompt) -> Outcome:
         outcome = await score_item(asker, grader, contestant, item)
         done(outcome)
         return outcome

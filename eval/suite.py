@@ -27,7 +27,7 @@ class SuiteError(Exception):
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
 
 
-class Item(BaseModel):
+class CheckablePrompt(BaseModel):
     """One checkable prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -44,7 +44,7 @@ class Item(BaseModel):
 class Suite:
     """Items in the order of their files and lines, their ids unique."""
 
-    items: tuple[Item, ...]
+    items: tuple[CheckablePrompt, ...]
     digest: str
     """SHA-256 of the files' bytes in their order."""
 
@@ -81,7 +81,7 @@ def load_suite(path: Path = OWN) -> Suite:
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not files:
         raise SuiteError(f"{path}: the folder holds no .jsonl file")
-    items: list[Item] = []
+    items: list[CheckablePrompt] = []
     places: dict[str, str] = {}
     digest = hashlib.sha256()
     for file in files:
@@ -101,8 +101,8 @@ def load_suite(path: Path = OWN) -> Suite:
     return Suite(tuple(items), digest.hexdigest())
 
 
-def _item(row: dict[str, Any], category: str, place: str) -> Item:
+def _item(row: dict[str, Any], category: str, place: str) -> CheckablePrompt:
     try:
-        return Item.model_validate({"category": category, **row})
+        return CheckablePrompt.model_validate({"category": category, **row})
     except ValidationError as error:
         raise SuiteError(f"{place}: {'; '.join(problems_of(error, 'item'))}") from error

@@ -412,7 +412,7 @@ def serve_in_thread(app: Any, port: int = 0) -> Iterator[int]:
     """Serve any ASGI app on loopback in a thread with uvicorn; yields the port."""
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class ThreadServer(uvicorn.Server):
         async def main_loop(self) -> None:
             while not self.should_exit:  # noqa: ASYNC110 - another thread sets it; uvicorn looks every 0.1 s
                 await asyncio.sleep(0.02)
@@ -425,7 +425,7 @@ def serve_in_thread(app: Any, port: int = 0) -> Iterator[int]:
         config = uvicorn.Config(
             app, log_config=None, log_level="critical", timeout_graceful_shutdown=1, lifespan="off", ws="none"
         )
-        server = Server(config)
+        server = ThreadServer(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="fake-expert", daemon=True)
         thread.start()
         try:

@@ -25,7 +25,7 @@ MIXTURE = "mixture"
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class MethodSetting:
     """What methods are prepared from: demos with their embeddings (n, d), and how the model is asked."""
 
     demos: tuple[Demo, ...]
@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedMethod:
     """A method ready to be asked. `bill` says what preparing took, `facts` what was chosen."""
 
     baseline: PromptBaseline
@@ -49,7 +49,7 @@ class Prepared:
     mixture: Mixture | None = None
 
 
-async def _mixture(setting: Setting) -> Prepared:
+async def _mixture(setting: MethodSetting) -> PreparedMethod:
     mixture = await build(
         setting.demos, setting.config, setting.ask, setting.encode, progress=setting.progress
     )
@@ -67,30 +67,32 @@ async def _mixture(setting: Setting) -> Prepared:
         for region, found in zip(mixture.regions, mixture.manifest["search"], strict=True)
     ]
     facts = {"regions": regions, "notes": mixture.manifest["notes"]}
-    return Prepared(MixturePrompt(mixture), bill, facts, mixture)
+    return PreparedMethod(MixturePrompt(mixture), bill, facts, mixture)
 
 
-async def _zero_shot(setting: Setting) -> Prepared:
-    return Prepared(zero_shot(setting.config.layout))
+async def _zero_shot(setting: MethodSetting) -> PreparedMethod:
+    return PreparedMethod(zero_shot(setting.config.layout))
 
 
-async def _instruction(setting: Setting) -> Prepared:
+async def _instruction(setting: MethodSetting) -> PreparedMethod:
     found, bill = await best_instruction(
         setting.demos, setting.config, setting.ask, setting.learned[MIXTURE], progress=setting.progress
     )
-    return Prepared(found, asdict(bill), {"instruction": found.prompt.instruction})
+    return PreparedMethod(found, asdict(bill), {"instruction": found.prompt.instruction})
 
 
-async def _random(setting: Setting) -> Prepared:
-    return Prepared(random_demos(setting.demos, setting.shots, setting.config.seed, setting.config.layout))
+async def _random(setting: MethodSetting) -> PreparedMethod:
+    return PreparedMethod(
+        random_demos(setting.demos, setting.shots, setting.config.seed, setting.config.layout)
+    )
 
 
-async def _nearest(setting: Setting) -> Prepared:
+async def _nearest(setting: MethodSetting) -> PreparedMethod:
     pool = DemoPool(setting.demos, setting.embeddings)
-    return Prepared(NearestDemos(pool, setting.shots, setting.config.layout))
+    return PreparedMethod(NearestDemos(pool, setting.shots, setting.config.layout))
 
 
-METHODS: dict[str, Callable[[Setting], Awaitable[Prepared]]] = {
+METHODS: dict[str, Callable[[MethodSetting], Awaitable[PreparedMethod]]] = {
     MIXTURE: _mixture,
     "zero-shot": _zero_shot,
     "instruction": _instruction,
@@ -108,7 +110,7 @@ def kind_of_prompt(region: Mapping[str, Any]) -> str:
     return " + ".join(parts) or "plain"
 
 
-def regions_of(prepared: Prepared, embeddings: Matrix) -> list[int | None]:
+def regions_of(prepared: PreparedMethod, embeddings: Matrix) -> list[int | None]:
     """The region of each test item, None where it fell back; empty for methods without regions."""
     if prepared.mixture is None:
         return []

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from base.files import write_text
-from benchmarks.mixtures.methods import METHODS, MIXTURE, Prepared, Setting, regions_of
+from benchmarks.mixtures.methods import METHODS, MIXTURE, MethodSetting, PreparedMethod, regions_of
 from benchmarks.mixtures.settings import Sizes
 from benchmarks.mixtures.task import Split, Task, draw_split
 from prompts.mixture.answer_metrics import METRICS
@@ -116,7 +116,7 @@ async def run_job(
         context_tokens=model.context_tokens,
     )
     line = model.connect()
-    setting = Setting(demos, embeddings, config, sizes.shots, line.ask, encode, progress)
+    setting = MethodSetting(demos, embeddings, config, sizes.shots, line.ask, encode, progress)
     if MIXTURE not in missing and (done := results.read(job, MIXTURE, setup)) is not None:
         setting.learned[MIXTURE] = done["bill"]["calls"] + done["bill"]["cached"]
     for name in missing:
@@ -128,10 +128,10 @@ async def run_job(
 
 
 async def _test(
-    prepared: Prepared,
+    prepared: PreparedMethod,
     split: Split,
     embeddings: np.ndarray[Any, Any],
-    setting: Setting,
+    setting: MethodSetting,
     line: ModelLine,
     progress: Progress,
     name: str,

@@ -11,13 +11,13 @@ from eval.checks import Check, grade
 from eval.engine.benchmark import AskedTurn, Marks, Question, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.sandbox import SandboxUnavailable
-from eval.suite import Item, Suite
+from eval.suite import CheckablePrompt, Suite
 
 GRADERS = 2
 """Checks that run code at a time."""
 
 
-def item_question(item: Item) -> Question:
+def item_question(item: CheckablePrompt) -> Question:
     """An item as every command asks it: greedily, in one turn."""
     return Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
 

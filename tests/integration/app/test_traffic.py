@@ -11,7 +11,7 @@ from benchmarks.offpolicy_accuracy import Traffic, table, truths
 from eval.checks import RulesCheck
 from eval.cli.evaluate import app
 from eval.offpolicy import always, as_decided
-from eval.suite import Item
+from eval.suite import CheckablePrompt
 from eval.traffic import TrafficError, fetch_traffic
 from routers.outcome_table import read_outcomes
 from tests.integration.app.world import CODE, TALK, Api, World
@@ -85,10 +85,12 @@ async def test_a_log_without_exploration_says_what_to_turn_on(api: Api) -> None:
     assert "not rated" in done.output
 
 
-def heard_by_coder(number: int) -> Item:
+def heard_by_coder(number: int) -> CheckablePrompt:
     """A prompt that only `coder` answers right: the fakes say who they are."""
     check = RulesCheck.model_validate({"kind": "rules", "rules": [{"includes": ["coder"]}]})
-    return Item(id=f"q-{number}", category="coding", prompt=f"{CODE} Number {number}.", check=check)
+    return CheckablePrompt(
+        id=f"q-{number}", category="coding", prompt=f"{CODE} Number {number}.", check=check
+    )
 
 
 async def test_estimates_stand_beside_what_policies_did_score(world: World) -> None:

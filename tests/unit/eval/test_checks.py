@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from eval.checks import CHECK, Grade, grade, score
-from eval.suite import Item, load_suite
+from eval.suite import CheckablePrompt, load_suite
 
 
 def scored(check: dict[str, Any], reply: str) -> float:
@@ -168,7 +168,7 @@ OPEN_ENDED = [item for item in ITEMS if item.check.kind in {"python", "rules"}]
 
 
 @pytest.mark.parametrize("item", OPEN_ENDED, ids=lambda item: item.id)
-def test_a_good_reply_to_every_open_ended_item_of_our_own_scores_one(item: Item) -> None:
+def test_a_good_reply_to_every_open_ended_item_of_our_own_scores_one(item: CheckablePrompt) -> None:
     assert grade(item.check, REFERENCES[item.id], allow_network_code=True) == Grade(1.0)
 
 

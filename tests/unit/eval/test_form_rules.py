@@ -3,11 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from eval.form_rules import Rule, count_sentences, is_met
+from eval.form_rules import FormRule, count_sentences, is_met
 
 
 def met(rule: dict[str, object], reply: str) -> bool:
-    return is_met(Rule.model_validate(rule), reply)
+    return is_met(FormRule.model_validate(rule), reply)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_reply_without_words_meets_no_rule(rule: dict[str, object], reply: str
 )
 def test_what_is_no_rule_is_refused(rule: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Rule.model_validate(rule)
+        FormRule.model_validate(rule)
 
 
 @pytest.mark.parametrize(

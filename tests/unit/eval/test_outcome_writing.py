@@ -14,11 +14,13 @@ from client import ExpertInfo, PriceInfo
 from eval.checks import NumberCheck
 from eval.outcome_writing import ALL, cell, cells, failures, summary_markdown, summary_rows, write_outcomes
 from eval.scoring import Outcome, Outcomes
-from eval.suite import Item, Suite
+from eval.suite import CheckablePrompt, Suite
 from routers.outcome_table import read_outcomes
 
 ITEMS = tuple(
-    Item(id=f"{category}-{n}", category=category, prompt=f"{n}?", check=NumberCheck(kind="number", value=n))
+    CheckablePrompt(
+        id=f"{category}-{n}", category=category, prompt=f"{n}?", check=NumberCheck(kind="number", value=n)
+    )
     for category in ("math", "law")
     for n in (1, 2, 3)
 )
@@ -28,7 +30,7 @@ SMALL = ExpertInfo(
 LARGE = ExpertInfo(name="large", params_b=8, active_params_b=2, price=PriceInfo(input=0.2, output=0.6))
 
 
-def outcome(item: Item, expert: str, score: float | None, tokens: int | None = 4) -> Outcome:
+def outcome(item: CheckablePrompt, expert: str, score: float | None, tokens: int | None = 4) -> Outcome:
     if score is None:
         return Outcome(item, expert, None, "status 503", "expert_unavailable", None)
     answer = Reply(f"{score}", usage=TokenUsage(completion=tokens), seconds=0.1)

@@ -10,7 +10,7 @@ from base.reply import Reply
 from base.usage import TokenUsage
 from eval.checks import NumberCheck
 from eval.personas import AnswerCost, Personas, compared, measurable, report
-from eval.suite import Item, Suite, SuiteError
+from eval.suite import CheckablePrompt, Suite, SuiteError
 from prompts.identities import Identities, Identity, new_identities
 
 PROMPTS = 20
@@ -19,7 +19,7 @@ PROMPTS = 20
 def suite(*categories: str) -> Suite:
     check = NumberCheck(kind="number", value=4)
     items = [
-        Item(id=f"{category}-{number}", category=category, prompt="2 + 2?", check=check)
+        CheckablePrompt(id=f"{category}-{number}", category=category, prompt="2 + 2?", check=check)
         for category in categories
         for number in range(PROMPTS)
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval.checks import PythonCheck
-from eval.suite import Item, load_suite
+from eval.suite import CheckablePrompt, load_suite
 from prompts.seeds import PromptsError, Seed, load_categories, load_seeds
 
 NAMES = [category.name for category in load_categories()]
@@ -43,7 +43,7 @@ def test_there_are_fourteen_categories_each_with_a_title_and_a_definition() -> N
     ],
 )
 def test_every_category_has_enough_prompts_and_there_is_no_other(
-    prompts: list[Seed] | list[Item], least: int
+    prompts: list[Seed] | list[CheckablePrompt], least: int
 ) -> None:
     counts = Counter(prompt.category for prompt in prompts)
 
@@ -52,7 +52,7 @@ def test_every_category_has_enough_prompts_and_there_is_no_other(
 
 
 def test_ids_are_unique_and_say_where_their_prompt_stands() -> None:
-    every: list[tuple[str, Seed | Item]] = [
+    every: list[tuple[str, Seed | CheckablePrompt]] = [
         *(("fit", seed) for seed in FIT),
         *(("test", seed) for seed in TEST),
         *(("check", item) for item in CHECKABLE),
@@ -69,7 +69,7 @@ def test_ids_are_unique_and_say_where_their_prompt_stands() -> None:
 
 def test_no_prompt_occurs_twice() -> None:
     places = defaultdict(list)
-    every: list[Seed | Item] = [*FIT, *TEST, *CHECKABLE]
+    every: list[Seed | CheckablePrompt] = [*FIT, *TEST, *CHECKABLE]
     for prompt in every:
         places[" ".join(plain_words(prompt.prompt)) or prompt.prompt].append(prompt.id)
 
