@@ -1,1 +1,1 @@
-"""Judges: models that grade one answer or compare two, the prompts they are given, checks on them."""
+"""LLM judges: prompts, judgments, and checks of their reliability."""

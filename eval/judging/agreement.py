@@ -1,7 +1,5 @@
-"""How far raters agree beyond chance. Knows nothing of judges.
-
-Cohen 1960 and 1968 (weighted), Fleiss 1971. 1 is full agreement, 0 what chance gives.
-"""
+"""Inter-rater agreement: Cohen's kappa (1960; weighted 1968), Fleiss' kappa (1971), Spearman's
+correlation."""
 
 from collections.abc import Hashable, Sequence
 
@@ -11,11 +9,8 @@ import numpy as np
 def cohen_kappa(
     first: Sequence[Hashable], second: Sequence[Hashable], *, order: Sequence[Hashable] = ()
 ) -> float | None:
-    """Cohen's kappa of two raters over the same items.
-
-    None without items, or when both always say the same one thing. With `order`, all categories from low
-    to high, disagreements weigh by their squared distance.
-    """
+    """Cohen's kappa of two raters over the same items; None with fewer than two categories used. With
+    `order`, all categories from low to high, quadratically weighted."""
     if len({*first, *second}) < 2:
         return None
     from sklearn.metrics import cohen_kappa_score
@@ -33,10 +28,8 @@ def cohen_kappa(
 
 
 def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float | None:
-    """Fleiss' kappa of items, each rated by the same number (2 or more) of raters; None when undefined.
-
-    By hand: neither scipy nor scikit-learn has it.
-    """
+    """Fleiss' kappa of items with the same number (2 or more) of ratings; None when undefined. (Not in scipy
+    or scikit-learn.)"""
     raters = len(ratings[0]) if ratings else 0
     if raters < 2:
         return None
@@ -50,7 +43,7 @@ def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float | None:
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None for fewer than three pairs or where one side never varies."""
+    """Spearman's rank correlation; None for fewer than three pairs or constant values."""
     if len(first) < 3 or len(set(first)) < 2 or len(set(second)) < 2:
         return None
     from scipy.stats import spearmanr

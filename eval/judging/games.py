@@ -1,7 +1,4 @@
-"""Two games about one question: the baseline's answer stands first in one, the model's in the other.
-
-A pair with a game that has no readable verdict is no verdict. Knows nothing of benchmarks.
-"""
+"""Pairwise judgments in both positions: the baseline's answer is first in game 1, the model's in game 2."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +20,11 @@ class Games:
 
     @property
     def readable(self) -> bool:
-        """Whether both have a verdict."""
+        """Whether both were parsed."""
         return self.first.label is not None and self.second.label is not None
 
     def outcomes(self, decisive_weight: float) -> tuple[Counts, Counts]:
-        """Each game for the model. Raises ValueError when one cannot be read."""
+        """The model's counts of each game. Raises ValueError when one is unparsed."""
         return (
             outcome(self.first.label or "", model_is_a=False, decisive_weight=decisive_weight),
             outcome(self.second.label or "", model_is_a=True, decisive_weight=decisive_weight),
@@ -45,13 +42,8 @@ async def play(
     category: str = "",
     turn: int = 1,
 ) -> Games:
-    """Have `judge` compare the answers of `model` and `baseline` (a text a turn) in both positions.
-
-    `question` are the other texts of the prompt: questions and references.
-
-    Raises:
-        AskError, PromptFileError: as `Judge.judge`.
-    """
+    """Have `judge` compare the answers of `model` and `baseline` (one text per turn) in both positions;
+    `question`: the prompt's other texts. Raises AskError and PromptFileError."""
     first, second = await together(
         judge.judge(asker, kind, {**question, **_sides(a, b)}, category=category, turn=turn, game=number)
         for number, (a, b) in enumerate(((baseline, model), (model, baseline)), start=1)
@@ -60,7 +52,7 @@ async def play(
 
 
 def style_columns(model: str, baseline: str) -> dict[str, int]:
-    """The style of both answers, as columns of the verdict table."""
+    """The style of both answers as columns of the verdict table."""
     ours, theirs = style_of(model), style_of(baseline)
     columns = {name: getattr(ours, name) for name in ("length", "headers", "lists", "bold")}
     return columns | {

@@ -20,8 +20,8 @@ BRIEF_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """How judges judge. `explain` lets them give their reasons first (better verdicts, more tokens);
-    `structured` holds them to a JSON schema where they can be; `seed` is sent unless it is None."""
+    """`explain`: reasons before the verdict (better verdicts, more tokens); `structured`: use a JSON schema
+    where supported."""
 
     max_tokens: int = 1024
     temperature: float = 0.0
@@ -33,10 +33,8 @@ class JudgeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """What one judge said once: a `rating` 1..10 or a `label`, or neither when it could not be read.
-
-    `text` is what it wrote first, `attempts` how often it was asked.
-    """
+    """A `rating` 1..10 or a `label`, neither if unparsed; `text`: the first reply, `attempts`: number of
+    requests, `game` 1: the baseline is first (A), 2: the model is."""
 
     judge: str
     scale: str
@@ -47,11 +45,10 @@ class Judgment:
     label: str | None = None
     turn: int = 1
     game: int = 1
-    """1: the baseline stands first (A); 2: the model does."""
 
     @property
     def readable(self) -> bool:
-        """Whether it has a verdict."""
+        """Whether a verdict was parsed."""
         return self.rating is not None or self.label is not None
 
     def document(self) -> dict[str, Any]:
@@ -60,7 +57,7 @@ class Judgment:
 
 
 class Judge:
-    """One judge with its prompts and options."""
+    """A judge model with prompts and options."""
 
     def __init__(self, model: Contestant, prompts: JudgePrompts, options: JudgeOptions | None = None) -> None:
         self.model = model
@@ -73,11 +70,7 @@ class Judge:
         return self.model.name
 
     def must_have(self, kinds: Iterable[Kind]) -> None:
-        """Check before a run that there is a prompt for each of `kinds`.
-
-        Raises:
-            PromptFileError: there is none for one of them.
-        """
+        """Raises PromptFileError unless there is a prompt for each of `kinds`."""
         for kind in kinds:
             self.prompts.of(kind)
 
@@ -113,7 +106,7 @@ class Judge:
         except AskError as error:
             if error.unavailable or "response_format" not in sampling:
                 raise
-            # Some servers refuse a schema: this judge is asked in words from now on.
+            # The server does not support schemas: use text from now on.
             self._takes_schema = False
             messages, sampling = self._first(prompt, kind.scale, values)
             reply = await asker.ask(self.model, messages, sampling)

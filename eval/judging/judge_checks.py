@@ -1,8 +1,5 @@
-"""Checks on judges, from the items of a run: do they follow positions, lengths, themselves, and do they
-agree with each other and with verdicts that are trusted more?
-
-Works on what was judged; asks nobody.
-"""
+"""Reliability of judges from a run's items: position bias, length bias, self-preference, agreement with each
+other and with trusted verdicts."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,14 +17,13 @@ RATINGS = tuple(range(1, 11))
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What somebody thinks of one answer: a rating, or the sign of a pair; `place` tells answers apart."""
+    """A rater's view of one answer: a rating, or the sum of a pair's games. `place`: (contestant, question,
+    turn); `words` of the answer and, for pairs, of the baseline's (`other_words`)."""
 
     place: tuple[str, str, int]
-    """Contestant, question, turn."""
     value: float
     words: int
     other_words: int | None = None
-    """Of the baseline's answer, for pairs."""
 
     @property
     def sign(self) -> int:
@@ -42,11 +38,8 @@ def check_judges(
     judge_models: Mapping[str, str],
     trusted: Mapping[str, Sequence[View]] | None = None,
 ) -> dict[str, Any]:
-    """All checks: `{"judges": {name: {...}}, "panel": {...} | None}`.
-
-    `models` and `judge_models` say which model stands behind a contestant's or judge's name (a model that
-    judges itself goes by both). `trusted` are views of people or stronger judges, by who they are.
-    """
+    """All checks: `{"judges": {name: {...}}, "panel": {...} | None}`. `models`, `judge_models`: the model
+    behind each contestant and judge, for self-preference; `trusted`: reference views by rater."""
     views = {name: views_of(items, name) for name in judge_models}
     pairwise = _is_pairwise(items)
     judges: dict[str, Any] = {}
@@ -75,7 +68,7 @@ def check_judges(
 
 
 def views_of(items: Sequence[RunItem], judge: str) -> list[View]:
-    """The readable views of one judge. Of a pair of games the sign of their sum counts."""
+    """The parsed views of one judge; of a pair of games their sum."""
     found = []
     for item in items:
         by_turn: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -95,9 +88,8 @@ def views_of(items: Sequence[RunItem], judge: str) -> list[View]:
 
 
 def positions(items: Sequence[RunItem], judge: str) -> dict[str, Any]:
-    """How a judge's verdicts change with the order of the answers: `same`, the share of pairs whose two
-    games have the same winner or are both ties; `first` and `second`, the shares in which the answer shown
-    first (second) won both games, whoever gave it."""
+    """Position bias: `same`, the share of pairs with the same outcome in both games; `first` and `second`,
+    the shares in which the answer shown first (second) won both games."""
     pairs = same = first = second = 0
     for item in items:
         games: dict[int, dict[int, str]] = defaultdict(dict)
@@ -119,9 +111,9 @@ def positions(items: Sequence[RunItem], judge: str) -> dict[str, Any]:
 def self_preference(
     views: Sequence[View], others: Sequence[View], own: Sequence[str]
 ) -> dict[str, Any] | None:
-    """By how much a judge favours the contestants `own`, which are itself: its mean view of them less that
-    of `others` on the same answers, less the same difference for everybody else. None when it judged no
-    answer of its own; `preference` None when nobody else judged both kinds of answers."""
+    """Self-preference: the judge's mean view less that of `others` on the same answers, for the contestants
+    `own` (the judge's model) less for all others. None if it judged no own answer; `preference` None if
+    nobody else judged both kinds."""
     if not any(view.place[0] in own for view in views):
         return None
     elsewhere: dict[tuple[str, str, int], list[float]] = defaultdict(list)
@@ -137,11 +129,9 @@ def self_preference(
 
 
 def agreement(views: Sequence[View], trusted: Sequence[View], *, pairwise: bool) -> dict[str, Any]:
-    """How far `views` agree with `trusted` on the answers that both judged.
-
-    Pairs: the share of equal signs, the same where neither says tie, and Cohen's kappa. Ratings: Spearman's
-    correlation, the mean absolute difference and the quadratically weighted kappa of rounded ratings.
-    """
+    """Agreement of `views` with `trusted` on common answers. Pairs: shares of equal signs, overall and
+    without ties, and Cohen's kappa. Ratings: Spearman's correlation, mean absolute difference and
+    quadratically weighted kappa."""
     there = {view.place: view for view in trusted}
     both = [(view, there[view.place]) for view in views if view.place in there]
     if pairwise:
@@ -164,8 +154,8 @@ def agreement(views: Sequence[View], trusted: Sequence[View], *, pairwise: bool)
 
 
 def panel(views: Mapping[str, Sequence[View]], *, pairwise: bool) -> dict[str, Any]:
-    """How far the judges agree with each other: Fleiss' kappa over what all of them judged (signs of pairs;
-    of ratings, low, middle or high), and each pair of judges by itself."""
+    """Agreement between the judges: Fleiss' kappa over common answers (ratings as low, middle, high), and
+    each pair of judges."""
     by_judge = {name: {view.place: view for view in those} for name, those in views.items()}
     common = sorted(set.intersection(*(set(those) for those in by_judge.values())))
     rated = [
@@ -189,13 +179,8 @@ def read_trusted(
     baselines: Sequence[str] = (),
     same: Mapping[str, str] | None = None,
 ) -> dict[str, list[View]]:
-    """Views from a verdict table (`eval.rating.table`), by its judges; of pairs those against `baselines`.
-
-    `same` says what the table calls a contestant, where it has another name for it.
-
-    Raises:
-        eval.rating.columns.VerdictError: the table cannot be used, or holds the other kind of verdicts.
-    """
+    """Views from a verdict table by its judges; of pairs only those against `baselines`. `same`: the table's
+    names of contestants. Raises VerdictError."""
     from eval.rating.columns import VerdictError
     from eval.rating.table import PairwiseTable, read_verdicts
 
@@ -221,7 +206,6 @@ def read_trusted(
             sums[judge][place].append(float(table.score[row]))
     return {
         judge: [
-            # The sum of a pair's games says who won; of several ratings the mean is one.
             View(place, sum(values) if isinstance(table, PairwiseTable) else sum(values) / len(values), 0)
             for place, values in places.items()
         ]
@@ -230,8 +214,8 @@ def read_trusted(
 
 
 def _lengths(views: Sequence[View], *, pairwise: bool) -> dict[str, Any]:
-    """Pairs: the share of decided pairs in which the longer answer won. Ratings: Spearman's correlation of
-    rating and words. Neither is a bias by itself: longer answers may be better."""
+    """Length: the share of decided pairs in which the longer answer won, or Spearman's correlation of rating
+    and words (not a bias by itself: longer answers may be better)."""
     if not pairwise:
         return {"n": len(views), "spearman": spearman([v.value for v in views], [v.words for v in views])}
     decided = [
@@ -259,7 +243,7 @@ def _a_wins(label: str) -> int:
 
 
 def _points(judgment: Mapping[str, Any]) -> int:
-    """Of one game for the model, which is B in the first game: `>>` counts 3."""
+    """The model's points in one game, in which it is B first; `>>` counts 3."""
     label = judgment["label"]
     points = _a_wins(label) * (3 if ">>" in label else 1)
     return -points if judgment["game"] == 1 else points

@@ -1,8 +1,5 @@
-"""What a judge is told: our own wording, or prompts read from a file in the benchmarks' own forms.
-
-A prompt is for one kind of judgment: grading one answer or comparing two, with a reference answer or
-without, after one turn or two. Knows nothing of models.
-"""
+"""Judge prompts, built in or from files of MT-Bench or Arena-Hard, by kind of judgment: grading or
+comparison, with or without reference, after one turn or two."""
 
 import hashlib
 import json
@@ -19,23 +16,20 @@ from base.jsonl import JsonlError, read_rows
 
 
 class PromptFileError(Exception):
-    """A file of judge prompts cannot be used; the message says which part and why."""
+    """A file of judge prompts is invalid; the message says why."""
 
 
 class Scale(Enum):
-    """What a judgment says."""
+    """A rating from 1 to 10, a three-way or a five-way comparison."""
 
     RATING = "rating"
-    """A number from 1 to 10."""
     THREE = "three"
-    """A better, B better, or a tie."""
     FIVE = "five"
-    """As THREE, with much better and slightly better told apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of judgment. `reference`: with a reference answer; `second`: about the second turn."""
+    """`reference`: with a reference answer; `second`: of the second turn."""
 
     scale: Scale
     reference: bool = False
@@ -44,18 +38,15 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompt:
-    """`user` has places such as `{question_1}` and `{answer_a_1}`; see `NAMES`.
-
-    `structured`: the wording leaves the form of the verdict open, so that the judge may be held to a JSON
-    schema; `format_text` then tells judges that cannot be. Prompts from files ask for their own form.
-    """
+    """`user` has the placeholders of `NAMES`; `structured`: the text leaves the format of the verdict open,
+    so that a JSON schema can be used."""
 
     system: str
     user: str
     structured: bool = False
 
     def render(self, values: Mapping[str, str], ending: str = "") -> list[dict[str, str]]:
-        """The messages. Only known places are filled, each once: braces of questions and answers stay."""
+        """The messages; only known placeholders are replaced, in one pass."""
 
         def fill(match: re.Match[str]) -> str:
             return values.get(NAMES[match.group(1)], "")
@@ -75,8 +66,8 @@ NAMES: Mapping[str, str] = {
     "ref_answer_1": "reference_1", "ref_answer_2": "reference_2",
     "reference_1": "reference_1", "reference_2": "reference_2",
 }  # fmt: skip
-"""Names of places, upstream's and ours, and the value that each takes. `{answer_1}` and `{answer_2}` mean
-two turns in MT-Bench's files and two assistants in Arena-Hard's, so their readers rename them first."""
+"""Placeholders, upstream's and ours, with their values. `{answer_1}` and `{answer_2}` are two turns in
+MT-Bench and two assistants in Arena-Hard, so the readers rename them."""
 _PLACE = re.compile(r"\{(" + "|".join(NAMES) + r")\}")
 
 FORMATS: Mapping[Scale, str] = {
@@ -125,18 +116,13 @@ def _own(kind: Kind) -> JudgePrompt:
     system += _SECOND if kind.second else ""
     parts = []
     turns = (1, 2) if kind.second else (1,)
-    if not pair:
-        for turn in turns:
-            parts.append(_block(f"request {turn}" if kind.second else "request", f"question_{turn}"))
-            if kind.reference:
-                parts.append(_block(f"reference answer {turn}", f"reference_{turn}"))
-            parts.append(_block(f"answer {turn}" if kind.second else "answer", f"answer_a_{turn}"))
-        return JudgePrompt(system, "\n\n".join(parts), structured=True)
     for turn in turns:
         parts.append(_block(f"request {turn}" if kind.second else "request", f"question_{turn}"))
         if kind.reference:
             parts.append(_block(f"reference answer {turn}", f"reference_{turn}"))
-    for side in "ab":
+        if not pair:
+            parts.append(_block(f"answer {turn}" if kind.second else "answer", f"answer_a_{turn}"))
+    for side in "ab" if pair else "":
         for turn in turns:
             name = f"answer of {side.upper()}" + (f" to request {turn}" if kind.second else "")
             parts.append(_block(name, f"answer_{side}_{turn}"))
@@ -149,20 +135,15 @@ def _block(name: str, place: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompts:
-    """Prompts for the kinds of judgment, and for single categories of questions."""
+    """Prompts by kind of judgment; `by_category`: system prompts for categories of questions."""
 
     source: str
     digest: str
     by_kind: Mapping[Kind, JudgePrompt]
     by_category: Mapping[str, str]
-    """Another system prompt for a category of questions."""
 
     def of(self, kind: Kind, category: str = "") -> JudgePrompt:
-        """The prompt for a kind of judgment.
-
-        Raises:
-            PromptFileError: the file has none for it.
-        """
+        """The prompt for a kind of judgment. Raises PromptFileError if there is none."""
         prompt = self.by_kind.get(kind)
         if prompt is None:
             about = "with a reference answer" if kind.reference else "without a reference answer"
@@ -175,7 +156,7 @@ class JudgePrompts:
 
 
 def own_prompts() -> JudgePrompts:
-    """Our own wording for every kind of judgment."""
+    """The built-in prompts."""
     kinds = [Kind(scale, ref, second) for scale in Scale for ref in (False, True) for second in (False, True)]
     prompts = {kind: _own(kind) for kind in kinds}
     text = json.dumps(
@@ -189,12 +170,8 @@ def own_prompts() -> JudgePrompts:
 
 
 def read_prompts(path: Path) -> JudgePrompts:
-    """Judge prompts from a file: MT-Bench's JSONL (FastChat's `judge_prompts.jsonl`) or Arena-Hard's YAML
-    (`system_prompt` and `prompt_template`, or `system_prompts` by category).
-
-    Raises:
-        PromptFileError: the file cannot be read, or holds no prompt that we know.
-    """
+    """Prompts from MT-Bench's JSONL (FastChat's `judge_prompts.jsonl`) or Arena-Hard's YAML (`system_prompt`
+    or `system_prompts` by category, and `prompt_template`). Raises PromptFileError."""
     try:
         content = path.read_bytes()
         text = content.decode()

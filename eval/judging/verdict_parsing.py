@@ -1,7 +1,5 @@
-"""Reading verdicts out of what judges write: JSON held to a schema, or text with double square brackets.
-
-What cannot be read is None, never a tie. Knows nothing of models.
-"""
+"""Parsing verdicts: JSON by schema, or text with double square brackets. Unparsable text is None, never a
+tie."""
 
 import re
 from typing import Any
@@ -22,7 +20,7 @@ _SAME = {
 
 
 def schema(scale: Scale, *, explain: bool) -> dict[str, Any]:
-    """The `response_format` that holds a judge to a readable verdict, its explanation first."""
+    """The `response_format` of a verdict, optionally after an explanation."""
     if scale is Scale.RATING:
         name, verdict = "rating", {"type": "integer", "enum": list(range(int(LOWEST), int(HIGHEST) + 1))}
     else:
@@ -45,7 +43,7 @@ def schema(scale: Scale, *, explain: bool) -> dict[str, Any]:
 
 
 def read_rating(text: str) -> float | None:
-    """The rating of a judgment, 1..10: of its JSON, else the last `[[N]]`, else the last "Rating: N"."""
+    """The rating 1..10: from JSON, else the last `[[N]]`, else the last "Rating: N"."""
     for found in reversed(read_objects(text)):
         value = found.get("rating")
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -58,10 +56,8 @@ def read_rating(text: str) -> float | None:
 
 
 def read_label(text: str, scale: Scale) -> str | None:
-    """The label of a judgment, one of `LABELS[scale]`: of its JSON, else the last `[[...]]`, else `[...]`.
-
-    On the three-way scale much better counts as better.
-    """
+    """The label, one of `LABELS[scale]`: from JSON, else the last `[[...]]`, else `[...]`. On the three-way
+    scale much better counts as better."""
     for found in reversed(read_objects(text)):
         if isinstance(value := found.get("verdict"), str):
             return _label(value, scale)

@@ -1,13 +1,8 @@
-"""Bradley-Terry strengths by Newton's method, for many resamples at once.
+"""Bradley-Terry strengths by Newton's method, for many bootstrap samples at once.
 
-P(i beats j) = 1 / (1 + exp(θ_j - θ_i)) (Bradley & Terry 1952, Biometrika 39); a tie is half a win and
-half a loss. The maximum of the likelihood is unique when every player is linked to the anchor by both
-a win and a loss; where one only ever won, its strength runs off to infinity. A ridge of RIDGE keeps it
-finite, far beyond what a rating shows.
-
-evalica finds the same strengths for one sample (a test holds that); it resamples verdict by verdict,
-one call a round, so the bootstrap over questions is done here.
-"""
+P(i beats j) = 1 / (1 + exp(θ_j - θ_i)) (Bradley & Terry 1952, Biometrika 39); a tie is half a win and half a
+loss. A ridge keeps the strengths of players without a loss (or win) finite. (evalica gives the same
+strengths, as a test checks, but bootstraps single verdicts instead of questions.)"""
 
 from dataclasses import dataclass
 
@@ -22,12 +17,12 @@ LONGEST_STEP = 4.0
 
 
 class RatingError(Exception):
-    """Verdicts that cannot be rated; the message says which and what would help."""
+    """Verdicts that cannot be rated; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The distinct pairs of players that met: `first[p]` against `second[p]`, players 0..`players` - 1."""
+    """Distinct pairs: `first[p]` against `second[p]`, players 0..`players` - 1."""
 
     first: Ints
     second: Ints
@@ -37,11 +32,11 @@ class Pairs:
         return len(self.first)
 
     def is_star(self, anchor: int) -> bool:
-        """Whether everybody met the anchor and nobody else."""
+        """Whether all pairs are against the anchor."""
         return bool((self.second == anchor).all() and (self.first != anchor).all())
 
     def strangers(self, anchor: int) -> Ints:
-        """The players whom no chain of verdicts links to the anchor."""
+        """The players not connected to the anchor."""
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import connected_components
 
@@ -51,14 +46,11 @@ class Pairs:
 
 
 def expected_win_rates(pairs: Pairs, points: Floats, games: Floats, anchor: int) -> Floats:
-    """P(player beats the anchor), shape (rounds, players); the anchor's own is 0.5.
-
-    `points` and `games` (rounds, pairs): what the pair's first player got (wins + ties / 2) out of how
-    many. A player without games in a round is NaN there.
-    """
+    """P(player beats the anchor), (rounds, players); 0.5 for the anchor, NaN without games in a round.
+    `points` (wins + ties / 2 of the first player) and `games`: (rounds, pairs)."""
     rates: Floats = np.full((len(points), pairs.players), np.nan)
     if pairs.is_star(anchor):
-        # Each player is rated by its own games alone: the maximum is its share of points.
+        # Closed form: the share of points.
         with np.errstate(invalid="ignore"):
             rates[:, pairs.first] = points / games
     else:
@@ -72,10 +64,8 @@ def expected_win_rates(pairs: Pairs, points: Floats, games: Floats, anchor: int)
 
 
 def strengths(pairs: Pairs, points: Floats, games: Floats, anchor: int) -> Floats:
-    """θ of each player in natural log-odds against the anchor, shape (rounds, players).
-
-    Raises RatingError when the iteration does not settle.
-    """
+    """θ of each player, natural log-odds against the anchor, (rounds, players). Raises RatingError without
+    convergence."""
     rounds, players = len(points), pairs.players
     theta = np.zeros((rounds, players))
     first, second = pairs.first, pairs.second

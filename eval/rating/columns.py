@@ -1,4 +1,4 @@
-"""Columns of a Parquet or CSV file, with errors that name the column and the row."""
+"""Columns of a Parquet or CSV file, with errors by column and row."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,16 @@ from base.suggestions import close_names
 from eval.rating.resampling import Floats
 
 LIKENESS = 0.8
-"""From which a column's name is taken for a misspelt one (difflib's ratio)."""
+"""difflib ratio above which an unknown column counts as misspelt."""
 
 
 class VerdictError(Exception):
-    """A verdict table that cannot be used; the message names the file, the column and the row."""
+    """An invalid verdict table; the message names file, column and row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Columns of equal length by name, as read from `source`; None where a cell is empty.
-
-    `rows` are the rows' numbers in the file, from 1.
-    """
+    """Columns of equal length by name, None for empty cells; `rows`: row numbers in the file, from 1."""
 
     source: str
     cells: Mapping[str, Sequence[Any]]
@@ -48,10 +45,7 @@ class Columns:
         return Columns(self.source, cells, [self.rows[row] for row in rows])
 
     def unknown(self, known: AbstractSet[str], *, strict: bool) -> tuple[str, ...]:
-        """The columns that are not `known`.
-
-        Raises VerdictError for one that looks misspelt, and for any when `strict`.
-        """
+        """The unknown columns. Raises VerdictError for a misspelt one, and for any with `strict`."""
         others = tuple(name for name in self.names if name not in known)
         for name in others:
             meant = close_names(name, sorted(known - set(self.names)), most=1, likeness=LIKENESS)
@@ -62,7 +56,7 @@ class Columns:
         return others
 
     def texts(self, name: str) -> list[str]:
-        """A column of names, as text without outer white space. Raises VerdictError for an empty one."""
+        """A column as stripped text. Raises VerdictError for an empty cell."""
         values = self.optional_texts(name)
         for row, value in zip(self.rows, values, strict=True):
             if value is None:
@@ -70,13 +64,13 @@ class Columns:
         return [value for value in values if value is not None]
 
     def optional_texts(self, name: str) -> list[str | None]:
-        """As `texts`, None where a cell is empty or the column is not there."""
+        """As `texts`, None for empty cells and a missing column."""
         if name not in self.cells:
             return [None] * len(self)
         return [_text(value) for value in self.cells[name]]
 
     def numbers(self, name: str, *, empty: bool = False) -> Floats:
-        """A column of finite numbers; with `empty`, NaN where a cell is. Raises VerdictError."""
+        """A column of finite numbers; with `empty`, NaN for empty cells. Raises VerdictError."""
         values = self.cells[name]
         try:
             found: Floats = np.asarray([np.nan if value is None else value for value in values], np.float64)
@@ -90,7 +84,7 @@ class Columns:
         return found
 
     def refuse(self, name: str, wrong: npt.NDArray[np.bool_], why: str) -> None:
-        """Raise VerdictError for the first row where `wrong` is true."""
+        """Raises VerdictError for the first row where `wrong` is true."""
         if wrong.any():
             row = int(wrong.argmax())
             others = int(wrong.sum()) - 1
@@ -100,8 +94,8 @@ class Columns:
             )
 
     def repeats(self, verdict: Sequence[str], key: Sequence[str], *, strict: bool) -> tuple[int, int]:
-        """How many rows have the `key` of an earlier one, and how many of those nothing but `verdict`
-        tells apart. With `strict` the latter raise VerdictError: one may have been written by mistake."""
+        """The number of rows that repeat an earlier `key`, and of those that differ in nothing but `verdict`;
+        with `strict` the latter raise VerdictError."""
         key = [name for name in key if name in self.cells]
         further = [name for name in self.names if name not in {*key, *verdict}]
         seen: dict[tuple[str, ...], list[int]] = {}
@@ -131,10 +125,8 @@ class Columns:
 
 
 def read_columns(path: Path) -> Columns:
-    """The columns of a Parquet file, or else of a CSV file in UTF-8 with a header.
-
-    Names lose outer white space and capitals. Raises VerdictError.
-    """
+    """The columns of a Parquet file, or of a CSV file in UTF-8 with a header; names are stripped and
+    lower-cased. Raises VerdictError."""
     try:
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"

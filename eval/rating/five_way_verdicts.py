@@ -1,14 +1,11 @@
-"""The five-way verdict of Arena-Hard, as counts of wins, ties and losses.
-
-A judge compares two answers, A and B, with one of five labels. Two games are played on each question,
-with the answers' positions swapped; `outcome` of each is added up.
-"""
+"""Arena-Hard's five-way verdicts as counts of wins, ties and losses, over two games with swapped
+positions."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 DECISIVE_WEIGHT = 3
-"""How often a `>>` verdict counts (arena-hard-auto, commit efc012e: "WEIGHT = 3" of its show_result)."""
+"""Weight of a `>>` verdict (arena-hard-auto, commit efc012e, show_result)."""
 
 LABELS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 
@@ -16,7 +13,7 @@ _POINTS = {"A>>B": DECISIVE_WEIGHT, "A>B": 1, "A=B": 0, "B>A": -1, "B>>A": -DECI
 
 
 class Counts(NamedTuple):
-    """How often the rated model won, tied and lost; a decisive verdict counts three times."""
+    """Weighted wins, ties and losses of the rated model."""
 
     win: float
     tie: float
@@ -27,10 +24,8 @@ class Counts(NamedTuple):
 
 
 def outcome(label: str, *, model_is_a: bool, decisive_weight: float = DECISIVE_WEIGHT) -> Counts:
-    """The counts of one game. `label` is one of LABELS; `decisive_weight` 1 makes the verdict three-way.
-
-    Raises ValueError for another label: a judgment that cannot be read is no tie.
-    """
+    """The counts of one game; `decisive_weight` 1 makes the verdict three-way. Raises ValueError for a label
+    that is not in LABELS."""
     if label not in _POINTS:
         raise ValueError(f"{label!r} is no verdict: it must be one of {', '.join(LABELS)}")
     points = _POINTS[label] if model_is_a else -_POINTS[label]

@@ -1,8 +1,5 @@
-"""Rating graded answers: mean scores from 1 to 10 by model, turn and category, with intervals.
-
-As in MT-Bench (Zheng et al. 2023, arXiv 2306.05685; FastChat's show_result), a model's score is the mean
-over all its judgments, both turns alike; judgments without a score are left out and counted.
-"""
+"""Ratings of graded answers: mean scores by model, turn and category with intervals, as in MT-Bench (Zheng et
+al. 2023, arXiv 2306.05685; FastChat's show_result)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +17,7 @@ from eval.rating.table import GradedTable, code
 
 
 def rate_graded(table: GradedTable, settings: RatingSettings) -> dict[str, Any]:
-    """Rate `table`: the document that `coterie eval rate --json` writes."""
+    """The document of `coterie eval rate --json`."""
     table, judges = _judged_apart(table)
     everything = np.ones(len(table), dtype=np.bool_)
     overall = _Means(table, everything, settings)
@@ -71,7 +68,7 @@ def rate_graded(table: GradedTable, settings: RatingSettings) -> dict[str, Any]:
 
 
 class _Means:
-    """Mean scores of every model over some of the rows, and over their resamples by question."""
+    """Mean scores of the models over some rows, with bootstrap samples by question."""
 
     def __init__(self, table: GradedTable, rows: npt.NDArray[np.bool_], settings: RatingSettings) -> None:
         questions, models = len(table.question.names), len(table.model.names)
@@ -100,7 +97,7 @@ class _Means:
 
 
 def _judged_apart(table: GradedTable) -> tuple[GradedTable, dict[str, str]]:
-    """As `eval.rating.pairwise.judged_apart`: a model graded by several judges becomes several."""
+    """As `eval.rating.pairwise.split_by_judge`."""
     if not table.judge.names:
         return table, {}
     first: dict[int, int] = {}
@@ -118,7 +115,7 @@ def _judged_apart(table: GradedTable) -> tuple[GradedTable, dict[str, str]]:
 def _neighbours(
     table: GradedTable, models: Sequence[dict[str, Any]], settings: RatingSettings
 ) -> list[dict[str, Any]]:
-    """Each model against the next one under the same judge, by mean score per question."""
+    """Each model against the next in rank under the same judge, by mean score per question."""
     size = len(table.question.names)
 
     def by_question(name: str) -> Floats:

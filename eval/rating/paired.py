@@ -1,8 +1,5 @@
-"""Paired comparisons: is one model better than another on the same questions?
-
-All of it works on one difference a question. Differences between questions are the only source of
-chance here; that a judge might say something else if asked again is not in it.
-"""
+"""Paired comparisons of two models by their score differences per question. The variance of repeated
+judgments is not included."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,14 +22,14 @@ class Comparison:
     high: float
     """Bootstrap limits of `difference`."""
     p_permutation: float
-    """Two-sided, of mean difference 0, by random flips of the differences' signs."""
+    """Two-sided sign-flip permutation test."""
     p_sign: float
-    """Two-sided, of wins and losses being equally likely, ties left out (exact binomial)."""
+    """Two-sided exact sign test."""
     better: int
     worse: int
     equal: int
     minimum_detectable: float | None
-    """The true difference that as many such questions would show with the power asked for; None of one."""
+    """Minimum detectable difference for this n and power; None for n = 1."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,10 +45,8 @@ def compare(
     power: float = 0.8,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two models by name and scores (questions,) of the same questions in the same order.
-
-    Raises ValueError without a question.
-    """
+    """Compare (name, scores (questions,)) of two models on the same questions in the same order. Raises
+    ValueError without questions."""
     (name, ours), (other, theirs) = first, second
     differences = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     n = len(differences)
@@ -80,12 +75,9 @@ def compare(
 
 
 def permutation_test(differences: Floats, flips: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p-value of mean 0: how often random signs give a mean as far from it.
-
-    Counts the given signs as one of the draws, so it is never 0 (Phipson & Smyth 2010).
-    """
+    """Two-sided p-value of mean 0 by random sign flips; never 0 (Phipson & Smyth 2010)."""
     random = np.random.default_rng(seed)
-    # Verdicts take few values: how many of the k equal ones keep their sign is one binomial draw.
+    # Verdicts take few values: one binomial draw per distinct value.
     sizes, counts = np.unique(np.round(np.abs(differences), 12), return_counts=True)
     seen = abs(float(np.round(differences, 12).sum())) - 1e-9
     block = max(1, CELLS // len(sizes))
@@ -98,7 +90,7 @@ def permutation_test(differences: Floats, flips: int = 10_000, seed: int = 0) ->
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Two-sided exact p-value of a fair coin showing `better` against `worse`; 1 when both are 0."""
+    """Two-sided exact binomial p-value; 1 when both are 0."""
     from scipy.stats import binomtest
 
     return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
@@ -107,23 +99,20 @@ def sign_test(better: int, worse: int) -> float:
 def minimum_detectable_difference(
     deviation: float, n: int, power: float = 0.8, significance: float = 0.05
 ) -> float:
-    """The smallest true mean difference that a two-sided paired test on `n` questions finds with `power`.
-
-    (z_{1-α/2} + z_power)·σ/√n, σ the standard `deviation` of the differences (Cohen 1988, §2; Miller 2024,
-    arXiv 2411.00640, §5). NaN where σ is.
-    """
+    """(z_{1-α/2} + z_power)·σ/√n with σ the standard `deviation` of the differences (Cohen 1988, §2; Miller
+    2024, arXiv 2411.00640, §5)."""
     return _quantiles(power, significance) * deviation / float(np.sqrt(n))
 
 
 def questions_needed(
     difference: float, deviation: float, power: float = 0.8, significance: float = 0.05
 ) -> int:
-    """How many questions a two-sided paired test needs to find `difference` with `power`."""
+    """The number of questions for which `difference` is the minimum detectable one."""
     return int(np.ceil((_quantiles(power, significance) * deviation / difference) ** 2))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for being several (Holm 1979, Scandinavian Journal of Statistics 6)."""
+    """P-values adjusted for multiple testing (Holm 1979, Scandinavian Journal of Statistics 6)."""
     order = np.argsort(p_values)
     adjusted = np.empty(len(p_values))
     highest = 0.0

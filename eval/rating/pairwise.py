@@ -1,4 +1,5 @@
-"""Rating pairwise verdicts: expected win rates against a baseline, with intervals, ranks and breakdowns."""
+"""Ratings of pairwise verdicts: expected win rates against a baseline with intervals, ranks and
+categories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,9 @@ from eval.rating.table import Coded, PairwiseTable
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One rated model. Rates are in percent. `n` verdict rows, `win`, `tie`, `loss` their counts.
-
-    `score` is its expected win rate against the baseline by Bradley-Terry; `win_rate` the mean over
-    questions of the share of games it won against that baseline, None where it never met it.
-    """
+    """A rated model; rates in percent. `score`: expected win rate against the baseline (Bradley-Terry);
+    `win_rate`: mean over questions of the points against the baseline, None without games; `n`: verdict
+    rows."""
 
     model: str
     judge: str | None
@@ -45,7 +44,7 @@ class Entry:
     style_high: float | None = None
 
     def document(self, *, judged: bool, styled: bool) -> dict[str, Any]:
-        """For JSON; `judge` is null for the baseline, whose 50 no judge gave."""
+        """For JSON."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         if not judged:
             del fields["judge"]
@@ -55,10 +54,8 @@ class Entry:
 
 
 def rate_pairwise(table: PairwiseTable, settings: RatingSettings) -> dict[str, Any]:
-    """Rate `table`: the document that `coterie eval rate --json` writes.
-
-    Raises RatingError for an unknown baseline, or models that no chain of verdicts links to it.
-    """
+    """The document of `coterie eval rate --json`. Raises RatingError for an unknown baseline and for models
+    that are not connected to it."""
     anchor_name = _baseline(table, settings.baseline)
     table, judge_of = judged_apart(table, anchor_name)
     entries, coefficients, notes = _rate(table, anchor_name, judge_of, settings)
@@ -82,12 +79,8 @@ def rate_pairwise(table: PairwiseTable, settings: RatingSettings) -> dict[str, A
 
 
 def judged_apart(table: PairwiseTable, baseline: str) -> tuple[PairwiseTable, dict[str, str]]:
-    """The table with a model that several judges judged as several players, and each player's judge.
-
-    Judges disagree systematically, so their verdicts on one model are no one rating. Its plain name
-    stays with the judge whose verdicts come first; the others are `model [judge]`. The baseline is 50
-    under every judge, and stays one.
-    """
+    """The table with a player per model and judge, since judges disagree systematically, and each player's
+    judge. The first judge keeps the plain name, others get `model [judge]`; the baseline stays one player."""
     if not table.judge.names:
         return table, {}
     first_judge: dict[int, int] = {}
@@ -110,7 +103,7 @@ def judged_apart(table: PairwiseTable, baseline: str) -> tuple[PairwiseTable, di
 
 
 def subset(table: PairwiseTable, rows: Ints) -> PairwiseTable:
-    """These rows as a table of their own."""
+    """The table of these rows."""
     names = [table.players[each] for each in (*table.model[rows], *table.baseline[rows])]
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
     codes = np.asarray([number[name] for name in names], dtype=np.int64)
@@ -129,8 +122,8 @@ def subset(table: PairwiseTable, rows: Ints) -> PairwiseTable:
 
 
 def question_scores(table: PairwiseTable, model: int, baseline: int) -> Floats:
-    """The share of points that `model` got from `baseline` on each question, (questions,), 0..1, NaN where
-    they did not meet. Counts of one question are added up first."""
+    """The share of points of `model` against `baseline` by question, (questions,), 0..1, NaN without
+    games."""
     forth = (table.model == model) & (table.baseline == baseline)
     back = (table.model == baseline) & (table.baseline == model)
     points = np.where(forth, table.win, table.loss) + table.tie / 2
@@ -153,19 +146,19 @@ def _baseline(table: PairwiseTable, wanted: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Games:
-    """Rows as games of distinct pairs: `points` of the pair's first player out of `games`."""
+    """Rows as games of distinct pairs: `points` of the first player out of `games`; `flipped`: -1 where the
+    row's model is the second player, else 1."""
 
     pairs: Pairs
     pair: Ints
     points: Floats
     games: Floats
     flipped: Ints
-    """-1 where the row's model is the pair's second player, else 1."""
 
 
 def _games(table: PairwiseTable, anchor: int) -> _Games:
     players = len(table.players)
-    # The anchor, then lower numbers, come second, so that each pair is counted once.
+    # A canonical order, with the anchor second.
     key = np.where(np.arange(players) == anchor, -1, np.arange(players))
     flipped = key[table.model] < key[table.baseline]
     first = np.where(flipped, table.baseline, table.model)
@@ -242,7 +235,7 @@ def _rate(
 
 
 def _direct(table: PairwiseTable, anchor: int) -> Floats:
-    """Share of points against the anchor, percent, (questions, players)."""
+    """Share of points against the anchor in percent, (questions, players)."""
     columns = [
         np.full(len(table.question.names), np.nan)
         if player == anchor
@@ -263,7 +256,7 @@ def _means(drawn: Floats, values: Floats) -> Floats:
 def _styled(
     table: PairwiseTable, games: _Games, anchor: int, settings: RatingSettings
 ) -> tuple[dict[str, Floats], dict[str, Any], list[str]]:
-    """Columns `style_score`, `style_low` and `style_high`, the coefficients, and what was left out."""
+    """Columns `style_score`, `style_low`, `style_high`, the coefficients, and notes."""
     names, x = differences(table.styles)
     if not names:
         return {}, {}, []
@@ -319,8 +312,8 @@ def _styled(
 
 
 def _by_category(table: PairwiseTable, judge_of: dict[str, str], settings: RatingSettings) -> dict[str, Any]:
-    """Ratings within each category, against the baseline that was asked for, or else the category's own
-    commonest: Arena-Hard 2.0 has one for each."""
+    """Ratings by category, against the requested baseline or the category's most frequent one (Arena-Hard 2.0
+    has one per category)."""
     found = {}
     for number, name in sorted(enumerate(table.category.names), key=lambda each: each[1]):
         part = subset(table, np.flatnonzero(table.category.codes == number))
@@ -342,7 +335,8 @@ def _by_category(table: PairwiseTable, judge_of: dict[str, str], settings: Ratin
 def _neighbours(
     table: PairwiseTable, baseline: str, entries: Sequence[Entry], settings: RatingSettings
 ) -> list[dict[str, Any]]:
-    """Each model against the next one under the same judge, by points per question against the baseline."""
+    """Each model against the next in rank under the same judge, by points per question against the
+    baseline."""
     anchor = table.players.index(baseline)
     found = []
     for judge in dict.fromkeys(each.judge for each in entries if each.model != baseline):
@@ -372,7 +366,7 @@ def compare_scores(
 
 
 def adjusted(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Comparisons with Holm's p-value beside the plain one."""
+    """Comparisons with Holm-adjusted p-values added."""
     p_values = holm([each["p_permutation"] for each in comparisons])
     return [{**each, "p_holm": p} for each, p in zip(comparisons, p_values, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Ranks and how sure they are."""
+"""Ranks with confidence limits."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from eval.rating.resampling import Floats, Ints
 
 
 def ranks(scores: Floats) -> Ints:
-    """1 for the best; equals in the order in which they come, so that every rank is there once."""
+    """Ordinal ranks, 1 for the best; ties by position, NaN last."""
     from scipy.stats import rankdata
 
     return np.asarray(rankdata(np.where(np.isnan(scores), np.inf, -scores), "ordinal"), dtype=np.int64)
 
 
 def rank_limits(samples: Floats, confidence: float) -> tuple[Ints, Ints]:
-    """The best and the worst rank of each column of `samples` (rounds, models) but for a share of
-    1 - `confidence` of the rounds. Equals share all their ranks; NaN ranks last."""
+    """Percentile limits of the ranks of each column of `samples` (rounds, models); ties count with their best
+    and worst rank, NaN last."""
     from scipy.stats import rankdata
 
     falling = np.where(np.isnan(samples), np.inf, -samples)

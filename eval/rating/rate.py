@@ -1,4 +1,4 @@
-"""Rating a verdict table, whichever of the two forms it has."""
+"""Rating a verdict table of either form."""
 
 import math
 from typing import Any
@@ -10,10 +10,7 @@ from eval.rating.table import GradedTable, PairwiseTable
 
 
 def rate(table: PairwiseTable | GradedTable, settings: RatingSettings) -> dict[str, Any]:
-    """The ratings as JSON; what cannot be known, such as the interval of a single question, is null.
-
-    Raises RatingError.
-    """
+    """The ratings as JSON, null for undefined values. Raises RatingError."""
     found = rate_graded(table, settings) if isinstance(table, GradedTable) else rate_pairwise(table, settings)
     return {name: _known(value) for name, value in found.items()}
 

@@ -1,10 +1,5 @@
-"""The bootstrap over questions, as multiplications of matrices.
-
-A round draws as many questions as there are, with replacement; a question drawn twice counts twice with
-all its verdicts. What a statistic needs is summed per question first, so a round is one row of
-multiplicities times that sum (Efron & Tibshirani 1993, §8: resample the independent units).
-`scipy.stats.bootstrap` would draw for each statistic anew; ours are compared on the same draws.
-"""
+"""The bootstrap over questions (the independent units: Efron & Tibshirani 1993, §8) as matrix products of
+multiplicities and sums per question. Unlike `scipy.stats.bootstrap`, all statistics share the same draws."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,22 +11,19 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 CELLS = 4_000_000
-"""Numbers held at once for a block of rounds, about 32 MB."""
+"""Array elements per block of rounds, about 32 MB."""
 
 
 def sums_by_question(question: Ints, column: Ints, values: Floats, questions: int, columns: int) -> Any:
-    """A sparse (questions, columns) matrix of the sums of `values` (n,) at `question`, `column` (n,)."""
+    """Sparse (questions, columns) matrix of sums of `values` (n,) at `question`, `column` (n,)."""
     from scipy.sparse import csr_array
 
     return csr_array((values, (question, column)), shape=(questions, columns))
 
 
 def multiplicities(questions: int, rounds: int, seed: int, width: int = 1) -> Iterator[Floats]:
-    """Blocks of shape (some rounds, questions): how often each question was drawn in each round.
-
-    `width` is how many numbers a round needs elsewhere, so that blocks stay within memory. The draws
-    depend on `seed` alone, not on the blocks.
-    """
+    """Blocks (rounds, questions) of how often each question is drawn; `width`: numbers per round that the
+    caller needs, to bound memory. Independent of the block size."""
     random = np.random.default_rng(seed)
     block = max(1, min(rounds, CELLS // max(questions, width, 1)))
     for start in range(0, rounds, block):
@@ -49,7 +41,7 @@ def resampled_means(values: Floats, rounds: int, seed: int) -> Floats:
 
 
 def interval(samples: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Percentile limits of each column of `samples` (rounds, statistics), NaN rounds left out."""
+    """Percentile limits of each column of `samples` (rounds, statistics), ignoring NaN."""
     tail = (1 - confidence) / 2
     complete = ~np.isnan(samples).any()
     quantile = np.quantile if complete else np.nanquantile

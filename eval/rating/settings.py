@@ -1,4 +1,4 @@
-"""How ratings are made."""
+"""Settings of ratings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,11 +6,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RatingSettings:
-    """`rounds` of the bootstrap over questions, the `confidence` of intervals, and the `seed` of the draws.
-
-    `baseline` is the model that scores 50; None takes the one with most verdicts. `power` is the chance of
-    seeing a difference, for the minimum detectable one.
-    """
+    """`rounds`: bootstrap samples; `baseline`: the model that scores 50, by default the one with most
+    verdicts; `power`: of the minimum detectable difference; `flips`: of the permutation test."""
 
     rounds: int = 1000
     confidence: float = 0.95
@@ -18,7 +15,6 @@ class RatingSettings:
     baseline: str | None = None
     power: float = 0.8
     flips: int = 10_000
-    """Random sign flips of the permutation test."""
 
     def __post_init__(self) -> None:
         if self.rounds < 10:

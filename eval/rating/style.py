@@ -1,14 +1,8 @@
-"""Style control: how strong a model would be if its answers looked like the baseline's.
+"""Style control (Li, Angelopoulos & Chiang 2024, "Does style matter?", LMSYS): Bradley-Terry with covariates,
 
-Judges like long answers and Markdown. Bradley-Terry's log-odds get linear terms in the difference of
-style between the two answers (after Li, Angelopoulos & Chiang 2024, "Does style matter?", LMSYS):
+    logit P(model wins) = θ_model - θ_baseline + Σ_k β_k·x_k,    x = (a - b) / (a + b), standardised,
 
-    logit P(model wins) = θ_model - θ_baseline + Σ_k β_k·x_k
-
-    length       x = (a - b) / (a + b)
-    others       the same with counts per unit of length, 0 where neither answer has any
-
-each x divided by its standard deviation. θ is then the strength at equal style.
+of the answers' lengths and of headers, lists and bold per unit of length. θ is the strength at equal style.
 """
 
 import re
@@ -30,7 +24,7 @@ _BOLD = re.compile(r"(\*\*|__)(?=\S)(?:.*?\S)\1")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What an answer looks like: length in words, and Markdown outside code blocks."""
+    """Length in words, and counts of Markdown outside code blocks."""
 
     length: int
     headers: int
@@ -39,7 +33,7 @@ class Style:
 
 
 def style_of(answer: str) -> Style:
-    """The style of an answer: words, ATX headers, list items and bold spans."""
+    """The style of an answer."""
     prose = _CODE.sub("", answer)
     return Style(
         length=len(answer.split()),
@@ -50,10 +44,7 @@ def style_of(answer: str) -> Style:
 
 
 def differences(styles: Mapping[str, tuple[Floats, Floats]]) -> tuple[tuple[str, ...], Floats]:
-    """The names and values (rows, features) of the covariates; NaN where a style is unknown.
-
-    Features that are the same everywhere are left out: nothing can be learnt of them.
-    """
+    """Names and values (rows, features) of the non-constant covariates; NaN for unknown styles."""
     lengths = styles.get("length")
     names, columns = [], []
     for name, (ours, theirs) in styles.items():
@@ -71,8 +62,8 @@ def differences(styles: Mapping[str, tuple[Floats, Floats]]) -> tuple[tuple[str,
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Rows for a fit: the `pair` of each, `points` of the pair's first player out of `games`, the
-    `question`, and `x` (rows, features) in favour of the first player."""
+    """Rows: `pair`, `points` of its first player out of `games`, `question`, and covariates `x` (rows,
+    features) of the first player."""
 
     pairs: Pairs
     pair: Ints
@@ -85,8 +76,8 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class StyleFit:
-    """Strengths (players,) at equal style and coefficients (features,), log-odds; with the same of each
-    bootstrap round."""
+    """Strengths (players,) at equal style and coefficients (features,), log-odds, and their bootstrap
+    samples."""
 
     theta: Floats
     coefficients: Floats
@@ -102,11 +93,8 @@ class StyleFit:
 
 
 def fit_style(verdicts: Verdicts, anchor: int, *, rounds: int, seed: int) -> StyleFit:
-    """Fit by Newton's method; each bootstrap round takes one Newton step from that fit with its own
-    questions (the one-step bootstrap of Moulton & Zeger 1991, Comput. Stat. Data Anal. 11).
-
-    Raises RatingError when the fit does not settle.
-    """
+    """Fit by Newton's method, with the one-step bootstrap (Moulton & Zeger 1991, Comput. Stat. Data Anal.
+    11). Raises RatingError without convergence."""
     players, features = verdicts.pairs.players, verdicts.x.shape[1]
     shape = _Shape(verdicts.pairs, features, anchor)
     parameters = np.zeros(players + features)
@@ -132,14 +120,14 @@ def fit_style(verdicts: Verdicts, anchor: int, *, rounds: int, seed: int) -> Sty
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """Where sums per pair and feature go in the gradient and the matrix of second derivatives."""
+    """Assembles gradient and Hessian from sums by pair and feature."""
 
     pairs: Pairs
     features: int
     anchor: int
 
     def steps(self, gradients: Floats, hessians: Floats, parameters: Floats) -> Floats:
-        """Newton steps (rounds, players + features) from sums laid out as in `_sums`."""
+        """Newton steps (rounds, players + features) from the sums of `_sums`."""
         rounds, pairs, players = len(gradients), len(self.pairs), self.pairs.players
         size = players + self.features
         first, second = self.pairs.first, self.pairs.second
@@ -170,8 +158,8 @@ class _Shape:
 
 
 def _sums(verdicts: Verdicts, parameters: Floats) -> tuple[Floats, Floats]:
-    """Per question: the gradient by pair, then by feature; and second derivatives by pair, by feature
-    and pair, and by two features. Sparse (questions, ·)."""
+    """Sparse sums (questions, ·): the gradient by pair and by feature; second derivatives by pair, by feature
+    and pair, and by two features."""
     pairs, features = verdicts.pairs, verdicts.x.shape[1]
     theta, beta = parameters[: pairs.players], parameters[pairs.players :]
     odds = (theta[pairs.first] - theta[pairs.second])[verdicts.pair] + verdicts.x @ beta

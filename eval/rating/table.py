@@ -1,13 +1,10 @@
-"""Verdict tables: reading and checking.
-
-Two forms, as Parquet or CSV, one verdict a row:
+"""Verdict tables (Parquet or CSV, one verdict per row):
 
     pairwise   question_id, model, baseline, win, tie, loss
     graded     question_id, model, turn, score            (score 1..10)
 
-Both may have `category` and `judge`; pairwise ones also style columns (see `eval.rating.style`). Other
-columns are left aside, and said to be. Rows are counted from 1, the header apart.
-"""
+Both may have `category` and `judge`, pairwise ones also style columns (`eval.rating.style`); other columns
+are ignored with a note."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,35 +24,32 @@ STYLES: Mapping[str, tuple[str, ...]] = {
     "lists": ("lists", "list_count"),
     "bold": ("bold", "bold_count"),
 }
-"""Style features, each with the names its column may have; the baseline's begins with `baseline_`, the
-model's may begin with `model_`."""
+"""Column names of style features; with the prefix `baseline_` for the baseline's, optionally `model_` for the
+model's."""
 
 LOWEST, HIGHEST = 1.0, 10.0
 SHOWN = 12
-"""Column names in an error, at most."""
+"""Maximum number of column names in an error."""
 UNPARSED = -1.0
-"""What FastChat writes as the score of a judgment in which it found none."""
+"""FastChat's score of a judgment that it could not parse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A column of names as numbers: row r holds `names[codes[r]]`, or nothing where the code is -1."""
+    """A column of names as codes; -1 for none."""
 
     names: tuple[str, ...]
     codes: Ints
 
     def take(self, rows: Ints) -> "Coded":
-        """These rows, with the names that are left."""
+        """These rows, with the remaining names."""
         return code([self.names[each] if each >= 0 else None for each in self.codes[rows]])
 
 
 @dataclass(frozen=True, slots=True)
 class PairwiseTable:
-    """Verdicts on pairs of answers; all columns have shape (rows,).
-
-    `players` holds models and baselines under one numbering. `styles` maps a feature to the model's and
-    the baseline's value (NaN where unknown). `notes` says what was left out or read in a certain way.
-    """
+    """Pairwise verdicts; columns have shape (rows,). `players`: names of models and baselines; `styles`: the
+    model's and the baseline's values by feature (NaN if unknown)."""
 
     question: Coded
     players: tuple[str, ...]
@@ -76,8 +70,8 @@ class PairwiseTable:
 
 @dataclass(frozen=True, slots=True)
 class GradedTable:
-    """Scores 1..10 of answers; all columns have shape (rows,). `unscored` counts, by model, judgments
-    without a score, which are not among the rows."""
+    """Scores 1..10; columns have shape (rows,). `unscored`: number of judgments without a score by model,
+    which are not among the rows."""
 
     question: Coded
     model: Coded
@@ -94,24 +88,20 @@ class GradedTable:
 
 
 def code(values: Sequence[str | None]) -> Coded:
-    """Names as numbers in the order in which they come first; None is -1."""
+    """Names coded in order of first occurrence; None is -1."""
     number: dict[str, int] = {}
     codes = [-1 if value is None else number.setdefault(value, len(number)) for value in values]
     return Coded(tuple(number), np.asarray(codes, dtype=np.int64))
 
 
 def read_verdicts(path: Path, *, strict: bool = False) -> PairwiseTable | GradedTable:
-    """The verdicts of a Parquet or CSV file.
-
-    With `strict` a column that is not used, or a row that repeats another with nothing to tell them apart,
-    is an error instead of a note. Raises VerdictError naming
-    the column and the row.
-    """
+    """The verdicts of a Parquet or CSV file; with `strict`, unused columns and indistinguishable repeats are
+    errors instead of notes. Raises VerdictError."""
     return check_verdicts(read_columns(path), strict=strict)
 
 
 def check_verdicts(columns: Columns, *, strict: bool = False) -> PairwiseTable | GradedTable:
-    """The verdicts of columns that were read or made elsewhere. Raises VerdictError."""
+    """The verdicts of `columns`. Raises VerdictError."""
     names = set(columns.names)
     pairwise = set(PAIRWISE) <= names
     graded = set(GRADED) <= names
@@ -143,11 +133,6 @@ def _pairwise(columns: Columns, ignored: tuple[str, ...], strict: bool) -> Pairw
         columns = columns.take([row for row, self_play in enumerate(themselves) if not self_play])
         if not len(columns):
             raise columns.error("holds only verdicts of models against themselves")
-        return _built_pairwise(columns, ignored, tuple(notes))
-    return _built_pairwise(columns, ignored, tuple(notes))
-
-
-def _built_pairwise(columns: Columns, ignored: tuple[str, ...], notes: tuple[str, ...]) -> PairwiseTable:
     models, baselines = columns.texts("model"), columns.texts("baseline")
     both = code([*models, *baselines])
     return PairwiseTable(
@@ -162,7 +147,7 @@ def _built_pairwise(columns: Columns, ignored: tuple[str, ...], notes: tuple[str
         category=code(columns.optional_texts("category")),
         styles=_styles(columns),
         ignored=ignored,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -205,8 +190,7 @@ def _graded(columns: Columns, ignored: tuple[str, ...], strict: bool) -> GradedT
 
 
 def judge_name(text: str | None) -> str | None:
-    """The judge's model. FastChat writes a pair of model and prompt, `["gpt-4", "single-v1"]`; the prompt
-    differs by the question's kind and is no other judge."""
+    """The judge's model; FastChat writes model and prompt, `["gpt-4", "single-v1"]`."""
     import json
 
     if text is None or not text.startswith("["):
@@ -264,7 +248,7 @@ def _missing(columns: Columns) -> str:
         kind: [name for name in wanted if name not in names]
         for kind, wanted in (("pairwise", PAIRWISE), ("graded", GRADED))
     }
-    # The form that the file is closer to; what both have in common says nothing.
+    # The form with fewer missing columns.
     kind = min(lacking, key=lambda each: len(lacking[each]))
     shown = ", ".join(columns.names[:SHOWN]) or "none"
     if len(columns.names) > SHOWN:
