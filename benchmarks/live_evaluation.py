@@ -19,7 +19,7 @@ from typing import Any
 
 from base.progress import ProgressBars
 from client import AsyncClient
-from eval.benchmark_registry import RunRequest, options_of, prepare, problems
+from eval.benchmark_registry import PROBLEMS, RunRequest, options_of, prepare
 from eval.engine.items import RunItem
 from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
@@ -275,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, request in requests(given, experts).items():
             parts.append(run_part(name, request, given.out))
             sys.stderr.write(f"{name}: {parts[-1].report}\n")
-    except problems() as error:
+    except PROBLEMS as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:

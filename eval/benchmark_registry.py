@@ -12,14 +12,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from base.json_documents import DocumentError
 from base.strict_model import StrictModel
 from base.suggestions import suggestion
+from client import ApiError
 from eval.engine.answer_files import Replayed, merged, read_answers
 from eval.engine.benchmark import Benchmark
 from eval.engine.contestants import DEFAULT_API, Contestant, identify, parse_contestants
 from eval.engine.exclusions import screened
 from eval.engine.manifest import RunError
+from eval.errors import EvalError
 from eval.judging.judge import Judge, JudgeOptions
+from experts.answer_store import StoreError
 
 HELD_OUT = Path(__file__).resolve().parent / "questions" / "held_out"
 """Checkable prompts that no shipped composition was fitted on."""
@@ -87,7 +91,7 @@ class Keys:
 def prepare(request: RunRequest, keys: Keys | None = None) -> PreparedRun:
     """Read what the request names, and ask the servers about contestants, judges and baselines. Blocks.
 
-    Raises what `problems` lists: a name or a file that cannot be used.
+    Raises one of `PROBLEMS`: a name or a file that cannot be used.
     """
     build = BENCHMARKS.get(request.benchmark)
     if build is None:
@@ -175,16 +179,11 @@ class _Desk:
 async def _checkable(desk: _Desk) -> PreparedRun:
     from eval.protocols.checkable import Checkable
     from eval.suite import OWN as SHIPPED
-    from eval.suite import SuiteError, load_suite
+    from eval.suite import load_suite, only
 
     request = desk.request
     path = {"checkable": SHIPPED, "held-out": HELD_OUT}.get(request.benchmark, Path(request.benchmark))
-    suite = load_suite(path)
-    unknown = [name for name in request.category if name not in suite.categories]
-    if unknown:
-        raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
-    if request.category:
-        suite = replace(suite, items=tuple(i for i in suite.items if i.category in request.category))
+    suite = only(load_suite(path), request.category)
     benchmark = Checkable(
         suite.with_room(request.thinking_tokens),
         name=re.sub(r"[^\w.-]", "-", path.stem) if request.benchmark not in BENCHMARKS else request.benchmark,
@@ -287,36 +286,5 @@ def options_of(request: RunRequest) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude_defaults=True) | {"benchmark": request.benchmark}
 
 
-def problems() -> tuple[type[Exception], ...]:
-    """What can be wrong with a request or a run, for commands to say; each message says what to do."""
-    from base.json_documents import DocumentError
-    from client import ApiError
-    from eval.engine.answer_files import AnswerFileError
-    from eval.engine.contestants import ContestantError
-    from eval.engine.items import ItemsError
-    from eval.engine.question_sources import SourceError
-    from eval.judging.judge_prompts import PromptFileError
-    from eval.protocols.arena_hard_questions import ArenaHardError
-    from eval.protocols.mt_bench_questions import MtBenchError
-    from eval.rating.bradley_terry import RatingError
-    from eval.rating.columns import VerdictError
-    from eval.suite import SuiteError
-    from experts.answer_store import StoreError
-
-    return (
-        ApiError,
-        DocumentError,
-        RunError,
-        ContestantError,
-        SuiteError,
-        MtBenchError,
-        ArenaHardError,
-        SourceError,
-        AnswerFileError,
-        PromptFileError,
-        RatingError,
-        VerdictError,
-        StoreError,
-        ItemsError,
-        OSError,
-    )
+PROBLEMS = (EvalError, ApiError, DocumentError, StoreError, OSError)
+"""What can be wrong with a request or a run, for commands to say; each message says what to do."""

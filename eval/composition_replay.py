@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
 from eval.decontamination import Fitted, Screening, screen
+from eval.errors import EvalError
 from eval.rating.resampling import interval, resampled_means
 from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
@@ -34,7 +35,7 @@ ROUNDS = 2000
 Scores = npt.NDArray[np.float64]
 
 
-class CompositionReplayError(Exception):
+class CompositionReplayError(EvalError):
     """A table on which this composition cannot be judged; the message says why."""
 
 

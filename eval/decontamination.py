@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eval.errors import EvalError
 from routers.evidence import EvidenceError, load_evidence, prompt_digest
 from routers.fingerprints import (
     FingerprintError,
@@ -36,7 +37,7 @@ SENSE_ALONE = 0.995
 Mask = npt.NDArray[np.bool_]
 
 
-class GuardError(Exception):
+class GuardError(EvalError):
     """Nothing says what a composition was fitted on; the message says what to do."""
 
 

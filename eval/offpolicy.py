@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client import RankedExpert
+from eval.errors import EvalError
 from eval.rating.resampling import interval, resampled_means
 from eval.traffic import Logged, reward
 from routers.composition import Composition
@@ -36,7 +37,7 @@ Target = Callable[[Logged], str | None]
 """The expert that a policy would have asked, None when it cannot be said."""
 
 
-class OffPolicyError(Exception):
+class OffPolicyError(EvalError):
     """The log allows no estimate; the message says what is missing."""
 
 

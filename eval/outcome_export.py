@@ -14,6 +14,7 @@ import numpy as np
 
 from base.files import replacing, write_text
 from client import ExpertInfo, PriceInfo
+from eval.errors import EvalError
 from eval.outcome_writing import experts_yaml
 from eval.traffic import Logged, reward
 from routers.composition import ExpertCard
@@ -21,7 +22,7 @@ from routers.fingerprints import text_digest
 from routers.outcome_table import OutcomeTable
 
 
-class ExportError(Exception):
+class ExportError(EvalError):
     """Nothing can be exported; the message says what is missing."""
 
 

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from base.jsonl import JsonlError, read_rows
 from base.validation_messages import problems_of
 from eval.checks import Check
+from eval.errors import EvalError
 
 OWN = Path(__file__).resolve().parents[1] / "prompts" / "checkable"
 """The folder of the project's own checkable prompts."""
 
 
-class SuiteError(Exception):
+class SuiteError(EvalError):
     """A file of a suite cannot be read; the message says which file, which line and why."""
 
 

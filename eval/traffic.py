@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from base.jsonl import JsonlError, parse_row, read_lines
 from base.validation_messages import problems_of
 from client import ApiError, Client, DecisionRecord, FeedbackRecord
+from eval.errors import EvalError
 from routers.conversation import routing_text
 from routers.request import Turn
 
@@ -22,7 +23,7 @@ Placed = tuple[str, Any]
 """Where a row stands (`file:line`), and the row."""
 
 
-class TrafficError(Exception):
+class TrafficError(EvalError):
     """Decisions cannot be read; the message says where and why, without their text."""
 
 

@@ -29,12 +29,12 @@ def compare(
     from rich.table import Table
 
     from base.terminal import console, fail, plain
-    from eval.benchmark_registry import problems
+    from eval.benchmark_registry import PROBLEMS
     from eval.reports.comparison import compare_contestants
 
     try:
         found = compare_contestants([first, *others], runs)
-    except problems() as error:
+    except PROBLEMS as error:
         fail(error)
     if json_out:
         typer.echo(json_text(found))

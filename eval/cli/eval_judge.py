@@ -27,7 +27,7 @@ from eval.cli.eval_options import (
     Seed,
     Verdicts,
 )
-from eval.cli.run_progress import pairs, perform, request_of
+from eval.cli.run_progress import perform, request_from
 
 
 def judge(
@@ -75,25 +75,5 @@ def judge(
 
       coterie eval judge answers.parquet --data questions/ --judge qwen-coder --verdicts gpt4.parquet
     """
-    request = request_of(
-        benchmark=benchmark,
-        against=models,
-        judge=by,
-        data=data,
-        limit=limit,
-        category=tuple(category or ()),
-        mode=mode,
-        baseline=baseline,
-        answers=answers,
-        judge_prompts=judge_prompts,
-        judge_max_tokens=judge_max_tokens,
-        judge_explains=judge_explains,
-        judge_structured=judge_structured,
-        verdicts=verdicts,
-        same=pairs(same or [], "--same"),
-        api=api,
-        concurrency=concurrency,
-        seed=None if seed < 0 else seed,
-        cache=cache,
-    )
+    request = request_from({**locals(), "judge": by, "against": models})
     perform(request, api_key=api_key, keys=key or [], runs=runs)

@@ -28,7 +28,7 @@ from eval.cli.eval_options import (
     Seed,
     Verdicts,
 )
-from eval.cli.run_progress import pairs, perform, request_of
+from eval.cli.run_progress import perform, request_from
 
 Against = Annotated[
     str,
@@ -116,32 +116,4 @@ def run(
 
       coterie eval run arena-hard --data own --against coterie --judge qwen-coder
     """
-    request = request_of(
-        benchmark=benchmark,
-        against=against,
-        judge=judge,
-        data=data,
-        limit=limit,
-        category=tuple(category or ()),
-        turns=turns,
-        max_tokens=max_tokens,
-        thinking_tokens=thinking_tokens,
-        mode=mode,
-        baseline=baseline,
-        answers=answers,
-        judge_prompts=judge_prompts,
-        judge_max_tokens=judge_max_tokens,
-        judge_temperature=judge_temperature,
-        judge_explains=judge_explains,
-        judge_structured=judge_structured,
-        verdicts=verdicts,
-        same=pairs(same or [], "--same"),
-        composition=composition,
-        allow_seen=allow_seen,
-        allow_network_code=allow_network_code,
-        api=api,
-        concurrency=concurrency,
-        seed=None if seed < 0 else seed,
-        cache=cache,
-    )
-    perform(request, api_key=api_key, keys=key or [], runs=runs)
+    perform(request_from(locals()), api_key=api_key, keys=key or [], runs=runs)

@@ -22,7 +22,7 @@ def show(
     Works on a run that is going on or was stopped, too: on what it has so far. Nobody is asked.
     """
     from base.terminal import console, fail, plain
-    from eval.benchmark_registry import problems
+    from eval.benchmark_registry import PROBLEMS
     from eval.engine.manifest import find_run
     from eval.reports.results import results_of, summary
     from eval.reports.write import write_report
@@ -36,7 +36,7 @@ def show(
             same=found.manifest.options.get("same"),
         )
         report = write_report(found, results)
-    except problems() as error:
+    except PROBLEMS as error:
         fail(error)
     if json_out:
         typer.echo(json_text(results))

@@ -1,7 +1,7 @@
 """Performing a run for the commands that start one or go on with one: progress, errors, what is printed."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from eval.benchmark_registry import RunRequest
     from eval.engine.items import RunItem
     from eval.engine.run import Finished
+
+
+def request_from(parameters: Mapping[str, Any]) -> "RunRequest":
+    """A command's parameters, which are named as the fields of a request."""
+    from eval.benchmark_registry import RunRequest
+
+    given = {name: value for name, value in parameters.items() if name in RunRequest.model_fields}
+    seed: int = given["seed"]
+    return request_of(
+        **given
+        | {
+            "category": tuple(given["category"] or ()),
+            "same": pairs(given["same"] or [], "--same"),
+            "seed": None if seed < 0 else seed,
+        }
+    )
 
 
 def request_of(**options: Any) -> "RunRequest":
@@ -45,8 +61,8 @@ def perform(
 
     Exits with 1 on an error or an incomplete run, with 130 on Ctrl-C.
     """
+    from eval.benchmark_registry import PROBLEMS, prepare
     from eval.benchmark_registry import Keys as KeyRing
-    from eval.benchmark_registry import prepare, problems
     from eval.engine.manifest import new_run_id
 
     try:
@@ -58,7 +74,7 @@ def perform(
 
         results = results_of(finished.run, verdicts=request.verdicts, same=request.same)
         report = write_report(finished.run, results)
-    except problems() as error:
+    except PROBLEMS as error:
         fail(error)
     except KeyboardInterrupt:
         name = folder.name if folder else "last"

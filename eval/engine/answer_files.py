@@ -11,9 +11,10 @@ from typing import Any
 
 from base.jsonl import JsonlError, read_rows
 from eval.engine.contestants import Contestant
+from eval.errors import EvalError
 
 
-class AnswerFileError(Exception):
+class AnswerFileError(EvalError):
     """A file of answers cannot be used; the message says which row and why."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, base_of, routes
+from eval.errors import EvalError
 from eval.service import expert_identity, served_composition, served_experts
 from experts.asker import Asker
 
@@ -18,7 +19,7 @@ DEFAULT_API = "http://127.0.0.1:8000/v1"
 _NAME = re.compile(r"[\w.:/@+-]+")
 
 
-class ContestantError(Exception):
+class ContestantError(EvalError):
     """A contestant cannot be read or does not exist; the message says what to write instead."""
 
 

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from base.files import replacing
 from base.jsonl import JsonlError, read_lines
+from eval.errors import EvalError
 
 
-class ItemsError(Exception):
+class ItemsError(EvalError):
     """The file of items cannot be read; the message says which line."""
 
 

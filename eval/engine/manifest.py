@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from base.json_documents import write_json
+from eval.errors import EvalError
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("var/eval/runs")
@@ -29,7 +30,7 @@ RESULTS = "results.json"
 LOGS = "logs"
 
 
-class RunError(Exception):
+class RunError(EvalError):
     """A run cannot be made, found or gone on with; the message says what to do."""
 
 

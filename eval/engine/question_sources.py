@@ -12,13 +12,14 @@ from pathlib import Path
 
 from base.cache_folder import cache_folder
 from base.files import write_bytes
+from eval.errors import EvalError
 
 TIMEOUT_S = 60.0
 LARGEST = 64 * 1024**2
 """Bytes of a file at most."""
 
 
-class SourceError(Exception):
+class SourceError(EvalError):
     """A file cannot be fetched or is not the one that was pinned; the message says what to do."""
 
 

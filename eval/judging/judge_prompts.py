@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from base.jsonl import JsonlError, read_rows
+from eval.errors import EvalError
 
 
-class PromptFileError(Exception):
+class PromptFileError(EvalError):
     """A file of judge prompts is invalid; the message says why."""
 
 

@@ -10,6 +10,7 @@ from base.jsonl import JsonlError, read_rows
 from eval.engine.answer_files import Replayed, merged, read_answers
 from eval.engine.benchmark import Question
 from eval.engine.question_sources import PinnedFile, fetch
+from eval.errors import EvalError
 
 OWN = Path(__file__).resolve().parents[1] / "questions" / "arena_hard"
 """A small set of our own, in v0.1's form, with answers of its own baseline."""
@@ -55,7 +56,7 @@ BASELINES: Mapping[str, str] = {
 """Whom answers are compared with, by the category that upstream gives a question."""
 
 
-class ArenaHardError(Exception):
+class ArenaHardError(EvalError):
     """Questions cannot be used; the message says which line and why."""
 
 

@@ -9,6 +9,7 @@ from base.files import file_digest
 from base.jsonl import JsonlError, read_rows
 from eval.engine.benchmark import Question
 from eval.engine.question_sources import PinnedFile, fetch
+from eval.errors import EvalError
 
 OWN = Path(__file__).resolve().parents[1] / "questions" / "mt_bench"
 """A small set of our own, in the same form."""
@@ -40,7 +41,7 @@ NEED_REFERENCE = frozenset({"math", "reasoning", "coding"})
 """Categories whose judges see the reference answer, where there is one."""
 
 
-class MtBenchError(Exception):
+class MtBenchError(EvalError):
     """Questions or reference answers cannot be used; the message says which line and why."""
 
 

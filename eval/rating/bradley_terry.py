@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.errors import EvalError
 from eval.rating.resampling import Floats, Ints
 
 RIDGE = 1e-6
@@ -16,7 +17,7 @@ STEPS = 100
 LONGEST_STEP = 4.0
 
 
-class RatingError(Exception):
+class RatingError(EvalError):
     """Verdicts that cannot be rated; the message says why."""
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from base.suggestions import close_names
+from eval.errors import EvalError
 from eval.rating.resampling import Floats
 
 LIKENESS = 0.8
 """difflib ratio above which an unknown column counts as misspelt."""
 
 
-class VerdictError(Exception):
+class VerdictError(EvalError):
     """An invalid verdict table; the message names file, column and row."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eval.errors import EvalError
 from routers.outcome_table import OutcomeTable, read_outcomes
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +24,7 @@ MIN_AGREEMENT = 0.02
 """Share of equal pairs of answers that voting needs."""
 
 
-class StrategyReplayError(Exception):
+class StrategyReplayError(EvalError):
     """A table that strategies cannot be replayed on; the message says what is needed."""
 
 

@@ -13,12 +13,13 @@ from pydantic_core import PydanticCustomError
 
 from base.strict_model import StrictModel
 from base.yaml_lines import Lines, YamlProblem, read_yaml
+from eval.errors import EvalError
 
 LARGEST_GRID = 10_000
 """Maximum number of configurations."""
 
 
-class SweepError(Exception):
+class SweepError(EvalError):
     """A sweep cannot be read or run; the message says where and what to do."""
 
 

@@ -24,12 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
 
 from base.databases import DatabaseError, is_sqlite, parse_database_url, prepare_sqlite
+from eval.errors import EvalError
 
 DEFAULT = Path("var/eval/sweeps.db")
 BUSY_MS = 30_000
 
 
-class SweepStoreError(Exception):
+class SweepStoreError(EvalError):
     """The database cannot be used; the message says what to do, without its password."""
 
 
