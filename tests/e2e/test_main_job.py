@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
@@ -32,9 +32,9 @@ def url(running_experts: RunningExperts, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def api(url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the service once that is ready."""
-    async with httpx.AsyncClient(base_url=url, timeout=120) as api:
+    async with httpx2.AsyncClient(base_url=url, timeout=120) as api:
         async with asyncio.timeout(READY_S):
             while (await api.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - it is asked over HTTP
                 await asyncio.sleep(0.1)
@@ -42,7 +42,7 @@ async def api(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(url: str, api: httpx.AsyncClient) -> AsyncIterator[AsyncOpenAI]:
+async def client(url: str, api: httpx2.AsyncClient) -> AsyncIterator[AsyncOpenAI]:
     async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", timeout=120) as client:
         yield client
 
@@ -57,7 +57,7 @@ def asking(text: str) -> dict[str, Any]:
 
 
 async def test_a_question_is_routed_answered_and_its_decision_kept(
-    client: AsyncOpenAI, api: httpx.AsyncClient
+    client: AsyncOpenAI, api: httpx2.AsyncClient
 ) -> None:
     answer = await client.chat.completions.create(**asking("What is the capital of France?"))
     assert "Paris" in (answer.choices[0].message.content or "")
@@ -70,7 +70,7 @@ async def test_a_question_is_routed_answered_and_its_decision_kept(
 
 
 async def test_different_requests_stream_for_the_reason_their_decisions_state(
-    client: AsyncOpenAI, api: httpx.AsyncClient
+    client: AsyncOpenAI, api: httpx2.AsyncClient
 ) -> None:
     best = (await api.get("/v1/composition")).json()["map"]
     for text, category in (

@@ -5,7 +5,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from experts.fake import Behaviour, Chooser, run_fake_expert
 from tests.integration.app.world import CODE, EXPERTS, Api, World, events_of, small_world
@@ -27,14 +27,14 @@ async def serving(folder: Path, ways: Ways | None = None, **settings: Any) -> As
             yield api
 
 
-async def ask(api: Api, strategy: str, text: str = CODE, **fields: Any) -> httpx.Response:
+async def ask(api: Api, strategy: str, text: str = CODE, **fields: Any) -> httpx2.Response:
     """Ask with a strategy; `options` go to it, other fields into the body."""
     options = fields.pop("options", {})
     routing = {"strategy": strategy, "options": options} if options else {"strategy": strategy}
     return await api.chat(text, routing={**routing, **fields.pop("routing", {})}, **fields)
 
 
-def routing_of(response: httpx.Response) -> dict[str, Any]:
+def routing_of(response: httpx2.Response) -> dict[str, Any]:
     """The answer's `routing`: of a stream the last one, which is whole."""
     assert response.status_code == 200, response.text
     if response.headers["content-type"].startswith("text/event-stream"):
@@ -45,7 +45,7 @@ def routing_of(response: httpx.Response) -> dict[str, Any]:
     return whole
 
 
-def text_of(response: httpx.Response) -> str:
+def text_of(response: httpx2.Response) -> str:
     """What the user reads."""
     if not response.headers["content-type"].startswith("text/event-stream"):
         return str(response.json()["choices"][0]["message"]["content"])

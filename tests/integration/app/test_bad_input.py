@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -15,7 +15,7 @@ SECRET = "my-secret-diary"
 MESSAGES = [{"role": "user", "content": TALK}]
 
 
-def error_of(response: httpx.Response) -> dict[str, Any]:
+def error_of(response: httpx2.Response) -> dict[str, Any]:
     """The error, checked to be of OpenAI's shape and to repeat nothing of the prompt."""
     assert SECRET not in response.text
     document = response.json()

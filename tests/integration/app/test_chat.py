@@ -2,7 +2,7 @@
 
 import json
 
-import httpx
+import httpx2
 import pytest
 
 from tests.integration.app.world import CODE, TALK, UNCLEAR, Api, World, events_of
@@ -161,7 +161,7 @@ async def test_the_same_request_has_the_same_decision(api: Api) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_stops_the_expert(api: Api, stream: bool) -> None:
-    async with httpx.AsyncClient(base_url=api.url) as client:
+    async with httpx2.AsyncClient(base_url=api.url) as client:
         request = client.build_request(
             "POST",
             "/v1/chat/completions",
@@ -181,7 +181,7 @@ async def test_a_client_that_leaves_stops_the_expert(api: Api, stream: bool) -> 
             assert (await api.decision(decision))["status"] == "running"
             await response.aclose()
         else:
-            with pytest.raises(httpx.ReadTimeout):
+            with pytest.raises(httpx2.ReadTimeout):
                 await client.send(request)
     log = api.fakes["coder"].log
     await log.until(lambda log: log.cancelled == 1)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from app.errors import StartError
@@ -188,7 +188,7 @@ async def test_a_stop_finishes_what_is_in_flight_and_keeps_its_decision(environm
         "stream": True,
         "fake": {"token_delay_s": 0.05},
     }
-    async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with serving(environment) as (process, url), httpx2.AsyncClient(base_url=url, timeout=30) as http:
         await until_ok(f"{url}/healthz")
         async with http.stream("POST", "/v1/chat/completions", json=body) as response:
             decision = response.headers["x-coterie-decision"]
@@ -208,7 +208,7 @@ async def test_no_text_of_a_prompt_or_an_answer_is_logged(environment: dict[str,
     try:
         url = f"http://127.0.0.1:{port}"
         await until_ok(f"{url}/healthz")
-        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
             refusal = {"status": 400, "error": {"message": f"no {secret}"}}
             fakes: list[dict[str, object]] = [
                 {},
@@ -280,9 +280,9 @@ def test_help_shows_examples() -> None:
 
 
 async def until_ok(url: str) -> None:
-    async with asyncio.timeout(START_S), httpx.AsyncClient() as http:
+    async with asyncio.timeout(START_S), httpx2.AsyncClient() as http:
         while True:
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):
                 if (await http.get(url)).status_code == 200:
                     return
             await asyncio.sleep(0.05)
@@ -296,7 +296,7 @@ def free_port() -> int:
 
 
 async def test_a_hangup_and_the_command_reload_a_running_service(environment: dict[str, str]) -> None:
-    async with serving(environment) as (process, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with serving(environment) as (process, url), httpx2.AsyncClient(base_url=url, timeout=30) as http:
         await until_ok(f"{url}/healthz")
         process.send_signal(signal.SIGHUP)
         for _ in range(200):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from app.errors import StartError
@@ -24,7 +24,7 @@ def swap_experts(folder: Path) -> str:
     return save_composition(replace(loaded, utilities=loaded.utilities[::-1]), folder)
 
 
-async def reload(api: Api, **headers: str) -> httpx.Response:
+async def reload(api: Api, **headers: str) -> httpx2.Response:
     return await api.http.post("/v1/composition/reload", headers=headers)
 
 

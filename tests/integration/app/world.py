@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import uvicorn
 import yaml
@@ -120,14 +120,14 @@ class Api:
     """A running service, as its clients and its operator see it."""
 
     url: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     services: Services
     fakes: Mapping[str, RunningFake]
 
     def openai(self, **options: Any) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **options)
 
-    async def chat(self, text: str = TALK, **fields: Any) -> httpx.Response:
+    async def chat(self, text: str = TALK, **fields: Any) -> httpx2.Response:
         body = {"model": "coterie", "messages": [{"role": "user", "content": text}], **fields}
         return await self.http.post("/v1/chat/completions", json=body)
 
@@ -180,7 +180,7 @@ class World:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             url = url_of(settings.host, listener.getsockname()[1])
             try:
-                async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as http:
+                async with httpx2.AsyncClient(base_url=url, timeout=20, verify=False) as http:
                     yield Api(url, http, services, self.fakes)
             finally:
                 server.should_exit = True
