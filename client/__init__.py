@@ -4,7 +4,7 @@ Knows the API alone: nothing of how requests are routed or answered. docs/how-to
 """
 
 from base.retries import NO_RETRIES, RetryPolicy
-from client.api import DEFAULT_URL, ClientTimeouts, base_of, service_base
+from client.calls import DEFAULT_URL, ClientTimeouts, base_of, service_base
 from client.chat import ChatEvent, ChatReply, Decided, Delta, Ended, Messages, routes
 from client.documents import (
     ApiDocument,

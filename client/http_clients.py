@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from client.api import Api
+from client.calls import Api
 from client.chat import ChatEvent, ChatEventReader, Messages
 from client.errors import ApiBadReply, ApiError, ApiTimeout, ApiUnreachable
 from client.exchange import Awaiting, Blocking, Call, HttpReply, HttpRequest

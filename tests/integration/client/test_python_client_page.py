@@ -8,7 +8,7 @@ import re
 
 import client
 from app.settings import PROJECT
-from client.api import Api
+from client.calls import Api
 from client.exchange import endpoint
 from tests.integration.app.world import Api as Service
 
