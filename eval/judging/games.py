@@ -1,9 +1,11 @@
 """Pairwise judgments in both positions: the baseline's answer is first in game 1, the model's in game 2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from base.task_groups import together
+from eval.engine.benchmark import Marks
 from eval.engine.contestants import ContestantAsker
 from eval.judging.judge import Judge, Judgment
 from eval.judging.judge_prompts import Kind
@@ -13,10 +15,12 @@ from eval.rating.style import style_of
 
 @dataclass(frozen=True, slots=True)
 class Games:
-    """The two judgments of one judge, in the order of the games."""
+    """The two judgments of one judge, in the order of the games, about two answers to the same turn."""
 
     first: Judgment
     second: Judgment
+    model: str
+    baseline: str
 
     @property
     def readable(self) -> bool:
@@ -48,7 +52,48 @@ async def play(
         judge.judge(asker, kind, {**question, **_sides(a, b)}, category=category, turn=turn, game=number)
         for number, (a, b) in enumerate(((baseline, model), (model, baseline)), start=1)
     )
-    return Games(first, second)
+    return Games(first, second, model[-1], baseline[-1])
+
+
+def marks_of(
+    played: Sequence[Games],
+    counted: Callable[[Games], Counts],
+    columns: Mapping[str, Any],
+    *,
+    category: str,
+    by_turn: bool = False,
+    values: Mapping[str, float] | None = None,
+) -> Marks:
+    """What all games about one conversation come to: the mean share of points, and a verdict for each pair.
+
+    `counted` gives what a readable pair counts; `columns` are the first of the verdict table.
+    """
+    verdicts, shares = [], []
+    for games in played:
+        if not games.readable:
+            continue
+        counts = counted(games)
+        shares.append((counts.win + counts.tie / 2) / sum(counts))
+        verdicts.append(
+            {
+                **columns,
+                **counts._asdict(),
+                **({"turn": games.first.turn} if by_turn else {}),
+                "category": category,
+                "judge": games.first.judge,
+                **style_columns(games.model, games.baseline),
+            }
+        )
+    judgments = [each for games in played for each in (games.first, games.second)]
+    unparsed = sum(not each.readable for each in judgments)
+    return Marks(
+        score=sum(shares) / len(shares) if shares else None,
+        reason=f"{unparsed} of {len(judgments)} judgments without a verdict" if unparsed else "",
+        values=values or {},
+        verdicts=tuple(verdicts),
+        judgments=tuple(each.document() for each in judgments),
+        unparsed=unparsed,
+    )
 
 
 def style_columns(model: str, baseline: str) -> dict[str, int]:

@@ -6,11 +6,11 @@ from typing import Any
 from base.task_groups import together
 from eval.engine.benchmark import AskedTurn, Marks, Question, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
-from eval.judging.games import play, style_columns
+from eval.judging.games import Games, marks_of, play
 from eval.judging.judge import Judge
 from eval.judging.judge_prompts import Kind, Scale
 from eval.protocols.arena_hard_questions import ArenaHardData
-from eval.rating.five_way_verdicts import DECISIVE_WEIGHT
+from eval.rating.five_way_verdicts import DECISIVE_WEIGHT, Counts
 
 
 class ArenaHard:
@@ -61,7 +61,7 @@ class ArenaHard:
         baseline = self.baseline_of(question)
         theirs = await converse(asker, baseline, question, seed=self._seed)
         ours_text, their_text = turns[-1].reply.text, theirs[-1].reply.text
-        pairs = await together(
+        played = await together(
             play(
                 judge,
                 asker,
@@ -73,31 +73,16 @@ class ArenaHard:
             )
             for judge in self._judges
         )
-        verdicts, judgments, shares = [], [], []
-        for games in pairs:
-            judgments += [games.first, games.second]
-            if not games.readable:
-                continue
-            first, second = games.outcomes(DECISIVE_WEIGHT)
-            counts = first.plus(second)
-            shares.append((counts.win + counts.tie / 2) / sum(counts))
-            verdicts.append(
-                {
-                    "question_id": question.id,
-                    "model": contestant.name,
-                    "baseline": baseline.name,
-                    **counts._asdict(),
-                    "category": question.category,
-                    "judge": games.first.judge,
-                    **style_columns(ours_text, their_text),
-                }
-            )
-        unparsed = sum(not each.readable for each in judgments)
-        return Marks(
-            score=sum(shares) / len(shares) if shares else None,
-            reason=f"{unparsed} of {len(judgments)} judgments without a verdict" if unparsed else "",
+        return marks_of(
+            played,
+            both_games,
+            {"question_id": question.id, "model": contestant.name, "baseline": baseline.name},
+            category=question.category,
             values={"baseline_words": float(len(their_text.split()))},
-            verdicts=tuple(verdicts),
-            judgments=tuple(each.document() for each in judgments),
-            unparsed=unparsed,
         )
+
+
+def both_games(games: Games) -> Counts:
+    """Arena-Hard's rule: both games count, a clear verdict three times."""
+    first, second = games.outcomes(DECISIVE_WEIGHT)
+    return first.plus(second)

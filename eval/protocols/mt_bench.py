@@ -1,12 +1,12 @@
 """MT-Bench as the engine runs it: each turn graded from 1 to 10, or compared with a baseline's twice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from base.task_groups import together
 from eval.engine.benchmark import AskedTurn, Marks, Question, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
-from eval.judging.games import Games, play, style_columns
+from eval.judging.games import Games, marks_of, play
 from eval.judging.judge import Judge, Judgment
 from eval.judging.judge_prompts import Kind, Scale
 from eval.protocols.mt_bench_questions import NEED_REFERENCE, MtBenchData
@@ -114,43 +114,20 @@ class MtBench:
         ours_texts = [each.reply.text for each in turns]
         their_texts = [each.reply.text for each in theirs]
 
-        async def compare(judge: Judge, number: int) -> tuple[int, Games]:
+        def compare(judge: Judge, number: int) -> Coroutine[Any, Any, Games]:
             texts = self._texts(question, number)
             kind = self._kind(texts, number)
-            games = await play(
-                judge, asker, kind, texts, ours_texts[:number], their_texts[:number], turn=number
-            )
-            return number, games
+            return play(judge, asker, kind, texts, ours_texts[:number], their_texts[:number], turn=number)
 
-        pairs = await together(
+        played = await together(
             compare(judge, number) for judge in self._judges for number in range(1, len(turns) + 1)
         )
-        verdicts, judgments, points = [], [], []
-        for number, games in pairs:
-            judgments += [games.first, games.second]
-            if not games.readable:
-                continue
-            counts = agreed(games)
-            points.append(counts.win + counts.tie / 2)
-            verdicts.append(
-                {
-                    "question_id": question.id,
-                    "model": contestant.name,
-                    "baseline": opponent.name,
-                    **counts._asdict(),
-                    "turn": number,
-                    "category": question.category,
-                    "judge": games.first.judge,
-                    **style_columns(ours_texts[number - 1], their_texts[number - 1]),
-                }
-            )
-        unparsed = sum(not each.readable for each in judgments)
-        return Marks(
-            score=sum(points) / len(points) if points else None,
-            reason=f"{unparsed} of {len(judgments)} judgments without a verdict" if unparsed else "",
-            verdicts=tuple(verdicts),
-            judgments=tuple(each.document() for each in judgments),
-            unparsed=unparsed,
+        return marks_of(
+            played,
+            agreed,
+            {"question_id": question.id, "model": contestant.name, "baseline": opponent.name},
+            category=question.category,
+            by_turn=True,
         )
 
     def _kind(self, texts: Mapping[str, str], number: int) -> Kind:
