@@ -17,8 +17,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """A new path in the folder of `path` to write to. It replaces `path`, keeping its mode, when the
     block ends, and is deleted when the block raises. Makes the folder.
 
-    The new path ends in `.partial`: writers that read a format from the ending must be told theirs.
+    The new path ends in `.partial`: writers that read a format from the ending must be told theirs. Links
+    are followed; what is no regular file, such as `/dev/stdout`, is written to directly.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.partial")
     try:

@@ -26,7 +26,7 @@ def json_text(document: Any) -> str:
         raise DocumentError(f"{place} is no number, which JSON cannot say: nothing written") from error
 
 
-def write_json(document: Mapping[str, Any], path: Path) -> None:
+def write_json(document: Any, path: Path) -> None:
     """Write `document` in one step. Raises DocumentError, and then the old file stays."""
     write_text(json_text(document) + "\n", path)
 

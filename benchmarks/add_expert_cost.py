@@ -10,7 +10,6 @@ of the row against all scores. No stage 1: the table's own categories hold.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from base.json_documents import write_json
 from routers.new_expert import ScoredPrompts, estimate_row
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.request import Matrix, Vector
@@ -124,7 +124,7 @@ def main() -> None:
             f"{row.without:.4f} | {row.error:.3f} |\n"
         )
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        write_json([asdict(row) for row in rows], options.json)
 
 
 if __name__ == "__main__":

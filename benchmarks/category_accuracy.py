@@ -8,7 +8,6 @@ read from where you have them; none is shipped.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from base.json_documents import write_json
 from base.jsonl import read_rows
 from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for parts, accuracy in accuracy_by_features().items():
             sys.stdout.write(f"{parts:24} logistic {accuracy:.3f}\n")
     if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in results], indent=2) + "\n")
+        write_json([asdict(each) for each in results], options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ surely taken for something else is misrouted, and the table says for what. `reco
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from base.json_documents import write_json
 from prompts.seeds import load_seeds
 from routers.composition import Composition, load_composition
 from routers.decide import decide
@@ -118,7 +118,7 @@ def main() -> None:
     found.append(total(found))
     sys.stdout.write(table(found) + "\n")
     if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
+        write_json([asdict(each) for each in found], options.json)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What benchmarks report: numbers with their bounds, as a table for people and as JSON."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from base.json_documents import write_json
 from base.terminal import console
 
 
@@ -50,4 +50,4 @@ def print_measures(measures: Sequence[Measure]) -> None:
 def write_measures(measures: Sequence[Measure], path: Path) -> None:
     """A JSON list of objects with the fields of Measure and whether it `holds`."""
     rows = [asdict(each) | {"holds": each.holds} for each in measures]
-    path.write_text(json.dumps(rows, indent=2) + "\n")
+    write_json(rows, path)

@@ -10,7 +10,6 @@ answered. `share`: how much of the way from the first map to that of the fully s
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from base.json_documents import write_json
 from routers.composition import ExpertCard
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.planning import Cells, cells_of, plan
@@ -188,7 +188,7 @@ def main() -> None:
         needed = " | ".join(str(count or "later") for counts in ways for count in counts)
         sys.stdout.write(f"| {each.table} | {each.even[0]:.3f} | {each.full:.3f} | {needed} |\n")
     if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in races], indent=2) + "\n")
+        write_json([asdict(each) for each in races], options.json)
     if options.picture:
         draw(races, options.picture)
 

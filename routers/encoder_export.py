@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 from base.files import file_digest, replacing_folder
+from base.json_documents import write_json
 from routers.encoder import DIMENSION, ENCODER_NAME, FORMAT, default_encoder_folder
 from routers.encoder_graph import level_channels, plain_softmax
 
@@ -36,7 +37,7 @@ def export_encoder(folder: Path, source: Path | None = None) -> Path:
         _quantize(made / "float32.onnx", made / "int8.onnx")
         shutil.copyfile(source / "tokenizer.json", made / "tokenizer.json")
         card = {"name": ENCODER_NAME, "revision": revision, "format": FORMAT, "dimension": DIMENSION}
-        (made / "encoder.json").write_text(json.dumps(card, indent=2) + "\n")
+        write_json(card, made / "encoder.json")
     return folder
 
 

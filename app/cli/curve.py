@@ -1,11 +1,11 @@
 """`coterie curve`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from base.json_documents import write_json
 from base.terminal import console, fail, warn
 
 HELD_OUT = "held-out"
@@ -56,7 +56,7 @@ def curve(
             warn(f"{seen} of these {prompts} prompts were fitted on: the curve flatters the composition")
         document = {"composition": str(composition), "n": prompts, "fitted_on": seen, **found.document()}
         if json_file is not None:
-            json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            write_json(document, json_file)
         if picture is not None:
             from routers.fit_pictures import draw_curve
 

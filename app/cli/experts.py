@@ -1,6 +1,5 @@
 """`coterie experts`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from app.cli.command_settings import open_api, read_settings
 from app.cli.shared_options import ExpertsFile, Profile, Url
+from base.json_documents import json_text
 from base.terminal import console, fail, warn
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def list_experts(
     local = local or experts is not None
     found = _from_registry(settings) if local else _from_api(settings, url)
     if as_json:
-        typer.echo(json.dumps([each.document() for each in found], ensure_ascii=False, indent=2))
+        typer.echo(json_text([each.document() for each in found]))
         return
 
     from app.cli.views import expert_table

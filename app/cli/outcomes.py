@@ -1,11 +1,11 @@
 """`coterie outcomes`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from base.json_documents import json_text
 from base.terminal import console, fail
 
 app = typer.Typer(help="Outcome tables: who answered what how well.", no_args_is_help=True)
@@ -38,7 +38,7 @@ def describe_table(
     from app.cli.outcome_views import description_document, description_view
 
     if as_json:
-        typer.echo(json.dumps(description_document(found), ensure_ascii=False, indent=2))
+        typer.echo(json_text(description_document(found)))
         return
     console(stderr=False).print(description_view(found))
 
@@ -84,6 +84,6 @@ def plan_scores(
     from app.cli.outcome_views import plan_document, plan_view
 
     if as_json:
-        typer.echo(json.dumps(plan_document(planned), ensure_ascii=False, indent=2))
+        typer.echo(json_text(plan_document(planned)))
         return
     console(stderr=False).print(plan_view(planned))

@@ -12,6 +12,7 @@ import typer
 from app.cli.command_settings import open_api, read_settings
 from app.cli.prompts_build import build
 from app.cli.shared_options import ExpertsFile, Pin, Profile, Url
+from base.json_documents import json_text
 from base.progress import ProgressBars
 from base.terminal import console, fail, read_question, warn
 
@@ -59,7 +60,7 @@ def list_prompts(as_json: AsJson = False, library: Folder = None) -> None:
     except PromptError as error:
         fail(error)
     if as_json:
-        typer.echo(json.dumps([_document(each) for each in prompts], ensure_ascii=False, indent=2))
+        typer.echo(json_text([_document(each) for each in prompts]))
     elif prompts:
         _print_table(prompts)
     elif not problems:
@@ -108,7 +109,7 @@ def show(
     if as_json:
         document = _document(found) | {"template": found.template}
         document |= {} if text is None else {"rendered": text}
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        typer.echo(json_text(document))
         return
     if text is not None:
         typer.echo(text)

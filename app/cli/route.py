@@ -1,6 +1,5 @@
 """`coterie route`."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -17,6 +16,7 @@ from app.cli.shared_options import (
     Url,
     strategy_fields,
 )
+from base.json_documents import json_text
 from base.terminal import console, fail, read_question
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def route(
         except ApiError as error:
             fail(error)
     if as_json:
-        typer.echo(json.dumps(decision.document(), ensure_ascii=False, indent=2))
+        typer.echo(json_text(decision.document()))
         return
 
     from app.cli.views import decision_table

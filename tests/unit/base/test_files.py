@@ -1,5 +1,6 @@
 """What is written is there whole, or what was there before is."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     path.chmod(0o640)
     write_text("new", path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "a.txt", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    write_text("through", link)
+    assert link.is_symlink() and target.read_text() == "through"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text("into", pipe)
+    assert os.read(reader, 100) == b"into"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
