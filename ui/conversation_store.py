@@ -72,7 +72,6 @@ class LiveAnswer:
     error: ApiError | None = None
     finish_reason: str | None = None
     completion_tokens: int | None = None
-    first_text_s: float | None = None
     total_s: float | None = None
     rating: Rating | None = None
     rating_error: ApiError | None = None
@@ -95,8 +94,6 @@ class LiveAnswer:
         """Append what came; nothing is appended to an answer that has ended."""
         if not self.live:
             return
-        if self.first_text_s is None:
-            self.first_text_s = time.monotonic() - self._asked
         self.state = AnswerState.STREAMING
         if text:
             self.pieces.append(text)
