@@ -37,19 +37,15 @@ class ApiLine:
             raise _failure(error, api) from error
         if found.expert not in {None, contestant.model} and not contestant.routed:
             # A request that fell back to another expert says nothing about the one that was asked.
-            raise AskError("other_expert", f"{found.expert} answered in its place", unavailable=True)
+            message = f"{found.expert} answered in its place"
+            raise AskError("other_expert", message, unavailable=True, transient=False)
         decided_by, wanted = found.decision and found.decision.composition, contestant.composition
         if wanted and decided_by and decided_by != wanted:
             message = f"composition {decided_by} answered; this run is about {wanted}"
             raise AskError("composition_changed", message, unavailable=True, transient=False)
-        return Reply(
-            found.text,
-            found.finish_reason,
-            found.usage,
-            round(found.latency_s, 4),
-            None if found.decision is None else found.decision.document(),
-            found.logprobs,
-        )
+        routing = found.document["routing"] if found.decision else None
+        seconds = round(found.latency_s, 4)
+        return Reply(found.text, found.finish_reason, found.usage, seconds, routing, found.logprobs)
 
     async def aclose(self) -> None:
         clients, self._clients = self._clients, {}
