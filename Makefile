@@ -14,8 +14,11 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 PROFILE ?= cpu
 # Where CPU wheels of torch are, asked only when pip's own configuration does not know the wheel.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# Further words for pytest, as in `make test PYTEST_ARGS="-k route -x"`.
+# Further words for pytest, as in `make test PYTEST_ARGS="-k route -x"`; "-n 0" runs tests in one process.
 PYTEST_ARGS ?=
+# One process of tests a core. A file's tests stay in one, for the fixtures they share, and files keep their
+# order: the longest tests, on a real vLLM, come first.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 APP := .venv
 VLLM := .venv-vllm
@@ -70,7 +73,7 @@ run: models
 
 test: override PROFILE := tiny
 test: models
-	@$(APP)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(APP)/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(APP)/.ready
 	@$(APP)/bin/ruff check .
