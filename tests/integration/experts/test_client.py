@@ -166,7 +166,7 @@ async def test_a_server_that_is_not_there_is_unavailable(client: ExpertClient) -
     with pytest.raises(ExpertUnavailable) as caught:
         await client.complete(expert, ask())
     assert caught.value.status == 503
-    assert caught.value.message == "Expert small refused the connection."
+    assert "refused the connection" in caught.value.message
 
 
 async def test_a_host_without_an_address_is_unavailable(client: ExpertClient) -> None:
@@ -184,7 +184,7 @@ async def test_an_expert_silent_before_its_first_byte_times_out(
         cancelled = fake.log.cancelled
         with pytest.raises(ExpertTimeout, match="no first byte"):
             await collect(client, expert, ask(fake=trouble))
-        with pytest.raises(ExpertTimeout, match=r"did not answer in 0\.2 s"):
+        with pytest.raises(ExpertTimeout, match=r"0\.2 s"):
             await client.complete(expert, ask(fake=trouble))
         await fake.log.until(lambda log, before=cancelled: log.cancelled == before + 2)  # type: ignore[misc]
 
@@ -209,7 +209,7 @@ async def test_an_answer_that_never_ends_is_cut_at_the_total(client: ExpertClien
         fake.endpoint, timeouts={"connect_s": 1, "first_byte_s": 1, "idle_s": 1, "total_s": 0.8}
     )
     endless = ask(fake={"reply": "word " * 1000, "token_delay_s": 0.01})
-    with pytest.raises(ExpertTimeout, match=r"did not finish in 0\.8 s"):
+    with pytest.raises(ExpertTimeout, match=r"0\.8 s"):
         await collect(client, expert, endless)
 
 

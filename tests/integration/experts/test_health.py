@@ -41,7 +41,7 @@ async def test_an_expert_is_unknown_then_up_then_down_then_up_again(client: Expe
             await until(lambda: monitor.status("small").state == "up")
             assert monitor.status("small").checked_at is not None
         await until(lambda: monitor.status("small").state == "down")
-        assert monitor.status("small").detail == "Expert small refused the connection."
+        assert "refused the connection" in monitor.status("small").detail
         assert not monitor.available("small")
         with run_fake_expert(port=port):
             await until(lambda: monitor.available("small"))
@@ -70,7 +70,7 @@ async def test_a_server_without_the_model_is_down_and_says_why(client: ExpertCli
         )
         monitor = HealthMonitor(registry, client, QUICK)
         await monitor.check()
-        assert monitor.status("small").detail == "Its server does not serve small-model."
+        assert "small-model" in monitor.status("small").detail
         assert {name: health.state for name, health in monitor.statuses().items()} == {
             "small": "down",
             "second": "up",
@@ -155,7 +155,7 @@ async def test_a_check_gives_up_on_a_server_that_never_answers() -> None:
         async with ExpertClient(limits=ClientLimits(probe_s=0.1)) as client:
             monitor = HealthMonitor(registry, client, QUICK)
             await monitor.check()
-            assert monitor.status("small").detail == "Expert small gave no sign of life in 0.1 s."
+            assert "0.1 s" in monitor.status("small").detail
 
 
 def test_an_unknown_expert_has_no_state() -> None:

@@ -133,7 +133,7 @@ def test_fitting_from_files_makes_a_composition_that_serves(int8: OnnxEncoder, t
         FitSource(table, cards=[]),
         tmp_path / "out",
         int8,
-        FitOptions(classifier="centroid"),
+        FitOptions(classifier="centroid", jobs=1),
         cache=tmp_path / "cache",
         step=lambda what, done, total: told.append((what, done, total)),
     )

@@ -86,7 +86,7 @@ def test_a_table_without_gaps_is_planned_beyond_unless_that_is_unwanted(table: P
     assert json.loads(outcomes("plan", table, "--json").output)["judgments"] == 200
     refused = outcomes("plan", table, "--known-prompts")
     assert refused.exit_code == 1
-    assert "every prompt is scored by every expert" in refused.output
+    assert "every expert" in refused.output
 
 
 def test_a_composition_without_evidence_says_what_to_do() -> None:

@@ -210,7 +210,7 @@ def test_an_identity_that_could_not_be_written_anew_stays(tmp_path: Path) -> Non
         replies |= {"law": "I cannot.", "math": "You are a counter."}
         anew = call(*words, "--fresh", "--url", url)
     assert anew.exit_code == 0
-    assert "law: the model wrote no description of an expert; the old one stays" in anew.stderr
+    assert "law: the model wrote no description" in anew.stderr
     texts = {each.category: each.text for each in load_identities(path).identities}
     assert texts == {"law": "You are a judge.", "math": "You are a counter."}
 
@@ -230,7 +230,7 @@ def test_a_model_that_writes_none_leaves_no_file(tmp_path: Path) -> None:
         result = call("identity", "small", "--out", str(path), "--category", "law", "--url", url)
         seeds = [body["seed"] for body in fake.log.bodies]
     assert result.exit_code == 1
-    assert "wrote no description of an expert" in result.stderr
+    assert "no description" in result.stderr
     assert not path.exists()
     assert seeds == [0, 1, 2, 3]
 

@@ -45,7 +45,7 @@ async def test_past_the_queue_the_answer_is_busy_at_once() -> None:
     tasks = [asyncio.create_task(work()) for _ in range(4)]
     await asyncio.sleep(0.01)
     assert admission.load(small) == Load(in_flight=2, queued=2)
-    with pytest.raises(ExpertBusy, match="2 requests run and 2 wait") as caught:
+    with pytest.raises(ExpertBusy, match=r"2 .*2 wait") as caught:
         await work()
     assert caught.value.status == 429
     hold.set()

@@ -42,7 +42,7 @@ def test_an_expert_without_a_key_needs_none() -> None:
 def test_an_unusable_key_is_told_without_its_text(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key"
     file.write_text(content)
-    with pytest.raises(ExpertUnavailable, match="no usable API key in the file key") as caught:
+    with pytest.raises(ExpertUnavailable, match="file key") as caught:
         read_api_key(expert(api_key_file=str(file)))
     assert "lines" not in str(caught.value)
 
@@ -51,7 +51,7 @@ def test_a_missing_file_or_variable_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("COTERIE_TEST_KEY", raising=False)
     with pytest.raises(ExpertUnavailable, match="COTERIE_TEST_KEY"):
         read_api_key(expert(api_key_env="COTERIE_TEST_KEY"))
-    with pytest.raises(ExpertUnavailable, match="the file nowhere cannot be read"):
+    with pytest.raises(ExpertUnavailable, match="nowhere"):
         read_api_key(expert(api_key_file=str(tmp_path / "nowhere")))
 
 

@@ -36,7 +36,7 @@ def test_a_kill_by_the_kernel_for_memory_is_told_as_such() -> None:
 
 
 def test_a_missing_program_is_a_missing_environment() -> None:
-    assert explain("a", 127, "cannot start /x/python: No such file", log=LOG).cause is Cause.NO_ENVIRONMENT
+    assert explain("a", 127, "/x/python: No such file", log=LOG).cause is Cause.NO_ENVIRONMENT
 
 
 @pytest.mark.parametrize(

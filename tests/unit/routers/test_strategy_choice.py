@@ -54,4 +54,4 @@ def test_a_strategy_that_the_service_lacks_gives_way_and_the_decision_says_so() 
 def test_giving_up_keeps_who_asked_and_says_why() -> None:
     alone = give_up_strategy(routed(about("law"), strategy="panel"), "there are tools")
     assert (alone.strategy, alone.strategy_source) == ("single", "request")
-    assert alone.strategy_detail == "The client asked for panel. One expert answers: there are tools."
+    assert "panel" in alone.strategy_detail and "there are tools" in alone.strategy_detail

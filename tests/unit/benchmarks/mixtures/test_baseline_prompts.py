@@ -67,7 +67,7 @@ async def test_without_a_good_instruction_the_plain_prompt_wins() -> None:
 
 
 async def test_too_few_calls_or_demos_are_refused() -> None:
-    with pytest.raises(MixtureError, match="10 calls are too few"):
+    with pytest.raises(MixtureError, match="10 calls"):
         await best_instruction(DEMOS, BuildConfig(), ToyModel(), 10)
     with pytest.raises(DemoError, match="too few"):
         await best_instruction(DEMOS[:3], BuildConfig(), ToyModel(), 300)

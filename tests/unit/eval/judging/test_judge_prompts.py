@@ -60,7 +60,7 @@ def test_a_file_of_mt_bench_is_read_by_kind(tmp_path: Path) -> None:
     assert one == "Q-one {answer_b}|A-one"
     assert two == "Q-one {answer_b}|A-one|Q-two|A-two"
     assert pair == "Q-one {answer_b}|R-one|A-one|B-one"
-    with pytest.raises(PromptFileError, match="no prompt for judging one turn with a reference"):
+    with pytest.raises(PromptFileError, match="reference"):
         prompts.of(Kind(Scale.RATING, reference=True))
 
 

@@ -95,12 +95,12 @@ def test_a_model_that_always_won_scores_a_hundred() -> None:
 def test_models_without_a_link_to_the_baseline_cannot_be_rated_with_it() -> None:
     table = pairwise([("q1", "a", "base", 1, 0, 1), ("q1", "b", "other", 1, 0, 1)])
 
-    with pytest.raises(RatingError, match="links b, other to the baseline base"):
+    with pytest.raises(RatingError, match=r"b, other .*base"):
         rate_pairwise(table, RatingSettings(baseline="base"))
 
 
 def test_an_unknown_baseline_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(RatingError, match=r"no baseline nobody .* ours"):
+    with pytest.raises(RatingError, match=r"nobody .*ours"):
         rate_pairwise(pairwise([("q1", "ours", "base", 1, 0, 1)]), RatingSettings(baseline="nobody"))
 
 

@@ -140,7 +140,7 @@ def test_rows_that_only_their_verdict_tells_apart_are_counted_with_a_note(tmp_pa
     table = read_verdicts(as_csv(PAIRWISE | {"model": ["ours", "ours", "ours"]}, tmp_path))
 
     assert len(table) == 3
-    assert any("1 rows" in note and "no column tells them apart" in note for note in table.notes)
+    assert any("1 rows" in note and "no column" in note for note in table.notes)
 
 
 def test_rows_that_only_their_verdict_tells_apart_are_refused_when_strict(tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ def test_rows_that_another_column_tells_apart_are_judgments_of_their_own(tmp_pat
     table = read_verdicts(as_csv(cells, tmp_path))
 
     assert len(table) == 3
-    assert any("judge a question of a model once more" in note for note in table.notes)
+    assert any("once more" in note for note in table.notes)
 
 
 def test_a_column_that_looks_misspelt_is_refused_and_a_strange_one_noted(tmp_path: Path) -> None:
-    with pytest.raises(VerdictError, match="unknown column catgory: is category meant"):
+    with pytest.raises(VerdictError, match=r"catgory.* category"):
         read_verdicts(as_csv(PAIRWISE | {"catgory": ["a", "b", "c"]}, tmp_path))
 
     table = read_verdicts(as_csv(PAIRWISE | {"commit": ["a", "b", "c"]}, tmp_path))
@@ -217,7 +217,7 @@ def test_a_row_with_a_cell_too_many_is_named(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.csv"
     path.write_text("question_id,model,turn,score\nq1,ours,1,8\nq2,ours,1,8,9\n", encoding="utf-8")
 
-    with pytest.raises(VerdictError, match="row 2 has 5 cells, the header 4"):
+    with pytest.raises(VerdictError, match=r"row 2 .*5 .*4"):
         read_verdicts(path)
 
 

@@ -103,21 +103,21 @@ def test_a_changed_array_is_noticed(folder: Path) -> None:
     content = bytearray((folder / ARRAYS).read_bytes())
     content[-1] ^= 1
     (folder / ARRAYS).write_bytes(bytes(content))
-    with pytest.raises(MixtureError, match=r"arrays\.safetensors does not have the digest"):
+    with pytest.raises(MixtureError, match=r"arrays\.safetensors"):
         load_mixture(folder)
 
 
 def test_a_changed_prompt_is_noticed(folder: Path) -> None:
     text = (folder / MANIFEST).read_text()
     (folder / MANIFEST).write_text(text.replace("Go east.", "Go west."))
-    with pytest.raises(MixtureError, match="changed after it was built"):
+    with pytest.raises(MixtureError, match="changed"):
         load_mixture(folder)
 
 
 def test_another_format_says_so(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(MixtureError, match="format 99, this version reads 2"):
+    with pytest.raises(MixtureError, match="format 99"):
         load_mixture(folder)
 
 
@@ -132,7 +132,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / ARRAYS).unlink()
     with pytest.raises(MixtureError, match=r"arrays\.safetensors: No such file"):
         load_mixture(folder)
-    with pytest.raises(MixtureError, match="make one with `coterie prompts build`"):
+    with pytest.raises(MixtureError, match="coterie prompts build"):
         load_mixture(folder.parent / "nowhere")
 
 
@@ -140,7 +140,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(MixtureError, match="holds no mixture"):
         save_mixture(small_mixture(), tmp_path)
-    with pytest.raises(MixtureError, match="is a file: name a folder"):
+    with pytest.raises(MixtureError, match="is a file"):
         save_mixture(small_mixture(), tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

@@ -97,7 +97,7 @@ def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_one_array_is_told_as_that(tmp_path: Path, indent: int | None) -> None:
     file = tmp_path / "demos.json"
     file.write_text(json.dumps([{"input": "a", "output": "1"}, {"input": "b", "output": "2"}], indent=indent))
-    with pytest.raises(DemoError, match="is one JSON array: write each of its objects on a line"):
+    with pytest.raises(DemoError, match="JSON array"):
         read_demos(file)
 
 
@@ -145,12 +145,12 @@ def test_a_file_without_demos_is_refused(tmp_path: Path) -> None:
 
 
 def test_contradictions_made_in_code_are_numbered() -> None:
-    with pytest.raises(DemoError, match="demo 3: has the input of demo 1"):
+    with pytest.raises(DemoError, match=r"demo 3: .*demo 1"):
         distinct([Demo("a", "1"), Demo("b", "2"), Demo("a", "3")])
 
 
 def test_too_few_demos_or_one_answer_for_all_build_nothing() -> None:
-    with pytest.raises(DemoError, match="3 different demos are too few: at least 8"):
+    with pytest.raises(DemoError, match=r"3 different demos .*8"):
         check_buildable([Demo(str(n), str(n)) for n in range(3)], 8)
     with pytest.raises(DemoError, match="same output"):
         check_buildable([Demo(str(n), "yes") for n in range(20)], 8)

@@ -67,7 +67,7 @@ def test_an_embedding_that_is_no_number_is_far_from_everything() -> None:
 
 
 def test_an_embedding_of_another_encoder_is_refused() -> None:
-    with pytest.raises(MixtureError, match="takes embeddings of toy with 3 numbers"):
+    with pytest.raises(MixtureError, match=r"toy .*3"):
         small_mixture().choose(np.zeros(4, dtype=np.float32))
 
 
@@ -116,7 +116,7 @@ def test_the_longest_prompt_is_so_by_characters_and_by_bytes() -> None:
 
 @pytest.mark.parametrize("wrong", [Region(EAST, np.nan), Region(EAST, -1.0), Region(EAST, 1.0, nearest=-1)])
 def test_a_region_that_cannot_be_is_refused(wrong: Region) -> None:
-    with pytest.raises(MixtureError, match="no radius, or fewer than no demos"):
+    with pytest.raises(MixtureError, match="radius"):
         Mixture("x", "llm", "toy", "1", (wrong,), pool=POOL)
 
 
