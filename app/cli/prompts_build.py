@@ -87,7 +87,7 @@ def build(
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="The file that keeps answers; several builds may share it.",
+            help="The file of answers, which all commands share.",
             show_default="var/answers.sqlite",
         ),
     ] = None,

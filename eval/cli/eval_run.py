@@ -104,9 +104,9 @@ def run(
 ) -> None:
     """Run a benchmark against the service, single experts or any OpenAI-compatible server.
 
-    Answers and judgments are kept in a cache: stopped at any moment, `coterie eval resume` goes on, and
-    nothing is asked or paid for twice. The run's folder has its manifest, items, verdicts, report and
-    Inspect's logs (`inspect view --log-dir RUN/logs`).
+    Answers and judgments are kept in a file that all commands share: stopped at any moment, `coterie eval
+    resume` goes on, and nothing is asked or paid for twice. The run's folder has its manifest, items,
+    verdicts, report and Inspect's logs (`inspect view --log-dir RUN/logs`).
 
     Examples:
 
