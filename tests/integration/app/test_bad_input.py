@@ -26,82 +26,81 @@ def error_of(response: httpx2.Response) -> dict[str, Any]:
     return error
 
 
-@pytest.mark.parametrize(
-    ("body", "param", "code"),
-    [
-        ({"messages": []}, "messages", "empty_array"),
-        ({"messages": None}, "messages", "invalid_value"),
-        ({"messages": SECRET}, "messages", "invalid_value"),
-        ({"messages": [SECRET]}, "messages[0]", "invalid_value"),
-        ({"messages": [{"content": SECRET}]}, "messages[0].role", "missing_required_parameter"),
-        ({"messages": [{"role": SECRET, "content": "x"}]}, "messages[0].role", "invalid_value"),
-        ({"messages": [{"role": "user", "content": {"a": SECRET}}]}, "messages[0].content", "invalid_value"),
-        (
-            {"messages": [{"role": "user", "content": [{"text": SECRET}]}]},
-            "messages[0].content",
-            "invalid_value",
-        ),
-        ({"messages": [{"role": "user"}]}, "messages[0]", "invalid_value"),
-        ({"messages": MESSAGES, "stream": SECRET}, "stream", "invalid_value"),
-        ({"messages": MESSAGES, "max_tokens": 0}, "max_tokens", "invalid_value"),
-        ({"messages": MESSAGES, "max_tokens": "10"}, "max_tokens", "invalid_value"),
-        ({"messages": MESSAGES, "tools": {"a": 1}}, "tools", "invalid_value"),
-        ({"messages": MESSAGES, "model": 3}, "model", "invalid_value"),
-        ({"messages": MESSAGES, "routing": {"expret": "coder"}}, "routing.expret", "unknown_parameter"),
-        ({"messages": MESSAGES, "routing": SECRET}, "routing", "invalid_value"),
-        ({"messages": MESSAGES, "routing": {"expert": "codr"}}, "routing.expert", "invalid_value"),
-        ({"messages": MESSAGES, "routing": {"category": "codng"}}, "routing.category", "invalid_value"),
-        ({"messages": MESSAGES, "routing": {"exclude": ["codr"]}}, "routing.exclude", "invalid_value"),
-        ({"messages": MESSAGES, "routing": {"boost": {"codr": 1}}}, "routing.boost", "invalid_value"),
-        (
-            {"messages": MESSAGES, "routing": {"boost": {"coder": "x"}}},
-            "routing.boost.coder",
-            "invalid_value",
-        ),
-        ({"messages": MESSAGES, "routing": {"strategy": "panl"}}, "routing.strategy", "invalid_value"),
-        (
-            {"messages": MESSAGES, "routing": {"conversation": "a b"}},
-            "routing.conversation",
-            "invalid_value",
-        ),
-        (
-            {"messages": MESSAGES, "routing": {"expert": "coder", "category": "coding"}},
-            "routing",
-            "invalid_value",
-        ),
-    ],
-)
-async def test_a_wrong_field_is_named(api: Api, body: dict[str, Any], param: str, code: str) -> None:
-    for path in ("/v1/chat/completions", "/v1/route"):
-        response = await api.http.post(path, json={"model": "coterie", **body})
-        assert response.status_code == 400
-        error = error_of(response)
-        assert (error["type"], error["code"]) == ("invalid_request_error", code)
-        if param == "routing" and "expert" in (body["routing"] or {}):
-            assert "not both" in error["message"]
-        else:
-            assert error["param"] == param
+WRONG_FIELDS: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": []}, "messages", "empty_array"),
+    ({"messages": None}, "messages", "invalid_value"),
+    ({"messages": SECRET}, "messages", "invalid_value"),
+    ({"messages": [SECRET]}, "messages[0]", "invalid_value"),
+    ({"messages": [{"content": SECRET}]}, "messages[0].role", "missing_required_parameter"),
+    ({"messages": [{"role": SECRET, "content": "x"}]}, "messages[0].role", "invalid_value"),
+    ({"messages": [{"role": "user", "content": {"a": SECRET}}]}, "messages[0].content", "invalid_value"),
+    (
+        {"messages": [{"role": "user", "content": [{"text": SECRET}]}]},
+        "messages[0].content",
+        "invalid_value",
+    ),
+    ({"messages": [{"role": "user"}]}, "messages[0]", "invalid_value"),
+    ({"messages": MESSAGES, "stream": SECRET}, "stream", "invalid_value"),
+    ({"messages": MESSAGES, "max_tokens": 0}, "max_tokens", "invalid_value"),
+    ({"messages": MESSAGES, "max_tokens": "10"}, "max_tokens", "invalid_value"),
+    ({"messages": MESSAGES, "tools": {"a": 1}}, "tools", "invalid_value"),
+    ({"messages": MESSAGES, "model": 3}, "model", "invalid_value"),
+    ({"messages": MESSAGES, "routing": {"expret": "coder"}}, "routing.expret", "unknown_parameter"),
+    ({"messages": MESSAGES, "routing": SECRET}, "routing", "invalid_value"),
+    ({"messages": MESSAGES, "routing": {"expert": "codr"}}, "routing.expert", "invalid_value"),
+    ({"messages": MESSAGES, "routing": {"category": "codng"}}, "routing.category", "invalid_value"),
+    ({"messages": MESSAGES, "routing": {"exclude": ["codr"]}}, "routing.exclude", "invalid_value"),
+    ({"messages": MESSAGES, "routing": {"boost": {"codr": 1}}}, "routing.boost", "invalid_value"),
+    (
+        {"messages": MESSAGES, "routing": {"boost": {"coder": "x"}}},
+        "routing.boost.coder",
+        "invalid_value",
+    ),
+    ({"messages": MESSAGES, "routing": {"strategy": "panl"}}, "routing.strategy", "invalid_value"),
+    (
+        {"messages": MESSAGES, "routing": {"conversation": "a b"}},
+        "routing.conversation",
+        "invalid_value",
+    ),
+    (
+        {"messages": MESSAGES, "routing": {"expert": "coder", "category": "coding"}},
+        "routing",
+        "invalid_value",
+    ),
+]
+"""Bodies, the field that is wrong, and the error's code."""
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"{",
-        f'{{"messages": "{SECRET}'.encode(),
-        b"[]",
-        b'"text"',
-        b"\xff\xfe",
-        b'{"model": NaN}',
-        b'{"a": ' + b"9" * 5000 + b"}",
-        b"[" * 100_000,
-    ],
-    ids=["empty", "open", "cut", "array", "string", "not utf-8", "NaN", "long number", "deep"],
-)
-async def test_invalid_json_is_refused(api: Api, raw: bytes) -> None:
-    response = await api.http.post("/v1/chat/completions", content=raw)
-    assert response.status_code == 400
-    assert error_of(response)["code"] == "invalid_json"
+async def test_a_wrong_field_is_named(api: Api) -> None:
+    for body, param, code in WRONG_FIELDS:
+        for path in ("/v1/chat/completions", "/v1/route"):
+            response = await api.http.post(path, json={"model": "coterie", **body})
+            error = error_of(response)
+            found = (response.status_code, error["type"], error["code"])
+            assert found == (400, "invalid_request_error", code), body
+            if param == "routing" and "expert" in (body["routing"] or {}):
+                assert "not both" in error["message"]
+            else:
+                assert error["param"] == param, body
+
+
+INVALID_JSON = {
+    "empty": b"",
+    "open": b"{",
+    "cut": f'{{"messages": "{SECRET}'.encode(),
+    "array": b"[]",
+    "string": b'"text"',
+    "not utf-8": b"\xff\xfe",
+    "NaN": b'{"model": NaN}',
+    "long number": b'{"a": ' + b"9" * 5000 + b"}",
+    "deep": b"[" * 100_000,
+}
+
+
+async def test_invalid_json_is_refused(api: Api) -> None:
+    for name, raw in INVALID_JSON.items():
+        response = await api.http.post("/v1/chat/completions", content=raw)
+        assert (response.status_code, error_of(response)["code"]) == (400, "invalid_json"), name
 
 
 async def test_an_unknown_model_is_not_found_with_suggestions(api: Api) -> None:
@@ -172,13 +171,12 @@ async def test_excluding_everybody_is_refused(api: Api) -> None:
     assert "excluded" in error_of(response)["message"]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_what_the_expert_rejects_is_passed_on(api: Api, stream: bool) -> None:
+async def test_what_the_expert_rejects_is_passed_on(api: Api) -> None:
     error = {"message": "temperature must be below 2", "type": "BadRequestError", "param": "temperature"}
-    response = await api.chat(CODE, stream=stream, fake={"status": 400, "error": error})
-    assert response.status_code == 400
-    assert error_of(response)["message"] == "temperature must be below 2"
-    assert response.headers["x-coterie-expert"] == "coder"
+    for stream in (False, True):
+        response = await api.chat(CODE, stream=stream, fake={"status": 400, "error": error})
+        assert (response.status_code, error_of(response)["message"]) == (400, error["message"])
+        assert response.headers["x-coterie-expert"] == "coder"
 
 
 async def test_the_openai_client_raises_its_own_classes(api: Api) -> None:
@@ -200,14 +198,10 @@ async def test_an_address_or_method_that_is_not_there(api: Api) -> None:
     assert error_of(response)["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize(
-    ("query", "param"),
-    [("limit=0", "limit"), ("limit=x", "limit"), ("after=nonsense", "after"), ("since=yesterday", "since")],
-)
-async def test_a_wrong_query_of_the_decisions_is_named(api: Api, query: str, param: str) -> None:
-    response = await api.http.get(f"/v1/decisions?{query}")
-    assert response.status_code == 400
-    assert error_of(response)["param"] == param
+async def test_a_wrong_query_of_the_decisions_is_named(api: Api) -> None:
+    for query in ("limit=0", "limit=x", "after=nonsense", "since=yesterday"):
+        response = await api.http.get(f"/v1/decisions?{query}")
+        assert (response.status_code, error_of(response)["param"]) == (400, query.partition("=")[0])
 
 
 async def test_nothing_of_a_refused_prompt_is_logged(
@@ -221,15 +215,12 @@ async def test_nothing_of_a_refused_prompt_is_logged(
     assert SECRET not in said.out + said.err + logged.getvalue()
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [
+async def test_fields_of_an_odd_type_never_break_the_service(api: Api) -> None:
+    odd: list[dict[str, Any]] = [
         {"response_format": {"type": ["json_object"]}},
         {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": 5}]},
         {"top_logprobs": "many", "routing": {"strategy": "cascade"}},
-    ],
-    ids=["response_format", "tool_calls", "top_logprobs"],
-)
-async def test_fields_of_an_odd_type_never_break_the_service(api: Api, extra: dict[str, Any]) -> None:
-    response = await api.chat("hello there", **extra)
-    assert response.status_code in {200, 400}, response.text
+    ]
+    for extra in odd:
+        response = await api.chat("hello there", **extra)
+        assert response.status_code in {200, 400}, (extra, response.text)

@@ -1,9 +1,12 @@
 """Numbers of a run do not depend on the order in which its answers came."""
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
 
-from eval.engine.items import RunItem
-from eval.reports.results import _comparisons, mean_interval
+from eval.engine.items import ItemLog, RunItem
+from eval.engine.manifest import ITEMS, Manifest, RunFolder
+from eval.reports.results import mean_interval, results_of
 
 
 def items(name: str, seed: int) -> list[RunItem]:
@@ -19,6 +22,19 @@ def test_an_interval_is_the_same_in_any_order() -> None:
     assert mean_interval(values) == mean_interval(values[::-1])
 
 
-def test_comparisons_are_the_same_in_any_order() -> None:
+def test_all_numbers_are_the_same_in_any_order(tmp_path: Path) -> None:
     ours, theirs = items("a", 1), items("b", 2)
-    assert _comparisons({"a": ours, "b": theirs}) == _comparisons({"a": ours[::-1], "b": theirs})
+    forwards = run(tmp_path / "forwards", [*ours, *theirs])
+    mixed = run(tmp_path / "mixed", [*theirs[::-1], *ours[::-1]])
+    assert results_of(forwards)["comparisons"]
+    assert results_of(forwards) == results_of(mixed)
+
+
+def run(folder: Path, answered: Sequence[RunItem]) -> RunFolder:
+    folder.mkdir()
+    with ItemLog(folder / ITEMS) as log:
+        for each in answered:
+            log.add(each)
+    contestants = tuple({"name": name, "model": name, "identity": {}} for name in ("a", "b"))
+    created_at = "2026-01-01T00:00:00+00:00"
+    return RunFolder(folder, Manifest(id="r", benchmark="b", created_at=created_at, contestants=contestants))
