@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from app.cli.root import build
 
+KEPT = ("COTERIE_CACHE", "COTERIE_DATA")
+"""Folders of this process that its commands use too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -22,12 +25,13 @@ class Ran:
 
 
 def coterie(*words: str, stdin: str = "", **environment: str) -> Ran:
-    """Run `coterie *words` with `environment` in place of all settings that this process has.
+    """Run `coterie *words` with `environment` in place of the settings that this process has, but for KEPT.
 
     An exception that the command does not handle is raised here: a user would see a traceback.
     """
     ours: dict[str, str | None] = {name: None for name in os.environ if name.startswith("COTERIE_")}
-    ours.pop("COTERIE_CACHE", None)
+    for kept in KEPT:
+        ours.pop(kept, None)
     given = {**ours, "COLUMNS": "160", "NO_COLOR": "1", **environment}
     done = CliRunner().invoke(build(), words, input=stdin, env=given, catch_exceptions=False)
     return Ran(done.exit_code, done.stdout, done.stderr)

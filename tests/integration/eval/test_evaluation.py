@@ -18,6 +18,7 @@ from eval.engine.manifest import RunError
 from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
 from experts.fake import Behaviour, run_fake_expert
+from tests.commands import coterie
 from tests.integration.eval.evaluation_world import World, prompt_of, serving, verdict_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -169,16 +170,15 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_an_item(tmp_path: Path
         process.wait()
         answered = fake.log.finished
         assert 20 <= answered < 60
-        resume = [sys.executable, "-m", "app.cli", "eval", "resume", "last", "--runs", str(tmp_path / "runs")]
-        done = subprocess.run(resume, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+        done = coterie("eval", "resume", "last", "--runs", str(tmp_path / "runs"))
 
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
         # Those in flight when it was killed were answered without anybody to keep the answer.
         assert 60 <= fake.log.started <= 60 + 2 * 4
     (folder,) = (tmp_path / "runs").iterdir()
     lines = (folder / "items.jsonl").read_text().splitlines()
     assert {json.loads(line)["question"] for line in lines} == {f"sum-{n}" for n in range(60)}
-    assert "n" in done.stdout and "60" in done.stdout
+    assert "60" in done.out
 
 
 # MT-Bench

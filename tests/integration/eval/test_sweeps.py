@@ -19,6 +19,7 @@ from eval.sweeps.sweep_file import LiveSweep, SweepError, read_sweep
 from eval.sweeps.sweep_run import run_sweep, write_items, write_report
 from eval.sweeps.sweep_store import ItemRow, SweepStore
 from experts.fake import Behaviour, run_fake_expert
+from tests.commands import coterie
 from tests.integration.app.postgres import NoPostgres, running_postgres
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,7 +77,9 @@ def live(path: Path) -> LiveSweep:
     return sweep
 
 
-def test_a_killed_sweep_goes_on_without_losing_or_repeating_an_item(tmp_path: Path, database: str) -> None:
+def test_a_killed_sweep_goes_on_without_losing_or_repeating_an_item(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sums(tmp_path / "sums.jsonl", ITEMS)
     with run_fake_expert(Behaviour(reply="4", delay_s=0.01), models=["coterie"]) as fake:
         file = sweep_file(tmp_path / "sweep.yaml", fake.endpoint)
@@ -97,11 +100,10 @@ def test_a_killed_sweep_goes_on_without_losing_or_repeating_an_item(tmp_path: Pa
         assert ITEMS // 4 < len(kept) < ITEMS
         before = len(fake.log.bodies)
 
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=180
-        )
+        monkeypatch.chdir(tmp_path)
+        done = coterie("eval", "sweep", str(file), "--database", database)
 
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
         asked = Counter(body["messages"][-1]["content"] for body in fake.log.bodies)
         again = Counter(body["messages"][-1]["content"] for body in fake.log.bodies[before:])
     assert len(asked) == ITEMS
