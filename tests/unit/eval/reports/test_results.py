@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from eval.engine.items import ItemLog, RunItem
 from eval.engine.manifest import ITEMS, Manifest, RunFolder
@@ -35,6 +36,8 @@ def run(folder: Path, answered: Sequence[RunItem]) -> RunFolder:
     with ItemLog(folder / ITEMS) as log:
         for each in answered:
             log.add(each)
-    contestants = tuple({"name": name, "model": name, "identity": {}} for name in ("a", "b"))
+    contestants: tuple[dict[str, Any], ...] = tuple(
+        {"name": name, "model": name, "identity": {}} for name in ("a", "b")
+    )
     created_at = "2026-01-01T00:00:00+00:00"
     return RunFolder(folder, Manifest(id="r", benchmark="b", created_at=created_at, contestants=contestants))
