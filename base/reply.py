@@ -47,6 +47,8 @@ class Reply:
     @classmethod
     def of(cls, document: Mapping[str, Any], *, kept: bool = False) -> Self:
         """The reply that `document()` gave. Raises KeyError or TypeError for anything else."""
+        if not isinstance(document["text"], str):
+            raise TypeError("the text is no text")
         get = document.get
         return cls(
             text=document["text"],

@@ -8,7 +8,8 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,15 +68,13 @@ class AnswerStore:
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        new = not self._path.exists()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
             try:
                 _prepare(database)
-                if new and self._path == default_store(self._path.parent):
-                    for place in EARLIER_PLACES:
-                        _adopt(database, self._path.parent / place)
+                if self._path == default_store(self._path.parent):
+                    _adopt_earlier(database, self._path.parent)
             except BaseException:
                 database.close()
                 raise
@@ -163,18 +162,42 @@ def _columns(database: sqlite3.Connection, schema: str = "main") -> set[str]:
     return {row[1] for row in database.execute(f"PRAGMA {schema}.table_info(answers)")}
 
 
-def _adopt(database: sqlite3.Connection, path: Path) -> None:
-    """Copy the answers of an earlier file. Raises sqlite3.Error."""
-    if not path.is_file():
+def _adopt_earlier(database: sqlite3.Connection, data: Path) -> None:
+    """Copy the answers of `EARLIER_PLACES`, once and all together; `user_version` says that it was done.
+    Raises sqlite3.Error, and StoreError about an earlier file."""
+    if _is_adopted(database):
         return
-    database.execute("ATTACH ? AS earlier", (str(path),))
+    earlier = [path for path in (data / place for place in EARLIER_PLACES) if path.is_file()]
+    for number, path in enumerate(earlier):
+        with _earlier(path):
+            database.execute(f"ATTACH ? AS earlier{number}", (str(path),))
+    database.execute("BEGIN IMMEDIATE")
+    if not _is_adopted(database):  # another process may have done it while this one waited
+        for number, path in enumerate(earlier):
+            with _earlier(path):
+                columns = _columns(database, f"earlier{number}")
+                what = "SELECT key, server, model, reply FROM " if "reply" in columns else _FROM_COLUMNS
+                if columns:
+                    database.execute(_INSERT.format("IGNORE") + what + f"earlier{number}.answers")
+        database.execute("PRAGMA user_version = 1")
+    database.execute("COMMIT")
+    for number in range(len(earlier)):
+        database.execute(f"DETACH earlier{number}")
+
+
+@contextmanager
+def _earlier(path: Path) -> Iterator[None]:
     try:
-        columns = _columns(database, "earlier")
-        what = "SELECT key, server, model, reply FROM " if "reply" in columns else _FROM_COLUMNS
-        if columns:
-            database.execute(_INSERT.format("IGNORE") + what + "earlier.answers")
-    finally:
-        database.execute("DETACH earlier")
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{path}: the answers that were kept there cannot be read ({error}); move the file away to do "
+            "without them"
+        ) from error
+
+
+def _is_adopted(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def read_exported(path: Path) -> dict[str, Reply]:

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from base.reply import AskError, Reply
 from base.retries import RetryPolicy
-from experts.answer_store import AnswerStore, answer_key
+from experts.answer_store import AnswerStore, StoreError, answer_key
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -90,10 +90,13 @@ class Asker(Generic[S]):
         self._in_flight: dict[str, asyncio.Future[Reply]] = {}
         self._failures: Counter[str] = Counter()
         self._last_failure: dict[str, str] = {}
+        self._exhausted: set[str] = set()
         self._spoken: set[str] = set()
         self._silent: defaultdict[str, dict[str, Reply]] = defaultdict(dict)
         self.asked: Counter[str] = Counter()
         """Answers that were asked for, by the source's name."""
+        self.store_error: StoreError | None = None
+        """Why an answer could not be kept; nothing more is asked then."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -118,6 +121,7 @@ class Asker(Generic[S]):
 
         Raises:
             AskError: refused, or unavailable after all attempts.
+            StoreError: the answer cannot be kept; nothing more is asked then, since it would be lost as well.
         """
         key, *earlier = _keys(source, messages, sampling)
         if (found := self._store.get(key)) is not None:
@@ -133,7 +137,8 @@ class Asker(Generic[S]):
             try:
                 return replace(await asyncio.shield(waiting), kept=True)
             except asyncio.CancelledError:
-                if not waiting.cancelled():
+                mine = asyncio.current_task()
+                if not waiting.cancelled() or (mine is not None and mine.cancelling()):
                     raise
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._in_flight[key] = future
@@ -164,14 +169,20 @@ class Asker(Generic[S]):
             self._spoken.add(source.name)
         self._silent[source.name][key] = reply
         if source.name in self._spoken:
-            for each, answer in self._silent.pop(source.name).items():
-                self._store.add(each, answer, server=source.server, model=source.model)
+            try:
+                for each, answer in self._silent.pop(source.name).items():
+                    self._store.add(each, answer, server=source.server, model=source.model)
+            except StoreError as error:
+                self.store_error = error
+                raise
 
     async def _send(self, source: S, messages: Messages, body: Mapping[str, Any]) -> Reply:
         place = self._bounded_by(source)
         async with self._slots.setdefault(place, asyncio.Semaphore(self._concurrency)):
             attempt = 0
             while True:
+                if self.store_error is not None:
+                    raise self.store_error
                 if self._failures[source.name] >= GIVE_UP_AFTER:
                     raise AskError(
                         "not_asked",
@@ -186,17 +197,20 @@ class Asker(Generic[S]):
                     if not error.transient or attempt >= self._attempts(source, error):
                         self._failures[source.name] += error.unavailable
                         self._last_failure[source.name] = error.code
+                        if error.transient and error.unavailable:
+                            self._exhausted.add(source.name)
                         raise
                     self._on_retry(error)
                     await asyncio.sleep(self._retries.delay(attempt - 1, error.retry_after))
                 else:
                     self._failures[source.name] = 0
+                    self._exhausted.discard(source.name)
                     return reply
 
     def _attempts(self, source: S, error: AskError) -> int:
-        """How often this request is sent at most. Once one has failed for good, the others need not wait for
-        the same server all over again."""
-        if self._failures[source.name]:
+        """How often this request is sent at most. Once one has failed after all its attempts, the others need
+        not wait for the same server all over again."""
+        if source.name in self._exhausted:
             return 1
         patient = source.name in self._spoken and error.unavailable and error.code not in SLOW
         return self._retries.attempts if patient else min(FEW_ATTEMPTS, self._retries.attempts)

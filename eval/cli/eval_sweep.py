@@ -53,6 +53,7 @@ def sweep(
     from eval.sweeps.sweep_file import SweepError
     from eval.sweeps.sweep_run import OUT, write_items, write_report
     from eval.sweeps.sweep_store import SweepStore, SweepStoreError
+    from experts.answer_store import StoreError
 
     if not runs and file is None:
         fail("give the sweep's file; eval/sweeps/examples/cpu.yaml is one")
@@ -66,7 +67,7 @@ def sweep(
             write_report(report, folder)
             if items is not None:
                 write_items(store, report.run, items)
-    except (DocumentError, SweepError, SweepStoreError, OSError) as error:
+    except (DocumentError, StoreError, SweepError, SweepStoreError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         say("\nStopped. What is done is kept; the same command goes on.")

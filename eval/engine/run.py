@@ -79,7 +79,7 @@ def run_benchmark(
     Raises:
         ContestantError: a server that does not answer, or has no such model.
         RunError: the folder holds a run about something else, or there is nothing to run.
-        StoreError: the file of answers cannot be used.
+        StoreError: the file of answers cannot be used, or no longer written.
     """
     options = options or RunOptions()
     if not benchmark.questions or not contestants:
@@ -109,6 +109,8 @@ def run_benchmark(
             for name, count in asker.asked.items():
                 manifest.asked[name] = manifest.asked.get(name, 0) + count
             save_manifest(manifest, folder)
+    if asker.store_error is not None:
+        raise asker.store_error
     items = _ordered(read_items(folder / ITEMS), benchmark, known)
     write_verdicts(items, folder / VERDICTS)
     complete = complete and len(items) == len(known) * len(benchmark.questions)

@@ -15,6 +15,7 @@ import numpy as np
 
 from base.prices import usage_cost
 from base.reply import AskError
+from base.task_groups import together
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, RetryPolicy, routes
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
 from eval.decontamination import GuardError, Screening, screen_for
@@ -131,9 +132,8 @@ class LiveWork:
                         item = _blank(contestant, question, error.code)
                     keep(item)
 
-            async with asker.open(), asyncio.TaskGroup() as group:
-                for _ in range(self.sweep.concurrency):
-                    group.create_task(worker())
+            async with asker.open():
+                await together(worker() for _ in range(self.sweep.concurrency))
         return failed
 
     def baselines(self, items: Sequence[ItemRow]) -> tuple[Mapping[str, FoldBaseline], tuple[str, ...]]:

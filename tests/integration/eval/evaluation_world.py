@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from experts.answer_store import AnswerStore
 from experts.fake import serve_in_thread
 
 EXPERTS = (
@@ -21,6 +24,17 @@ JUDGES = ({"name": "judge", "params_b": 70.0}, {"name": "second-judge", "params_
 
 Answer = Callable[[Mapping[str, Any]], str | int]
 """The text of an answer to a request's body, or a status to refuse it with."""
+
+
+def fill_up(answers: Path) -> None:
+    """Make a store of answers that nothing more can be added to, as on a full disk."""
+    with AnswerStore(answers):
+        pass
+    with contextlib.closing(sqlite3.connect(answers)) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON answers "
+            "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+        )
 
 
 @dataclass(slots=True)

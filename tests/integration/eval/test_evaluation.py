@@ -17,9 +17,10 @@ from eval.engine.items import RunItem
 from eval.engine.manifest import RunError
 from eval.engine.run import Finished, RunOptions, run_benchmark
 from eval.reports.results import results_of
+from experts.answer_store import StoreError
 from experts.fake import Behaviour, run_fake_expert
 from tests.commands import coterie
-from tests.integration.eval.evaluation_world import World, prompt_of, serving, verdict_of
+from tests.integration.eval.evaluation_world import World, fill_up, prompt_of, serving, verdict_of
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = RetryPolicy(attempts=2, first_wait_s=0.01, longest_wait_s=0.01)
@@ -143,6 +144,15 @@ def test_what_failed_is_asked_again_when_the_run_goes_on_and_the_rest_is_not(tmp
     assert (first.complete, first.run.manifest.status) == (False, "incomplete")
     assert {item.question for item in second.items if item.score == 1.0} == {"sum-0", "sum-2", "sum-3"}
     assert second.complete
+
+
+def test_a_run_whose_answers_cannot_be_kept_stops_and_says_so(tmp_path: Path) -> None:
+    suite = str(sums(tmp_path / "s.jsonl", 40))
+    fill_up(tmp_path / "answers.sqlite")
+    with serving(lambda body: "4") as world:
+        with pytest.raises(StoreError, match="disk is full"):
+            run(world, tmp_path, benchmark=suite, against="small")
+        assert len(world.bodies) < 20
 
 
 def test_a_server_that_is_gone_is_given_up_on(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from client import RetryPolicy
 from eval.sweeps.sweep_file import LiveSweep, SweepError, read_sweep
 from eval.sweeps.sweep_run import run_sweep, write_items, write_report
 from eval.sweeps.sweep_store import ItemRow, SweepStore
+from experts.answer_store import StoreError
 from experts.fake import Behaviour, run_fake_expert
 from tests.commands import coterie
 from tests.integration.app.postgres import NoPostgres, running_postgres
+from tests.integration.eval.evaluation_world import fill_up
 
 ROOT = Path(__file__).resolve().parents[3]
 ITEMS = 1000
@@ -213,6 +215,19 @@ def test_what_could_not_be_asked_is_missing_and_asked_for_the_next_time(tmp_path
     write_report(report, tmp_path / "out")
     assert (tmp_path / "out/pareto.png").stat().st_size > 1000
     assert (tmp_path / "out/table.csv").read_text().startswith("name,kind,n,score")
+
+
+def test_a_sweep_whose_answers_cannot_be_kept_stops_and_says_so(tmp_path: Path) -> None:
+    sums(tmp_path / "sums.jsonl", 40)
+    fill_up(tmp_path / "a.sqlite")
+    with (
+        run_fake_expert(Behaviour(reply="4"), models=["coterie"]) as fake,
+        SweepStore(f"sqlite:///{tmp_path / 's.db'}") as store,
+    ):
+        sweep = live(sweep_file(tmp_path / "sweep.yaml", fake.endpoint))
+        with pytest.raises(StoreError, match="disk is full"):
+            run_sweep(sweep, store, cache=tmp_path / "a.sqlite")
+        assert fake.log.started <= CONCURRENCY
 
 
 def test_a_composition_that_says_nothing_of_its_fit_is_not_reported_on(tmp_path: Path) -> None:

@@ -94,9 +94,10 @@ def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
     with AnswerStore(path) as store:
         add(store, "key")
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("UPDATE answers SET reply = '{'")
-    with AnswerStore(path) as store, pytest.raises(StoreError, match="entry key is damaged"):
-        store.get("key")
+        for damaged in ("{", "[]", "{}", '{"text": null}'):
+            database.execute("UPDATE answers SET reply = ?", (damaged,))
+            with AnswerStore(path) as store, pytest.raises(StoreError, match="entry key is damaged"):
+                store.get("key")
 
 
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
@@ -151,12 +152,34 @@ def test_a_new_shared_store_begins_with_what_commands_kept_before(
         assert store.get("run") is None
 
 
+def test_a_store_that_was_killed_while_it_was_made_begins_with_them_as_well(tmp_path: Path) -> None:
+    texts_of_builds(tmp_path / "prompts" / "answers.sqlite")
+    (tmp_path / "answers.sqlite").touch()
+    with AnswerStore(default_store(tmp_path)) as store:
+        assert len(store) == 1
+
+
+def test_earlier_answers_that_cannot_be_read_are_named_each_time(tmp_path: Path) -> None:
+    """Else the second start would do without them, and pay for them again."""
+    earlier = tmp_path / "eval" / "cache" / "answers.sqlite"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("not a database " * 100)
+    texts_of_builds(tmp_path / "prompts" / "answers.sqlite")
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"cache/answers\.sqlite: .* move the file away"):
+            AnswerStore(default_store(tmp_path)).__enter__()
+    earlier.unlink()
+    with AnswerStore(default_store(tmp_path)) as store:
+        assert len(store) == 1
+
+
 def test_exported_answers_are_read_but_for_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     assert read_exported(path) == {}
     line = json.dumps({"key": "k", "expert": "small", "text": "eins\u2028zwei", "latency_s": 0.5})
     path.write_text(f'{line}\n{{"key": "k2", "exp')
     assert read_exported(path) == {"k": Reply("eins\u2028zwei", seconds=0.5)}
-    path.write_text(f"{{}}\n{line}\n")
-    with pytest.raises(StoreError, match=r"answers\.jsonl:1: is no answer"):
-        read_exported(path)
+    for damaged in ("{}", '{"key": "k", "text": null}'):
+        path.write_text(f"{damaged}\n{line}\n")
+        with pytest.raises(StoreError, match=r"answers\.jsonl:1: is no answer"):
+            read_exported(path)

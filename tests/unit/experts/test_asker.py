@@ -13,7 +13,7 @@ import pytest
 from base.reply import AskError, Reply
 from base.retries import NO_RETRIES, RetryPolicy
 from base.task_groups import together
-from experts.answer_store import AnswerStore, answer_key
+from experts.answer_store import AnswerStore, StoreError, answer_key
 from experts.asker import FEW_ATTEMPTS, GIVE_UP_AFTER, Asker, Messages
 
 QUICK = RetryPolicy(attempts=8, first_wait_s=0.001, longest_wait_s=0.002)
@@ -95,6 +95,15 @@ async def test_who_waits_for_a_question_that_another_asks_asks_itself_when_that_
         assert (await second).text == "Hi"
     assert first.cancelled()
     assert len(line.bodies) == 2
+
+
+async def test_when_all_who_asked_a_question_are_cancelled_nobody_asks_it_again(tmp_path: Path) -> None:
+    line = Script(delay_s=0.02)
+    async with asking(tmp_path, line) as asker:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.005):
+                await together(asker.ask(Someone(), said("Hi"), GREEDY) for _ in range(3))
+    assert len(line.bodies) == 1
 
 
 async def test_whatever_decides_an_answer_parts_answers(tmp_path: Path) -> None:
@@ -192,6 +201,31 @@ async def test_a_model_that_has_answered_is_waited_for_longer(
         with pytest.raises(AskError):
             await asker.ask(Someone(), said("more"), GREEDY)
     assert len(line.bodies) == before + attempts
+
+
+async def test_another_experts_answer_does_not_cost_the_next_question_its_attempts(tmp_path: Path) -> None:
+    fell_back = AskError("other_expert", "b answered in its place", unavailable=True, transient=False)
+    line = Script(deque([fell_back, away("expert_busy")]))
+    async with asking(tmp_path, line) as asker:
+        with pytest.raises(AskError, match="in its place"):
+            await asker.ask(Someone(), said("one"), GREEDY)
+        assert (await asker.ask(Someone(), said("two"), GREEDY)).text == "two"
+
+
+class FullDisk(AnswerStore):
+    def add(self, key: str, reply: Reply, *, server: str, model: str) -> None:
+        raise StoreError("the disk is full")
+
+
+async def test_nothing_more_is_asked_once_an_answer_cannot_be_kept(tmp_path: Path) -> None:
+    line = Script(delay_s=0.001)
+    with FullDisk(tmp_path / "answers.sqlite") as store:
+        asker = Asker(store, line, concurrency=2)
+        async with asker.open():
+            asked = (asker.ask(Someone(), said(str(n % 5)), GREEDY) for n in range(10))
+            done = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(each, StoreError) for each in done)
+    assert len(line.bodies) <= 2
 
 
 async def test_a_model_that_keeps_failing_is_asked_nothing_more(tmp_path: Path) -> None:
