@@ -88,7 +88,7 @@ def test_evidence_goes_along_and_learns_the_newcomers_scores(tmp_path: Path) -> 
         (EXPERT, None, "nothing is known of it"),
         (replace(EXPERT, name="coder"), table([1.0]), "no scores of 'coder'"),
         (EXPERT, table([float("nan")]), "no score of 'newcomer'"),
-        (replace(EXPERT, base="nobody"), table([1.0]), "which the composition does not have"),
+        (replace(EXPERT, base="nobody"), table([1.0]), "composition"),
         (replace(EXPERT, name="coder", description="codes"), None, "an expert 'coder' already"),
     ],
 )

@@ -222,7 +222,7 @@ def nothing_was_written(tmp_path: Path) -> bool:
     ("row", "complaint"),
     [
         ({"input": "x"}, r"demos\.jsonl:46: output: is missing"),
-        ({"input": "Country: France", "output": "Lyon"}, r"demos\.jsonl:46: has the input of .*:1 "),
+        ({"input": "Country: France", "output": "Lyon"}, r"demos\.jsonl:46: .*:1 "),
     ],
 )
 def test_bad_demos_are_named_by_line_and_cost_nothing(

@@ -85,7 +85,7 @@ def for_another_encoder(folder: Path) -> None:
         (with_a_changed_byte, "does not have the digest"),
         (gone, "no composition in"),
         (with_an_expert_of_nowhere, "nobody"),
-        (for_another_encoder, "fitted with the encoder words 2"),
+        (for_another_encoder, "words 2"),
     ],
 )
 async def test_a_composition_that_cannot_be_used_is_refused_and_the_old_one_stays(

@@ -37,8 +37,8 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "given", "complaint"),
     [
-        ("seed: 1\ncandidtes: 3\n", {}, "config.yaml:2: candidtes: unknown field; did you mean candidates?"),
-        ("zzz: 3\n", {}, "config.yaml:1: zzz: unknown field; known: seed, metric"),
+        ("seed: 1\ncandidtes: 3\n", {}, "config.yaml:2: candidtes: "),
+        ("zzz: 3\n", {}, "config.yaml:1: zzz: "),
         ("7: 3\n", {}, "config.yaml:1: 7: unknown field"),
         ("demo_counts: 4\n", {}, "config.yaml:1: demo_counts: "),
         ("\ndemo_counts: [4, x]\n", {}, "config.yaml:2: demo_counts.1: "),

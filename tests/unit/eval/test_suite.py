@@ -68,7 +68,7 @@ def test_line_separators_inside_prompts_end_no_line(tmp_path: Path) -> None:
         ({**SUM, "id": ""}, "id: "),
         ({**SUM, "check": {"kind": "choice", "answer": "yes"}}, "check.choice.answer: "),
         ({**SUM, "check": {"kind": "guess"}}, "check: "),
-        ({**SUM, "id": "a-0"}, "'a-0' was used before, at"),
+        ({**SUM, "id": "a-0"}, "'a-0'"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_file_and_number(

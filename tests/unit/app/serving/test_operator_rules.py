@@ -78,11 +78,11 @@ def test_a_file_without_rules_is_none(tmp_path: Path, text: str) -> None:
             "rules.yaml:3: 0.keyword: unknown field",
         ),
         ("rules:\n  - name: a\n    expert: small", "rules.yaml:2: .*no condition"),
-        ("rules:\n  - name: a\n    keywords: [x]", "rules.yaml:2: .*either an expert or a category"),
+        ("rules:\n  - name: a\n    keywords: [x]", "rules.yaml:2: .*expert or a category"),
         ("rules:\n  - keywords: [x]\n    expert: small", "rules.yaml:2: 0.name: Field required"),
         (
             "rules:\n  - name: a\n    headers: {Authorization: x}\n    expert: small",
-            "rules.yaml:2: 0: the header Authorization holds secrets",
+            "rules.yaml:2: .*Authorization",
         ),
         (
             "rules:\n  - name: a\n    headers: {api_key: x}\n    expert: small",
@@ -90,7 +90,7 @@ def test_a_file_without_rules_is_none(tmp_path: Path, text: str) -> None:
         ),
         (
             "rules:\n  - {name: a, keywords: x, expert: small}\n  - {name: a, keywords: y, expert: small}",
-            "rules.yaml:3: name: 'a' is on line 2 already",
+            "rules.yaml:3: name: 'a' .*line 2",
         ),
         ("- name: a", "rules.yaml:1: expected `rules:`"),
         ("rules: [", "rules.yaml:1: "),

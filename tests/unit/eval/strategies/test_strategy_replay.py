@@ -114,7 +114,7 @@ def test_the_picture_is_drawn_whole_or_not_at_all(report: StrategyReport, tmp_pa
     ("settings", "message"),
     [
         ({"folds": 1}, "folds must be 2"),
-        ({"folds": 3, "parts": 4}, "parts must be 1 to 3"),
+        ({"folds": 3, "parts": 4}, "1 to 3"),
         ({"budgets_b": (0.0,)}, "above 0"),
         ({"budgets_b": (8.0, float("nan"))}, "above 0"),
         ({"budget_b": float("inf")}, "above 0"),
