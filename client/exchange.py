@@ -90,7 +90,7 @@ def refusal(document: Any, reply: HttpReply | None = None) -> ApiRefused:
     code, param = error.get("code"), error.get("param")
     return ApiRefused(
         str(error.get("message") or f"The API answered with status {status}."),
-        code=code if isinstance(code, str) and code else f"http_{status}",
+        code=code if isinstance(code, str) and code else None if status is None else f"http_{status}",
         status=status,
         param=None if param is None else str(param),
         retry_after=None if reply is None else read_retry_after(reply.headers.get("retry-after")),

@@ -60,6 +60,9 @@ def test_an_error_inside_a_stream_is_raised_in_its_own_words() -> None:
         read(event('{"error": {"message": "Gone", "code": "expert_timeout"}}'))
     assert caught.value.code == "expert_timeout"
     assert caught.value.status is None
+    with pytest.raises(ApiRefused, match="Gone") as caught:
+        read(event('{"error": {"message": "Gone", "code": null}}'))
+    assert caught.value.code == "api_error"
 
 
 @pytest.mark.parametrize(
