@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -82,17 +83,21 @@ class RoutingService:
         request = routing_request(
             chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}", current_expert=current
         )
-        embedding = None
-        if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            decision = _outside(request, self._registry.get(request.pinned_expert), router)
-        elif request.pinned_expert is not None or request.pinned_category is not None:
-            # Nothing to encode: quicker than handing it to a thread.
-            decision, embedding = router.read(request)
+        decide = partial(self._decide, router)
+        pinned = request.pinned_expert is not None or request.pinned_category is not None
+        if pinned and not any(rule.strategy for rule in router.composition.policy.rules):
+            # Nothing to encode and no rule to match: quicker than handing it to a thread.
+            decision, embedding = decide(request)
         else:
-            decision, embedding = await self._in_thread(router.read, request)
+            decision, embedding = await self._in_thread(decide, request)
         if explore and self._exploration.rate:
             decision = self._exploration.apply(decision, in_conversation=current is not None)
         return decision, RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
+
+    def _decide(self, router: "Router", request: Request) -> "tuple[Decision, Vector | None]":
+        if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
+            return _outside(request, self._registry.get(request.pinned_expert), router), None
+        return router.read(request)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""
@@ -126,6 +131,7 @@ def load_router(
     """
     from routers.composition import load_composition
     from routers.encoder import load_encoder
+    from routers.language import identify_language
     from routers.router import Router
     from routers.strategy_choice import StrategySetting
 
@@ -137,6 +143,8 @@ def load_router(
             settings.rules, composition.expert_names, composition.categories, labels, strategies
         )
         composition = replace(composition, policy=replace(composition.policy, rules=rules))
+        if any(rule.languages for rule in rules):
+            identify_language("")  # its model takes a second to load: now, and not with the first request
     if encoder is None:
         encoder = load_encoder(
             settings.encoder, precision=settings.encoder_precision, threads=settings.encoder_threads

@@ -212,6 +212,16 @@ async def test_rules_decide_by_text_language_header_and_key(world: World) -> Non
         assert "weather" not in shown.text
 
 
+async def test_rules_are_matched_away_from_the_event_loop(world: World) -> None:
+    rules = world.folder / "rules.yaml"
+    rules.write_text("rules: [{name: several, pattern: reverses, strategy: panel}]")
+    async with world.serve(rules=rules) as api:
+        body = {"model": "talker", "messages": [{"role": "user", "content": CODE}]}
+        routing = (await api.http.post("/v1/route", json=body)).json()
+        assert (routing["expert"], routing["strategy_source"]) == ("talker", "rule")
+        assert "coterie_routing_seconds_count 1.0" in (await api.http.get("/metrics")).text
+
+
 async def test_a_reload_reads_the_rules_again_and_refuses_bad_ones(world: World) -> None:
     rules = world.folder / "rules.yaml"
     rules.write_text("rules: []")
