@@ -1,7 +1,6 @@
 """Everything that one running service holds."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from app.composition_reload import Reloader
 from app.serving.answer_lifecycle import AnswerLifecycle
@@ -16,9 +15,6 @@ from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
 from experts.health import HealthMonitor
 from experts.registry import Registry
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)

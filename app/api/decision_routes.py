@@ -67,7 +67,11 @@ async def decision(request: Request, decision_id: str) -> Response:
     services: Services = request.app.state.services
     row = await _row_of(services, decision_id)
     if row.status == RUNNING:
-        return JsonResponse(stored_document(row) | {"http_status": None, "latency_ms": None})
+        unknown = {"http_status": None, "latency_ms": None, "usage": None}
+        return JsonResponse(stored_document(row) | unknown)
+    if services.recorder.waiting_decision(decision_id) is not None:
+        # The database does not answer, perhaps: what is in memory is shown all the same.
+        return JsonResponse(stored_document(row))
     async with services.database.session() as session:
         feedback, shadows = await _notes(session, [decision_id])
     return JsonResponse(stored_document(row, feedback[decision_id], shadows[decision_id]))

@@ -48,7 +48,7 @@ class AnswerLifecycle:
         ).inc()
         self._metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
         calls = (row.usage or {}).get("calls")
-        for call in calls if isinstance(calls, list) else [{"expert": decision.expert, **(row.usage or {})}]:
+        for call in calls if isinstance(calls, list) else [{**(row.usage or {}), "expert": decision.expert}]:
             self._count_tokens(call)
         log.info(
             "answered",

@@ -86,7 +86,6 @@ def load_rules(
 
     Raises RulesError for anything unknown, missing or impossible, with the line.
     """
-
     try:
         data, lines = read_yaml(path)
     except YamlProblem as error:

@@ -1,5 +1,6 @@
 """Strategies through the service: several fake experts, one answer, and a trace of how it came about."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ from tests.integration.app.world import CODE, TALK, Api, events_of
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 CHOICE = "Which is a prime?\nA) 4\nB) 7\nC) 9\nAnswer with the letter."
+
+
+async def test_what_a_running_strategy_used_is_not_known_yet(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"coder": says("draft"), "backup": says("slow", delay_s=30)}) as api:
+        asking = asyncio.create_task(ask(api, "chain"))
+        await api.fakes["backup"].log.until(lambda log: log.started == 1)
+        running = await api.decision(next(iter(api.services.lifecycle.in_flight)))
+        assert (running["status"], running["usage"]) == ("running", None)
+        assert [step["status"] for step in running["trace"]["steps"]] == ["ok", "running"]
+        asking.cancel()
 
 
 # Cascade
