@@ -398,26 +398,25 @@ async def test_the_clients_own_fields_reach_the_members_and_not_the_judge(api: A
 TOOL = {"type": "function", "function": {"name": "forecast", "parameters": {"type": "object"}}}
 
 
-@pytest.mark.parametrize(
-    ("fields", "why"),
-    [
-        ({"tools": [TOOL]}, "does not take tools"),
-        ({"n": 2}, "one choice"),
-        ({"model": "coder"}, "the client named coder"),
-        ({"options": {"max_calls": 1}}, "a single call"),
-        ({"routing": {"exclude": ["talker", "backup"]}}, "2 experts, and 1 can answer"),
-        ({"options": {"members": ["talker"]}, "routing": {"exclude": ["talker"]}}, "talker cannot"),
-    ],
-)
-async def test_what_a_strategy_cannot_do_one_expert_does_visibly(
-    api: Api, fields: dict[str, Any], why: str
-) -> None:
-    response = await ask(api, "panel", **fields)
-    routing = routing_of(response)
-    assert (routing["strategy"], routing["trace"]) == ("single", None)
-    assert "panel" in routing["strategy_detail"]
-    assert why in routing["strategy_detail"]
-    assert response.headers["x-coterie-strategy"] == "single"
+ONE_EXPERT: list[tuple[dict[str, Any], str]] = [
+    ({"tools": [TOOL]}, "tools"),
+    ({"n": 2}, "one choice"),
+    ({"model": "coder"}, "named coder"),
+    ({"options": {"max_calls": 1}}, "single call"),
+    ({"routing": {"exclude": ["talker", "backup"]}}, "1 can answer"),
+    ({"options": {"members": ["talker"]}, "routing": {"exclude": ["talker"]}}, "talker cannot"),
+]
+"""Fields that a panel cannot do, and a part of what the decision says about it."""
+
+
+async def test_what_a_strategy_cannot_do_one_expert_does_visibly(api: Api) -> None:
+    for fields, why in ONE_EXPERT:
+        response = await ask(api, "panel", **fields)
+        routing = routing_of(response)
+        assert (routing["strategy"], routing["trace"]) == ("single", None), fields
+        assert "panel" in routing["strategy_detail"]
+        assert why in routing["strategy_detail"]
+        assert response.headers["x-coterie-strategy"] == "single"
 
 
 async def test_experts_known_to_be_down_are_left_out_visibly(tmp_path: Path) -> None:
@@ -446,22 +445,21 @@ async def test_an_unknown_strategy_is_refused_with_the_names_there_are(api: Api)
             assert name in error["message"]
 
 
-@pytest.mark.parametrize(
-    ("routing", "param"),
-    [
-        ({"strategy": "panel", "options": {"top_q": 1}}, "routing.options.top_q"),
-        ({"strategy": "panel", "options": {"top_p": 2}}, "routing.options.top_p"),
-        ({"strategy": "cascade", "options": {"samples": "many"}}, "routing.options.samples"),
-        ({"strategy": "single", "options": {"top_p": 1}}, "routing.options"),
-        ({"options": {"top_p": 0.5}}, "routing"),
-    ],
-)
-async def test_wrong_options_are_named(api: Api, routing: dict[str, Any], param: str) -> None:
-    for path in ("/v1/chat/completions", "/v1/route"):
-        body = {"model": "coterie", "messages": [{"role": "user", "content": TALK}], "routing": routing}
-        response = await api.http.post(path, json=body)
-        assert response.status_code == 400
-        assert response.json()["error"]["param"] == param
+WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"strategy": "panel", "options": {"top_q": 1}}, "routing.options.top_q"),
+    ({"strategy": "panel", "options": {"top_p": 2}}, "routing.options.top_p"),
+    ({"strategy": "cascade", "options": {"samples": "many"}}, "routing.options.samples"),
+    ({"strategy": "single", "options": {"top_p": 1}}, "routing.options"),
+    ({"options": {"top_p": 0.5}}, "routing"),
+]
+
+
+async def test_wrong_options_are_named(api: Api) -> None:
+    for routing, param in WRONG_OPTIONS:
+        for path in ("/v1/chat/completions", "/v1/route"):
+            body = {"model": "coterie", "messages": [{"role": "user", "content": TALK}], "routing": routing}
+            response = await api.http.post(path, json=body)
+            assert (response.status_code, response.json()["error"]["param"]) == (400, param), routing
 
 
 async def test_a_decision_keeps_its_trace_and_draws_it(api: Api) -> None:
