@@ -60,8 +60,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             folder.rename(replaced)
         try:
             made.rename(folder)
-        except OSError:
-            if taken:
+        except BaseException:  # an interrupt too: the old folder would go with the scratch
+            if taken and not folder.exists():
                 replaced.rename(folder)
             raise
 

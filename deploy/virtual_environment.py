@@ -120,6 +120,16 @@ def with_progress(words: Sequence[str], progress: PipProgress, out: TextIO) -> t
         return pip(progress.folder / "bin" / "python", words, progress.read)
 
 
+def has_pip(python: Path) -> bool:
+    """Whether the environment is whole: one whose making was interrupted has a Python without pip."""
+    return (
+        python.exists()
+        and not subprocess.run(
+            [python, "-m", "pip", "--version"], capture_output=True, check=False
+        ).returncode
+    )
+
+
 def install(folder: Path, lock: Path, torch: str, index: str, size: float, out: TextIO) -> int:
     """Make `folder` hold what `lock` lists. Exit code 0, or 1 after saying why not."""
     python = folder / "bin" / "python"
@@ -128,8 +138,12 @@ def install(folder: Path, lock: Path, torch: str, index: str, size: float, out: 
         f"{folder}: installing {packages} packages ({lock}), about {size:g} GB on disk; minutes, once.\n"
     )
     out.flush()
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    if not has_pip(python) and subprocess.run([sys.executable, "-m", "venv", folder], check=False).returncode:
+        out.write(
+            f"error: {sys.executable} cannot make the virtual environment {folder}; on Debian and Ubuntu it "
+            "takes the package python3-venv\n"
+        )
+        return 1
     # torch goes first and alone: any other resolution takes its CUDA build, several GB for nothing.
     failed, said = with_progress([torch], PipProgress(1, folder, size), out)
     if failed:

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ import yaml
 from base.files import replacing, write_text
 from base.json_documents import write_json
 from base.jsonl import parse_row, read_lines
+from base.reply import Reply
 from client import ExpertInfo
 from eval.engine.benchmark import opening
 from eval.engine.contestants import Contestant
 from eval.protocols.checkable import item_question
 from eval.scoring import Outcome, Outcomes
+from eval.service import expert_identity
+from eval.suite import Suite
+from experts.answer_store import read_exported
 from experts.asker import exported_key
 
 ALL = "all"
@@ -201,6 +205,20 @@ def experts_yaml(experts: Sequence[ExpertInfo]) -> str:
         }
         entries.append({key: value for key, value in entry.items() if value not in (None, "")})
     return yaml.safe_dump({"experts": entries}, sort_keys=False, allow_unicode=True, width=100)
+
+
+def read_answers(
+    path: Path, suite: Suite, experts: Sequence[ExpertInfo], contestants: Sequence[Contestant]
+) -> dict[str, Reply]:
+    """What `write_answers` wrote, for the `contestants` that are `experts`. Earlier versions took a size that
+    the user gave (`--params-b`) for part of an expert's identity. Raises StoreError."""
+    found = read_exported(path)
+    for expert, contestant in zip(experts, contestants, strict=True):
+        former = replace(contestant, identity={"expert": expert_identity(expert)})
+        for asked in (opening(item_question(item)) for item in suite.items):
+            if (answer := found.get(exported_key(former, *asked))) is not None:
+                found.setdefault(exported_key(contestant, *asked), answer)
+    return found
 
 
 def write_answers(outcomes: Outcomes, contestants: Sequence[Contestant], path: Path) -> None:

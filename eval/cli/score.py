@@ -66,12 +66,12 @@ def score(
     from client import ApiError
     from eval.engine.api_line import ApiLine
     from eval.engine.benchmark import opening
-    from eval.outcome_writing import write_answers
+    from eval.outcome_writing import read_answers, write_answers
     from eval.protocols.checkable import item_question
     from eval.sandbox import isolation
     from eval.scoring import find_experts, score_experts
     from eval.suite import OWN, SuiteError, load_suite, only
-    from experts.answer_store import AnswerStore, StoreError, default_store, read_exported
+    from experts.answer_store import AnswerStore, StoreError, default_store
     from experts.asker import Asker
 
     answers, exported = cache or default_store(), out / "answers.jsonl"
@@ -94,7 +94,7 @@ def score(
                 ApiLine(),
                 concurrency=concurrency,
                 bounded_by=lambda contestant: contestant.name,
-                exported=read_exported(exported),
+                exported=read_answers(exported, chosen, experts, contestants),
             )
             for contestant in contestants if fresh else ():
                 for item in chosen.items:

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eval.cli.score import score
-from experts.answer_store import AnswerStore
+from experts.answer_store import AnswerStore, answer_key
 from experts.fake import Behaviour, run_fake_expert
 from tests.integration.eval.world import running
 
@@ -100,6 +100,21 @@ def test_an_expert_without_any_score_makes_the_run_fail_but_keeps_the_others(
     assert result.exit_code == 1
     assert "large: 7 without a score" in result.stdout
     assert parquet.read_table(tmp_path / "out" / "scores.parquet")["large"].null_count == 7
+
+
+def test_answers_that_were_kept_with_a_given_size_are_found(tmp_path: Path, suite: Path) -> None:
+    sizes = {"params_b": 1.5, "active_params_b": 1.5}
+    said = {"context_length": None, "capabilities": (), "description": "", "base": None}
+    identity = {"name": "solo", **sizes, **said}
+    sampling = {"temperature": 0.0, "max_tokens": 8}
+    prompts = ["Code!", *(f"{n} + {4 - n}?" for n in range(6))]
+    keys = [answer_key(identity, [{"role": "user", "content": each}], sampling) for each in prompts]
+    (tmp_path / "out").mkdir()
+    lines = (json.dumps({"key": key, "expert": "solo", "text": "4", "latency_s": 0.1}) for key in keys)
+    (tmp_path / "out" / "answers.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    with run_fake_expert(answers, name="solo") as fake:
+        common = ("--api", fake.endpoint, "--suite", suite, "--out", tmp_path / "out", "--allow-network-code")
+        assert "0 answers asked for" in run(*common, "--params-b", "solo=1.5").stdout
 
 
 def test_a_plain_server_needs_sizes_and_says_so(tmp_path: Path, suite: Path) -> None:

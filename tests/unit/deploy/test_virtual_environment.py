@@ -1,11 +1,13 @@
 """Installing finds a Python that runs, and says how far it is."""
 
+import io
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from app.settings import PROJECT
-from deploy.virtual_environment import PipProgress
+from deploy.virtual_environment import PipProgress, has_pip, install
 
 
 def test_the_progress_follows_pips_output(tmp_path: Path) -> None:
@@ -27,6 +29,21 @@ def test_the_progress_follows_pips_output(tmp_path: Path) -> None:
         "fetching 3 of 3: torch-2.13.0-cp311-cp311-linux_x86_64.whl",
         "unpacking: 0.0 of about 2.8 GB",
     ]
+
+
+def test_an_environment_whose_making_was_interrupted_is_not_taken_for_whole(tmp_path: Path) -> None:
+    """It has a Python without pip, with which every further try failed."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    assert not has_pip(tmp_path / "venv" / "bin" / "python")
+    assert not has_pip(tmp_path / "none" / "bin" / "python")
+    assert has_pip(Path(sys.executable))
+
+
+def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = io.StringIO()
+    assert install(tmp_path / "file" / "venv", tmp_path / "file", "torch", "", 0.1, said) == 1
+    assert "python3-venv" in said.getvalue()
 
 
 def make(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

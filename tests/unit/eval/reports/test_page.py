@@ -116,7 +116,9 @@ def test_a_run_without_an_item_has_a_page_too(tmp_path: Path, run: RunFolder) ->
     (run.folder / ITEMS).write_text("")
     (run.folder / VERDICTS).unlink()
 
-    assert "<h2>Items</h2>" in write_report(run, results_of(run)).read_text()
+    text = write_report(run, results_of(run)).read_text()
+    assert "<h2>Items</h2>" in text
+    assert "<th>answered and marked</th>" in text
 
 
 def test_an_interval_needs_two_values() -> None:
