@@ -6,9 +6,21 @@ docs/reference/api.md.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+Time = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="json")]
+"""Written as the API writes it."""
 
 
 class ApiDocument(BaseModel):
@@ -171,7 +183,7 @@ class FeedbackRecord(ApiDocument):
 
     id: str = ""
     decision_id: str = ""
-    created_at: datetime | None = None
+    created_at: Time | None = None
     api_key: str | None = None
     rating: int | None = Field(default=None, ge=-1, le=1)
     score: float | None = Field(default=None, ge=0, le=1)
@@ -190,7 +202,7 @@ class ShadowRecord(ApiDocument):
 
     id: str = ""
     expert: str
-    created_at: datetime | None = None
+    created_at: Time | None = None
     status: str
     error_code: str | None = None
     latency_ms: float | None = None
@@ -207,7 +219,7 @@ class ShadowRecord(ApiDocument):
 class DecisionRecord(RoutingDecision):
     """A decision as `/v1/decisions` keeps it, with what became of the request. Times in milliseconds."""
 
-    created_at: datetime | None = None
+    created_at: Time | None = None
     request_id: str | None = None
     api_key: str | None = None
     conversation: str | None = None
@@ -257,11 +269,15 @@ class ExpertInfo(ApiDocument):
 
 
 class CategoryInfo(ApiDocument):
-    """A category; `title` is how people read its name."""
+    """A category; `title` is how people read its name. The API may send the name alone."""
 
     name: str
     title: str = ""
     definition: str = ""
+
+    @model_serializer(mode="wrap")
+    def _name_alone(self, whole: SerializerFunctionWrapHandler) -> Any:
+        return self.name if self.model_fields_set == {"name"} else whole(self)
 
 
 class CompositionInfo(ApiDocument):

@@ -41,7 +41,9 @@ async def test_an_answer_its_decision_and_its_rating(api: AsyncClient) -> None:
     assert unknown(record) | unknown(said.decision) | unknown(rated) == set()
 
 
-async def test_a_document_gives_back_what_the_api_sent_and_shadows_are_read(api: AsyncClient) -> None:
+async def test_a_document_gives_back_what_the_api_sent_and_shadows_are_read(
+    api: AsyncClient, service: Api
+) -> None:
     said = await api.chat(TALK)
     assert said.decision is not None
     assert said.decision.document() == said.document["routing"]
@@ -52,6 +54,8 @@ async def test_a_document_gives_back_what_the_api_sent_and_shadows_are_read(api:
         await asyncio.sleep(0.02)
     assert record.shadows
     assert unknown(record) == set()
+    assert (await api.decision(said.decision.id)).document() == await service.decision(said.decision.id)
+    assert (await api.composition()).document() == (await service.http.get("/v1/composition")).json()
 
 
 async def test_a_stream_begins_with_its_decision_and_ends_with_its_tokens(api: AsyncClient) -> None:
