@@ -83,21 +83,18 @@ class RoutingService:
         request = routing_request(
             chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}", current_expert=current
         )
-        decide = partial(self._decide, router)
+        read: Callable[[Request], tuple[Decision, Vector | None]] = router.read
+        if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
+            read = partial(_outside, self._registry.get(request.pinned_expert), router)
         pinned = request.pinned_expert is not None or request.pinned_category is not None
         if pinned and not any(rule.strategy for rule in router.composition.policy.rules):
             # Nothing to encode and no rule to match: quicker than handing it to a thread.
-            decision, embedding = decide(request)
+            decision, embedding = read(request)
         else:
-            decision, embedding = await self._in_thread(decide, request)
+            decision, embedding = await self._in_thread(read, request)
         if explore and self._exploration.rate:
             decision = self._exploration.apply(decision, in_conversation=current is not None)
         return decision, RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
-
-    def _decide(self, router: "Router", request: Request) -> "tuple[Decision, Vector | None]":
-        if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            return _outside(request, self._registry.get(request.pinned_expert), router), None
-        return router.read(request)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""
@@ -169,8 +166,9 @@ def expert_card(expert: Expert) -> "ExpertCard":
     )
 
 
-def _outside(request: Request, expert: Expert, router: "Router") -> Decision:
-    """The decision for an expert that the client named and the composition does not have."""
+def _outside(expert: Expert, router: "Router", request: Request) -> tuple[Decision, None]:
+    """The decision for an expert that the client named and the composition does not have. Nothing of the
+    request is embedded."""
     from routers.policy import match_rules
     from routers.strategy_choice import choose_strategy
 
@@ -191,7 +189,7 @@ def _outside(request: Request, expert: Expert, router: "Router") -> Decision:
     policy = router.composition.policy
     rule = match_rules(policy.rules, request).strategy
     strategy = choose_strategy(request, None, policy, rule, router.strategies)
-    return Decision(
+    decision = Decision(
         id=request.id,
         composition=router.composition.digest,
         classification=Classification.SKIPPED,
@@ -207,3 +205,4 @@ def _outside(request: Request, expert: Expert, router: "Router") -> Decision:
         reason=Reason.PINNED,
         detail=f"The client asked for {card.name}, which the composition does not have.",
     )
+    return decision, None
