@@ -35,6 +35,10 @@ EARLIER_PLACES = ("eval/cache/answers.sqlite", "prompts/answers.sqlite")
 """Where commands kept answers before they shared a file, within the folder of run-time data."""
 
 
+_UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_ERROR}
+"""Errors by an earlier file itself; others, such as a full disk, are about the new one."""
+
+
 class StoreError(Exception):
     """The file of answers cannot be used; the message says why and what to do."""
 
@@ -190,6 +194,8 @@ def _earlier(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF not in _UNREADABLE:
+            raise
         raise StoreError(
             f"{path}: the answers that were kept there cannot be read ({error}); move the file away to do "
             "without them"

@@ -78,6 +78,11 @@ class ExpertLine:
                 transient=isinstance(error, ExpertUnavailable | ExpertBusy | ExpertTimeout | ExpertBadReply),
                 said=str(rejected.error.get("message") or "") if rejected else "",
             ) from error
+        answered_by = found.headers.get("x-coterie-expert")
+        if answered_by not in {None, source.model}:
+            # Where the server is Coterie, a request may fall back to another expert.
+            message = f"{answered_by} answered in place of {source.model}."
+            raise AskError("other_expert", message, unavailable=True, transient=False)
         choice = found.body["choices"][0]
         content, finish = choice["message"].get("content"), choice.get("finish_reason")
         return Reply(

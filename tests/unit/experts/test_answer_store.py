@@ -1,6 +1,7 @@
 """Answers are kept by content, for all commands and processes at once, and survive; older files are read."""
 
 import json
+import resource
 import sqlite3
 import threading
 from contextlib import closing
@@ -171,6 +172,21 @@ def test_earlier_answers_that_cannot_be_read_are_named_each_time(tmp_path: Path)
     earlier.unlink()
     with AnswerStore(default_store(tmp_path)) as store:
         assert len(store) == 1
+
+
+def test_a_disk_without_room_for_earlier_answers_is_not_their_fault(tmp_path: Path) -> None:
+    """Whoever moved them away, as told of a damaged file, would pay for them again."""
+    with AnswerStore(tmp_path / "eval" / "cache" / "answers.sqlite") as earlier:
+        add(earlier, "large", Reply("x" * 8_000_000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"answers\.sqlite: .* name another file"):
+            AnswerStore(default_store(tmp_path)).__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with AnswerStore(default_store(tmp_path)) as store:
+        assert store.get("large") is not None
 
 
 def test_exported_answers_are_read_but_for_a_line_that_was_cut_off(tmp_path: Path) -> None:

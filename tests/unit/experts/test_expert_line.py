@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from base.reply import AskError, Reply
 from base.retries import RetryPolicy
@@ -11,7 +15,7 @@ from experts.answer_store import AnswerStore
 from experts.asker import Asker
 from experts.expert import Expert
 from experts.expert_line import AskedExpert, ExpertAsk, ExpertLine
-from experts.fake import Behaviour, run_fake_expert
+from experts.fake import Behaviour, run_fake_expert, serve_in_thread
 from prompts.mixture.call_budget import PromptTooLong
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -59,6 +63,22 @@ async def test_a_failure_says_whether_to_try_again(
     error = caught.value
     assert (error.code, error.unavailable, error.transient) == (code, unavailable, transient)
     assert error.said == ("no such field" if code == "expert_rejected" else "")
+
+
+async def test_an_answer_by_another_expert_is_none() -> None:
+    """Coterie, asked for one expert, may fall back to another."""
+
+    async def fall_back(request: Request) -> JSONResponse:
+        answer = {"choices": [{"message": {"role": "assistant", "content": "Hi"}}]}
+        return JSONResponse(answer, headers={"x-coterie-expert": "other"})
+
+    app = Starlette(routes=[Route("/v1/chat/completions", fall_back, methods=["POST"])])
+    with serve_in_thread(app) as port:
+        line = ExpertLine()
+        with pytest.raises(AskError) as caught:
+            await line.send(source_at(f"http://127.0.0.1:{port}/v1"), HELLO, {})
+        await line.aclose()
+    assert (caught.value.code, caught.value.transient) == ("other_expert", False)
 
 
 async def test_prompt_building_asks_through_the_store_and_hears_of_prompts_that_do_not_fit(
