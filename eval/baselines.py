@@ -1,7 +1,5 @@
-"""What a router has to beat, chosen on the data that it was fitted on and scored on the same prompts.
-
-Each baseline is a choice of expert per prompt. `random` and the two oracles are scores only.
-"""
+"""Routing baselines, fitted on the router's training data: each is a choice of expert per prompt; `random`
+and the two oracles are scores only."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,38 +15,35 @@ CLUSTERS = (16, 32, 64)
 FOLDS = 3
 
 Chooser = Callable[[Matrix, Matrix, Matrix, int], Choices]
-"""(fitting embeddings, their scores, embeddings to choose for, setting) → choices."""
+"""(training embeddings, their scores, test embeddings, hyperparameter) → choices."""
 
 
 def best_single(evidence: Evidence) -> int:
-    """The expert of best mean score on the fitting data."""
+    """The expert with the best mean training score."""
     return int(np.nanmean(evidence.scores, axis=0).argmax())
 
 
 def knn_choices(evidence: Evidence, embeddings: Matrix) -> Choices:
-    """The expert of best mean score among the nearest fitting prompts; their number is chosen by folds."""
+    """The expert with the best mean score over the k nearest training prompts; k by cross-validation."""
     count = _best_setting(evidence, NEIGHBOURS, _by_neighbours)
     return _by_neighbours(evidence.embeddings, evidence.scores, embeddings, count)
 
 
 def kmeans_choices(evidence: Evidence, embeddings: Matrix) -> Choices:
-    """The best expert of the nearest k-means cluster (Avengers, arXiv 2505.19797); k is chosen by folds."""
+    """The best expert of the nearest k-means cluster (Avengers, arXiv 2505.19797); k by cross-validation."""
     count = _best_setting(evidence, CLUSTERS, _by_clusters)
     return _by_clusters(evidence.embeddings, evidence.scores, embeddings, count)
 
 
 def category_choices(evidence: Evidence, categories: Sequence[str], truth: Sequence[str]) -> Choices:
-    """The perfect category map: each prompt's true category, and the expert best for it when fitted.
-
-    `categories` are those that the evidence's labels index. A category that was not fitted takes the best
-    single expert.
-    """
+    """The best training expert of each prompt's true category; `best_single` for unseen categories.
+    `categories` are those that the evidence's labels index."""
     fallback = best_single(evidence)
     expert_of = {}
     for index, category in enumerate(categories):
         rows = evidence.scores[evidence.labels == index]
         if len(rows):
-            # An expert that nobody scored there has no mean, and is not the best.
+            # Unscored experts have no mean.
             scored = ~np.isnan(rows).all(axis=0)
             means = np.full(rows.shape[1], -np.inf)
             means[scored] = np.nanmean(rows[:, scored], axis=0)
@@ -95,7 +90,7 @@ def _by_clusters(seen: Matrix, scores: Matrix, embeddings: Matrix, count: int) -
 
 
 def _mean(scores: Matrix, axis: int) -> Matrix:
-    """Mean over what was scored; where nothing was, 0."""
+    """Mean of the scored entries, 0 without any."""
     seen = ~np.isnan(scores)
     mean: Matrix = np.where(seen, scores, 0).sum(axis=axis) / np.maximum(seen.sum(axis=axis), 1)
     return mean

@@ -1,7 +1,4 @@
-"""The benchmarks there are, and a run's request as it is written down and gone on with.
-
-A request is plain data: the command line makes one, the manifest keeps it, `resume` reads it back.
-"""
+"""The registered benchmarks, and the serialisable request of a run (kept in the manifest for `resume`)."""
 
 import asyncio
 import re
@@ -28,20 +25,20 @@ from experts.answer_store import StoreError
 HELD_OUT = Path(__file__).resolve().parent / "questions" / "held_out"
 """Checkable prompts that no shipped composition was fitted on."""
 OWN = "own"
-"""What `data` says for the small question sets of our own."""
+"""The value of `data` for the project's own question sets."""
 
 
 class RunRequest(StrictModel):
-    """What is to be run. Paths are kept as they were given; keys of servers are not part of it."""
+    """Configuration of a run, without API keys; paths as given."""
 
     benchmark: str
     """A name of `BENCHMARKS`, or a JSONL file of checkable prompts."""
     against: str = ""
     api: str = DEFAULT_API
     data: str | None = None
-    """A folder, `own`, or None for the upstream's."""
+    """A folder, `own`, or None for the upstream data."""
     answers: Path | None = None
-    """Answers to replay: contestants that it names are not asked."""
+    """Answers to replay instead of asking their contestants."""
     limit: int | None = Field(default=None, ge=1)
     category: tuple[str, ...] = ()
     turns: int = Field(default=2, ge=1, le=2)
@@ -55,14 +52,14 @@ class RunRequest(StrictModel):
     judge_explains: bool = True
     judge_structured: bool = True
     verdicts: Path | None = None
-    """Verdicts of people or of a stronger judge, to compare the judges with."""
+    """Reference verdicts (of people or a stronger judge) for judge agreement."""
     same: dict[str, str] = Field(default_factory=dict)
-    """What `verdicts` calls a contestant, where it has another name for it."""
+    """Contestant → its name in `verdicts`."""
     concurrency: int = Field(default=8, ge=1, le=1024)
     seed: int | None = 0
     cache: Path | None = None
     composition: Path | None = None
-    """The folder of the composition that routes, to leave out what it was fitted on; None looks for it."""
+    """Folder of the routing composition, for decontamination; None finds it."""
     allow_seen: bool = False
     allow_network_code: bool = False
     thinking_tokens: int = Field(default=0, ge=0, le=32_768)
@@ -70,7 +67,7 @@ class RunRequest(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A request made ready: files read, servers asked who they are, no question asked yet."""
+    """A benchmark with its data loaded and its contestants identified."""
 
     benchmark: Benchmark
     contestants: tuple[Contestant, ...]
@@ -78,13 +75,13 @@ class PreparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Bearer tokens, never written down: of `--api`, and of other servers by the contestant's name."""
+    """Bearer tokens, never stored: of `--api`, and by contestant for other servers."""
 
     api: str | None = field(default=None, repr=False)
     others: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def on(self, contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
-        """`contestants` with the keys that are theirs."""
+        """`contestants` with their keys."""
         return tuple(replace(each, api_key=self.others.get(each.name, each.api_key)) for each in contestants)
 
 
@@ -99,8 +96,10 @@ def prepare(request: RunRequest, keys: Keys | None = None) -> PreparedRun:
             hint = suggestion(request.benchmark, BENCHMARKS)
             raise RunError(f"there is no benchmark or file {request.benchmark!r}; {hint}")
         build = _checkable
-    desk = _Desk(request, keys or Keys(), read_answers(request.answers) if request.answers else None)
-    prepared = asyncio.run(build(desk))
+    context = _RequestContext(
+        request, keys or Keys(), read_answers(request.answers) if request.answers else None
+    )
+    prepared = asyncio.run(build(context))
     benchmark = screened(
         prepared.benchmark,
         prepared.contestants,
@@ -111,15 +110,15 @@ def prepare(request: RunRequest, keys: Keys | None = None) -> PreparedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """A request with what belongs to it, and how names on it are read."""
+class _RequestContext:
+    """A request with its keys and replayed answers; resolves names to contestants."""
 
     request: RunRequest
     keys: Keys
     answers: Replayed | None
 
     async def contestants(self, replayed: Replayed | None, but: Sequence[str] = ()) -> tuple[Contestant, ...]:
-        """Who is evaluated; without names everybody that the file of answers has. Those in `but` are not."""
+        """The evaluated contestants, without those in `but`; by default all of the replayed answers."""
         if self.request.against:
             found = await self.named(self.request.against, replayed)
         elif self.answers is not None:
@@ -132,7 +131,7 @@ class _Desk:
         return found
 
     async def named(self, text: str, replayed: Replayed | None = None) -> tuple[Contestant, ...]:
-        """Contestants by name: replayed where answers are there, else models that their servers have."""
+        """Contestants by name: replayed if there are answers, else models of their servers."""
         named = parse_contestants(text, api=self.request.api, api_key=self.keys.api)
         known = set(replayed.models) if replayed else set()
         bare = {entry.strip() for entry in text.split(",")}
@@ -171,17 +170,17 @@ class _Desk:
         return tuple(Judge(each, prompts, options) for each in await self.named(request.judge))
 
     def folder(self, own: Path) -> Path | None:
-        """The folder of the question set; None for the upstream's."""
+        """The folder of the question set; None for the upstream data."""
         data = self.request.data
         return None if data is None else own if data == OWN else Path(data)
 
 
-async def _checkable(desk: _Desk) -> PreparedRun:
+async def _checkable(context: _RequestContext) -> PreparedRun:
     from eval.protocols.checkable import Checkable
     from eval.suite import OWN as SHIPPED
     from eval.suite import load_suite, only
 
-    request = desk.request
+    request = context.request
     path = {"checkable": SHIPPED, "held-out": HELD_OUT}.get(request.benchmark, Path(request.benchmark))
     suite = only(load_suite(path), request.category)
     benchmark = Checkable(
@@ -190,17 +189,17 @@ async def _checkable(desk: _Desk) -> PreparedRun:
         allow_network_code=request.allow_network_code,
         limit=request.limit,
     )
-    return PreparedRun(benchmark, await desk.contestants(desk.answers))
+    return PreparedRun(benchmark, await context.contestants(context.answers))
 
 
-async def _mt_bench(desk: _Desk) -> PreparedRun:
+async def _mt_bench(context: _RequestContext) -> PreparedRun:
     from eval.protocols.mt_bench import MtBench
     from eval.protocols.mt_bench_questions import OWN as OURS
     from eval.protocols.mt_bench_questions import MtBenchError, load_questions
 
-    request = desk.request
+    request = context.request
     data = load_questions(
-        desk.folder(OURS),
+        context.folder(OURS),
         turns=request.turns,
         max_tokens=(request.max_tokens or 1024) + request.thinking_tokens,
     )
@@ -215,38 +214,40 @@ async def _mt_bench(desk: _Desk) -> PreparedRun:
     if request.mode == "pairwise":
         if not request.baseline:
             raise RunError("comparing in pairs needs --baseline: the contestant to compare with")
-        opponent = await desk.one(request.baseline, desk.answers)
-    benchmark = MtBench(data, await desk.judges(), opponent=opponent, seed=request.seed, limit=request.limit)
+        opponent = await context.one(request.baseline, context.answers)
+    benchmark = MtBench(
+        data, await context.judges(), opponent=opponent, seed=request.seed, limit=request.limit
+    )
     but = [opponent.name] if opponent else []
-    return PreparedRun(benchmark, await desk.contestants(desk.answers, but))
+    return PreparedRun(benchmark, await context.contestants(context.answers, but))
 
 
-async def _mt_bench_exact(desk: _Desk) -> PreparedRun:
+async def _mt_bench_exact(context: _RequestContext) -> PreparedRun:
     from eval.protocols.mt_bench_checkable import MtBenchExact
     from eval.protocols.mt_bench_questions import OWN as OURS
     from eval.protocols.mt_bench_questions import load_questions
 
-    request = desk.request
+    request = context.request
     max_tokens = (request.max_tokens or 1024) + request.thinking_tokens
-    data = load_questions(desk.folder(OURS), turns=1, max_tokens=max_tokens)
+    data = load_questions(context.folder(OURS), turns=1, max_tokens=max_tokens)
     benchmark = MtBenchExact(data, limit=request.limit)
-    return PreparedRun(benchmark, await desk.contestants(desk.answers))
+    return PreparedRun(benchmark, await context.contestants(context.answers))
 
 
-async def _arena_hard(desk: _Desk) -> PreparedRun:
+async def _arena_hard(context: _RequestContext) -> PreparedRun:
     from eval.protocols.arena_hard import ArenaHard
     from eval.protocols.arena_hard_questions import OWN as OURS
     from eval.protocols.arena_hard_questions import load_questions
 
-    request = desk.request
+    request = context.request
     data = load_questions(
-        desk.folder(OURS),
+        context.folder(OURS),
         request.benchmark,
         max_tokens=(request.max_tokens or 4096) + request.thinking_tokens,
     )
     if request.category:
         data = replace(data, questions=tuple(q for q in data.questions if q.category in request.category))
-    replayed = merged(desk.answers, data.answers) if desk.answers or data.answers else None
+    replayed = merged(context.answers, data.answers) if context.answers or data.answers else None
     wanted = (
         [request.baseline] if request.baseline else sorted({data.baselines[q.id] for q in data.questions})
     )
@@ -257,21 +258,21 @@ async def _arena_hard(desk: _Desk) -> PreparedRun:
                 f"the answers of the baseline {text} are needed: put model_answer/{text}.jsonl into the "
                 "folder of --data, give them with --answers, or compare with somebody else: --baseline NAME"
             )
-        found = await desk.one(text, replayed)
+        found = await context.one(text, replayed)
         baselines[found.name] = found
     benchmark = ArenaHard(
         data,
-        await desk.judges(),
+        await context.judges(),
         baselines,
         name=request.benchmark,
         everywhere=next(iter(baselines)) if request.baseline else None,
         limit=request.limit,
         seed=request.seed,
     )
-    return PreparedRun(benchmark, await desk.contestants(replayed, list(baselines)))
+    return PreparedRun(benchmark, await context.contestants(replayed, list(baselines)))
 
 
-BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, PreparedRun]]] = {
+BENCHMARKS: Mapping[str, Callable[[_RequestContext], Coroutine[Any, Any, PreparedRun]]] = {
     "checkable": _checkable,
     "held-out": _checkable,
     "mt-bench": _mt_bench,
@@ -282,7 +283,7 @@ BENCHMARKS: Mapping[str, Callable[[_Desk], Coroutine[Any, Any, PreparedRun]]] = 
 
 
 def options_of(request: RunRequest) -> dict[str, Any]:
-    """The request as the manifest keeps it."""
+    """The request as JSON for the manifest."""
     return request.model_dump(mode="json", exclude_defaults=True) | {"benchmark": request.benchmark}
 
 

@@ -1,8 +1,4 @@
-"""Checks: what makes a reply right, as data, and the score of a reply under one.
-
-A check is read from a line of JSON, so that people can write their own; `score` gives 0..1 and `grade`
-also says why. A check knows nothing of experts or of how a reply was got.
-"""
+"""Programmatic checks of replies, defined in JSON: `score` gives 0..1, `grade` also the reason."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +24,7 @@ class _Check(BaseModel):
 
 
 class NumberCheck(_Check):
-    """The reply's number is `value`, give or take `tolerance`."""
+    """The reply's number is `value` within `tolerance`."""
 
     kind: Literal["number"]
     value: float
@@ -36,14 +32,14 @@ class NumberCheck(_Check):
 
 
 class ChoiceCheck(_Check):
-    """The reply settles on the option with this letter."""
+    """The reply's final choice is this letter."""
 
     kind: Literal["choice"]
     answer: str = Field(pattern=r"^[A-Z]$")
 
 
 class WordsCheck(_Check):
-    """The reply has one of `any` as a whole word or phrase and none of `none`, whatever the case."""
+    """The reply has one of `any` and none of `none` as whole words, case-insensitively."""
 
     kind: Literal["words"]
     any: list[Phrase] = Field(min_length=1)
@@ -51,7 +47,7 @@ class WordsCheck(_Check):
 
 
 class ExactCheck(_Check):
-    """The whole reply is one of `answers`, but for case, outer quotes and final punctuation."""
+    """The reply is one of `answers`, ignoring case, outer quotes and final punctuation."""
 
     kind: Literal["exact"]
     answers: list[Phrase] = Field(min_length=1)
@@ -64,14 +60,14 @@ class ExactCheck(_Check):
 
 
 class JsonCheck(_Check):
-    """The reply holds a JSON object with these fields; the score is the share of them that is right."""
+    """The reply has a JSON object with these fields; scored by the share of correct fields."""
 
     kind: Literal["json"]
     fields: dict[str, JsonValue] = Field(min_length=1)
 
 
 class PythonCheck(_Check):
-    """The reply's code passes these tests in the sandbox; the score is the share that passes."""
+    """The reply's code is run with these tests in the sandbox; scored by the share that passes."""
 
     kind: Literal["python"]
     tests: list[Phrase] = Field(min_length=1)
@@ -87,7 +83,7 @@ class PythonCheck(_Check):
 
 
 class RulesCheck(_Check):
-    """The reply keeps these rules; the score is the share of them that it keeps."""
+    """Scored by the share of these rules that are met."""
 
     kind: Literal["rules"]
     rules: list[FormRule] = Field(min_length=1)
@@ -103,7 +99,7 @@ CHECK: TypeAdapter[Check] = TypeAdapter(Check)
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A score in 0..1 and, below 1, a few words of why."""
+    """A score in 0..1 and the reason if below 1."""
 
     score: float
     reason: str = ""
@@ -115,15 +111,8 @@ def score(check: Check, reply: str, *, allow_network_code: bool = False) -> floa
 
 
 def grade(check: Check, reply: str, *, allow_network_code: bool = False) -> Grade:
-    """Score `reply` under `check`. An empty reply scores 0 under every check.
-
-    A `python` check runs the reply's code and may take `eval.sandbox.Limits.wall_s` seconds; the others
-    take a few milliseconds.
-
-    Raises:
-        eval.sandbox.SandboxUnavailable: a `python` check where code cannot be kept off the network and
-            `allow_network_code` is false.
-    """
+    """Score `reply`; an empty one scores 0. Blocks up to `sandbox.Limits.wall_s` seconds for `python` checks,
+    which raise SandboxUnavailable if the network cannot be blocked, unless `allow_network_code`."""
     if not fold(reply):
         return Grade(0.0, "the reply is empty")
     if isinstance(check, PythonCheck):
@@ -166,7 +155,7 @@ def _grade_text(
 
 
 def _grade_json(check: JsonCheck, reply: str) -> Grade:
-    # The first object that has one of the fields, as a program would take it; not the best of several.
+    # The first object with one of the fields, not the best of several.
     found = next((each for each in read_objects(reply) if each.keys() & check.fields.keys()), None)
     if found is None:
         return Grade(0.0, "no JSON object with these fields")
@@ -177,7 +166,7 @@ def _grade_json(check: JsonCheck, reply: str) -> Grade:
 
 
 def _same(found: Any, wanted: Any) -> bool:
-    """Equal JSON values; strings without regard to case and outer spaces, 34 and 34.0 alike, "34" not."""
+    """Equal JSON values; strings ignore case and outer spaces; 34 equals 34.0 but not "34"."""
     if isinstance(wanted, bool) or isinstance(found, bool) or wanted is None:
         return found is wanted
     if isinstance(wanted, str):

@@ -1,8 +1,5 @@
-"""Replay: what a composition would have scored on an outcome table, with baselines on the same prompts.
-
-Nothing is asked of any expert; the table already holds what each would have scored. Prompts that the
-composition was fitted on, and near copies of them, are left out and counted.
-"""
+"""Replay of a composition on an outcome table, with baselines on the same prompts; no expert is asked.
+Fitting prompts and near duplicates of them are left out and counted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,19 +27,18 @@ from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 
 ROUNDS = 2000
-"""Bootstrap rounds of an interval."""
+"""Bootstrap resamples."""
 
 Scores = npt.NDArray[np.float64]
 
 
 class CompositionReplayError(EvalError):
-    """A table on which this composition cannot be judged; the message says why."""
+    """The composition cannot be replayed on the table; the message says why."""
 
 
-LOOKALIKES = 0.05
-"""The share of near copies up to which they are taken for what every corpus of exams has, cases that
-share their story and differ in the question: they are judged on, counted, and the score without them is
-given too. A table with more was made from the fitting prompts, and they are left out."""
+NEAR_DUPLICATE_TOLERANCE = 0.05
+"""Share of near duplicates up to which they are kept (exam corpora have cases that differ only in the
+question) and the score without them is reported too; above it they are left out as contamination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +61,19 @@ class Replay:
     active_params_b: float
     price: float
     sure: float
-    """Share of prompts that stage 1 was sure of."""
+    """Share of prompts with a confident stage-1 category."""
     category_accuracy: float | None
-    """None when no prompt is of a category that the composition knows."""
+    """None if no prompt has a category of the composition."""
     ece: float | None
     baselines: Mapping[str, float]
     differences: Mapping[str, ScoreDifference]
-    """The composition minus each baseline, on the same prompts."""
+    """Composition minus baseline, paired by prompt."""
     curve: CostCurve
-    """Decisions by the estimates alone, over weights on active parameters; each expert alone beside it."""
+    """Score against cost over weights on active parameters, and each expert alone."""
     alike: int
-    """Prompts among the `n` that resemble a fitting prompt almost word for word."""
+    """Near duplicates of fitting prompts among the `n`."""
     score_without_alike: float | None
-    """The score without those; None when there are no others."""
+    """The score without those; None if no others."""
     left_out_seen: int
     screening: Screening
     left_out_unscored: int
@@ -86,7 +82,7 @@ class Replay:
 
     @property
     def left_out_near(self) -> int:
-        """Prompts left out as near copies of fitting prompts."""
+        """Near duplicates left out."""
         return int(self.screening.refused.sum()) - self.left_out_seen
 
     def document(self) -> dict[str, Any]:
@@ -129,20 +125,17 @@ def replay(
     progress: Progress | None = None,
     seed: int = 0,
 ) -> Replay:
-    """Score `composition` on `table`; baselines are fitted on `evidence`.
-
-    Prompts that were `fitted` on (by default: those of `evidence`) are left out unless `allow_seen`, and
-    so are near copies of them where they are more than `LOOKALIKES` of the table.
-    Experts of the table that the composition lacks are ignored. Raises OutcomeError when the table
-    lacks one of the composition's, CompositionReplayError when no prompt is left.
-    """
+    """Score `composition` on `table`; baselines are fitted on `evidence`. Unless `allow_seen`, prompts of
+    `fitted` (default: of `evidence`) are left out, and near duplicates above NEAR_DUPLICATE_TOLERANCE. The
+    table's other experts are ignored. Raises OutcomeError (an expert is missing), CompositionReplayError (no
+    prompt left)."""
     table = table.keep_experts(composition.expert_names)
     fitted = fitted or Fitted(fingerprints_of(()), frozenset(evidence.prompt_digests), source="evidence")
     evidence = _narrow(evidence, composition)
     vectors = encode_cached(encoder, table.prompts, cache, progress)
     screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
     alike = screening.near & ~screening.seen
-    if alike.sum() <= LOOKALIKES * (~screening.seen).sum():
+    if alike.sum() <= NEAR_DUPLICATE_TOLERANCE * (~screening.seen).sum():
         screening = replace(screening, near=np.zeros_like(alike))
     unseen = ~screening.refused
     scored = ~np.isnan(table.scores).any(axis=1)
@@ -197,7 +190,7 @@ def paired_interval(ours: Scores, theirs: Scores, seed: int = 0) -> ScoreDiffere
 def _baselines(
     composition: Composition, evidence: Evidence, table: OutcomeTable, embeddings: Matrix
 ) -> dict[str, Scores]:
-    """Per-prompt scores of each baseline; of `random` its expectation."""
+    """Scores of each baseline by prompt; expected scores for `random`."""
     single = np.full(len(table), best_single(evidence), dtype=np.int64)
     return {
         "random": table.scores.mean(axis=1, dtype=np.float64),
@@ -218,7 +211,7 @@ def _scores(table: OutcomeTable, chosen: npt.NDArray[np.int64]) -> Scores:
 def _stage1(
     composition: Composition, table: OutcomeTable, estimate: Estimate
 ) -> tuple[float | None, float | None]:
-    """Accuracy and calibration on the prompts whose category the composition knows."""
+    """Stage-1 accuracy and calibration on prompts of the composition's categories."""
     index = {name: column for column, name in enumerate(composition.categories)}
     known = np.asarray([category in index for category in table.categories])
     if not known.any():
@@ -230,7 +223,7 @@ def _stage1(
 
 
 def _narrow(evidence: Evidence, composition: Composition) -> Evidence:
-    """The evidence of the composition's experts alone, where anything was scored."""
+    """The evidence of the composition's experts, without unscored prompts."""
     columns = [evidence.experts.index(name) for name in composition.expert_names if name in evidence.experts]
     if len(columns) < len(composition.experts):
         joined = [name for name in composition.expert_names if name not in evidence.experts]

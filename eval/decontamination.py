@@ -1,9 +1,8 @@
-"""The guard: no report on prompts that a composition was fitted on, nor on near copies of them.
+"""Decontamination: excludes prompts that a composition was fitted on, and near duplicates of them.
 
-A prompt is refused when its normalised text is that of a fitting prompt, or when it is nearly one: the
-Jaccard similarity of their character 5-grams is at least `ALIKE`, or at least `RATHER_ALIKE` while the
-cosine of their embeddings is at least `SAME_SENSE`. docs/explanation/decontamination.md has what
-these limits catch and what they refuse by mistake, by `python -m benchmarks.decontamination_errors`.
+A duplicate has the normalised text of a fitting prompt. A near duplicate has a Jaccard similarity of
+character 5-grams of at least JACCARD_ALONE, or of JACCARD_WITH_COSINE with a cosine of the embeddings of at
+least COSINE_WITH_JACCARD. Error rates: docs/explanation/decontamination.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,47 +25,47 @@ from routers.fingerprints import (
 )
 from routers.request import Matrix
 
-ALIKE = 0.9
-RATHER_ALIKE = 0.7
-SAME_SENSE = 0.95
+JACCARD_ALONE = 0.9
+JACCARD_WITH_COSINE = 0.7
+COSINE_WITH_JACCARD = 0.95
 BLOCK = 64
-"""Prompts compared at once: 64 with 5,000 others take 40 MB."""
-SENSE_ALONE = 0.995
-"""Cosine from which two prompts count as one where their wording cannot be compared."""
+"""Prompts compared at a time: 64 by 5,000 take 40 MB."""
+COSINE_ALONE = 0.995
+"""Cosine of near duplicates if the fit kept no fingerprints."""
 
 Mask = npt.NDArray[np.bool_]
 
 
-class GuardError(EvalError):
-    """Nothing says what a composition was fitted on; the message says what to do."""
+class DecontaminationError(EvalError):
+    """A composition's fitting prompts are unknown; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What is known of a fit: fingerprints of its prompts, and digests of exact texts."""
+    """Known fitting prompts: fingerprints, or digests and embeddings."""
 
     fingerprints: Fingerprints
     exact: frozenset[str] = frozenset()
-    """`routers.evidence.prompt_digest` of scored prompts, from a fit that kept no fingerprints."""
+    """`routers.evidence.prompt_digest` of each, if the fit kept no fingerprints."""
     vectors: Matrix | None = None
-    """Embeddings of the latter, rows of unit length."""
+    """Unit embeddings of those."""
     source: str = "fingerprints"
-    """`fingerprints`, `evidence` or both joined by a plus: how near copies can be recognised."""
+    """`fingerprints`, `evidence` or both joined by a plus."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """Which prompts of a report were fitted on, shape (prompts,): `seen` by text, `near` as near copies."""
+    """Masks of duplicates (`seen`) and near duplicates (`near`), shape (prompts,)."""
 
     seen: Mask
     near: Mask
     allowed: bool = False
-    """Whether they are reported on all the same (`--allow-seen`)."""
+    """Report on them nevertheless (`--allow-seen`)."""
     source: str = "fingerprints"
 
     @property
     def refused(self) -> Mask:
-        """The prompts that must not be reported on."""
+        """The prompts to exclude."""
         if self.allowed:
             return np.zeros_like(self.seen)
         refused: Mask = self.seen | self.near
@@ -84,7 +83,7 @@ class Screening:
         }
 
     def sentence(self) -> str:
-        """The same for people; empty when there is nothing to say."""
+        """A sentence for people; empty if nothing was found."""
         seen, near = int(self.seen.sum()), int((self.near & ~self.seen).sum())
         if self.source == "nothing":
             return "NOT CHECKED: nothing says what was fitted on (--allow-seen)"
@@ -95,10 +94,7 @@ class Screening:
 
 
 def fitted_on(folder: Path) -> Fitted:
-    """What the composition in `folder` was fitted on, as far as it says.
-
-    Raises GuardError when it says nothing, or something damaged.
-    """
+    """The fitting prompts of the composition in `folder`. Raises DecontaminationError."""
     try:
         kept = load_fingerprints(folder)
         try:
@@ -108,12 +104,12 @@ def fitted_on(folder: Path) -> Fitted:
                 raise
             return Fitted(kept)
     except EvidenceError as error:
-        raise GuardError(
+        raise DecontaminationError(
             f"nothing in {folder} says which prompts it was fitted on ({error}), so a report might be about "
             "those: fit it again, or take the risk with --allow-seen"
         ) from error
     except FingerprintError as error:
-        raise GuardError(f"{error}; or take the risk with --allow-seen") from error
+        raise DecontaminationError(f"{error}; or take the risk with --allow-seen") from error
     exact, vectors = frozenset(evidence.prompt_digests), evidence.embeddings
     if kept is None:
         return Fitted(fingerprints_of([]), exact, vectors, "evidence")
@@ -121,7 +117,7 @@ def fitted_on(folder: Path) -> Fitted:
 
 
 def fitted_prompts(prompts: Sequence[str], embeddings: Matrix | None = None) -> Fitted:
-    """The same for prompts at hand, for instance the other folds of a table."""
+    """The same from the prompts themselves, such as a table's training folds."""
     return Fitted(fingerprints_of(prompts, embeddings))
 
 
@@ -132,12 +128,8 @@ def screen(
     *,
     allow_seen: bool = False,
 ) -> Screening:
-    """Which of `prompts` were fitted on. `embeddings` (prompts, dimension), rows of unit length and made by
-    the composition's encoder, find more near copies; without them only the wording is compared.
-
-    Screening may be asked of prompts that are to be reported on all the same (`allow_seen`): they are
-    counted, and the report has to say so.
-    """
+    """Duplicates and near duplicates among `prompts`. `embeddings`: (prompts, dimension), unit rows of the
+    composition's encoder; without them only the text is compared. `allow_seen`: count, but do not exclude."""
     known = fitted.fingerprints.known
     seen = np.asarray(
         [text_digest(each) in known or prompt_digest(each) in fitted.exact for each in prompts],
@@ -161,11 +153,11 @@ def screen_for(
     *,
     allow_seen: bool = False,
 ) -> Screening:
-    """`screen` for the composition in `folder`. With `allow_seen` one that says nothing of its fit passes
-    too, and the screening says that nothing was checked. Raises GuardError."""
+    """`screen` for the composition in `folder`. With `allow_seen` unknown fitting prompts are no error, and
+    the source is `nothing`. Raises DecontaminationError."""
     try:
         fitted = fitted_on(folder)
-    except GuardError:
+    except DecontaminationError:
         if not allow_seen:
             raise
         nothing = np.zeros(len(prompts), dtype=np.bool_)
@@ -174,7 +166,7 @@ def screen_for(
 
 
 def merged(screenings: Mapping[str, Screening]) -> Screening:
-    """What any of several compositions was fitted on: for a report that compares them on the same prompts."""
+    """The union, for a report that compares several compositions on the same prompts."""
     every = list(screenings.values())
     return Screening(
         np.logical_or.reduce([each.seen for each in every]),
@@ -185,10 +177,7 @@ def merged(screenings: Mapping[str, Screening]) -> Screening:
 
 
 def _near(ours: Fingerprints, embeddings: Matrix | None, fitted: Fitted) -> Mask:
-    """Which rows are near copies of fitting prompts: by wording, or by wording and sense.
-
-    Evidence without fingerprints has no wording to compare; there the sense has to be all but the same.
-    """
+    """Rows that are near duplicates; without fingerprints only embeddings are compared, by COSINE_ALONE."""
     near = np.zeros(len(ours), dtype=np.bool_)
     theirs = fitted.fingerprints
     fits = embeddings is not None and theirs.vectors.shape[1] == embeddings.shape[1]
@@ -197,10 +186,10 @@ def _near(ours: Fingerprints, embeddings: Matrix | None, fitted: Fitted) -> Mask
         rows = slice(start, start + BLOCK)
         if len(theirs):
             worded = jaccard(ours.signatures[rows, None, :], theirs.signatures[None, :, :])
-            found = worded >= ALIKE
+            found = worded >= JACCARD_ALONE
             if meant is not None and embeddings is not None:
-                found |= (worded >= RATHER_ALIKE) & (embeddings[rows] @ meant.T >= SAME_SENSE)
+                found |= (worded >= JACCARD_WITH_COSINE) & (embeddings[rows] @ meant.T >= COSINE_WITH_JACCARD)
             near[rows] |= found.any(axis=1)
         elif fitted.vectors is not None and embeddings is not None:
-            near[rows] |= (embeddings[rows] @ fitted.vectors.T >= SENSE_ALONE).any(axis=1)
+            near[rows] |= (embeddings[rows] @ fitted.vectors.T >= COSINE_ALONE).any(axis=1)
     return near

@@ -1,7 +1,4 @@
-"""Rules on the form of a reply, for prompts that have no single right answer.
-
-Knows nothing of what else is checked. Typographic quotes, hyphens and spaces count as plain ones.
-"""
+"""Rules on the form of a reply; typographic quotes, hyphens and spaces equal ASCII ones."""
 
 import re
 from typing import Annotated, Self
@@ -16,25 +13,25 @@ Phrase = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 class FormRule(BaseModel):
-    """One rule: exactly one field is given."""
+    """One rule: exactly one field is set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     max_words: Count | None = None
     min_words: Count | None = None
     lines: Count | None = None
-    """Exactly this many lines that are not empty."""
+    """Number of non-empty lines."""
     max_lines: Count | None = None
     bullets: Count | None = None
-    """Exactly this many lines that start with -, * or •."""
+    """Number of lines that start with -, * or •."""
     sentences: Count | None = None
     includes: Annotated[list[Phrase], Field(min_length=1)] | None = None
-    """All of these, as whole words, whatever their case; "launch" may be "launched"."""
+    """All of these as whole words, ignoring case and inflection ("launched" for "launch")."""
     excludes: Annotated[list[Phrase], Field(min_length=1)] | None = None
     starts_with: Phrase | None = None
     ends_with: Phrase | None = None
     language: str | None = None
-    """ISO 639-1 code of the language of the reply."""
+    """ISO 639-1 code of the reply's language."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -51,7 +48,7 @@ class FormRule(BaseModel):
 
 
 def is_met(rule: FormRule, reply: str) -> bool:
-    """Whether `reply` keeps `rule`. An empty reply keeps none."""
+    """Whether `reply` meets `rule`; an empty one meets none."""
     text = normalise(unfenced(reply)).strip()
     if not count_words(text):
         return False
@@ -111,11 +108,8 @@ _END = re.compile(r"[.!?…]+[\"')\]*_]*(?=\s|$)|[。！？]+[」』）\"']*")
 
 
 def count_sentences(reply: str) -> int:
-    """Sentences by their final punctuation; an unpunctuated line counts as one sentence.
-
-    Common abbreviations, decimals and list numbers end none. An abbreviation at the true end of a
-    sentence is missed: this is a count for checks that allow such a mistake, not a parser.
-    """
+    """Number of sentences by final punctuation (an unpunctuated line is one), except after common
+    abbreviations, decimals and list numbers; approximate: an abbreviation that ends a sentence is missed."""
     total = 0
     for line in _lines(normalise(reply)):
         line = re.sub(r"^\s*(?:[-*•#>]+|\d{1,3}[.)])\s+", "", line)

@@ -1,9 +1,5 @@
-"""Expert identities against none, on the same prompts: where they win, and where they hurt.
-
-Each prompt is put to the expert twice at temperature 0, once as it is and once behind an identity, and
-both answers are checked by a program. A category keeps its identities only when the paired difference is
-above zero with confidence; everything else goes out plain. Knows nothing of how identities are served.
-"""
+"""Paired comparison of checkable prompts with and without expert identities, at temperature 0. A category
+keeps its identities only if the paired difference is significantly positive."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,13 +18,13 @@ from prompts import identities as ids
 
 TEMPERATURE = 0.0
 Step = Callable[[str, int], Callable[[bool], None]]
-"""(what is asked now, how many prompts) -> what is told of each, whether it was answered: for a bar."""
+"""Progress: (description, prompts) → callback with whether a prompt was answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryResult:
-    """One category: `paired` is with identities less without; `p` its permutation test's p-value adjusted
-    for the number of categories (Holm). `written` counts the prompts that an identity stood before."""
+    """One category: `paired` compares with minus without identities; `p`: Holm-adjusted permutation p-value;
+    `written`: prompts that had an identity."""
 
     category: str
     without: float
@@ -40,14 +36,14 @@ class CategoryResult:
 
     @property
     def hurts(self) -> bool:
-        """Below zero with confidence."""
+        """Significantly negative."""
         return self.paired.high < 0
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerCost:
-    """What the answers of one kind took, those kept from earlier runs included. `seconds` are summed over
-    calls that ran side by side. Tokens that a server did not report count 0."""
+    """Cost of one kind of call, cached answers included. `seconds` are summed over concurrent calls;
+    unreported tokens count 0."""
 
     what: str
     calls: int
@@ -69,10 +65,9 @@ class AnswerCost:
 
 @dataclass(frozen=True, slots=True)
 class Personas:
-    """What was found: `results` by category in the order of the suite; `overall` over all its prompts;
-    `unscored` prompts had no score on one side and are left out, `unscored_why` counts the codes of what
-    went wrong with them. `without_identity` are categories that the file has no identity of. `asked` calls
-    were made now, the other answers had been kept."""
+    """`results` by category in the suite's order, `overall` over all prompts; `unscored`: prompts left out
+    for lack of a score on one side, `unscored_why` their error codes; `without_identity`: categories without
+    an identity; `asked`: calls that were not cached."""
 
     per: ids.Per
     suite: Suite
@@ -86,7 +81,7 @@ class Personas:
     asked: int = 0
 
     def measurement(self, of: ids.Identities) -> ids.Measurement:
-        """As the file of identities keeps it."""
+        """The measurement for the identities file."""
         return ids.Measurement(
             per=self.per,
             of=of.subject(self.per),
@@ -109,11 +104,7 @@ class Personas:
 
 
 def measurable(suite: Suite, identities: ids.Identities, per: ids.Per) -> Suite:
-    """The prompts of `suite` whose category can have an identity.
-
-    Raises:
-        SuiteError: none has.
-    """
+    """The prompts of `suite` whose category has an identity. Raises SuiteError if none has."""
     if per == "request":
         return suite
     have = {each.category for each in identities.identities}
@@ -203,11 +194,7 @@ def compared(
     per: ids.Per,
     confidence: float,
 ) -> Personas:
-    """The comparison of two runs, scores by item's id.
-
-    Raises:
-        SuiteError: no item has a score on both sides.
-    """
+    """Compares scores by item id. Raises SuiteError if no item has both."""
     both = [item for item in suite.items if item.id in without and item.id in with_identity]
     if not both:
         raise SuiteError("no prompt has a score both with and without identities: is the expert up?")
@@ -236,7 +223,7 @@ def compared(
 
 
 def report(personas: Personas, identities: ids.Identities) -> str:
-    """Markdown: the table, what is kept, where identities hurt, and what the numbers cannot tell."""
+    """Markdown report with the results, the kept and the harmful categories, and caveats."""
     level = f"{personas.confidence:.0%}"
     lines = [
         f"# Expert identities of {identities.expert}, per {personas.per}",
@@ -292,7 +279,7 @@ def report(personas: Personas, identities: ids.Identities) -> str:
 
 
 def _bill(costs: tuple[AnswerCost, ...]) -> list[str]:
-    """What it took, by kind of call: also what an identity costs those who serve it."""
+    """The costs by kind of call."""
     if not costs:
         return []
     rows = [
@@ -314,7 +301,7 @@ def _difference(paired: Comparison) -> str:
 
 
 def _wins(paired: Comparison, confidence: float) -> bool:
-    """Above zero by both: the bootstrap alone is too bold with a dozen prompts."""
+    """Positive by bootstrap and permutation test: the bootstrap alone is anti-conservative for small n."""
     return paired.low > 0 and paired.p_permutation <= 1 - confidence
 
 
@@ -347,7 +334,7 @@ async def _write(
 
 
 def _refuse_if_given_up(expert: Contestant, lost: list[AskError]) -> None:
-    """A run that was cut short says nothing of the categories it did not come to. Raises SuiteError."""
+    """Raises SuiteError if the run stopped early, since later categories are then unmeasured."""
     asked = [each for each in lost if each.code != "not_asked"]
     if len(asked) == len(lost):
         return

@@ -1,8 +1,5 @@
-"""Suites of checkable prompts: a folder of JSONL files, or one file, read into typed items.
-
-A line is `{"id", "prompt", "check", "max_tokens"}` and may name its `category`, which otherwise is the
-name of its file. Knows nothing of how prompts are asked.
-"""
+"""Suites of checkable prompts in JSONL: `{"id", "prompt", "check", "max_tokens", "category"}` a line; the
+category defaults to the file's name."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,7 +19,7 @@ OWN = Path(__file__).resolve().parents[1] / "prompts" / "checkable"
 
 
 class SuiteError(EvalError):
-    """A file of a suite cannot be read; the message says which file, which line and why."""
+    """A file of a suite is invalid; the message has file, line and reason."""
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
@@ -38,34 +35,30 @@ class CheckablePrompt(BaseModel):
     prompt: Annotated[str, Field(min_length=1, pattern=r"\S")]
     check: Check
     max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 256
-    """How many tokens the reply may have."""
+    """Of the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Items in the order of their files and lines, their ids unique."""
+    """Items in file and line order, with unique ids."""
 
     items: tuple[CheckablePrompt, ...]
     digest: str
-    """SHA-256 of the files' bytes in their order."""
+    """SHA-256 of the files' contents."""
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The categories in the order in which they first occur."""
+        """The categories in order of first occurrence."""
         return tuple(dict.fromkeys(item.category for item in self.items))
 
     def with_room(self, tokens: int) -> "Suite":
-        """The same suite, each reply allowed `tokens` more: for experts that think before they answer."""
+        """The suite with `tokens` added to each `max_tokens`, for reasoning models."""
         roomier = (item.model_copy(update={"max_tokens": item.max_tokens + tokens}) for item in self.items)
         return replace(self, items=tuple(roomier))
 
 
 def only(suite: Suite, categories: Sequence[str]) -> Suite:
-    """The prompts of these categories; all of them when none is named.
-
-    Raises:
-        SuiteError: the suite has no such category.
-    """
+    """The prompts of these categories, or all if none is given. Raises SuiteError (unknown category)."""
     unknown = [name for name in categories if name not in suite.categories]
     if unknown:
         raise SuiteError(f"no category {', '.join(unknown)}; there are {', '.join(suite.categories)}")
@@ -74,11 +67,7 @@ def only(suite: Suite, categories: Sequence[str]) -> Suite:
 
 
 def load_suite(path: Path = OWN) -> Suite:
-    """Read `path`, a JSONL file or a folder of them (`*.jsonl`, by name).
-
-    Raises:
-        SuiteError: nothing to read, or a line that is no item, or an id that occurs twice.
-    """
+    """Read a JSONL file or a folder of them (sorted by name). Raises SuiteError."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not files:
         raise SuiteError(f"{path}: the folder holds no .jsonl file")

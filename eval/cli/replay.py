@@ -44,7 +44,7 @@ def replay(
 
     from eval.composition_replay import CompositionReplayError
     from eval.composition_replay import replay as run
-    from eval.decontamination import GuardError, fitted_on
+    from eval.decontamination import DecontaminationError, fitted_on
     from routers.composition import CompositionError, load_composition
     from routers.embeddings import vectors_folder
     from routers.encoder import EncoderMissing, load_encoder
@@ -71,7 +71,7 @@ def replay(
         CompositionError,
         EncoderMissing,
         EvidenceError,
-        GuardError,
+        DecontaminationError,
         OutcomeError,
         CompositionReplayError,
     ) as error:

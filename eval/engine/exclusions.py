@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.decontamination import GuardError, screen_for
+from eval.decontamination import DecontaminationError, screen_for
 from eval.engine.benchmark import AskedTurn, Benchmark, Marks, Question
 from eval.engine.contestants import Contestant, ContestantAsker
 from eval.engine.manifest import ROOT, RunError
@@ -71,7 +71,7 @@ def screened(
             continue
         try:
             screening = screen_for(place, prompts, allow_seen=allow_seen)
-        except GuardError as error:
+        except DecontaminationError as error:
             if folder is not None:
                 raise RunError(str(error)) from error
             found[digest] = "not checked: the composition does not say what it was fitted on"

@@ -18,7 +18,7 @@ from base.reply import AskError
 from base.task_groups import together
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, RetryPolicy, routes
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
-from eval.decontamination import GuardError, Screening, screen_for
+from eval.decontamination import DecontaminationError, Screening, screen_for
 from eval.engine.api_line import ApiLine
 from eval.engine.benchmark import AskedTurn, Benchmark, Question, converse
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
@@ -280,12 +280,12 @@ class LiveWork:
             folder = each.folder or composition_folder(server.composition.digest)
             try:
                 if folder is None and not self.sweep.allow_seen:
-                    raise GuardError(
+                    raise DecontaminationError(
                         f"nothing says what the composition {each.name!r} was fitted on: give its folder in "
                         "grid.compositions, or take the risk with allow_seen: true"
                     )
                 found[each.name] = screen_for(folder or Path("-"), prompts, allow_seen=self.sweep.allow_seen)
-            except GuardError as error:
+            except DecontaminationError as error:
                 raise SweepError(str(error)) from error
         return merged(found)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from base.cache_folder import cache_folder
 from base.files import file_digest
-from eval.decontamination import GuardError, Screening, fitted_prompts, screen, screen_for
+from eval.decontamination import DecontaminationError, Screening, fitted_prompts, screen, screen_for
 from eval.sweeps.fold_baselines import FoldBaseline, baselines_of, labels_of
 from eval.sweeps.grid import ReplayPoint, replay_points
 from eval.sweeps.sweep_file import FitConfig, ReplayComposition, ReplaySweep, SweepError
@@ -137,7 +137,7 @@ class ReplayWork:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (each.result() for each in done)
-        except (FitError, BudgetTooSmall, CompositionError, GuardError, OutcomeError) as error:
+        except (FitError, BudgetTooSmall, CompositionError, DecontaminationError, OutcomeError) as error:
             raise SweepError(str(error)) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -65,7 +65,7 @@ def _replay(sweep: ReplaySweep, store: SweepStore, fresh: bool, progress: Progre
         baselines=work.baselines(),
         uids=work.table.uids,
         guard=guard,
-        notes=[*notes, *_guard_notes(guard)],
+        notes=[*notes, *_decontamination_notes(guard)],
         missing=0,
         seed=sweep.seed,
     )
@@ -98,7 +98,7 @@ def _live(
     items = store.items(run_id)
     baselines, uids = work.baselines(items)
     guard = work.screening.document()
-    notes = list(_guard_notes(guard))
+    notes = list(_decontamination_notes(guard))
     if not baselines:
         notes.append("Baselines need every expert's answer to every question: baselines: true.")
     elif len(uids) < len(work.questions):
@@ -165,7 +165,7 @@ def _finish(
     return report
 
 
-def _guard_notes(guard: Mapping[str, Any]) -> list[str]:
+def _decontamination_notes(guard: Mapping[str, Any]) -> list[str]:
     seen, near = int(guard["seen"]), int(guard["near_duplicates"])
     if guard.get("checked_by") == "nothing":
         return ["NOT CHECKED: nothing says what the compositions were fitted on (allow_seen)."]

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.decontamination import Fitted, GuardError, fitted_on, fitted_prompts, merged, screen, screen_for
+from eval.decontamination import (
+    DecontaminationError,
+    Fitted,
+    fitted_on,
+    fitted_prompts,
+    merged,
+    screen,
+    screen_for,
+)
 from prompts.seeds import load_seeds
 from routers.composition import save_composition
 from routers.evidence import Evidence, prompt_digest
@@ -80,9 +88,9 @@ def test_a_composition_says_what_it_was_fitted_on_by_fingerprints_or_by_evidence
 
 def test_a_composition_that_says_nothing_is_refused_unless_that_is_allowed(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "c")
-    with pytest.raises(GuardError, match="allow-seen"):
+    with pytest.raises(DecontaminationError, match="allow-seen"):
         fitted_on(folder)
-    with pytest.raises(GuardError, match="fit it again"):
+    with pytest.raises(DecontaminationError, match="fit it again"):
         screen_for(folder, [OTHER])
     found = screen_for(folder, [OTHER], allow_seen=True)
     assert found.document()["checked_by"] == "nothing"
