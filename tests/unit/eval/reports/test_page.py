@@ -82,6 +82,9 @@ def test_every_link_leads_to_something_on_the_page(run: RunFolder) -> None:
     links = re.findall(r'href="#([^"]+)"', text)
     assert len(links) > 20
     assert not [link for link in links if link not in targets]
+    # Ids are percent-encoded as links are: decoded, those with a blank would open nothing.
+    assert any("%20" in link for link in links)
+    assert "decodeURIComponent" not in text
 
 
 def test_the_page_needs_nothing_else_and_reads_no_answer_as_html(run: RunFolder) -> None:
