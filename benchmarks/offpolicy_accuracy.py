@@ -6,8 +6,8 @@
 
 Asks the service checkable prompts, rates each answer by program, waits for the shadow answers of all other
 experts and rates those too. Then it estimates from the explored answers alone what other policies would have
-scored (`eval.offpolicy`), and prints beside it what they did score, which only the shadows know. What was
-asked already is not asked again.
+scored (`eval.offpolicy`), and prints beside it what they did score, which only the shadows know. Answers
+are kept (`--cache`): what was asked already is not asked again, and an answer without a rating gets it.
 """
 
 import argparse
@@ -16,14 +16,23 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from client import ApiError, AsyncClient, DecisionRecord, RetryPolicy
+from base.reply import AskError
+from base.task_groups import together
+from client import ApiError, AsyncClient, DecisionRecord
 from eval.benchmark_registry import HELD_OUT
 from eval.checks import grade
+from eval.engine.api_line import ApiLine
+from eval.engine.contestants import Contestant, ContestantError, identify, normal_base
 from eval.offpolicy import OffPolicyError, Target, always, as_decided, evaluate, usable, weighing
 from eval.suite import CheckablePrompt, load_suite
 from eval.traffic import Logged, TrafficError, fetch_traffic, reward
+from experts.answer_store import AnswerStore, StoreError
+from experts.asker import Asker
 
+CACHE = Path("var/offpolicy/answers.sqlite")
+"""Apart from the answers of all commands: these are explored."""
 WAIT_S, PATIENCE_S = 5.0, 300.0
 """Between looks at the shadows, and without a further one before we give up."""
 MAX_TOKENS = 64
@@ -46,36 +55,41 @@ class Traffic:
         items: Iterable[CheckablePrompt],
         concurrency: int,
         key: str | None = None,
+        cache: Path = CACHE,
         *,
         wait_s: float = WAIT_S,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._items = {item.prompt.strip(): item for item in items}
         self._base, self._key = base, key
+        self._cache, self._concurrency = cache, concurrency
         self._wait_s, self._patience_s = wait_s, patience_s
-        self._slots = asyncio.Semaphore(concurrency)
 
     async def ask(self) -> int:
-        """Ask and rate what the service was not asked yet; returns how many that were."""
-        known = {_prompt(each) for each in await self._decisions()}
-        left = [item for prompt, item in self._items.items() if prompt not in known]
-        async with AsyncClient(self._base, key=self._key, retries=RetryPolicy()) as api:
+        """Ask what was not asked yet, rate answers that nobody has rated; returns how many were asked."""
+        decided = {each.id: each for each in await self._decisions()}
+        server = normal_base(self._base)
+        (contestant,) = await identify([Contestant("coterie", server, "coterie", api_key=self._key)])
+        with AnswerStore(self._cache) as store:
+            asker = Asker(store, ApiLine(), concurrency=self._concurrency)
+            async with asker.open(), AsyncClient(self._base, key=self._key) as api:
 
-            async def one(item: CheckablePrompt) -> None:
-                tokens = min(item.max_tokens, MAX_TOKENS)
-                async with self._slots:
-                    said = await api.chat(item.prompt, temperature=0, max_tokens=tokens)
-                    if said.decision is None:
+                async def one(item: CheckablePrompt) -> bool:
+                    sampling = {"temperature": 0, "max_tokens": min(item.max_tokens, MAX_TOKENS)}
+                    messages = [{"role": "user", "content": item.prompt}]
+                    reply = await asker.ask(contestant, messages, sampling)
+                    if reply.kept and (reply.routing or {}).get("id") not in decided:
+                        # Kept from another service: this one has no decision to rate.
+                        asker.forget(contestant, messages, sampling)
+                        reply = await asker.ask(contestant, messages, sampling)
+                    if reply.routing is None:
                         raise TrafficError("what answers is not Coterie: it decides nothing")
-                    await api.feedback(said.decision.id, score=await _score(item, said.text))
+                    decision = str(reply.routing["id"])
+                    if decision not in decided or not decided[decision].feedback:
+                        await api.feedback(decision, score=await _score(item, reply.text))
+                    return not reply.kept
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for item in left:
-                        group.create_task(one(item))
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from None
-        return len(left)
+                return sum(await together(one(item) for item in self._items.values()))
 
     async def rate_shadows(self) -> int:
         """Wait for the shadow answers, and rate those that nobody has rated; returns how many."""
@@ -185,13 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weight", type=float, action="append", help="active weights to estimate")
     parser.add_argument("--concurrency", type=int, default=6)
     parser.add_argument("--api-key")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="the file of answers")
     given = parser.parse_args(arguments)
     items = [*load_suite(HELD_OUT).items, *load_suite().items][: given.limit]
     try:
-        asyncio.run(gather(Traffic(given.api, items, given.concurrency, given.api_key)))
+        asyncio.run(gather(Traffic(given.api, items, given.concurrency, given.api_key, given.cache)))
         log = fetch_traffic(given.api, key=given.api_key)
         sys.stdout.write(table(log, given.weight or [0.0, 0.2, 0.5]))
-    except (ApiError, OffPolicyError, TrafficError) as error:
+    except (ApiError, AskError, ContestantError, OffPolicyError, StoreError, TrafficError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

@@ -93,11 +93,11 @@ def heard_by_coder(number: int) -> CheckablePrompt:
     )
 
 
-async def test_estimates_stand_beside_what_policies_did_score(world: World) -> None:
+async def test_estimates_stand_beside_what_policies_did_score(world: World, tmp_path: Path) -> None:
     items = [heard_by_coder(number) for number in range(12)]
     async with world.serve(explore=0.5, shadow_rate=1, store_prompts=True) as api:
         await api.http.get("/readyz")  # it listens from its first turn in this loop on
-        traffic = Traffic(f"{api.url}/v1", items, 4, wait_s=0.05)
+        traffic = Traffic(f"{api.url}/v1", items, 4, cache=tmp_path / "answers.sqlite", wait_s=0.05)
         assert await traffic.ask() == 12
         assert await traffic.rate_shadows() == 24
         assert await traffic.ask() == 0  # what was asked is not asked again
@@ -121,10 +121,21 @@ async def test_a_service_that_keeps_no_prompts_says_what_to_turn_on(world: World
             await Traffic(f"{api.url}/v1", [heard_by_coder(0)], 1).ask()
 
 
-async def test_a_service_without_shadows_says_what_to_turn_on(world: World) -> None:
+async def test_a_service_without_shadows_says_what_to_turn_on(world: World, tmp_path: Path) -> None:
     async with world.serve(explore=0.5, store_prompts=True) as api:
         await api.http.get("/readyz")
-        traffic = Traffic(f"{api.url}/v1", [heard_by_coder(0)], 1, wait_s=0.02, patience_s=0.1)
+        cache = tmp_path / "answers.sqlite"
+        traffic = Traffic(f"{api.url}/v1", [heard_by_coder(0)], 1, cache=cache, wait_s=0.02, patience_s=0.1)
         assert await traffic.ask() == 1
         with pytest.raises(TrafficError, match="COTERIE_SHADOW_RATE"):
             await traffic.rate_shadows()
+
+
+async def test_an_answer_whose_decision_is_gone_is_asked_again(world: World, tmp_path: Path) -> None:
+    cache, port = tmp_path / "answers.sqlite", 0
+    for name in ("first.db", "second.db"):
+        database = f"sqlite:///{tmp_path / name}"
+        async with world.serve(port=port, database_url=database, store_prompts=True) as api:
+            await api.http.get("/readyz")
+            assert await Traffic(f"{api.url}/v1", [heard_by_coder(0)], 1, cache=cache).ask() == 1
+            port = int(api.url.rpartition(":")[2])
