@@ -1,11 +1,6 @@
-"""Off-policy estimates: what another way of routing would have scored on logged traffic.
-
-Where exploration was on, each decision says with what chance its expert answered. Reweighting by those
-chances makes up for who was asked how often: inverse propensity scoring (Horvitz & Thompson 1952), its
-self-normalised form (SNIPS, Swaminathan & Joachims 2015) and the doubly robust estimate with the router's
-expected scores (Dudík, Langford & Li 2011). The plain mean of a log says only what the log's own policy
-scored. Everything here is about requests that were explored and rated, and the report counts the others.
-"""
+"""Off-policy evaluation of routing policies on logged, explored and rated traffic: inverse propensity scoring
+(Horvitz & Thompson 1952), its self-normalised form (SNIPS, Swaminathan & Joachims 2015) and the doubly robust
+estimator with the router's expected scores (Dudík, Langford & Li 2011). Other requests are only counted."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,22 +23,22 @@ from routers.router import Router
 ROUNDS = 2000
 CONFIDENCE = 0.95
 FEW_EFFECTIVE = 100
-"""Below so many effective samples an interval is a guess."""
+"""Effective sample size below which intervals are unreliable."""
 LARGE_SHARE = 0.1
-"""One request that makes up more than this of all weight decides too much."""
+"""Share of the total weight above which one request dominates."""
 
 Column = npt.NDArray[np.float64]
 Target = Callable[[Logged], str | None]
-"""The expert that a policy would have asked, None when it cannot be said."""
+"""A deterministic target policy: the chosen expert, None if undefined."""
 
 
 class OffPolicyError(EvalError):
-    """The log allows no estimate; the message says what is missing."""
+    """The log does not support an estimate; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """A value, 0..1, with its 95 % bootstrap interval over requests."""
+    """A value in 0..1 with its 95 % bootstrap interval over requests."""
 
     value: float
     low: float
@@ -54,10 +49,9 @@ class Estimated:
 class OffPolicy:
     """One policy's estimates over `n` explored and rated requests.
 
-    `effective` is (Σw)²/Σw², how many requests drawn from the policy itself they are worth;
-    `mean_weight` is 1 up to noise when propensities are right; `agrees` the share of requests on which the
-    policy and the log asked the same expert. `active_params_b` and `price` are what the policy would have
-    taken on average. `unsupported` requests could never have gone to the policy's expert.
+    `effective`: effective sample size (Σw)²/Σw²; `mean_weight`: 1 in expectation if propensities are right;
+    `agrees`: share of requests with the logged expert; `active_params_b`, `price`: the policy's mean cost;
+    `unsupported`: requests with propensity 0 for the policy's expert.
     """
 
     policy: str
@@ -66,7 +60,7 @@ class OffPolicy:
     snips: Estimated
     doubly_robust: Estimated
     model: float
-    """The router's own expectation of the policy, without any feedback."""
+    """Direct method: the router's mean expected score, without feedback."""
     effective: float
     mean_weight: float
     agrees: float
@@ -78,13 +72,13 @@ class OffPolicy:
 
 @dataclass(frozen=True, slots=True)
 class OffPolicyReport:
-    """All policies, beside what the log itself says."""
+    """All policies' estimates and the log's own statistics."""
 
     logged: int
     usable: int
     left_out: Mapping[str, int]
     naive: Estimated
-    """The mean reward of the log's rated requests: what was decided and explored, not any policy."""
+    """Mean reward of the rated requests under the logging policy."""
     policies: tuple[OffPolicy, ...]
 
     def document(self) -> dict[str, Any]:
@@ -93,7 +87,7 @@ class OffPolicyReport:
 
 
 def usable(log: Sequence[Logged]) -> tuple[tuple[Logged, ...], Counter[str]]:
-    """The decisions that estimates rest on, and why the others are left out."""
+    """The explored and rated decisions, and counts of the others by reason."""
     kept, why = [], Counter[str]()
     for each in log:
         if each.status != "ok":
@@ -114,10 +108,7 @@ def usable(log: Sequence[Logged]) -> tuple[tuple[Logged, ...], Counter[str]]:
 def evaluate(
     log: Sequence[Logged], targets: Mapping[str, Target], *, rounds: int = ROUNDS, seed: int = 0
 ) -> OffPolicyReport:
-    """Estimate every target policy on `log`.
-
-    Raises OffPolicyError when no request was explored and rated.
-    """
+    """Estimate every target policy on `log`. Raises OffPolicyError if no request was explored and rated."""
     kept, why = usable(log)
     if len(kept) < 2:
         reasons = "; ".join(f"{count} {reason}" for reason, count in why.most_common()) or "it is empty"
@@ -132,17 +123,17 @@ def evaluate(
 
 
 def as_decided(logged: Logged) -> str | None:
-    """The log's own router, without exploration."""
+    """The logging policy without exploration."""
     return logged.chosen
 
 
 def always(expert: str) -> Target:
-    """One expert for everything."""
+    """One expert for all requests."""
     return lambda logged: expert
 
 
 def weighing(active_weight: float) -> Target:
-    """The log's router under another weight. What it was not sure of stays with whom it chose."""
+    """The logging policy with another cost weight; unclassified requests stay as logged."""
 
     def choose(logged: Logged) -> str | None:
         if logged.classification == "unclassified":
@@ -164,8 +155,8 @@ def weighing(active_weight: float) -> Target:
 
 
 def composition_target(composition: Composition, encoder: Encoder) -> Target:
-    """Another composition. It has to read the requests, so the log must hold them
-    (`COTERIE_STORE_PROMPTS`): without its text a request counts as unsupported."""
+    """Another composition. Needs logged prompts (`COTERIE_STORE_PROMPTS`): requests without text count as
+    unsupported."""
     router = Router(encoder, composition)
     known = set(composition.expert_names)
 
@@ -231,7 +222,7 @@ def _of(ranking: Mapping[str, RankedExpert], expert: str | None) -> RankedExpert
 
 
 def _ratio(means: Column) -> Column:
-    """Σwr / Σw; NaN where a round drew no request with weight."""
+    """Σwr / Σw; NaN for resamples without weight."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio: Column = means[..., 0] / means[..., 1]
     return ratio
@@ -240,7 +231,7 @@ def _ratio(means: Column) -> Column:
 def _bootstrapped(
     columns: Column, statistic: Callable[[Column], Column], rounds: int, seed: int
 ) -> Estimated:
-    """`statistic` of the columns' means, with its percentile interval over requests."""
+    """`statistic` of the columns' means, with its percentile bootstrap interval over requests."""
     low, high = interval(statistic(resampled_means(columns, rounds, seed))[:, None], CONFIDENCE)
     return Estimated(float(statistic(columns.mean(axis=0))), float(low[0]), float(high[0]))
 

@@ -1,8 +1,5 @@
-"""From evaluation to routing: answers and scores become an outcome table that `coterie fit` reads.
-
-Sources are runs of `coterie eval run`, live traffic with feedback (shadow answers too) and other outcome
-tables. The same prompt from several sources is one row; several scores of one expert are averaged.
-"""
+"""Export of outcome tables for `coterie fit` from runs, rated traffic (with shadow answers) and other tables.
+A prompt is one row across sources; repeated scores of an expert are averaged."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +35,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What a source gave: scores, what it knows of experts, and what it had to leave out."""
+    """A source's scores, expert cards and counts of what was left out."""
 
     scores: tuple[Scored, ...]
     cards: Mapping[str, ExpertCard]
@@ -46,10 +43,8 @@ class Gathered:
 
 
 def from_traffic(log: Iterable[Logged]) -> Gathered:
-    """Rated answers of live traffic: of the expert that answered, and of shadows that were rated too.
-
-    Only where prompts were kept and one expert answered alone. The category is the one that was predicted.
-    """
+    """Rated answers and shadow answers of requests with kept prompts that one expert answered; the category
+    is the predicted one."""
     scores: list[Scored] = []
     cards: dict[str, ExpertCard] = {}
     why = Counter[str]()
@@ -77,8 +72,8 @@ def from_traffic(log: Iterable[Logged]) -> Gathered:
 
 
 def from_run(folder: Path) -> Gathered:
-    """Scores of one run of `coterie eval run`. What a router's contestant scored counts for the expert that
-    answered. Raises ExportError."""
+    """Scores of one run; those of a routed contestant count for the expert that answered. Raises
+    ExportError."""
     from eval.engine.items import ItemsError, read_items
     from eval.engine.manifest import ITEMS, RunError, load_run
 
@@ -128,11 +123,8 @@ def gathered_table(
     cards: Mapping[str, ExpertCard] | None = None,
     only: Sequence[str] | None = None,
 ) -> OutcomeTable:
-    """One outcome table of all sources; `only` keeps these experts.
-
-    `cards` go before what sources say of experts, earlier sources before later ones. A prompt's category is
-    the one most often given. Raises ExportError.
-    """
+    """One outcome table of all sources, of the experts `only` if given. `cards` override those of sources,
+    earlier sources later ones; a prompt's category is its most frequent one. Raises ExportError."""
     known: dict[str, ExpertCard] = {}
     for source in reversed(sources):
         known |= source.cards
@@ -173,7 +165,7 @@ def gathered_table(
 
 
 def write_table(table: OutcomeTable, folder: Path) -> None:
-    """Write prompts.parquet, scores.parquet and experts.yaml to `folder`, each whole or not at all."""
+    """Write prompts.parquet, scores.parquet and experts.yaml to `folder`, each atomically."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -194,7 +186,7 @@ def write_table(table: OutcomeTable, folder: Path) -> None:
 
 
 def cards_of(facts: Iterable[ExpertInfo]) -> dict[str, ExpertCard]:
-    """What an API says of its experts, as cards; those of unknown size are left out."""
+    """Expert cards from an API's experts, without those of unknown size."""
     found = (_card(each.model_dump()) for each in facts)
     return {card.name: card for card in found if card is not None}
 

@@ -1,7 +1,4 @@
-"""Writing outcomes: the outcome table that `coterie fit` reads, the replies, and a summary for people.
-
-Only writes; reading and checking outcome tables is `routers.outcome_table`' work.
-"""
+"""Writes outcomes: the outcome table for `coterie fit`, the replies and a summary."""
 
 import json
 import math
@@ -40,7 +37,7 @@ class Cell:
     mean: float | None
     error: float | None
     completion_tokens: float | None
-    """Mean over the answers whose server counted."""
+    """Mean over the answers with a token count."""
 
     def __str__(self) -> str:
         if self.mean is None:
@@ -50,7 +47,7 @@ class Cell:
 
 
 def cell(outcomes: Iterable[Outcome]) -> Cell:
-    """Mean score, its standard error (of the sample, so None below two scores) and counts."""
+    """Mean score, its standard error (None below two scores) and counts."""
     outcomes = list(outcomes)
     scores = [each.score for each in outcomes if each.score is not None]
     tokens = [
@@ -80,7 +77,7 @@ def cells(outcomes: Outcomes) -> dict[str, dict[str, Cell]]:
 
 
 def failures(outcomes: Outcomes) -> dict[str, Counter[str]]:
-    """Expert to how often each error code left it without a score."""
+    """Counts of error codes by expert."""
     return {
         expert.name: Counter(each.error for each in outcomes.of(expert.name) if each.error is not None)
         for expert in outcomes.experts
@@ -129,7 +126,7 @@ def summary_markdown(outcomes: Outcomes) -> str:
 
 
 def write_outcomes(outcomes: Outcomes, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the outcome table into `folder`, each file at once or not at all.
+    """Write the outcome table into `folder`, each file atomically.
 
     - `prompts.parquet`: uid, category, prompt
     - `scores.parquet`: uid and one column an expert, 0..1 or null

@@ -1,19 +1,16 @@
-"""Running code that a model wrote, where it can do no harm and cannot hang us.
+"""Sandbox for code written by models.
 
-What holds on every Linux machine: a process of its own (`python -I -S`, no environment, an empty
-temporary folder that is deleted afterwards), bounded in CPU time, wall time, memory, size of files, open
-files and output, without core dumps or (unless the user is root) new processes and threads; an audit
-hook of Python refuses sockets, processes, `ctypes`, reading outside the standard library and changing
-files outside the temporary folder.
+On every Linux: a separate process (`python -I -S`, empty environment and temporary folder) with limits on CPU
+and wall time, memory, file sizes, open files and output, without core dumps or (unless root) new processes
+and threads; a Python audit hook refuses sockets, processes, `ctypes`, reading outside the standard library
+and writing outside the temporary folder.
 
-What holds when the kernel lets us make user namespaces (`unshare` from util-linux): no network device at
-all, no capability, and a process namespace that dies as a whole. Without it only the audit hook stands
-between the code and the network, and an audit hook can be got round by code that is written to do so.
-So `run_tests` then refuses with `SandboxUnavailable` unless `allow_network_code=True`.
+With user namespaces (`unshare` of util-linux): no network device, no capabilities, and a PID namespace.
+Without them only the audit hook, which hostile code can bypass, blocks the network, so `run_tests` raises
+SandboxUnavailable unless `allow_network_code=True`.
 
-What does not hold: this is no virtual machine. Code that breaks out of the interpreter could read what
-the user may read, with no network to send it over; and code that looks for it could forge its own test
-results. It is meant for answers of language models to our prompts, not for people's submissions.
+Not a virtual machine: code that escapes the interpreter can read the user's files (without a network), and
+code can forge its own test results. Meant for models' answers to our prompts, not for untrusted submissions.
 """
 
 import contextlib
@@ -37,13 +34,13 @@ _REPORT_BYTES = 64 * 1024
 
 
 class SandboxUnavailable(Exception):
-    """This machine cannot keep code off the network, and nobody allowed running it so."""
+    """The network cannot be blocked for the code, and running it so is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one run. Seconds and bytes; `part_s` is for the code and for each test by itself, in
-    seconds of work, or twice that by the clock."""
+    """Limits of one run, in seconds and bytes; `part_s`: CPU time of the code and of each test (wall time:
+    twice that)."""
 
     cpu_s: int = 5
     wall_s: float = 15.0
@@ -54,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which tests passed, in their order, and in a few words why not all did ("" when all did)."""
+    """Which tests passed, in order, and the reason if not all did (else "")."""
 
     passed: tuple[bool, ...]
     reason: str
@@ -67,7 +64,7 @@ class Verdict:
 
 @lru_cache(maxsize=1)
 def isolation() -> tuple[str, ...]:
-    """The command that takes network, capabilities and processes away, or () when the kernel refuses it."""
+    """The `unshare` command prefix, or () if the kernel refuses it."""
     unshare = shutil.which("unshare")
     if unshare is None:
         return ()
@@ -124,7 +121,7 @@ def run_tests(
 
 
 def _run(prefix: Sequence[str], job: bytes, folder: str, wall_s: float) -> tuple[bytes, str]:
-    """What the runner reported, and how it ended ("" for well)."""
+    """The runner's report, and the reason of a failure or ""."""
     with tempfile.TemporaryFile() as stdin:
         stdin.write(job)
         stdin.seek(0)

@@ -180,7 +180,7 @@ class ReplyStream:
         while not self._begun and not self.done:
             held += await self._next_events(until, f"sent no first byte in {within_s:g} s")
             if sum(len(event.raw) for event in held) > self._max_event_bytes:
-                raise self._rubbish()
+                raise self._malformed()
         if not self._begun:
             raise ExpertBadReply(self._expert.name, f"Expert {self._expert.name} sent an empty stream.")
         self._first = held
@@ -216,7 +216,7 @@ class ReplyStream:
                 silence = f"did not finish in {self._expert.timeouts.total_s:g} s"
             raise ExpertTimeout(name, f"Expert {name} {silence}.") from None
         except EventTooLong as error:
-            raise self._rubbish() from error
+            raise self._malformed() from error
         return self._checked(events)
 
     def _checked(self, events: list[Event]) -> list[StreamEvent]:
@@ -264,11 +264,11 @@ class ReplyStream:
         try:
             chunk = json.loads(data)
         except ValueError as error:
-            raise self._rubbish() from error
+            raise self._malformed() from error
         if not isinstance(chunk, dict) or not isinstance(chunk.get("choices"), list):
             if isinstance(chunk, dict) and isinstance(chunk.get("error"), dict):
                 raise self._failure(chunk)
-            raise self._rubbish()
+            raise self._malformed()
         self._begun = True
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
@@ -286,6 +286,6 @@ class ReplyStream:
         name = self._expert.name
         return ExpertBadReply(name, f"Expert {name} reported a failure in the middle of its answer.")
 
-    def _rubbish(self) -> ExpertBadReply:
+    def _malformed(self) -> ExpertBadReply:
         name = self._expert.name
         return ExpertBadReply(name, f"Expert {name} sent something that is no chat completion stream.")

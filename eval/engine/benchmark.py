@@ -1,7 +1,4 @@
-"""What the engine runs: questions, the conversation about each, and a benchmark that marks conversations.
-
-Knows nothing of Inspect or of any one benchmark.
-"""
+"""Interface of benchmarks: questions, conversations and their scoring."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,12 +41,9 @@ class AskedTurn:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a benchmark thinks of one conversation.
-
-    `score` is in 0..1, None when nothing could be said (every judgment unparsable, code that may not run).
-    `values` are the benchmark's own numbers, such as `{"turn_1": 7.0}`; `verdicts` rows of the verdict
-    table; `judgments` what the judges said, as documents; `unparsed` counts judgments without a verdict.
-    """
+    """The scoring of one conversation: `score` in 0..1, None if there is none (unparsable judgments, code
+    that may not run); `values`: the benchmark's own numbers, such as `{"turn_1": 7.0}`; `verdicts`: rows of
+    the verdict table; `judgments`: the judges' replies; `unparsed`: judgments without a verdict."""
 
     score: float | None
     reason: str = ""

@@ -1,8 +1,5 @@
-"""Keeping out of a run what a composition was fitted on: the guard, applied to a benchmark's questions.
-
-The service does not say which prompts it was fitted on, so the composition's folder is looked for on this
-machine, by its digest. Knows nothing of benchmarks.
-"""
+"""Decontamination of a benchmark's questions. The service does not list its fitting prompts, so the
+composition's folder is searched for on this machine by its digest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +16,7 @@ PLACES = (ROOT / "routers" / "compositions", ROOT / "var" / "compositions", Path
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """`benchmark` with the questions that may be reported on. `screening` goes into the manifest."""
+    """`benchmark` without contaminated questions; `screening` goes into the manifest."""
 
     benchmark: Benchmark
     questions: Sequence[Question]
@@ -49,15 +46,9 @@ def screened(
     folder: Path | None = None,
     allow_seen: bool = False,
 ) -> Benchmark:
-    """`benchmark` without questions whose first turn is one that a routed contestant was fitted on.
-
-    `folder` is the composition's; None looks for it. A composition that is nowhere on this machine, or does
-    not say what it was fitted on, is not screened against, and the manifest says so. The benchmark itself
-    when nobody is routed.
-
-    Raises:
-        RunError: nothing is left, or `folder` cannot be used.
-    """
+    """`benchmark` without questions whose first turn a routed contestant was fitted on; unchanged if none is
+    routed. `folder`: the composition's, None searches for it; the manifest says if it or its fitting prompts
+    are unknown. Raises RunError (nothing left, or invalid `folder`)."""
     digests = {each.composition for each in contestants if each.routed and each.composition}
     if not digests:
         return benchmark

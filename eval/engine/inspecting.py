@@ -1,4 +1,4 @@
-"""Inspect AI at work: a task for each contestant, run as one eval set, without display or telemetry.
+"""Runs a benchmark with Inspect AI: a task for each contestant in one eval set, without display or telemetry.
 
 The only module that knows Inspect. Inspect gives concurrency over samples, retries of failed samples,
 logs that its viewer opens (`inspect view --log-dir RUN/logs`), and eval sets that go on where they were
@@ -230,8 +230,8 @@ async def _attempt(
     turns: Sequence[AskedTurn],
     act: Callable[[], Awaitable[T]],
 ) -> T | None:
-    """The result of `act`; None when it was refused for good. What may pass is raised, for Inspect to
-    retry; whatever it is, an item says so."""
+    """The result of `act`; None after a permanent error. Transient errors are raised for Inspect to retry.
+    Either is recorded in an item."""
 
     def failed(code: str, message: str) -> None:
         work.done(

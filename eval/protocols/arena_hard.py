@@ -1,4 +1,4 @@
-"""Arena-Hard as the engine runs it: two games with swapped positions, five-way verdicts, `>>` counts 3."""
+"""Arena-Hard: two games with swapped positions, five-way verdicts, `>>` with weight 3."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,8 @@ from eval.rating.five_way_verdicts import DECISIVE_WEIGHT, Counts
 
 
 class ArenaHard:
-    """Arena-Hard with its judges. `baselines` are contestants by name, for the names that the data gives to
-    questions, or for every question when `everywhere` names one of them."""
+    """Arena-Hard with its judges. `baselines`: contestants by the baseline names of the data; `everywhere`:
+    one of them for every question."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ArenaHard:
         }
 
     def baseline_of(self, question: Question) -> Contestant:
-        """Whom answers to `question` are compared with."""
+        """The baseline of `question`."""
         return self._baselines[self._everywhere or self._data.baselines[question.id]]
 
     async def mark(
@@ -83,6 +83,6 @@ class ArenaHard:
 
 
 def both_games(games: Games) -> Counts:
-    """Arena-Hard's rule: both games count, a clear verdict three times."""
+    """Arena-Hard's rule: both games count, `>>` with weight 3."""
     first, second = games.outcomes(DECISIVE_WEIGHT)
     return first.plus(second)

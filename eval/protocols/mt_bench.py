@@ -1,4 +1,4 @@
-"""MT-Bench as the engine runs it: each turn graded from 1 to 10, or compared with a baseline's twice."""
+"""MT-Bench: each turn graded from 1 to 10, or compared with a baseline's answer in both orders."""
 
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from eval.rating.five_way_verdicts import Counts
 
 
 class MtBench:
-    """MT-Bench with its judges. With an `opponent` answers are compared with the opponent's, else graded."""
+    """MT-Bench with its judges: pairwise against `opponent` if given, else graded."""
 
     name = "mt-bench"
 
@@ -145,6 +145,6 @@ class MtBench:
 
 
 def agreed(games: Games) -> Counts:
-    """MT-Bench's rule: a win takes both games, and a pair of games that disagree is a tie."""
+    """MT-Bench's rule: a win needs both games; inconsistent games are a tie."""
     first, second = games.outcomes(decisive_weight=1)
     return first if first == second else Counts(0, 1, 0)

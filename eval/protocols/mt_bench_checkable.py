@@ -1,8 +1,5 @@
-"""First turns of MT-Bench that a program can check: our own checks on questions of its closed categories.
-
-Reasoning, mathematics and extraction, where one answer is right. The questions are not here, only checks
-by `question_id`. Not MT-Bench's protocol: what it offers is a score that no judge can be blamed for.
-"""
+"""Judge-free scoring of MT-Bench's first turns in reasoning, mathematics and extraction, by our own checks
+per `question_id`; not MT-Bench's protocol."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +22,7 @@ def load_checks() -> dict[str, Check]:
 
 
 class MtBenchExact:
-    """The first turns that have a check, asked as MT-Bench asks them, so that its answers are reused."""
+    """The first turns that have a check, with MT-Bench's sampling, so that its stored answers are reused."""
 
     name = "mt-bench-exact"
 

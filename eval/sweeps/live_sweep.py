@@ -1,9 +1,6 @@
-"""A live sweep: every question asked of a running API under every configuration, each answer kept at once.
-
-Routing options go along with each request: experts that may not answer as `exclude`, weights as `boost`
-(-weight · size, which adds to the served policy's value), strategies by name. Answers come from the
-store that all commands share where they are there already.
-"""
+"""Live sweeps: every question under every configuration on a running API. Each request carries routing
+options: removed experts as `exclude`, cost weights as `boost` (-weight · size, added to the served policy's
+value), strategies by name."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +31,7 @@ from routers.composition import ExpertCard
 from routers.outcome_table import OutcomeTable
 
 LARGEST_BOOST = 10.0
-"""What the API takes."""
+"""The API's limit."""
 BASELINE = "expert "
 """Configurations of single experts begin so."""
 FOLDS = 5
@@ -52,7 +49,7 @@ class ServedApi:
 
 
 class LiveWork:
-    """A live sweep made ready: servers asked who they are, questions read, no question asked yet."""
+    """A live sweep with questions loaded and servers identified."""
 
     def __init__(
         self,
@@ -98,8 +95,8 @@ class LiveWork:
         return found
 
     async def run(self, done: set[tuple[str, str]], keep: Keep) -> int:
-        """Ask what is not done; `keep` is given each item as it is finished. Returns how many items could
-        not be had, to be asked again by the same sweep."""
+        """Ask what is not `done`, passing each finished item to `keep`. Returns the number of failed items,
+        which a rerun retries."""
         refused = {
             question.id for question, no in zip(self.questions, self.screening.refused, strict=True) if no
         }
@@ -270,7 +267,7 @@ class LiveWork:
             raise SweepError(f"there is no benchmark or file {config.name!r}") from error
 
     def _screen(self) -> Screening:
-        """What any of the compositions was fitted on is refused for all: rows stay comparable."""
+        """Decontaminate against the union of the compositions, so that rows are comparable."""
         from eval.decontamination import merged
 
         prompts = [question.turns[0] for question in self.questions]
@@ -291,9 +288,8 @@ class LiveWork:
 
 
 def weight_boost(expert: ExpertInfo, point: LivePoint, policy: Mapping[str, Any]) -> float:
-    """What to add to `expert`'s value so that it is weighed as `point` asks, where the served `policy`
-    weighs it otherwise. Raises SweepError for an expert without a size and for more than a request may ask.
-    """
+    """The boost that turns the served `policy`'s cost weight into `point`'s for `expert`. Raises SweepError
+    (unknown size, or a boost above LARGEST_BOOST)."""
 
     def heavier(name: str, wanted: float | None) -> float:
         return 0.0 if wanted is None else wanted - float(policy.get(name) or 0.0)
@@ -346,7 +342,7 @@ def _card(expert: ExpertInfo) -> ExpertCard:
 
 
 def _embeddings(prompts: Sequence[str]) -> Any:
-    """Vectors for kNN and k-means; None where no encoder is at hand."""
+    """Embeddings for kNN and k-means; None without an encoder."""
     from routers.embeddings import encode_cached, vectors_folder
     from routers.encoder import EncoderMissing, load_encoder
 
