@@ -124,14 +124,8 @@ class Asker(Generic[S]):
             StoreError: the answer cannot be kept; nothing more is asked then, since it would be lost as well.
         """
         key, *earlier = _keys(source, messages, sampling)
-        if (found := self._store.get(key)) is not None:
-            return found
-        for each in (*earlier, *also):
-            found = found or self._store.get(each)
-        if found is None and self._exported:
-            found = self._exported.get(exported_key(source, messages, sampling))
+        found = self._store.get(key) or self._adopted(source, key, (*earlier, *also), messages, sampling)
         if found is not None:
-            self._store.add(key, found, server=source.server, model=source.model)
             return found
         while (waiting := self._in_flight.get(key)) is not None:
             try:
@@ -143,8 +137,9 @@ class Asker(Generic[S]):
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._in_flight[key] = future
         try:
-            reply = await self._send(source, messages, sampling_sent({**sampling, **source.extra}))
-            self._keep(source, key, reply)
+            reply = await self._send(source, key, messages, sampling_sent({**sampling, **source.extra}))
+            if not reply.kept:
+                self._keep(source, key, reply)
         except BaseException as error:
             if isinstance(error, AskError):
                 future.set_exception(error)
@@ -155,8 +150,20 @@ class Asker(Generic[S]):
         finally:
             self._in_flight.pop(key, None)
         future.set_result(reply)
-        self.asked[source.name] += 1
+        if not reply.kept:
+            self.asked[source.name] += 1
         return reply
+
+    def _adopted(
+        self, source: S, key: str, earlier: Sequence[str], messages: Messages, sampling: Mapping[str, Any]
+    ) -> Reply | None:
+        """The answer that is kept under an `earlier` key or exported, from now on under `key`."""
+        found = next((kept for each in earlier if (kept := self._store.get(each)) is not None), None)
+        if found is None and self._exported:
+            found = self._exported.get(exported_key(source, messages, sampling))
+        if found is not None:
+            self._store.add(key, found, server=source.server, model=source.model)
+        return found
 
     def forget(self, source: S, messages: Messages, sampling: Mapping[str, Any]) -> None:
         """Have this asked anew."""
@@ -176,9 +183,12 @@ class Asker(Generic[S]):
                 self.store_error = error
                 raise
 
-    async def _send(self, source: S, messages: Messages, body: Mapping[str, Any]) -> Reply:
+    async def _send(self, source: S, key: str, messages: Messages, body: Mapping[str, Any]) -> Reply:
         place = self._bounded_by(source)
         async with self._slots.setdefault(place, asyncio.Semaphore(self._concurrency)):
+            # Waiting may have taken long: another command may have asked meanwhile.
+            if (found := self._store.get(key)) is not None:
+                return found
             attempt = 0
             while True:
                 if self.store_error is not None:

@@ -106,6 +106,18 @@ async def test_when_all_who_asked_a_question_are_cancelled_nobody_asks_it_again(
     assert len(line.bodies) == 1
 
 
+async def test_what_another_command_asks_while_a_question_waits_its_turn_is_not_asked(tmp_path: Path) -> None:
+    slow, other = Script(delay_s=0.02), Script()
+    async with asking(tmp_path, slow, concurrency=1) as asker, asking(tmp_path, other) as another:
+        work = asyncio.gather(*(asker.ask(Someone(), said(str(n)), GREEDY) for n in range(5)))
+        await asyncio.sleep(0.005)
+        for n in range(1, 5):
+            await another.ask(Someone(), said(str(n)), GREEDY)
+        assert [each.text for each in await work] == ["0", "1", "2", "3", "4"]
+        assert asker.asked == {"a": 1}
+    assert len(slow.bodies) == 1
+
+
 async def test_whatever_decides_an_answer_parts_answers(tmp_path: Path) -> None:
     line = Script()
     others: Sequence[tuple[Someone, Messages, Mapping[str, Any]]] = [
