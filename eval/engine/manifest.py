@@ -1,8 +1,5 @@
-"""A run's manifest: everything that makes it repeatable, and where runs live.
-
-Code version, composition digest, data digests, judges, seeds and the command. Knows nothing of how runs
-are run.
-"""
+"""The manifest of a run, with what reproducing it needs (code version, digests, judges, seeds, command), and
+the folder of runs."""
 
 import os
 import platform
@@ -31,11 +28,11 @@ LOGS = "logs"
 
 
 class RunError(EvalError):
-    """A run cannot be made, found or gone on with; the message says what to do."""
+    """A run cannot be created, found or resumed; the message says what to do."""
 
 
 class Manifest(BaseModel):
-    """What a run was. `status` is `running` (or was stopped), `incomplete` or `complete`."""
+    """`status`: `running` (or interrupted), `incomplete` or `complete`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +43,7 @@ class Manifest(BaseModel):
     status: str = "running"
     command: tuple[str, ...] = ()
     options: dict[str, Any] = {}
-    """What `coterie eval resume` calls the benchmark's command with."""
+    """The `RunRequest`, for `coterie eval resume`."""
     code: dict[str, Any] = {}
     contestants: tuple[dict[str, Any], ...] = ()
     protocol: dict[str, Any] = {}
@@ -57,9 +54,9 @@ class Manifest(BaseModel):
     questions: int = 0
     cache: str = ""
     seconds: float = 0.0
-    """Time spent running, over all resumptions."""
+    """Running time over all resumptions."""
     asked: dict[str, int] = {}
-    """Answers and judgments that were asked for, by contestant or judge; the others were kept."""
+    """Uncached answers and judgments by contestant or judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +68,13 @@ class RunFolder:
 
 
 def new_run_id(benchmark: str) -> str:
-    """Sortable by time, and unlike any other: `20261122-040501-mt-bench-3fa9`."""
+    """A unique id that sorts by time: `20261122-040501-mt-bench-3fa9`."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{benchmark}-{secrets.token_hex(2)}"
 
 
 @lru_cache(maxsize=1)
 def code_version() -> dict[str, Any]:
-    """The commit and whether files differ from it, or the installed version; and of what results hang on."""
+    """The commit and whether the tree is dirty, or the installed version; and versions of dependencies."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in ("coterie", "inspect-ai"):
         try:
@@ -105,16 +102,12 @@ def now() -> str:
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write the manifest in one step. Raises DocumentError."""
+    """Write the manifest atomically. Raises DocumentError."""
     write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
 
 
 def load_run(folder: Path) -> RunFolder:
-    """Read one run.
-
-    Raises:
-        RunError: no run there, or its manifest is damaged.
-    """
+    """Read one run. Raises RunError (none there, or a damaged manifest)."""
     path = folder / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -139,11 +132,7 @@ def list_runs(runs: Path = RUNS) -> tuple[RunFolder, ...]:
 
 
 def find_run(name: str, runs: Path = RUNS) -> RunFolder:
-    """The run with this id or beginning of one, a folder, or `last`.
-
-    Raises:
-        RunError: none, or several.
-    """
+    """The run with this id or prefix of one, a folder, or `last`. Raises RunError (none or several)."""
     if os.sep in name or (Path(name) / MANIFEST).is_file():
         return load_run(Path(name))
     there = list_runs(runs)

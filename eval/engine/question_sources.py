@@ -1,7 +1,4 @@
-"""Question sets that are not ours to ship: fetched once from their upstream, checked, and kept.
-
-A file whose bytes are not the ones that were pinned is refused. Knows nothing of their contents.
-"""
+"""Question sets that are downloaded from upstream once, verified by pinned SHA-256 and cached."""
 
 import hashlib
 import urllib.error
@@ -20,7 +17,7 @@ LARGEST = 64 * 1024**2
 
 
 class SourceError(EvalError):
-    """A file cannot be fetched or is not the one that was pinned; the message says what to do."""
+    """A file cannot be downloaded or has another digest; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +30,7 @@ class PinnedFile:
 
 
 def fetch(name: str, sources: Sequence[PinnedFile], cache: Path | None = None) -> Path:
-    """The folder with all `sources`, fetching those that are not there yet.
-
-    Raises:
-        SourceError: no connection, or other bytes than the pinned ones.
-    """
+    """The folder with all `sources`, downloading those that are missing. Raises SourceError."""
     folder = (cache or cache_folder()) / "benchmarks" / name
     for source in sources:
         target = folder / source.path

@@ -1,8 +1,5 @@
-"""The way in: run a benchmark against contestants, keep everything, hand back the items.
-
-A run is a folder: `manifest.json`, `items.jsonl` (each item as it finished), `verdicts.parquet`,
-`results.json` and Inspect's `logs/`. Called again with the same folder it goes on where it was.
-"""
+"""Runs a benchmark against contestants. A run is a resumable folder: `manifest.json`, `items.jsonl`,
+`verdicts.parquet`, `results.json` and Inspect's `logs/`."""
 
 import asyncio
 import time
@@ -39,8 +36,8 @@ Progress = Callable[[RunItem], None]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run. `concurrency` requests are in flight to each server at most; `seed` is sent with every
-    sampled request unless it is None; `cache` is the file of answers, shared by all commands."""
+    """`concurrency`: requests in flight per server; `seed`: of every sampled request, if not None; `cache`:
+    the answer store shared by all commands."""
 
     concurrency: int = 8
     seed: int | None = 0
@@ -48,13 +45,13 @@ class RunOptions:
     retries: RetryPolicy = RETRIES
     command: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    """Kept in the manifest, for the command that resumes."""
+    """For the manifest, to resume."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run and its items. `complete` says whether nothing is left that could be tried again; what was
-    refused for good has an item with an `error`."""
+    """A run and its items. `complete`: nothing is left to retry; permanent errors are items with an
+    `error`."""
 
     run: RunFolder
     items: tuple[RunItem, ...]
@@ -129,7 +126,7 @@ async def _identified(contestants: Sequence[Contestant]) -> tuple[Contestant, ..
 def _manifest(
     benchmark: Benchmark, contestants: Sequence[Contestant], folder: Path, options: RunOptions
 ) -> Manifest:
-    """The manifest of a new run, or of the one that `folder` holds when it is about the same."""
+    """A new manifest, or that of `folder` if it is of the same run."""
     fresh = Manifest(
         id=folder.name or new_run_id(benchmark.name),
         benchmark=benchmark.name,
@@ -162,7 +159,7 @@ def _manifest(
 def _ordered(
     items: Sequence[RunItem], benchmark: Benchmark, contestants: Sequence[Contestant]
 ) -> tuple[RunItem, ...]:
-    """By contestant and question, in the order of both."""
+    """Sorted by contestant and question."""
     names = {each.name: place for place, each in enumerate(contestants)}
     questions = {each.id: place for place, each in enumerate(benchmark.questions)}
     kept = (each for each in items if each.contestant in names and each.question in questions)

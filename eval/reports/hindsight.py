@@ -1,8 +1,5 @@
-"""Baselines beside a composition, from the experts that ran alone on the same questions.
-
-Known only in hindsight, so bounds rather than rivals: the best category map and the best expert for each
-question use the scores they are measured by.
-"""
+"""Oracle baselines of a run from experts that ran alone on the same questions: the best category map and the
+best expert by question use the scores they are measured by, so they are bounds."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,11 +9,9 @@ from typing import Any
 def hindsight(
     scores: Mapping[str, Mapping[str, float]], routed: Sequence[str], categories: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Random, best single expert, best map of the benchmark's categories, and best for each question.
-
-    `scores` by contestant and question, in 0..1. On the `n` questions that every contestant has a score
-    for; None without a routed contestant and two experts alone.
-    """
+    """Random, best single expert, best category map and best by question, on the `n` questions scored for
+    every contestant. `scores` by contestant and question, in 0..1. None without a routed contestant and two
+    experts."""
     singles = [name for name in scores if name not in routed]
     if not routed or len(singles) < 2:
         return None

@@ -1,7 +1,5 @@
-"""The numbers of a run: scores with intervals, categories, baselines beside, ratings and judge checks.
-
-Reads a run's folder; writes `results.json`. Knows nothing of pages and pictures.
-"""
+"""Results of a run (`results.json`): scores with intervals, by category, baselines, ratings and judge
+checks."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,15 +24,9 @@ CONFIDENCE = 0.95
 def results_of(
     run: RunFolder, *, verdicts: Path | None = None, same: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """All numbers of `run`, which are also written to its `results.json`.
-
-    Scores are in 0..1 here whatever the benchmark; `ratings` has them in the benchmark's own unit.
-    `verdicts` are trusted ones, to check the judges against; `same` what they call a contestant where that
-    is another name.
-
-    Raises:
-        ItemsError, VerdictError, RatingError: a file cannot be used.
-    """
+    """The results of `run`, also written to `results.json`. Scores are in 0..1; `ratings` are in the
+    benchmark's unit. `verdicts`: reference verdicts for judge agreement; `same`: contestant → its name there.
+    Raises ItemsError, VerdictError, RatingError."""
     manifest = run.manifest
     names = [str(each["name"]) for each in manifest.contestants]
     items = [each for each in read_items(run.folder / ITEMS) if each.contestant in names]
@@ -127,8 +119,8 @@ def _contestant(
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Mean and bootstrap limits over questions; limits None for fewer than two values. The order of the
-    values, which is that of the answers' coming, changes nothing."""
+    """Mean and bootstrap interval over questions (None below two values); independent of the values'
+    order."""
     import numpy as np
 
     from eval.rating.resampling import interval, resampled_means
@@ -144,7 +136,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, 
 
 
 def _comparisons(by_name: Mapping[str, Sequence[RunItem]]) -> list[dict[str, Any]]:
-    """The first contestant against each other one, on the questions that both have a score for."""
+    """The first contestant against each other, on the questions scored for both."""
     import numpy as np
 
     from eval.rating.paired import compare
@@ -268,7 +260,7 @@ def _notes(manifest: Manifest, items: Sequence[RunItem]) -> list[str]:
 
 
 def _screening(screening: Mapping[str, Any]) -> list[str]:
-    """What the guard found, by composition."""
+    """What decontamination found, by composition."""
     notes = []
     for digest, found in screening.items():
         if isinstance(found, str):
