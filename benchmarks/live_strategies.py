@@ -21,7 +21,7 @@ from base.reply import Reply
 from base.task_groups import together
 from base.terminal import console
 from benchmarks.live_tables import Answer, draw, rows_of, table_of
-from benchmarks.measured_pages import fill_page
+from benchmarks.measured_pages import PageError, fill_page
 from client import ApiError, AsyncClient, ExpertInfo
 from eval.engine.api_line import ApiLine
 from eval.engine.contestants import Contestant, ContestantAsker, ContestantError, identify, normal_base
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--share must be between 0 and 1")
     try:
         return asyncio.run(_run(given))
-    except (ApiError, ContestantError, StoreError, SuiteError, CascadeError) as error:
+    except (ApiError, ContestantError, StoreError, SuiteError, CascadeError, PageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:

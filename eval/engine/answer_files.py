@@ -88,6 +88,8 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
 
     try:
         rows = pyarrow.parquet.read_table(file).to_pylist()
+    except FileNotFoundError as error:
+        raise AnswerFileError(f"{file}: cannot be read: no such file") from error
     except (OSError, pyarrow.ArrowException) as error:
         raise AnswerFileError(f"{file}: is no Parquet file") from error
     return [(f"{file}:{number}", row) for number, row in enumerate(rows, start=1)]

@@ -67,6 +67,12 @@ def test_a_row_that_is_no_answer_is_named(tmp_path: Path, row: dict[str, object]
         read_answers(path)
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_missing_file_is_not_taken_for_a_damaged_one(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(AnswerFileError, match=rf"none\.{ending}: cannot be read"):
+        read_answers(tmp_path / f"none.{ending}")
+
+
 def test_of_two_sources_the_first_counts(tmp_path: Path) -> None:
     for name, answer in (("one", "mine"), ("two", "theirs")):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({**FLAT, "answer": answer}))
