@@ -1,1 +1,1 @@
-"""Benchmarks that anyone can run again; each is a module with a `main`."""
+"""Reproducible benchmarks; each is a module with a `main`."""

@@ -1,12 +1,12 @@
-"""What a new expert costs to take in: leave one expert out, add it back from k scored prompts.
+"""Cost of adding an expert: leave one expert out, add it back from k scored prompts.
 
     python -m benchmarks.add_expert_cost TABLE... [--repeats 20] [--json figures.json]
 
-Utilities come from half of a table without the expert; its row is estimated from k prompts of that half,
-drawn at random; the map of categories to experts is judged on the other half. `regret` is what the
-map loses against one that knows all of the expert's scores; `without` what is lost by leaving the expert
-out; `means` the regret of plain category means of the same k scores; `error` the root mean squared error
-of the row against all scores. No stage 1: the table's own categories hold.
+Utilities are fitted on half of a table without the expert; its row is estimated from k random prompts of
+that half; the map of categories to experts is evaluated on the other half. `regret`: the score lost
+against the map fitted with all of the expert's scores; `without`: the loss without the expert; `means`: the
+regret of category means of the same k scores; `error`: the RMSE of the estimated row. Categories are
+the table's own, not predicted.
 """
 
 import argparse

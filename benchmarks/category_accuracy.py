@@ -1,10 +1,10 @@
-"""Category accuracy of a composition: on our own test prompts, and on labelled sets of others.
+"""Category accuracy of a composition: on our own test prompts and on public labelled sets.
 
     python -m benchmarks.category_accuracy [--mt-bench question.jsonl] [--flask flask_evaluation.parquet]
                                         [--precisions]
 
-Prints a table, writes the confusion matrix as a picture and the figures as JSON. Transfer sets are
-read from where you have them; none is shipped.
+Prints a table, plots the confusion matrix and writes the figures as JSON. Transfer sets are not shipped;
+pass their paths.
 """
 
 import argparse

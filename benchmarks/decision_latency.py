@@ -1,10 +1,9 @@
-"""What a routing decision costs on one core: `python -m benchmarks.decision_latency`.
+"""Latency and memory of a routing decision on one core: `python -m benchmarks.decision_latency`.
 
 Pins itself to one core and one thread, then measures the encoder, the decision without it (with the
-shipped composition, and with a k-NN index of 50,000 synthetic prompts, alone and with a correction as
-large as a fit makes), the router as a whole, and, in processes of their own, how long a composition takes
-to load and how much memory routing needs.
-Prints a table; `--json FILE` keeps the numbers. CPU times tell more than the clock on a busy machine.
+shipped composition, and with a k-NN index of 50,000 synthetic prompts, with and without a correction of
+typical size), the whole router and, in separate processes, the load time of a composition and the memory of
+routing. Prints a table; `--json FILE` writes the numbers. On a busy machine prefer CPU time to wall time.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What the guard catches and what it refuses by mistake: the numbers of docs/explanation/decontamination.md.
+"""False positives and negatives of decontamination: the numbers of docs/explanation/decontamination.md.
 
     python -m benchmarks.decontamination_errors TABLE... [--prompts 1000]
 
-Of each outcome table, half of the prompts count as fitted on. The other half is screened as it is: what is
-refused there is listed, to be judged by eye. Then the fitted prompts are changed in small ways and screened:
-what is not refused slipped through.
+Half of the prompts of each outcome table count as fitting prompts. The other half is screened unchanged:
+refused prompts are listed for manual inspection. Then fitting prompts are screened with small edits:
+those not refused are false negatives.
 """
 
 import argparse

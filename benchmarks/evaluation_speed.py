@@ -1,8 +1,8 @@
-"""How fast the harness is when the model costs nothing: `python -m benchmarks.evaluation_speed`.
+"""Throughput of the evaluation harness with a free model: `python -m benchmarks.evaluation_speed`.
 
-Runs a checkable benchmark of generated questions against the fake expert, which serves from a process of
-its own, through everything that a real run goes through: Inspect, the client, the cache, marking, items.
-Prints items a second of the whole run, from its start to its results, and of the same run from the cache.
+Runs a checkable benchmark of generated questions against the fake expert in a separate process, through
+the whole pipeline: Inspect, client, cache, scoring, items. Prints items per second of the whole run, and of
+the same run from the cache.
 """
 
 import argparse

@@ -1,12 +1,11 @@
-"""What becomes of requests in other languages than English: handled, uncertain, or silently misrouted.
+"""Routing of requests in languages other than English: correct, uncertain, or confidently misrouted.
 
     python -m benchmarks.language_handling [--composition routers/compositions/cpu] [--json figures.json]
 
-Reads `foreign_requests.yaml` and those of our test prompts that are marked as of another language;
-nothing is fitted on either. Our categories hold that whatever is written mainly in another language
-belongs to `languages`; an uncertain request goes to the generalist, which is right too. Only one that is
-surely taken for something else is misrouted, and the table says for what. `recognised` is how many
-`routers.language` tells, which is what operators' rules go by.
+Reads `foreign_requests.yaml` and the test prompts labelled as another language; nothing is fitted on
+either. By our categories, a request mainly in another language belongs to `languages`; an uncertain request
+goes to the generalist, which is correct too. A confident other category is a misroute, and the table
+names it. `recognised`: requests whose language `routers.language` detects, as used by operators' rules.
 """
 
 import argparse

@@ -2,11 +2,10 @@
 
     python -m benchmarks.live_evaluation --data MT_BENCH_FOLDER [--arena ARENA_HARD_FOLDER]
 
-Asks `coterie` and every expert MT-Bench's questions (first turns, short answers), has them graded by a
-judge, scores the first turns that a program can check, then a suite of our own that the composition was
-not fitted on; with `--arena` it has answers replayed from file judged and compares the judge with the
-verdicts beside them. Everything is kept as it comes: stopped at any moment, the same command goes on. At
-the end it writes `summary.md`, the table of docs/explanation/evaluation.md, and a picture.
+Runs `coterie` and every expert on MT-Bench (first turns, short answers; graded by a judge), on its checkable
+first turns, and on our held-out suite; `--arena` also judges answers replayed from a file and measures the
+judge's agreement with the verdicts beside them. Resumable: an interrupted command continues when run again.
+Writes `summary.md` (the table of docs/explanation/evaluation.md) and a plot.
 """
 
 import argparse

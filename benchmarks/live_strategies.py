@@ -1,9 +1,9 @@
 """Strategies on real models: `python -m benchmarks.live_strategies --api http://127.0.0.1:8000/v1`.
 
-Asks the project's checkable prompts of a running API: every expert alone, `single`, and each strategy.
-Half of the prompts fit the cascade (the cheap expert's confidence, and the threshold for a target share of
-escalations); the other half is reported, the same prompts for everybody. Every answer is kept as it comes,
-so a run that was stopped goes on where it was. Writes a table, a picture and the fitted cascade.
+Runs every expert alone, `single` and each strategy of a running API on the project's checkable prompts.
+The cascade (the cheap expert's confidence model and the threshold for a target escalation rate) is fitted on
+half of the prompts; the other half is reported, the same for all. Answers are stored immediately, so an
+interrupted run resumes. Writes a table, a plot and the fitted cascade.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The table and picture that `benchmarks.live_strategies` makes of its answers."""
+"""The table and plot of `benchmarks.live_strategies`."""
 
 import statistics
 from collections.abc import Mapping, Sequence

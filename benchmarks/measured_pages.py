@@ -1,4 +1,4 @@
-"""Putting measured text between two marks of a documentation page."""
+"""Replaces the measured text between two markers of a documentation page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What benchmarks report: numbers with their bounds, as a table for people and as JSON."""
+"""The figures that benchmarks report, with their limits, as a table and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,7 @@
-"""What building a mixture of prompts costs besides the model: `python -m benchmarks.mixture_build_cost`.
+"""Overhead of building a prompt mixture, without model time: `python -m benchmarks.mixture_build_cost`.
 
-Builds one from 100 demos with the command and a fake expert that answers at once, then again from the kept
-answers, and measures what choosing a region adds to a request. Prints a table; `--json FILE` keeps the
+Builds one from 100 demos with the command and a fake expert without latency, then again from the stored
+answers, and measures the overhead of selecting a region per request. Prints a table; `--json FILE` writes the
 numbers.
 """
 

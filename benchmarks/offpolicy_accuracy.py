@@ -1,13 +1,13 @@
-"""Off-policy estimates beside the truth, on a running service: do they say what would have happened?
+"""Accuracy of off-policy estimates against ground truth from shadow answers, on a running service.
 
     export COTERIE_EXPLORE=0.5 COTERIE_SHADOW_RATE=1 COTERIE_SHADOW_QUEUE=1000 COTERIE_STORE_PROMPTS=true
     COTERIE_SHADOW_CONCURRENCY=4 COTERIE_DATA=var/traffic coterie up
     python -m benchmarks.offpolicy_accuracy [--limit 120]
 
-Asks the service checkable prompts, rates each answer by program, waits for the shadow answers of all other
-experts and rates those too. Then it estimates from the explored answers alone what other policies would have
-scored (`eval.offpolicy`), and prints beside it what they did score, which only the shadows know. Answers
-are kept (`--cache`): what was asked already is not asked again, and an answer without a rating gets it.
+Sends checkable prompts to the service, scores each answer, and waits for and scores the shadow answers of
+all other experts. Estimates the scores of other policies from the explored answers alone (`eval.offpolicy`)
+and prints them beside the true scores, which the shadow answers give. Answers are cached (`--cache`), and
+missing ratings of cached answers are added.
 """
 
 import argparse

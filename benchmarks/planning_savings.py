@@ -1,12 +1,12 @@
-"""What planning saves: scores asked for by `routers.planning` against the same number spread evenly.
+"""Savings of `routers.planning`: planned scoring against the same number of scores spread evenly.
 
     python -m benchmarks.planning_savings TABLE... [--repeats 10] [--picture FILE]
 
-Half of a table plays the judge who is asked, the other half tells how good the resulting map is. All
-ways start with the same few prompts scored by everybody. Evenly: whole prompts by every expert, the
-category with the fewest next. At random: whole prompts by every expert as they come. Planned: the cells
-that `plan` names, batch by batch, each on the first prompts of its category that the expert has not
-answered. `share`: how much of the way from the first map to that of the fully scored half is gone.
+One half of a table provides scores on request; the other half evaluates the resulting map. All methods
+start from the same few prompts scored by all experts. Evenly: all experts on a prompt of the category with
+the fewest scores. At random: all experts on a random prompt. Planned: the cells that `plan` selects, batch by
+batch, on the first prompts of the category that the expert has not answered. `share`: the fraction of the
+improvement from the initial map to the map of the fully scored half.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Every number of docs/explanation/ratings.md about real verdicts, by one command.
+"""Reproduces the numbers of docs/explanation/ratings.md about real verdicts.
 
     python -m benchmarks.rating_figures DATA [--out var/ratings]
 
 DATA is a folder with `arena_hard_v0_1` (verdicts on each question and published leaderboards) and
-`routellm_evals` (MT-Bench judgments). Rates them with `eval.rating`, sets the ratings beside the
-published ones, and times 100,000 made-up verdicts. Exits with 1 when a published score is missed.
+`routellm_evals` (MT-Bench judgments). Rates them with `eval.rating`, compares the ratings with the
+published ones, and times 100,000 synthetic verdicts. Exits with 1 if a published score is not reproduced.
 """
 
 import argparse

@@ -1,14 +1,12 @@
-"""How much of an outcome table is left for a router to find, once the category is known.
+"""Signal in an outcome table beyond the category: an upper bound for embedding-based routers.
 
-Take each prompt's scores, less the prompt's own mean (its difficulty, which no choice of expert
-changes) and less its category's mean of that: what remains says which experts did unusually well on
-this prompt. If it depends on what the prompt is about, prompts that resemble each other share it; if it
-is luck, they do not. So the products of these remainders over pairs of near neighbours estimate the
-covariance of the part that resemblance can reveal (the variogram of geostatistics, read from the
-other end), and draws from that covariance say what a router that knew all of it would gain.
+The residual of a prompt's scores, after subtracting the prompt's mean (its difficulty) and the category's
+mean of that, says which experts did unusually well on it. Residuals that depend on content are shared by
+similar prompts; noise is not. So the mean products of residuals over pairs of nearest neighbours estimate the
+covariance of the predictable part (the covariogram of geostatistics), and samples from it give the gain
+of a router that knew this part exactly.
 
-It is a ceiling for routers that read the embedding, not for every conceivable one. Knows nothing of how
-a composition is fitted.
+The bound holds for routers on this embedding only. Knows nothing of how a composition is fitted.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,11 @@
-"""docs/explanation/routing.md, measured again: every table and picture of that page, by one command.
+"""Regenerates every measured table and plot of docs/explanation/routing.md.
 
     python -m benchmarks.routing_page OUTCOMES --mt-bench question.jsonl --flask flask_evaluation.parquet
 
-OUTCOMES is a folder of outcome tables as `benchmarks.routing_quality` takes it. Each part of the page between
-`<!-- measured: NAME -->` and `<!-- end -->` is replaced by what its measurement says now, and the pictures
-are drawn again; the sentences around them are a person's, to be read again afterwards. Folds that were
-fitted and judged are kept in `--out`, so a stopped run goes on where it was. Times are those of this
-machine; `--only NAME …` measures some parts alone.
+OUTCOMES is a folder of tables as for `benchmarks.routing_quality`. Each part of the page between
+`<!-- measured: NAME -->` and `<!-- end -->` is replaced by its new measurement, and the plots are redrawn;
+the text around them is written by hand and needs review afterwards. Finished folds are kept in `--out`, so an
+interrupted run resumes. Times are of this machine; `--only NAME …` measures only these parts.
 """
 
 import argparse

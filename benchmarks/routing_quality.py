@@ -1,12 +1,12 @@
-"""Fit and judge on folds of outcome tables: what docs/explanation/routing.md says of them.
+"""Cross-validation of routing on outcome tables, for docs/explanation/routing.md.
 
     python -m benchmarks.routing_quality DATA [--folds 5] [--runs 5] [--out var/routing] [--learning]
 
-`benchmarks.routing_page` runs this and everything else of that page. DATA is a folder of outcome
-tables (coe5, llmrouter9, mmlu_pro_small, arena_hard_gpt4o). Each table is cut into folds with identical
-prompts kept together; `coterie fit` fits on all but one and `coterie replay` judges on that one. Results
-are pooled over the folds prompt by prompt. A finished fold is kept, so a stopped run goes on where it was.
-`--learning` also fits on parts of the fitting prompts and draws score against their number.
+`benchmarks.routing_page` runs this and the page's other measurements. DATA is a folder of outcome tables
+(coe5, llmrouter9, mmlu_pro_small, arena_hard_gpt4o). Each table is split into folds, grouped by identical
+prompts; `coterie fit` fits on all folds but one and `coterie replay` evaluates on that one. Results are
+pooled over folds per prompt. Finished folds are kept, so an interrupted run resumes. `--learning` also fits
+on subsets of the fitting prompts and plots the learning curve.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What the service itself costs: `python -m benchmarks.service_overhead`.
+"""Overhead of the service: `python -m benchmarks.service_overhead`.
 
-Starts a fake expert and the API as processes of their own, with the shipped composition, and measures
-as a client: start-up, the latency that the API adds to the expert's own, memory. Routing, the encoder
-included, is part of the added latency. Prints a table; `--json FILE` keeps the numbers.
+Starts a fake expert and the API with the shipped composition as separate processes, and measures as a
+client: start-up time, added latency (including routing and the encoder) and memory. Prints a table;
+`--json FILE` writes the numbers.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What strategies cost beside their experts' own time: `python -m benchmarks.strategy_overhead`.
+"""Overhead of strategies, without their experts' time: `python -m benchmarks.strategy_overhead`.
 
-Starts a fake expert and the API as processes of their own and asks by `single`, then by strategies, then
-by `single` again: whether one expert pays for the others' graphs, and what a graph adds to its calls.
-Own time is what is left of a request after `single`'s own time and the further calls, each as long as the
-fake expert takes when it is asked directly. Prints a table; `--json FILE` keeps the numbers.
+Starts a fake expert and the API as separate processes and measures `single`, then strategies, then `single`
+again: whether loaded strategy graphs slow down `single`, and what a graph adds to its calls. Overhead is the
+latency of a request minus that of `single` and of the additional calls, each measured directly on the
+fake expert. Prints a table; `--json FILE` writes the numbers.
 """
 
 import argparse

@@ -52,14 +52,14 @@ class RunRequest(StrictModel):
     judge_explains: bool = True
     judge_structured: bool = True
     verdicts: Path | None = None
-    """Reference verdicts (of people or a stronger judge) for judge agreement."""
+    """Reference verdicts (human, or of a stronger judge) for judge agreement."""
     same: dict[str, str] = Field(default_factory=dict)
     """Contestant → its name in `verdicts`."""
     concurrency: int = Field(default=8, ge=1, le=1024)
     seed: int | None = 0
     cache: Path | None = None
     composition: Path | None = None
-    """Folder of the routing composition, for decontamination; None finds it."""
+    """Folder of the routing composition, for decontamination; None looks it up by digest."""
     allow_seen: bool = False
     allow_network_code: bool = False
     thinking_tokens: int = Field(default=0, ge=0, le=32_768)
@@ -67,7 +67,7 @@ class RunRequest(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A benchmark with its data loaded and its contestants identified."""
+    """A benchmark with loaded data and identified contestants."""
 
     benchmark: Benchmark
     contestants: tuple[Contestant, ...]
@@ -75,7 +75,7 @@ class PreparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Bearer tokens, never stored: of `--api`, and by contestant for other servers."""
+    """Bearer tokens (never stored) for `--api`, and by contestant for other servers."""
 
     api: str | None = field(default=None, repr=False)
     others: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -86,9 +86,9 @@ class Keys:
 
 
 def prepare(request: RunRequest, keys: Keys | None = None) -> PreparedRun:
-    """Read what the request names, and ask the servers about contestants, judges and baselines. Blocks.
+    """Load the request's data, and identify contestants, judges and baselines on their servers. Blocking.
 
-    Raises one of `PROBLEMS`: a name or a file that cannot be used.
+    Raises one of `PROBLEMS`: an invalid name or file.
     """
     build = BENCHMARKS.get(request.benchmark)
     if build is None:
@@ -118,7 +118,7 @@ class _RequestContext:
     answers: Replayed | None
 
     async def contestants(self, replayed: Replayed | None, but: Sequence[str] = ()) -> tuple[Contestant, ...]:
-        """The evaluated contestants, without those in `but`; by default all of the replayed answers."""
+        """The evaluated contestants except `but`; by default all that have replayed answers."""
         if self.request.against:
             found = await self.named(self.request.against, replayed)
         elif self.answers is not None:
@@ -288,4 +288,4 @@ def options_of(request: RunRequest) -> dict[str, Any]:
 
 
 PROBLEMS = (EvalError, ApiError, DocumentError, StoreError, OSError)
-"""What can be wrong with a request or a run, for commands to say; each message says what to do."""
+"""Errors of a request or a run that commands print as messages."""

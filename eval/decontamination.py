@@ -84,13 +84,18 @@ class Screening:
 
     def sentence(self) -> str:
         """A sentence for people; empty if nothing was found."""
-        seen, near = int(self.seen.sum()), int((self.near & ~self.seen).sum())
-        if self.source == "nothing":
-            return "NOT CHECKED: nothing says what was fitted on (--allow-seen)"
-        if not seen + near:
-            return ""
-        what = f"{seen} prompts that were fitted on and {near} near copies of such"
-        return f"REPORTED ON {what} (--allow-seen)" if self.allowed else f"{what} are refused"
+        return notice(self.document())
+
+
+def notice(document: Mapping[str, Any], option: str = "--allow-seen") -> str:
+    """A sentence on a `Screening.document()`, empty if nothing was found; `option` allows duplicates."""
+    seen, near = int(document["seen"]), int(document["near_duplicates"])
+    if document.get("checked_by") == "nothing":
+        return f"NOT CHECKED: nothing says what was fitted on ({option})"
+    if not seen + near:
+        return ""
+    what = f"{seen} prompts that were fitted on and {near} near-duplicates of them"
+    return f"REPORTED ON {what} ({option})" if document["allow_seen"] else f"{what} are excluded"
 
 
 def fitted_on(folder: Path) -> Fitted:

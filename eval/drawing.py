@@ -1,4 +1,4 @@
-"""Pictures of evaluations, drawn with matplotlib's object interface, without a display."""
+"""Plots of replays, with matplotlib's object-oriented interface (no display needed)."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ ROUTED, SINGLE, LINE = "#1f5fa8", "#c2571a", "#b9b2a6"
 
 
 def draw_curve(found: Replay, path: Path, title: str = "") -> None:
-    """Score against average active parameters: the composition's curve and point, each expert alone,
-    and the straight lines between them (what mixing at random gets)."""
+    """Plot score against mean active parameters: the composition's curve and operating point, each expert,
+    and the lines between experts (random mixing)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.2, 5.2), layout="constrained")

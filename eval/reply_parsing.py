@@ -1,7 +1,6 @@
-"""Reading more out of a reply than its closed answer: phrases, words, JSON, code.
+"""Extracts phrases, words, JSON and code from a reply; re-exports the parsers of `base.closed_answers`.
 
-The readers of closed answers are `base.closed_answers`' and are passed on here, so that checks have one place
-to look. Like those, these know nothing of which answer is right.
+Knows nothing of which answer is correct.
 """
 
 import json
@@ -38,15 +37,15 @@ __all__ = [
 
 # Words
 
-# Scripts written without spaces between words, where a word has no edge to look for.
+# Scripts written without spaces between words, so without word boundaries.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
 
 
 def contains_phrase(reply: str, phrase: str, *, inflected: bool = False) -> bool:
-    """Whether `phrase` stands in `reply` as whole words, whatever the case and the spaces.
+    """Whether `reply` contains `phrase` as whole words, ignoring case and whitespace.
 
-    `inflected` also lets it end in -s, -es, -d, -ed or -ing, as "launch" in "launched".
+    `inflected` also accepts the endings -s, -es, -d, -ed and -ing, as "launch" in "launched".
     """
     wanted, text = fold(phrase), fold(reply)
     if not wanted:
@@ -67,7 +66,7 @@ def contains_phrase(reply: str, phrase: str, *, inflected: bool = False) -> bool
 
 
 def count_words(reply: str) -> int:
-    """Pieces between white space that hold a letter or digit; each character of an unspaced script is one."""
+    """Whitespace-separated tokens with a letter or digit; each unspaced script's character counts."""
     total = 0
     for piece in normalise(reply).split():
         unspaced = len(_UNSPACED_CHAR.findall(piece))
@@ -82,7 +81,7 @@ _MAX_OBJECT_STARTS = 200
 
 
 def read_objects(reply: str) -> list[dict[str, Any]]:
-    """The outermost JSON objects of a reply in their order, out of fences, prose or arrays."""
+    """The outermost JSON objects of a reply in order, including those in code fences, prose and arrays."""
     decoder = json.JSONDecoder(parse_constant=refuse_constant)
     text, position, found = reply[:MAX_REPLY_CHARS], 0, []
     for _ in range(_MAX_OBJECT_STARTS):
@@ -107,11 +106,10 @@ _MAX_TRIMMED_LINES = 40
 
 
 def code_candidates(reply: str) -> list[str]:
-    """Python sources that a reply may mean, the likeliest first; the first that compiles is the one.
+    """Candidate Python sources of a reply, most likely first; callers take the first that compiles.
 
-    All fenced Python blocks together, then each; without a fence the text from the first line that only
-    code begins with. Each is followed by itself with fewer and fewer of its last lines, since a reply
-    may be cut off, or go on in prose.
+    All fenced Python blocks joined, then each block; without a fence, the text from the first line that looks
+    like code. Each is followed by its prefixes, since a reply may be truncated or end in prose.
     """
     text = reply[:MAX_REPLY_CHARS].replace("\r\n", "\n")
     blocks = fenced_blocks(text)

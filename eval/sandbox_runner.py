@@ -1,8 +1,8 @@
-"""What runs inside the sandbox: reads a job from standard input, limits itself, runs it, reports.
+"""The process inside the sandbox: reads a job from standard input, sets resource limits, runs it, reports.
 
-Started by `eval.sandbox` as `python -I -S sandbox_runner.py`; imports the standard library alone.
-The job is JSON: `candidates`, `tests`, `token`, `limits`. The report goes to what standard output was, a
-line each: `<token> code <reason>` and `<token> <number of the test> <reason>`, `ok` being a good reason.
+Started by `eval.sandbox` as `python -I -S sandbox_runner.py`; imports only the standard library.
+The job is JSON: `candidates`, `tests`, `token`, `limits`. Results go to the original standard output, one per
+line: `<token> code <reason>` and `<token> <index of the test> <reason>`; the reason `ok` means success.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class TooSlow(BaseException):
-    """Raised in the code by the timer. Not an `Exception`, so that `except Exception` lets it through."""
+    """Raised in the tested code by the timer. A `BaseException`, so `except Exception` does not catch it."""
 
 
 _FORBIDDEN = (
@@ -31,7 +31,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def make_guard(folder: str, readable: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
-    """An audit hook that keeps changes inside `folder` and reading inside `readable`."""
+    """An audit hook that confines writes to `folder` and reads to `readable`."""
     realpath, fspath = os.path.realpath, os.fspath
     inside = (folder, "/dev/null")
 
@@ -57,7 +57,7 @@ def make_guard(folder: str, readable: tuple[str, ...]) -> Callable[[str, tuple[A
 
 
 def limit(limits: dict[str, int]) -> None:
-    """Bound this process by the kernel's resource limits (seconds and bytes)."""
+    """Set this process's resource limits (rlimits; seconds and bytes)."""
     for name, value in (
         (resource.RLIMIT_CPU, limits["cpu_s"]),
         (resource.RLIMIT_AS, limits["memory_bytes"]),
@@ -70,7 +70,7 @@ def limit(limits: dict[str, int]) -> None:
 
 
 def first_that_compiles(candidates: list[str]) -> tuple[CodeType | None, str]:
-    """The code of the first candidate that compiles, or None and why the first does not."""
+    """The first candidate that compiles, or None and the error of the first candidate."""
     reason = "no code found"
     for number, candidate in enumerate(candidates):
         try:
@@ -82,23 +82,23 @@ def first_that_compiles(candidates: list[str]) -> tuple[CodeType | None, str]:
 
 
 def run(code: CodeType | str, namespace: dict[str, Any], seconds: float) -> str:
-    """Run `code` for at most `seconds` of work and twice that by the clock; "ok" or what went wrong."""
+    """Run `code` for at most `seconds` of CPU time and twice that of wall time; returns "ok" or the error."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise TooSlow
 
-    # Work, so that a busy machine fails nobody; the clock, for code that waits.
+    # CPU time, to be independent of the machine's load; wall time, for code that sleeps.
     timers = ((signal.ITIMER_PROF, signal.SIGPROF, 1), (signal.ITIMER_REAL, signal.SIGALRM, 2))
     try:
         for timer, number, factor in timers:
             signal.signal(number, stop)
-            # It fires again and again, for code that swallows the first.
+            # Repeats, for code that catches the first signal's exception.
             signal.setitimer(timer, seconds * factor, 0.1)
         exec(code, namespace)
     except TooSlow:
         return "too slow"
     except BaseException as error:
-        # SystemExit and KeyboardInterrupt are the code's own here, never ours.
+        # SystemExit and KeyboardInterrupt come from the tested code here.
         return type(error).__name__
     else:
         return "ok"
@@ -127,7 +127,7 @@ def main() -> None:
     sys.addaudithook(make_guard(os.path.realpath(os.getcwd()), readable))
     seconds = job["limits"]["part_s"]
     namespace: dict[str, Any] = {"__name__": "answer", "__builtins__": __builtins__}
-    # What was defined before a failing last line (an example that asks for input) is still tested.
+    # Definitions before a failing line (an example that calls input()) are still tested.
     report("code", run(code, namespace, seconds))
     for number, test in enumerate(tests):
         report(number, run(test, namespace, seconds))

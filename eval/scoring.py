@@ -1,7 +1,7 @@
-"""Scoring experts on a suite: ask every expert every prompt once, grade, hand back the outcomes.
+"""Scores experts on a suite: every expert answers every prompt once and is graded.
 
-Asking goes through the store of answers, so a changed check never asks again. An expert that could not
-answer has no score there, which is not a score of 0.
+Answers are cached in the answer store, so changing a check causes no requests. A failed request is a missing
+score, not a score of 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,20 +19,20 @@ from eval.suite import CheckablePrompt, Suite
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one expert did on one item: a score in 0..1, or None and an `error` code that says why not."""
+    """The result of one expert on one item: a score in 0..1, or None and an `error` code."""
 
     item: CheckablePrompt
     expert: str
     score: float | None
     reason: str
-    """Why the score is not 1, or what the error was."""
+    """Why the score is below 1, or the error."""
     error: str | None
     answer: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Every expert on every item, experts by experts in the order of the suite."""
+    """The outcomes of all experts, sorted by expert, then by item in the suite's order."""
 
     suite: Suite
     experts: tuple[ExpertInfo, ...]
@@ -40,19 +40,19 @@ class Outcomes:
 
     @property
     def asked(self) -> int:
-        """Answers that were asked for now; the others were kept from before."""
+        """The number of answers that were not in the store."""
         return sum(each.answer is not None and not each.answer.kept for each in self.outcomes)
 
     def of(self, expert: str) -> tuple[Outcome, ...]:
-        """The outcomes of one expert, in the order of the suite's items."""
+        """The outcomes of one expert, in the suite's order."""
         return tuple(each for each in self.outcomes if each.expert == expert)
 
 
 def choose(experts: Sequence[ExpertInfo], names: Sequence[str]) -> tuple[ExpertInfo, ...]:
-    """The experts named, in the order given; all of them when none is named.
+    """The named experts, in the given order; all if `names` is empty.
 
     Raises:
-        ApiError: an expert that the API does not have.
+        ApiError: an unknown expert.
     """
     known = {expert.name: expert for expert in experts}
     missing = [name for name in names if name not in known]
@@ -65,7 +65,7 @@ def choose(experts: Sequence[ExpertInfo], names: Sequence[str]) -> tuple[ExpertI
 async def find_experts(
     server: str, api_key: str | None, names: Sequence[str]
 ) -> tuple[tuple[ExpertInfo, ...], tuple[Contestant, ...]]:
-    """What `server` says of the experts named, and the same as contestants. Raises ApiError."""
+    """The named experts of `server`, as descriptions and as contestants. Raises ApiError."""
     async with AsyncClient(server, key=api_key) as api:
         experts = choose(await served_experts(api), names)
     return experts, tuple(expert_contestant(each, api.base, api_key) for each in experts)
@@ -79,7 +79,7 @@ async def score_item(
     *,
     system: str | None = None,
 ) -> Outcome:
-    """What the contestant did on one item, under the prompt `system`."""
+    """Ask and grade one contestant on one item, with the system prompt `system`."""
     try:
         (turn,) = await converse(asker, contestant, item_question(item), system=system)
     except AskError as error:
@@ -98,7 +98,7 @@ async def score_experts(
     allow_network_code: bool = False,
     done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcomes:
-    """Ask each of `contestants`, the same `experts` on their server, every item of `suite`, and grade."""
+    """Ask and grade `contestants` (the same experts as `experts`) on every item of `suite`."""
     grader = Grader(allow_network_code=allow_network_code)
 
     async def one(contestant: Contestant, item: CheckablePrompt) -> Outcome:

@@ -1,7 +1,4 @@
-"""A server as evaluation sees it: its experts and its composition.
-
-The server is Coterie, or any that is OpenAI-compatible. Knows nothing of how they are asked.
-"""
+"""The experts and the composition of a server, which is Coterie or any OpenAI-compatible one."""
 
 from typing import Any
 
@@ -9,10 +6,10 @@ from client import ApiBadReply, ApiRefused, AsyncClient, CompositionInfo, Expert
 
 
 async def served_experts(api: AsyncClient) -> tuple[ExpertInfo, ...]:
-    """All experts of the API; of a server that is not Coterie, its models, about which it says little.
+    """All experts of the API; for a server that is not Coterie, its models with minimal metadata.
 
     Raises:
-        ApiError: no answer, or none that lists experts or models.
+        ApiError: the server does not answer, or lists neither experts nor models.
     """
     try:
         experts = await api.experts()
@@ -26,7 +23,7 @@ async def served_experts(api: AsyncClient) -> tuple[ExpertInfo, ...]:
 
 
 async def served_composition(api: AsyncClient) -> CompositionInfo | None:
-    """The composition that decides; None when the server has none. Raises ApiError."""
+    """The composition that routes; None if the server has none. Raises ApiError."""
     try:
         found = await api.composition()
     except ApiRefused as error:
@@ -39,10 +36,9 @@ async def served_composition(api: AsyncClient) -> CompositionInfo | None:
 
 
 def expert_identity(expert: ExpertInfo) -> dict[str, Any]:
-    """What changes when another model or prompt stands behind an expert's name: the part of it that answers
-    are kept under. Prices do not matter."""
+    """The part of an expert's description in the key of stored answers: model and prompts, no prices."""
     facts = {"name", "params_b", "active_params_b", "context_length", "capabilities", "description", "base"}
     prompts = {"prompt": expert.prompt, "mixture": expert.mixture, "described": expert.identity}
-    # Left out where there is none, so that answers kept before there were any are still found.
+    # Omitted if unset, so that keys of answers stored by earlier versions stay valid.
     known = {name: value for name, value in prompts.items() if value is not None}
     return expert.model_dump(mode="json", include=facts) | known

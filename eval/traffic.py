@@ -1,7 +1,7 @@
-"""Live traffic as evaluation reads it: decisions with their feedback and shadow answers.
+"""Reads logged traffic: routing decisions with their feedback and shadow answers.
 
-From the API (`/v1/decisions`), or from a file: JSON lines, one decision a line as the API shows it, or
-Parquet with the same columns. Knows nothing of what is made of them.
+From the API (`/v1/decisions`), or from a file: JSON lines in the API's format, or Parquet with the same
+columns.
 """
 
 import json
@@ -20,21 +20,21 @@ from routers.conversation import routing_text
 from routers.request import Turn
 
 Placed = tuple[str, Any]
-"""Where a row stands (`file:line`), and the row."""
+"""The location of a row (`file:line`), and the row."""
 
 
 class TrafficError(EvalError):
-    """Decisions cannot be read; the message says where and why, without their text."""
+    """Decisions cannot be read; the message gives location and reason, without prompt text."""
 
 
 class Logged(DecisionRecord):
-    """One decision as it was kept, with what the router read of its request."""
+    """One logged decision, with access to the routed text of its request."""
 
     id: str = Field(min_length=1)
 
     @property
     def turns(self) -> tuple[Turn, ...] | None:
-        """The request's turns, None when prompts are not kept."""
+        """The request's turns; None if prompts are not stored."""
         if self.messages is None:
             return None
         return tuple(
@@ -43,21 +43,21 @@ class Logged(DecisionRecord):
 
     @property
     def text(self) -> str | None:
-        """What the router read of the request, None when prompts are not kept or hold no text."""
+        """The text that was routed on; None if prompts are not stored or contain no text."""
         turns = self.turns
         return (routing_text(turns).strip() or None) if turns else None
 
 
 def reward(feedback: Iterable[FeedbackRecord]) -> float | None:
-    """The mean of what people thought, 0..1; None when nobody said anything."""
+    """The mean feedback score, 0..1; None without feedback."""
     values = [value for value in (each.value for each in feedback) if value is not None]
     return sum(values) / len(values) if values else None
 
 
 def read_traffic(path: Path) -> tuple[Logged, ...]:
-    """Decisions of a file: `.parquet`, else JSON lines (or one page of the API as JSON).
+    """Read decisions from a file: `.parquet`, else JSON lines (or one page of the API as JSON).
 
-    Raises TrafficError with the line.
+    Raises TrafficError, which names the line.
     """
     try:
         rows = _parquet(path) if path.suffix == ".parquet" else _json(path)
@@ -69,7 +69,7 @@ def read_traffic(path: Path) -> tuple[Logged, ...]:
 
 
 def fetch_traffic(base: str, *, key: str | None = None, limit: int | None = None) -> tuple[Logged, ...]:
-    """Decisions of a running service, newest first. Raises TrafficError."""
+    """Read decisions from a running service, newest first. Raises TrafficError."""
 
     try:
         with Client(base, key=key) as api:
@@ -100,7 +100,7 @@ READ = (
     *("id", "composition", "classification", "category", "ranking", "expert", "strategy", "reason"),
     *("spilled_from", "explored_from", "propensity", "status", "messages", "feedback", "shadows"),
 )
-"""The fields that evaluation needs; a dump's others may have any shape."""
+"""The fields that evaluation needs; other columns of a dump are not validated."""
 
 
 def _read_fields(row: Any) -> Any:
@@ -117,7 +117,7 @@ def _json(path: Path) -> list[Placed]:
 
 
 NESTED = ("ranking", "feedback", "shadows", "messages")
-"""Columns that a dump may hold as JSON text."""
+"""Columns that a dump may contain as JSON text."""
 
 
 def _parquet(path: Path) -> list[Placed]:

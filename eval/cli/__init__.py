@@ -1,1 +1,1 @@
-"""The commands that evaluation adds to `coterie`, one module each. Thin: they read options, call, print."""
+"""The evaluation commands of `coterie`, one module each: they parse options, call `eval` and print."""

@@ -1,4 +1,4 @@
-"""`coterie eval compare`. Thin: reads items of runs, calls `eval.reports.comparison`, prints."""
+"""`coterie eval compare`, on `eval.reports.comparison`."""
 
 from typing import Annotated
 
@@ -14,10 +14,10 @@ def compare(
     runs: Runs = RUNS,
     json_out: PrintJson = False,
 ) -> None:
-    """Compare contestants of the same or of different runs on the questions that both were marked on.
+    """Compare contestants of the same or different runs on the questions that both have scores for.
 
-    The difference comes with its bootstrap interval, a permutation test (Holm's correction over all
-    comparisons) and the smallest difference that so many questions would show.
+    Prints the difference with its bootstrap interval, a permutation test (with Holm's correction) and the
+    minimum detectable difference for this number of questions.
 
     Examples:
 

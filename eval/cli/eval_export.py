@@ -1,4 +1,4 @@
-"""`coterie eval export`. Thin: reads options, calls `eval.outcome_export`, prints."""
+"""`coterie eval export`, on `eval.outcome_export`."""
 
 import asyncio
 from collections import Counter
@@ -44,10 +44,10 @@ def export(
     limit: Newest = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Make an outcome table of runs, live feedback and shadow answers, for `coterie fit`.
+    """Make an outcome table from runs, live feedback and shadow answers, for `coterie fit`.
 
-    Fit, evaluate, refit: what was scored becomes what is fitted on. Prompts of a table that is fitted on
-    can no longer be reported on, and the guard sees to that.
+    Closes the loop of fitting, evaluating and refitting. Prompts that a composition was fitted on are
+    excluded from its later evaluations (decontamination).
 
     Examples:
 
@@ -93,7 +93,7 @@ def export(
 
 
 def _served(base: str, key: str | None) -> "dict[str, ExpertCard]":
-    """What the service says of its experts: all of it, where decisions tell only size and price."""
+    """The full cards of the service's experts; logged decisions contain only size and price."""
     from client import ApiError, AsyncClient
     from eval.outcome_export import ExportError, cards_of
     from eval.service import served_experts

@@ -1,4 +1,4 @@
-"""`coterie eval judge`. Thin: `coterie eval run` on answers from a file."""
+"""`coterie eval judge`: `coterie eval run` on answers from a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -67,9 +67,9 @@ def judge(
     cache: Cache = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Judge answers that are already there: nobody but the judges is asked.
+    """Judge existing answers: only the judges are asked.
 
-    For comparing judges, and for answers that were generated elsewhere.
+    For comparing judges, and for answers generated elsewhere.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`coterie eval list`. Thin: reads manifests, prints."""
+"""`coterie eval list`."""
 
 import typer
 
@@ -10,7 +10,7 @@ def list_(
     runs: Runs = RUNS,
     json_out: PrintJson = False,
 ) -> None:
-    """List the runs there are, newest first."""
+    """List runs, newest first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`coterie eval offpolicy`. Thin: reads options, calls `eval.offpolicy`, prints."""
+"""`coterie eval offpolicy`, on `eval.offpolicy`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,8 +43,8 @@ def offpolicy(
 ) -> None:
     """Estimate what another composition would have scored on live traffic.
 
-    Needs decisions that were explored (COTERIE_EXPLORE) and rated (/v1/feedback). Other weights and
-    single experts can be estimated from any such log, another composition only where prompts are kept
+    Needs explored decisions (COTERIE_EXPLORE) with feedback (/v1/feedback). Other weights and single
+    experts can be estimated from any such log; another composition needs stored prompts
     (COTERIE_STORE_PROMPTS).
 
     Examples:

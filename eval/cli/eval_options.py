@@ -1,4 +1,4 @@
-"""Options that several of evaluation's commands have."""
+"""Options shared by several evaluation commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 API = "http://127.0.0.1:8000/v1"
-"""Where the service listens unless told otherwise."""
+"""Default address of the service."""
 RUNS = Path("var/eval/runs")
 
-# Who is asked, and how.
+# Contestants and requests.
 
 ApiUrl = Annotated[
     str, typer.Option(help="The running service, where bare names are asked.", envvar="COTERIE_API_URL")
@@ -39,7 +39,7 @@ NetworkCode = Annotated[
     ),
 ]
 
-# What is asked.
+# Questions.
 
 SuitePath = Annotated[
     Path | None,
@@ -64,7 +64,7 @@ Baseline = Annotated[
     str | None, typer.Option(help="Whom answers are compared with.", show_default="the protocol's")
 ]
 
-# Who judges, and how.
+# Judges.
 
 JudgePrompts = Annotated[
     Path | None,
@@ -92,7 +92,7 @@ Same = Annotated[
     typer.Option(help="NAME=OTHER: what the file of --verdicts calls a model; may be repeated."),
 ]
 
-# What is read and written.
+# Input and output.
 
 Cache = Annotated[
     Path | None,

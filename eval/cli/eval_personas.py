@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 EARLIER = Path("var/personas/answers.jsonl")
-"""Where answers were kept before commands shared a file."""
+"""Location of answers before commands shared one store."""
 
 
 def personas(
@@ -53,10 +53,10 @@ def personas(
     allow_network_code: NetworkCode = False,
     api_key: ApiKey = None,
 ) -> None:
-    """Measure expert identities: with and without, on prompts whose answers a program checks.
+    """Measure expert identities: answers with and without them, on checkable prompts.
 
-    Writes into the file in which categories they win; the others go out plain when the file is served. Says
-    where they hurt. Stopped at any moment, the same command goes on where it was.
+    Writes the categories in which an identity improves the score into the file; serving uses it only there.
+    Reports where identities lower the score. An interrupted command resumes when run again.
 
     Examples:
 
@@ -129,7 +129,7 @@ def personas(
 
 
 def _learned(path: Path, asked: "Identities", measured: "Personas") -> "Identities":
-    """The file as it is now, with what was found. Raises IdentityError when its texts have changed."""
+    """The current file with the results added. Raises IdentityError if its texts have changed."""
     from prompts.identities import IdentityError, load_identities
 
     now = load_identities(path)

@@ -1,4 +1,4 @@
-"""`coterie eval rate`. Thin: reads options, calls `eval.rating`, prints."""
+"""`coterie eval rate`, on `eval.rating`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +30,7 @@ def rate(
         bool, typer.Option("--details", help="Print categories, turns and comparisons as well.")
     ] = False,
 ) -> None:
-    """Rate the models of a verdict table, with intervals.
+    """Rate the models of a verdict table, with confidence intervals.
 
     Pairwise: `question_id, model, baseline, win, tie, loss` gives expected win rates against the
     baseline, in percent. Graded: `question_id, model, turn, score` gives mean scores from 1 to 10.

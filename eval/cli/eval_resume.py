@@ -1,4 +1,4 @@
-"""`coterie eval resume`. Thin: reads the manifest's request, runs it in the same folder."""
+"""`coterie eval resume`: runs the request of a run's manifest in the same folder."""
 
 from typing import Annotated
 
@@ -16,9 +16,9 @@ def resume(
     key: Keys = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Go on with a run that was stopped, or ask again what failed.
+    """Resume an interrupted run, or retry failed questions.
 
-    What was answered is not asked again. A run whose composition, experts or data are others by now is
+    Stored answers are not requested again. A run whose composition, experts or data have changed is
     refused: start a new one.
     """
     from base.terminal import fail

@@ -1,4 +1,4 @@
-"""`coterie eval run`. Thin: reads options, calls `eval.benchmark_registry` and `eval.engine`, prints."""
+"""`coterie eval run`, on `eval.benchmark_registry` and `eval.engine`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -104,8 +104,8 @@ def run(
 ) -> None:
     """Run a benchmark against the service, single experts or any OpenAI-compatible server.
 
-    Answers and judgments are kept in a file that all commands share: stopped at any moment, `coterie eval
-    resume` goes on, and nothing is asked or paid for twice. The run's folder has its manifest, items,
+    Answers and judgments are stored in a file that all commands share: after an interruption, `coterie eval
+    resume` continues, and nothing is asked or paid for twice. The run's folder has its manifest, items,
     verdicts, report and Inspect's logs (`inspect view --log-dir RUN/logs`).
 
     Examples:

@@ -1,4 +1,4 @@
-"""`coterie eval show`. Thin: makes a run's results and report anew, prints."""
+"""`coterie eval show`: recomputes and prints a run's results and report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +17,9 @@ def show(
     verdicts: Verdicts = None,
     json_out: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Show what a run found, and write its report again.
+    """Show the results of a run and regenerate its report.
 
-    Works on a run that is going on or was stopped, too: on what it has so far. Nobody is asked.
+    Also works on running and interrupted runs, with the items so far. Sends no requests.
     """
     from base.terminal import console, fail, plain
     from eval.benchmark_registry import PROBLEMS

@@ -1,4 +1,4 @@
-"""`coterie eval sweep`. Thin: reads options, calls `eval.sweeps`, prints."""
+"""`coterie eval sweep`, on `eval.sweeps`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,10 +38,10 @@ def sweep(
     runs: Annotated[bool, typer.Option("--list", help="List the runs that are kept, and end.")] = False,
     api_key: ApiKey = None,
 ) -> None:
-    """Judge a grid of compositions, budgets, thresholds, strategies and prompts on the same questions.
+    """Evaluate a grid of compositions, budgets, thresholds, strategies and prompts on the same questions.
 
-    Stopped at any moment, even killed, the same command goes on where it was. It ends with a table, one
-    row a configuration with baselines beside, and a picture of quality against active parameters.
+    An interrupted or killed command resumes when run again. Prints a table of all configurations and
+    baselines, and plots quality against active parameters.
 
     Examples:
 
@@ -74,7 +74,7 @@ def sweep(
         raise typer.Exit(130) from None
     printer = console(stderr=False)
     if not printer.is_terminal:
-        # A table in a file is as wide as it has to be.
+        # Output to a file is not wrapped to the terminal's width.
         printer.width = WIDE
     printer.print(_table(report))
     for note in report.notes:
@@ -97,7 +97,7 @@ def _run(file: Path, store: "SweepStore", *, fresh: bool, api_key: str | None) -
             if not kept:
                 kept.append(done)
                 note = f"({done} kept)" if done else ""
-                # What was kept says nothing of the pace: the bar is about what is left.
+                # Cached results are excluded, since they would distort the estimated time.
                 bar.tell(task, total=total - done, note=note)
             bar.tell(task, done - kept[0])
 

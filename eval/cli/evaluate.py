@@ -1,4 +1,4 @@
-"""`coterie eval`: the group. Each command lives in a module of its own."""
+"""The command group `coterie eval`; each command has its own module."""
 
 import typer
 

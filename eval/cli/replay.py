@@ -1,4 +1,4 @@
-"""`coterie replay`. Thin: reads options, calls `eval.composition_replay`, prints."""
+"""`coterie replay`, on `eval.composition_replay`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,11 +30,11 @@ def replay(
         typer.Option("--allow-seen", help="Report on prompts that were fitted on too; the report says so."),
     ] = False,
 ) -> None:
-    """Score a composition on an outcome table that it has not seen, beside all baselines.
+    """Score a composition on a held-out outcome table, with all baselines.
 
-    No expert is asked: the table holds what each one scored. Prompts that the composition was fitted
-    on are left out and counted. A few near copies of such are judged on, and the score without them is
-    given too; where they are more than 5 % they are left out as well.
+    No expert is asked: the table contains all scores. Prompts that the composition was fitted on are
+    excluded and counted. Near-duplicates of them are kept and the score without them is also printed;
+    if they are more than 5 %, they are excluded too.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Performing a run for the commands that start one or go on with one: progress, errors, what is printed."""
+"""Executes a run for `eval run`, `judge` and `resume`: progress bar, error messages, printed results."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def request_from(parameters: Mapping[str, Any]) -> "RunRequest":
-    """A command's parameters, which are named as the fields of a request."""
+    """A request from a command's parameters, which have the names of its fields."""
     from eval.benchmark_registry import RunRequest
 
     given = {name: value for name, value in parameters.items() if name in RunRequest.model_fields}
@@ -34,7 +34,7 @@ def request_from(parameters: Mapping[str, Any]) -> "RunRequest":
 
 
 def request_of(**options: Any) -> "RunRequest":
-    """The options as a request; exits with what is wrong with them."""
+    """A request from options; exits with a message if they are invalid."""
     from pydantic import ValidationError
 
     from eval.benchmark_registry import RunRequest
@@ -54,7 +54,7 @@ def perform(
     runs: Path,
     folder: Path | None = None,
 ) -> None:
-    """Run `request`, in `folder` when it goes on; writes results and report, prints the table.
+    """Run `request` (resume it in `folder` if given); writes results and report, prints the table.
 
     Exits with 1 on an error or an incomplete run, with 130 on Ctrl-C.
     """
@@ -129,7 +129,7 @@ def _run(request: "RunRequest", prepared: Any, folder: Path) -> "Finished":
 
 
 def _there(folder: Path) -> set[tuple[str, str]]:
-    """What a run that goes on has already, by contestant and question."""
+    """The finished (contestant, question) pairs of a resumed run."""
     from eval.engine.items import read_items
     from eval.engine.manifest import ITEMS
 
@@ -138,7 +138,7 @@ def _there(folder: Path) -> set[tuple[str, str]]:
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """`NAME=VALUE` of an option that may be repeated."""
+    """Parse the `NAME=VALUE` values of a repeatable option."""
     found = {}
     for each in given:
         name, _, value = each.partition("=")

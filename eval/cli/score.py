@@ -1,4 +1,4 @@
-"""The commands that evaluation adds to `coterie`. Thin: they read options, call, and print."""
+"""`coterie score`, on `eval.scoring`."""
 
 import asyncio
 import time
@@ -50,12 +50,12 @@ def score(
     allow_network_code: NetworkCode = False,
     api_key: ApiKey = None,
 ) -> None:
-    """Score every expert on prompts whose answers a program can check.
+    """Score every expert on checkable prompts.
 
     Asks each expert each prompt once at temperature 0 through the running service, checks the answers
     (code runs in a sandbox) and writes an outcome table, from which `coterie fit` makes a composition.
-    Answers are kept as they come: stopped at any moment, the same command goes on where it was, and what
-    another command asked already is not asked again.
+    Answers are stored immediately and shared by all commands: an interrupted command resumes when run
+    again, and no stored answer is requested twice.
 
     Examples:
 
@@ -119,7 +119,7 @@ def score(
 
 
 def _shown(progress: ProgressBars, experts: list[str], items: int) -> "Callable[[Outcome], None]":
-    """A bar for each expert, to be told of each outcome."""
+    """A progress bar per expert; returns the callback for outcomes."""
     width = max(map(len, experts))
     bars = {name: progress.add(name.ljust(width), items) for name in experts}
     kept, failed = Counter[str](), Counter[str]()
@@ -127,7 +127,7 @@ def _shown(progress: ProgressBars, experts: list[str], items: int) -> "Callable[
     def done(outcome: "Outcome") -> None:
         name, answer = outcome.expert, outcome.answer
         if answer is not None and answer.kept:
-            # What was kept says nothing of the pace: the bar is about what is left.
+            # Cached results are excluded, since they would distort the estimated time.
             kept[name] += 1
             progress.tell(bars[name], total=items - kept[name], note=f"({kept[name]} kept)")
             return
@@ -138,7 +138,7 @@ def _shown(progress: ProgressBars, experts: list[str], items: int) -> "Callable[
 
 
 def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
-    """Write the table, print the summary; exit with 1 when an expert has no score at all."""
+    """Write the table and print the summary; exits with 1 if an expert has no scores."""
     from rich.table import Table
 
     from eval.outcome_writing import ALL, cells, failures, summary_rows, write_outcomes

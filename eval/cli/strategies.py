@@ -1,4 +1,4 @@
-"""`coterie strategies`: the group. Thin: reads options, calls `eval.strategies`, prints."""
+"""The command group `coterie strategies`, on `eval.strategies`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="strategies",
-    help="Compare ways of asking several experts, on outcome tables.",
+    help="Compare strategies that ask several experts, on outcome tables.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.callback()
 def group() -> None:
-    """Compare ways of asking several experts, on outcome tables."""
+    """Compare strategies that ask several experts, on outcome tables."""
 
 
 @app.command("replay")
@@ -66,10 +66,10 @@ def replay(
         typer.Option(help="Where embeddings and long steps are kept.", show_default="~/.cache/coterie"),
     ] = None,
 ) -> None:
-    """Replay cascades, votes and panels on an outcome table, beside the router and all baselines.
+    """Replay cascades, votes and panels on an outcome table, with the router and all baselines.
 
-    No expert is asked: the table holds what each one answered and scored. Everything is fitted on some
-    folds and reported on another. An interrupted replay goes on from the fits that are done.
+    No expert is asked: the table contains all answers and scores. Results are cross-validated. An
+    interrupted replay reuses finished fits.
 
     Example:
 

@@ -1,6 +1,7 @@
-"""Answers from files, so that judging needs no generating: JSONL, Parquet, or a folder of them.
+"""Pre-generated answers from JSONL or Parquet files, or a folder of them.
 
-Reads the benchmarks' own forms and a flat one, `question_id, model, answer`. Knows nothing of judges.
+Reads the formats of FastChat and arena-hard-auto and a flat one, `question_id, model, answer`. Knows nothing
+of judges.
 """
 
 import hashlib
@@ -15,23 +16,23 @@ from eval.errors import EvalError
 
 
 class AnswerFileError(EvalError):
-    """A file of answers cannot be used; the message says which row and why."""
+    """A file of answers is invalid; the message names the row and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Answers of models by (model, question id): one text a turn. `digest` is of the files' bytes."""
+    """Answers by (model, question id), one text per turn. `digest`: SHA-256 of the files' bytes."""
 
     answers: Mapping[tuple[str, str], tuple[str, ...]]
     digest: str
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that have answers, in the order in which they first occur."""
+        """The models with answers, in order of first occurrence."""
         return tuple(dict.fromkeys(model for model, _ in self.answers))
 
     def contestant(self, model: str) -> Contestant:
-        """The model as a contestant that is never asked."""
+        """The model as a contestant whose answers are replayed."""
         return Contestant(
             model,
             f"file:{self.digest[:16]}",
@@ -42,7 +43,7 @@ class Replayed:
 
 
 def merged(*sources: Replayed | None) -> Replayed:
-    """Several sources as one; the first that has an answer counts."""
+    """The union of the sources; the first that has an answer takes precedence."""
     there = [each for each in sources if each is not None]
     answers: dict[tuple[str, str], tuple[str, ...]] = {}
     for each in reversed(there):
@@ -55,7 +56,7 @@ def read_answers(path: Path) -> Replayed:
     """Read a JSONL or Parquet file of answers, or all of them in a folder.
 
     Raises:
-        AnswerFileError: nothing to read, or a row that is no answer, or a second one to the same question.
+        AnswerFileError: no files, an invalid row, or a duplicate answer.
     """
     files = (
         sorted(each for each in path.iterdir() if each.suffix in {".jsonl", ".parquet"})
@@ -107,7 +108,7 @@ def _answer(row: Mapping[str, Any], place: str) -> tuple[str, str, tuple[str, ..
 
 
 def _turns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The texts of a row: flat, or as FastChat, arena-hard-auto v0.1 or v2.0 write them."""
+    """The texts of a row in the flat, FastChat, or arena-hard-auto v0.1 or v2.0 format; else None."""
     try:
         if "answer" in row:
             said = [row["answer"]]

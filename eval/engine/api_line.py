@@ -1,6 +1,6 @@
-"""How contestants are asked: over the HTTP API of Coterie or of any OpenAI-compatible server.
+"""Sends requests to contestants over the HTTP API of Coterie or of any OpenAI-compatible server.
 
-An answer by another expert or another composition than was asked is none.
+An answer of another expert or composition than the one requested is an error.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from experts.asker import Messages
 
 
 class ApiLine:
-    """Sends requests through a client for each server, with at most `connections` each."""
+    """One HTTP client per server, with at most `connections` connections each."""
 
     def __init__(self, *, connections: int = 1024, timeouts: ClientTimeouts | None = None) -> None:
         self._connections = connections
@@ -36,7 +36,7 @@ class ApiLine:
         except ApiError as error:
             raise _failure(error, api) from error
         if found.expert not in {None, contestant.model} and not contestant.routed:
-            # A request that fell back to another expert says nothing about the one that was asked.
+            # The answer of a fallback expert must not be scored as the requested expert's.
             message = f"{found.expert} answered in its place"
             raise AskError("other_expert", message, unavailable=True, transient=False)
         decided_by, wanted = found.decision and found.decision.composition, contestant.composition
@@ -56,7 +56,7 @@ class ApiLine:
 def _failure(error: ApiError, api: AsyncClient) -> AskError:
     match error:
         case ApiRefused():
-            # The server's own message stays out: some repeat the prompt in it.
+            # The server's message is left out because it may quote the prompt.
             return AskError(
                 error.code[:60],
                 f"status {error.status}",

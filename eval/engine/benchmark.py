@@ -21,7 +21,7 @@ class Question:
 
 
 def first_of_each(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
-    """`limit` questions, taken from the categories in turn, in their own order; all when it is None."""
+    """`limit` questions, drawn round-robin over categories, in the original order; all if it is None."""
     places = Counter[str]()
     rounds = []
     for place, question in enumerate(questions):
@@ -33,7 +33,7 @@ def first_of_each(questions: Sequence[Question], limit: int | None) -> tuple[Que
 
 @dataclass(frozen=True, slots=True)
 class AskedTurn:
-    """What was said and answered in one turn."""
+    """The prompt and answer of one turn."""
 
     prompt: str
     reply: Reply
@@ -42,7 +42,7 @@ class AskedTurn:
 @dataclass(frozen=True, slots=True)
 class Marks:
     """The scoring of one conversation: `score` in 0..1, None if there is none (unparsable judgments, code
-    that may not run); `values`: the benchmark's own numbers, such as `{"turn_1": 7.0}`; `verdicts`: rows of
+    that may not run); `values`: the benchmark's metrics, such as `{"turn_1": 7.0}`; `verdicts`: rows of
     the verdict table; `judgments`: the judges' replies; `unparsed`: judgments without a verdict."""
 
     score: float | None
@@ -54,7 +54,7 @@ class Marks:
 
 
 class Benchmark(Protocol):
-    """Questions, and how conversations about them are marked."""
+    """Questions and the scoring of conversations about them."""
 
     @property
     def name(self) -> str:
@@ -66,17 +66,17 @@ class Benchmark(Protocol):
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """SHA-256 of each file of data, by what it is."""
+        """SHA-256 of each data file, by its role."""
         ...
 
     async def mark(
         self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker
     ) -> Marks:
-        """Mark one conversation. May ask judges and a baseline; raises `AskError` when they fail."""
+        """Score one conversation. May ask judges and a baseline; raises `AskError` if they fail."""
         ...
 
     def document(self) -> Mapping[str, Any]:
-        """For the manifest: protocol, judges, prompts' digests. With `digests`, what a result rests on."""
+        """For the manifest: protocol, judges, prompt digests. With `digests`, identifies the benchmark."""
         ...
 
 
@@ -88,10 +88,10 @@ async def converse(
     seed: int | None = None,
     system: str | None = None,
 ) -> tuple[AskedTurn, ...]:
-    """Ask every turn of `question`, each with what was said before it, under the prompt `system`.
+    """Ask the turns of `question` in one conversation, with the system prompt `system`.
 
     Raises:
-        AskError: a turn was not answered (`no_answer` when a replayed contestant has none).
+        AskError: a turn was not answered (`no_answer` if a replayed contestant has none).
     """
     if contestant.replayed is not None:
         answers = contestant.replayed.get(question.id, ())
@@ -115,7 +115,7 @@ async def converse(
 def opening(
     question: Question, *, seed: int | None = None, system: str | None = None
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """The messages of the first turn of `question` and the sampling of all, as every command asks it."""
+    """The messages of the first turn of `question`, and the sampling parameters of all turns."""
     sampling: dict[str, Any] = {"temperature": question.temperature, "max_tokens": question.max_tokens}
     if seed is not None:
         sampling["seed"] = seed

@@ -1,7 +1,6 @@
-"""Contestants: what a benchmark is run against. A model on a server, or answers that were kept in a file.
+"""Contestants: the models that a benchmark evaluates, on a server or replayed from a file of answers.
 
-Reads them from a command line, and asks their servers who stands behind the name. Knows nothing of
-benchmarks.
+Parses them from the command line and resolves their identity on their servers. Knows nothing of benchmarks.
 """
 
 import re
@@ -20,16 +19,16 @@ _NAME = re.compile(r"[\w.:/@+-]+")
 
 
 class ContestantError(EvalError):
-    """A contestant cannot be read or does not exist; the message says what to write instead."""
+    """A contestant is malformed or does not exist; the message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """One model on one server. `name` is what reports call it; unique within a run.
 
-    `extra` is put into every request's body: sampling, or `routing` for Coterie. `identity` is what its
-    server said about it (`identify`); answers are kept under it, so that another composition or another
-    model behind the same name is asked anew.
+    `extra`: further fields of every request's body, such as sampling or Coterie's `routing`. `identity`: what
+    its server reports about it (`identify`), part of the key of stored answers, so that they are not reused
+    for another composition or model of the same name.
     """
 
     name: str
@@ -39,28 +38,28 @@ class Contestant:
     extra: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
     replayed: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, compare=False)
-    """Texts of its turns by the question's id, where it is not asked but its answers come from a file."""
+    """Replayed answers by question id, one text per turn; None if the contestant is asked."""
 
     @property
     def routed(self) -> bool:
-        """Whether Coterie chooses who answers."""
+        """Whether Coterie routes its requests."""
         return routes(self.model)
 
     @property
     def composition(self) -> str | None:
-        """The digest of the composition that routes, once identified."""
+        """The digest of the routing composition, once identified."""
         digest = self.identity.get("composition")
         return digest if isinstance(digest, str) else None
 
     @property
     def active_params_b(self) -> float | None:
-        """Billions of parameters that run for one request; None for a composition or when unknown."""
+        """Active parameters per request, in billions; None for a composition or if unknown."""
         expert = self.identity.get("expert")
         size = expert.get("active_params_b") or expert.get("params_b") if isinstance(expert, dict) else None
         return float(size) if size is not None else None
 
     def document(self) -> dict[str, Any]:
-        """For manifests: everything but the key."""
+        """For manifests: everything except the API key."""
         return {
             "name": self.name,
             "server": self.server,
@@ -83,13 +82,13 @@ def expert_contestant(expert: ExpertInfo, server: str, api_key: str | None = Non
 def parse_contestants(
     text: str, *, api: str = DEFAULT_API, api_key: str | None = None
 ) -> tuple[Contestant, ...]:
-    """Read `coterie,qwen-coder,mine=http://host:8000/v1,short=http://host:8000/v1#model`.
+    """Parse `coterie,qwen-coder,mine=http://host:8000/v1,short=http://host:8000/v1#model`.
 
     A bare name is a model of `api`, asked with `api_key`. `label=URL` is a model of that name on another
     server, `label=URL#model` one that the server knows by another name; `label=#model` is on `api`.
 
     Raises:
-        ContestantError: nothing named, a malformed entry, or a name that occurs twice.
+        ContestantError: no entry, a malformed entry, or a duplicate name.
     """
     found: list[Contestant] = []
     for entry in (each.strip() for each in text.split(",")):
@@ -114,7 +113,7 @@ def normal_base(url: str) -> str:
     """The server's base URL as clients use it, `/v1` added to a bare host.
 
     Raises:
-        ContestantError: no such URL.
+        ContestantError: an invalid URL.
     """
     try:
         return base_of(url)
@@ -123,10 +122,10 @@ def normal_base(url: str) -> str:
 
 
 async def identify(contestants: Iterable[Contestant]) -> tuple[Contestant, ...]:
-    """Ask each server about its contestants.
+    """The contestants with the identity that their servers report.
 
     Raises:
-        ContestantError: a server that does not answer, or has no such model.
+        ContestantError: a server does not answer or does not have the model.
     """
     found = []
     pages: dict[tuple[str, str | None], tuple[tuple[ExpertInfo, ...], CompositionInfo | None]] = {}
@@ -150,7 +149,7 @@ def _identity(
         return {
             "composition": composition.digest,
             "policy": composition.policy,
-            "rules": None,  # as in the answers that are kept already
+            "rules": None,  # part of the key of answers stored by earlier versions
             "experts": [expert_identity(each) for each in experts],
         }
     known = {each.name: each for each in experts}

@@ -1,5 +1,5 @@
-"""Decontamination of a benchmark's questions. The service does not list its fitting prompts, so the
-composition's folder is searched for on this machine by its digest."""
+"""Decontamination of a benchmark's questions. The service does not expose its fitting prompts, so the
+composition's folder is looked up locally by digest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ PLACES = (ROOT / "routers" / "compositions", ROOT / "var" / "compositions", Path
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """`benchmark` without contaminated questions; `screening` goes into the manifest."""
+    """`benchmark` without contaminated questions; `screening` is recorded in the manifest."""
 
     benchmark: Benchmark
     questions: Sequence[Question]

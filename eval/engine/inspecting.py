@@ -1,9 +1,8 @@
-"""Runs a benchmark with Inspect AI: a task for each contestant in one eval set, without display or telemetry.
+"""Runs a benchmark with Inspect AI: one task per contestant in one eval set, without display or telemetry.
 
-The only module that knows Inspect. Inspect gives concurrency over samples, retries of failed samples,
-logs that its viewer opens (`inspect view --log-dir RUN/logs`), and eval sets that go on where they were
-stopped. Questions are asked through our store rather than Inspect's providers and cache;
-docs/explanation/evaluation.md says why.
+The only module that imports Inspect, which provides concurrency over samples, retries, logs for its viewer
+(`inspect view --log-dir RUN/logs`) and resumable eval sets. Questions go through our answer store rather than
+Inspect's providers and cache; docs/explanation/evaluation.md says why.
 """
 
 import contextlib
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRIES = 1
-"""How often Inspect runs a task's failed samples again, each of which was already tried several times."""
+"""Inspect's retries of failed samples, on top of the retries of each request."""
 LOG_BUFFER = 256
-"""Samples that Inspect holds before it writes them to its log. Each is in our own file at once."""
+"""Samples that Inspect buffers before it writes its log. Our item log is not buffered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a set of tasks needs. `done` is called with each item as it finishes."""
+    """The inputs of a set of tasks. `done` is called with each finished item."""
 
     benchmark: Benchmark
     asker: ContestantAsker
@@ -51,10 +50,10 @@ class Work:
 def run_set(
     work: Work, contestants: Sequence[Contestant], log_dir: Path, *, samples: int, metadata: dict[str, Any]
 ) -> bool:
-    """Run the benchmark against each contestant; whether every sample was completed.
+    """Run the benchmark against each contestant; returns whether every sample was completed.
 
-    `samples` run at a time for each contestant. Logs go to `log_dir`; called again with the same questions
-    and contestants, completed samples are not run again.
+    `samples` run concurrently per contestant. Logs go to `log_dir`; a second call with the same questions
+    and contestants skips completed samples.
     """
     from inspect_ai import eval_set
 
@@ -63,7 +62,7 @@ def run_set(
     level = quiet.level
     try:
         quiet.setLevel(logging.ERROR)
-        # It says on standard output where its logs are; our commands say it themselves.
+        # Inspect prints where its logs are; our commands print that themselves.
         with (
             contextlib.redirect_stdout(io.StringIO()),
             _leftovers_collected(),
@@ -97,9 +96,8 @@ def run_set(
 
 @contextlib.contextmanager
 def _provider_not_sought() -> Iterator[None]:
-    """Inspect imports its OpenAI provider before every sample. Where that cannot be imported, because
-    another version of the `openai` package is there, each try costs about a millisecond, a fifth of a
-    sample: the failure is remembered meanwhile. We do not use the provider."""
+    """Block the import of Inspect's OpenAI provider, which we do not use. Inspect tries it before every
+    sample; with an incompatible `openai` package each failure takes a millisecond, a fifth of a sample."""
     name = "inspect_ai.model._openai_responses"
     try:
         importlib.import_module(name)
@@ -118,8 +116,7 @@ def _provider_not_sought() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _leftovers_collected() -> Iterator[None]:
-    """Inspect leaves streams within the process unclosed; they are collected here, not in somebody else's
-    work, and without anyio's warning about them."""
+    """Garbage-collect the memory streams that Inspect leaves unclosed, without anyio's warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Unclosed <MemoryObject", ResourceWarning)
         try:
@@ -130,7 +127,7 @@ def _leftovers_collected() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _rare_collection() -> Iterator[None]:
-    """Fewer passes of the garbage collector over the many objects that imports leave: 15 % of a sample."""
+    """Run the garbage collector less often; it takes 15 % of a sample's time otherwise."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -153,7 +150,7 @@ def _task(work: Work, contestant: Contestant, place: int) -> "Task":
     ]
     said: dict[str, tuple[AskedTurn, ...]] = {}
     return Task(
-        # Inspect finds a task's log again by this name, which is part of the log's own.
+        # Inspect finds a task's log by this name, which is part of the log's name.
         name=f"{work.benchmark.name}_{place}_{re.sub(r'[^0-9A-Za-z.-]', '-', contestant.name)}",
         dataset=MemoryDataset(samples, name=work.benchmark.name),
         solver=_solver(work, contestant, questions, said),
@@ -253,7 +250,7 @@ async def _attempt(
             raise
         return None
     except Exception as error:
-        # The place rather than the message, which may hold a prompt. Inspect's log has it all.
+        # The location only: the message may contain a prompt. Inspect's log has the traceback.
         frame = traceback.extract_tb(error.__traceback__)[-1]
         failed("internal", f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}")
         raise

@@ -1,7 +1,7 @@
-"""The items of a run: what each contestant said to each question and how it was marked, one line each.
+"""The items of a run as JSON lines: answers and score of one contestant on one question.
 
-Written as they finish, so that a stopped run keeps what it has; a later line of the same contestant and
-question replaces an earlier one. Knows nothing of how they came about.
+Appended as they finish, so that an interrupted run loses none; a later line of the same contestant and
+question replaces an earlier one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from eval.errors import EvalError
 
 
 class ItemsError(EvalError):
-    """The file of items cannot be read; the message says which line."""
+    """The file of items is invalid; the message names the line."""
 
 
 class ItemTurn(BaseModel):
-    """One turn. `latency_s` is what was waited when the answer was asked for, seconds."""
+    """One turn. `latency_s`: seconds until the answer was complete, when it was first asked for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,12 +33,11 @@ class ItemTurn(BaseModel):
     latency_s: float = 0.0
     cached: bool = False
     routing: dict[str, Any] | None = None
-    """Coterie's decision: expert, category, reason and the rest."""
+    """Coterie's routing decision: expert, category, reason and more."""
 
 
 class RunItem(BaseModel):
-    """One contestant on one question. `score` is in 0..1; None when there is none, and then `error` or
-    `reason` say why."""
+    """One contestant on one question. `score`: 0..1, or None, explained by `error` or `reason`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,16 +52,16 @@ class RunItem(BaseModel):
     judgments: tuple[dict[str, Any], ...] = ()
     unparsed: int = 0
     error: str | None = None
-    """A code when the contestant, its baseline or a judge did not answer."""
+    """Error code if the contestant, its baseline or a judge did not answer."""
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """Who answered the turns, where Coterie chose."""
+        """The experts that answered the turns, if Coterie routed them."""
         return tuple(str(turn.routing["expert"]) for turn in self.turns if turn.routing)
 
 
 class ItemLog:
-    """Appends items to one file; use as a context manager. A line cut off by a kill is dropped first."""
+    """Appends items to one file; a context manager. Opening drops an incomplete last line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -86,7 +85,7 @@ class ItemLog:
             self._file = None
 
     def add(self, item: RunItem) -> None:
-        """Keep `item`: when this returns, it has left the process."""
+        """Append `item` and flush it to the operating system."""
         if self._file is None:
             raise ItemsError(f"{self._path}: is not open")
         self._file.write(item.model_dump_json(exclude_defaults=True).encode() + b"\n")
@@ -94,10 +93,10 @@ class ItemLog:
 
 
 def read_items(path: Path) -> tuple[RunItem, ...]:
-    """The items of a run, the last line of each contestant and question, in the order of their first lines.
+    """The last line of each contestant and question, in order of first occurrence.
 
     Raises:
-        ItemsError: no such file, or a line that is no item.
+        ItemsError: the file is missing or a line is invalid.
     """
     try:
         lines = read_lines(path, unfinished=True)
@@ -114,7 +113,7 @@ def read_items(path: Path) -> tuple[RunItem, ...]:
 
 
 def write_verdicts(items: Sequence[RunItem], path: Path) -> int:
-    """Write the verdict table of `items` as parquet, which `coterie eval rate` reads; returns its rows."""
+    """Write the verdict table of `items` as Parquet for `coterie eval rate`; returns the number of rows."""
     import pyarrow
     import pyarrow.parquet
 

@@ -47,9 +47,9 @@ class Manifest(BaseModel):
     code: dict[str, Any] = {}
     contestants: tuple[dict[str, Any], ...] = ()
     protocol: dict[str, Any] = {}
-    """The benchmark's own: judges, prompts, baseline."""
+    """From the benchmark: judges, prompts, baseline."""
     data: dict[str, str] = {}
-    """SHA-256 of the data by what it is."""
+    """SHA-256 of each data file, by its role."""
     seed: int | None = None
     questions: int = 0
     cache: str = ""
@@ -107,7 +107,7 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
 
 
 def load_run(folder: Path) -> RunFolder:
-    """Read one run. Raises RunError (none there, or a damaged manifest)."""
+    """Read one run. Raises RunError (no manifest, or an invalid one)."""
     path = folder / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -121,7 +121,7 @@ def load_run(folder: Path) -> RunFolder:
 
 
 def list_runs(runs: Path = RUNS) -> tuple[RunFolder, ...]:
-    """All runs, newest first; folders without a readable manifest are passed over."""
+    """All runs, newest first; folders without a readable manifest are skipped."""
     found = []
     for path in runs.glob(f"*/{MANIFEST}"):
         try:
@@ -132,7 +132,7 @@ def list_runs(runs: Path = RUNS) -> tuple[RunFolder, ...]:
 
 
 def find_run(name: str, runs: Path = RUNS) -> RunFolder:
-    """The run with this id or prefix of one, a folder, or `last`. Raises RunError (none or several)."""
+    """The run with this id or prefix of one, a folder, or `last`. Raises RunError (no match, or several)."""
     if os.sep in name or (Path(name) / MANIFEST).is_file():
         return load_run(Path(name))
     there = list_runs(runs)

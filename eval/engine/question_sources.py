@@ -13,16 +13,16 @@ from eval.errors import EvalError
 
 TIMEOUT_S = 60.0
 LARGEST = 64 * 1024**2
-"""Bytes of a file at most."""
+"""Maximum size of a file, bytes."""
 
 
 class SourceError(EvalError):
-    """A file cannot be downloaded or has another digest; the message says what to do."""
+    """A download failed or its digest differs; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """One file of an upstream at one commit: `path` under our folder, where it is, its SHA-256."""
+    """One upstream file at one commit: `path` in the cache folder, URL and SHA-256."""
 
     path: str
     url: str
@@ -30,7 +30,7 @@ class PinnedFile:
 
 
 def fetch(name: str, sources: Sequence[PinnedFile], cache: Path | None = None) -> Path:
-    """The folder with all `sources`, downloading those that are missing. Raises SourceError."""
+    """The cache folder with all `sources`; downloads missing ones. Raises SourceError."""
     folder = (cache or cache_folder()) / "benchmarks" / name
     for source in sources:
         target = folder / source.path

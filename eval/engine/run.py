@@ -45,7 +45,7 @@ class RunOptions:
     retries: RetryPolicy = RETRIES
     command: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    """For the manifest, to resume."""
+    """The `RunRequest` as JSON, kept in the manifest for resuming."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,14 @@ def run_benchmark(
 ) -> Finished:
     """Run `benchmark` against `contestants` and keep the run in `folder`.
 
-    Blocks; starts an event loop of its own, so call it from a thread where one runs. One at a time in a
-    process: Inspect keeps its state globally. Nothing that the store holds is asked again. Stopped at any
-    moment (also by Ctrl-C, which it raises), the same call goes on. Contestants whose `identity` is empty
-    are identified first.
+    Blocking; starts its own event loop, so async callers use a thread. Not reentrant: Inspect's state is
+    global. Stored answers are not requested again. After an interruption (KeyboardInterrupt is raised), the
+    same call resumes the run. Contestants without `identity` are identified first.
 
     Raises:
-        ContestantError: a server that does not answer, or has no such model.
-        RunError: the folder holds a run about something else, or there is nothing to run.
-        StoreError: the file of answers cannot be used, or no longer written.
+        ContestantError: a server does not answer or does not have the model.
+        RunError: the folder holds a different run, or there is nothing to run.
+        StoreError: the answer store cannot be read or written.
     """
     options = options or RunOptions()
     if not benchmark.questions or not contestants:
@@ -126,7 +125,7 @@ async def _identified(contestants: Sequence[Contestant]) -> tuple[Contestant, ..
 def _manifest(
     benchmark: Benchmark, contestants: Sequence[Contestant], folder: Path, options: RunOptions
 ) -> Manifest:
-    """A new manifest, or that of `folder` if it is of the same run."""
+    """A new manifest, or the one in `folder` if it describes the same run."""
     fresh = Manifest(
         id=folder.name or new_run_id(benchmark.name),
         benchmark=benchmark.name,

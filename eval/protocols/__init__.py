@@ -1,6 +1,6 @@
-"""The benchmarks, one module each: MT-Bench and Arena-Hard by their own protocols, and checkable prompts.
+"""Benchmarks, one module each: MT-Bench, Arena-Hard and checkable prompts.
 
-MT-Bench: Zheng et al. 2023 (arXiv 2306.05685) and FastChat's `llm_judge`: 80 questions of two turns in
-eight categories, graded or compared. Arena-Hard: Li et al. 2024 (arXiv 2406.11939) and arena-hard-auto:
-hard prompts, each answer judged against a baseline's in two games. Checkable prompts need no judge.
+MT-Bench: Zheng et al. 2023 (arXiv 2306.05685) and FastChat's `llm_judge`: 80 two-turn
+questions in eight categories, graded or pairwise. Arena-Hard: Li et al. 2024 (arXiv 2406.11939) and
+arena-hard-auto: each answer is judged against a baseline's in two games. Checkable prompts need no judge.
 """

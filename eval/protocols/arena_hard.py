@@ -83,6 +83,6 @@ class ArenaHard:
 
 
 def both_games(games: Games) -> Counts:
-    """Arena-Hard's rule: both games count, `>>` with weight 3."""
+    """Arena-Hard's scoring: both games count, `>>` with weight 3."""
     first, second = games.outcomes(DECISIVE_WEIGHT)
     return first.plus(second)

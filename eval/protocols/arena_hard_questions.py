@@ -1,4 +1,4 @@
-"""Arena-Hard's questions, v0.1 and v2.0: from a folder, from their upstream, or our own small set."""
+"""Arena-Hard's questions, v0.1 and v2.0: from a folder, from upstream, or the project's small set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from eval.engine.question_sources import PinnedFile, fetch
 from eval.errors import EvalError
 
 OWN = Path(__file__).resolve().parents[1] / "questions" / "arena_hard"
-"""A small set of our own, in v0.1's form, with answers of its own baseline."""
+"""The project's small set in v0.1's format, with its baseline's answers."""
 OWN_BASELINE = "reference"
 
 _REPOSITORY = "https://raw.githubusercontent.com/lmarena/arena-hard-auto/"
@@ -53,16 +53,16 @@ BASELINES: Mapping[str, str] = {
     "math": "o3-mini-2025-01-31",
     "creative_writing": "gemini-2.0-flash-001",
 }
-"""Whom answers are compared with, by the category that upstream gives a question."""
+"""Baselines by upstream's question category."""
 
 
 class ArenaHardError(EvalError):
-    """Questions cannot be used; the message says which line and why."""
+    """Questions are invalid; the message names the line and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArenaHardData:
-    """Questions in their order, whom each is compared against, and answers that came with them."""
+    """Questions in order, their baselines, and the answers that came with them."""
 
     questions: tuple[Question, ...]
     baselines: Mapping[str, str]
@@ -76,9 +76,9 @@ def load_questions(folder: Path | None, version: str, *, max_tokens: int = 4096)
     `folder`; None fetches upstream's.
 
     Raises:
-        ArenaHardError: a file is missing or a line is no question.
-        AnswerFileError: the answers beside them cannot be used.
-        eval.engine.question_sources.SourceError: they cannot be fetched.
+        ArenaHardError: a file is missing or a line is invalid.
+        AnswerFileError: the answers beside them are invalid.
+        eval.engine.question_sources.SourceError: the download failed.
     """
     folder = folder or fetch(version, VERSIONS[version])
     path = folder / "question.jsonl"
@@ -111,7 +111,7 @@ def load_questions(folder: Path | None, version: str, *, max_tokens: int = 4096)
 
 
 def _question(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
-    """Identity, category, prompt and baseline of one line, as v0.1 or v2.0 writes it."""
+    """Id, category, prompt and baseline of one line in the format of v0.1 or v2.0."""
     try:
         identity = str(row["question_id"] if "question_id" in row else row["uid"])
         group = str(row.get("category") or "")

@@ -1,7 +1,4 @@
-"""Checkable prompts as a benchmark of the engine: exact answers, choices, numbers, JSON, rules, code.
-
-The prompts and checks are `eval.suite` and `eval.checks`; code runs in `eval.sandbox`.
-"""
+"""Checkable prompts (`eval.suite`) as a benchmark, scored by `eval.checks`; code runs in `eval.sandbox`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,23 +11,23 @@ from eval.sandbox import SandboxUnavailable
 from eval.suite import CheckablePrompt, Suite
 
 GRADERS = 2
-"""Checks that run code at a time."""
+"""Maximum concurrent checks that run code."""
 
 
 def item_question(item: CheckablePrompt) -> Question:
-    """An item as every command asks it: greedily, in one turn."""
+    """An item as a single-turn question at temperature 0."""
     return Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
 
 
 class Grader:
-    """Grades replies, at most `GRADERS` at once where that runs code."""
+    """Grades replies; at most `GRADERS` checks run code concurrently."""
 
     def __init__(self, *, allow_network_code: bool = False) -> None:
         self._allow_network_code = allow_network_code
         self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     async def mark(self, check: Check, reply: str) -> Marks:
-        """The check's score; None where code may not run."""
+        """The check's score; None if code execution is not allowed."""
         if check.kind != "python":
             found = grade(check, reply)
             return Marks(found.score, found.reason)
@@ -48,7 +45,7 @@ class Grader:
 
 
 class Checkable:
-    """A suite as the engine runs it: temperature 0, one turn, the check's score."""
+    """A suite as a benchmark: one turn at temperature 0, scored by its check."""
 
     def __init__(
         self,

@@ -135,7 +135,7 @@ class MtBench:
         return Kind(scale, reference="reference_1" in texts, second=number == 2)
 
     def _texts(self, question: Question, number: int) -> dict[str, str]:
-        """Questions, and reference answers where this category's judges see them, up to turn `number`."""
+        """Questions up to turn `number`, with reference answers in categories whose judges see them."""
         texts = {f"question_{turn}": text for turn, text in enumerate(question.turns[:number], start=1)}
         references = self._data.references.get(question.id, ())
         if question.category in NEED_REFERENCE and len(references) >= number:
@@ -145,6 +145,6 @@ class MtBench:
 
 
 def agreed(games: Games) -> Counts:
-    """MT-Bench's rule: a win needs both games; inconsistent games are a tie."""
+    """MT-Bench's scoring: a win needs both games; inconsistent games are a tie."""
     first, second = games.outcomes(decisive_weight=1)
     return first if first == second else Counts(0, 1, 0)

@@ -1,4 +1,4 @@
-"""MT-Bench's questions and reference answers: from a folder, from their upstream, or our own small set."""
+"""MT-Bench's questions and reference answers: from a folder, from upstream, or the project's small set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from eval.engine.question_sources import PinnedFile, fetch
 from eval.errors import EvalError
 
 OWN = Path(__file__).resolve().parents[1] / "questions" / "mt_bench"
-"""A small set of our own, in the same form."""
+"""The project's small set in the same format."""
 
 _UPSTREAM = (
     "https://raw.githubusercontent.com/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/"
@@ -35,19 +35,19 @@ TEMPERATURES: Mapping[str, float] = {
     "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0,
     "stem": 0.1, "humanities": 0.1,
 }  # fmt: skip
-"""Of the contestants' sampling, by category (FastChat's `temperature_config`)."""
+"""Temperature of contestants by category (FastChat's `temperature_config`)."""
 OTHER_TEMPERATURE = 0.7
 NEED_REFERENCE = frozenset({"math", "reasoning", "coding"})
-"""Categories whose judges see the reference answer, where there is one."""
+"""Categories whose judges see the reference answer, if there is one."""
 
 
 class MtBenchError(EvalError):
-    """Questions or reference answers cannot be used; the message says which line and why."""
+    """Questions or reference answers are invalid; the message names the line and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class MtBenchData:
-    """Questions in their order, and reference answers to the turns by question id."""
+    """Questions in order, and reference answers per turn by question id."""
 
     questions: tuple[Question, ...]
     references: Mapping[str, tuple[str, ...]]
@@ -57,11 +57,11 @@ class MtBenchData:
 def load_questions(folder: Path | None, *, turns: int = 2, max_tokens: int = 1024) -> MtBenchData:
     """Read `question.jsonl` and reference answers of `folder`; None fetches them from upstream.
 
-    `turns` 1 asks the first turns alone, which is not MT-Bench's protocol, and reports say so.
+    `turns` 1 asks only first turns, which deviates from MT-Bench's protocol; reports note it.
 
     Raises:
-        MtBenchError: a file is missing or a line is no question.
-        eval.engine.question_sources.SourceError: they cannot be fetched.
+        MtBenchError: a file is missing or a line is invalid.
+        eval.engine.question_sources.SourceError: the download failed.
     """
     folder = folder or fetch("mt-bench", SOURCES)
     path = folder / "question.jsonl"

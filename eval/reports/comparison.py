@@ -1,4 +1,4 @@
-"""Comparing contestants across runs, question by question."""
+"""Paired comparison of contestants, within and across runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,11 @@ from eval.engine.manifest import ITEMS, RunError, RunFolder, contestants_of, fin
 
 
 def compare_contestants(names: Sequence[str], runs: Path) -> dict[str, Any]:
-    """The first of `names` against each other one; a name is `RUN` or `RUN:CONTESTANT`.
+    """Compare the first of `names` with each other one; a name is `RUN` or `RUN:CONTESTANT`.
 
     Raises:
-        RunError: no such run or contestant, other benchmarks, or no question in common.
-        ItemsError: a run's items cannot be read.
+        RunError: unknown run or contestant, different benchmarks, or no question in common.
+        ItemsError: a run's items are invalid.
     """
     import numpy as np
 

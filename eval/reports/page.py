@@ -1,7 +1,7 @@
-"""The report of a run as one HTML page that needs nothing else: tables, pictures, and every item.
+"""The report of a run as one self-contained HTML page: tables, plots and every item.
 
-`report.html.j2` holds the page; this module prepares what it shows. Every number links to the items that
-it counts, and texts of models are escaped. Knows nothing of files.
+Prepares the context of the template `report.html.j2`. Every number links to the items that it aggregates;
+models' texts are escaped. Does no file I/O.
 """
 
 import json
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEXT_BUDGET = 12_000_000
-"""Characters of answers and judgments on a page; beyond it long ones are cut, and the page says so."""
+"""Maximum characters of answers and judgments on a page; beyond it long texts are truncated with a note."""
 SHORT = 600
 NAMES = {"mt-bench": "MT-Bench", "arena-hard": "Arena-Hard v0.1", "arena-hard-v2": "Arena-Hard v2.0"}
 
 
 def page(manifest: Manifest, results: Mapping[str, Any], items: Sequence[RunItem]) -> str:
-    """The whole page, from `eval.reports.results` and the run's items."""
+    """Render the page from `eval.reports.results` and the run's items."""
     graded = manifest.benchmark == "mt-bench" and manifest.protocol.get("mode") == "single"
     factor = 10.0 if graded else 1.0
     limit = _limit(items)
@@ -80,7 +80,7 @@ def _pairwise(results: Mapping[str, Any]) -> bool:
 
 
 def _pictures(results: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """The pictures as markup, None where there is nothing to draw."""
+    """The plots as markup; None without data."""
     pairwise = _pairwise(results)
     pictures = {
         "scores": run_pictures.bars(
@@ -106,7 +106,7 @@ def _pictures(results: Mapping[str, Any], factor: float) -> dict[str, Any]:
     checks = _judge_checks(results["judges"])
     if any(checks.values()):
         pictures["judges"] = run_pictures.shares(checks, label="share")
-    from markupsafe import Markup  # what matplotlib drew is markup of ours
+    from markupsafe import Markup  # matplotlib's SVG is trusted markup
 
     drawn = {name: Markup(run_pictures.svg(figure)) for name, figure in pictures.items()}
     return dict.fromkeys(("scores", "categories", "ratings", "judges")) | drawn
@@ -121,7 +121,7 @@ def _intervals(
 
 
 def _judge_checks(judges: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
-    """Shares by judge and check, without those that are unknown."""
+    """Known shares by judge and check."""
     checks = {}
     for name, each in (judges or {"judges": {}})["judges"].items():
         positions = each["positions"] or {}
@@ -139,7 +139,7 @@ def _judge_checks(judges: Mapping[str, Any] | None) -> dict[str, dict[str, float
 
 
 def _judge_pairs(judges: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
-    """How far judges agree with others, and with each other."""
+    """Agreement of judges with references and with each other."""
     if not judges:
         return []
     pairs = [
@@ -160,7 +160,7 @@ def _groups(items: Sequence[RunItem]) -> dict[str, dict[str, list[RunItem]]]:
 
 
 def _lists(items: Sequence[RunItem]) -> dict[tuple[str, ...], list[RunItem]]:
-    """Items that numbers across categories count, by the parts of the number's anchor."""
+    """Items behind the numbers that span categories, by the parts of the number's anchor."""
     lists: dict[tuple[str, ...], list[RunItem]] = defaultdict(list)
     for item in items:
         if item.score is None:
@@ -176,7 +176,7 @@ def _lists(items: Sequence[RunItem]) -> dict[tuple[str, ...], list[RunItem]]:
 
 
 def _facts(turn: ItemTurn) -> list[str]:
-    """Who answered, how long it took, and whether the answer was truncated."""
+    """The expert, the latency, and whether the answer was truncated."""
     routing = turn.routing or {}
     facts = []
     if routing:
@@ -191,7 +191,7 @@ def _facts(turn: ItemTurn) -> list[str]:
 
 
 def _limit(items: Sequence[RunItem]) -> int | None:
-    """Characters of each text that are shown, None for all."""
+    """Maximum characters of each text; None for no limit."""
     answers = sum(len(turn.answer) for each in items for turn in each.turns)
     total = answers + sum(len(str(j.get("text", ""))) for each in items for j in each.judgments)
     return None if total <= TEXT_BUDGET else max(SHORT, TEXT_BUDGET * 1000 // total)

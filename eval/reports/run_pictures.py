@@ -1,4 +1,4 @@
-"""Pictures of a run as SVG, drawn with matplotlib's object interface, without a display."""
+"""SVG plots of a run, with matplotlib's object-oriented interface (no display needed)."""
 
 import io
 import math
@@ -14,7 +14,7 @@ MOST_IN_RADAR = 6
 
 
 def svg(figure: "Figure") -> str:
-    """The picture as an `<svg>` element, the same for the same numbers."""
+    """The figure as an `<svg>` element; deterministic."""
     import matplotlib
 
     out = io.StringIO()
@@ -27,7 +27,7 @@ def svg(figure: "Figure") -> str:
 
 
 def radar(scores: Mapping[str, Mapping[str, float]], *, top: float = 10.0) -> "Figure":
-    """Scores by contestant and category, from 0 to `top`; categories around, the first at the top."""
+    """A radar chart of scores by contestant and category, from 0 to `top`."""
     from matplotlib.figure import Figure
 
     categories = list(dict.fromkeys(category for each in scores.values() for category in each))
@@ -59,7 +59,7 @@ def bars(
     high: float,
     mark: float | None = None,
 ) -> "Figure":
-    """Horizontal bars, best first, of (name, value, lower and upper limit), with `mark` as a line."""
+    """A bar chart of (name, value, lower and upper bound), best first, with a reference line at `mark`."""
     from matplotlib.figure import Figure
 
     ordered = sorted(rows, key=lambda row: row[1])
@@ -89,7 +89,7 @@ def bars(
 
 
 def shares(rows: Mapping[str, Mapping[str, float]], *, label: str) -> "Figure":
-    """Groups of horizontal bars of shares in 0..1: one group a judge, one bar a check."""
+    """A grouped horizontal bar chart of shares in 0..1: one group per judge, one bar per check."""
     from matplotlib.figure import Figure
 
     checks = list(dict.fromkeys(check for each in rows.values() for check in each))

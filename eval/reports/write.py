@@ -1,4 +1,4 @@
-"""Writing a run's report into its folder."""
+"""Writes the HTML report of a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ def write_report(run: RunFolder, results: Mapping[str, Any]) -> Path:
     """Write `report.html` of `run` from its results (`eval.reports.results`) and items; returns its path.
 
     Raises:
-        ItemsError: the items cannot be read.
+        ItemsError: the items are invalid.
     """
     names = {str(each["name"]) for each in run.manifest.contestants}
     items = [each for each in read_items(run.folder / ITEMS) if each.contestant in names]

@@ -10,6 +10,7 @@ from typing import Any
 from base.files import write_text
 from base.json_documents import write_json
 from client import RetryPolicy
+from eval.decontamination import notice
 from eval.engine.manifest import code_version
 from eval.sweeps.fold_baselines import FoldBaseline
 from eval.sweeps.grid import settings_of
@@ -166,15 +167,8 @@ def _finish(
 
 
 def _decontamination_notes(guard: Mapping[str, Any]) -> list[str]:
-    seen, near = int(guard["seen"]), int(guard["near_duplicates"])
-    if guard.get("checked_by") == "nothing":
-        return ["NOT CHECKED: nothing says what the compositions were fitted on (allow_seen)."]
-    if not seen + near:
-        return []
-    what = f"{seen} prompts that were fitted on and {near} near copies of such"
-    if guard["allow_seen"]:
-        return [f"REPORTED ON {what} (allow_seen)."]
-    return [f"Refused: {what}."]
+    found = notice(guard, "allow_seen")
+    return [f"{found}."] if found else []
 
 
 def write_report(report: SweepReport, folder: Path) -> None:
