@@ -19,7 +19,7 @@ Messages = Sequence[Mapping[str, Any]]
 RETRIES = RetryPolicy(attempts=8, first_wait_s=0.5, longest_wait_s=16.0)
 """For a model that has answered before: three quarters of a minute in all, for servers that restart."""
 FEW_ATTEMPTS = 4
-"""For a model that has answered nothing yet, and for requests that took too long or were answered badly."""
+"""For requests that took too long or were answered badly."""
 SLOW = frozenset({"timeout", "expert_timeout"})
 """Codes of requests that took too long."""
 GIVE_UP_AFTER = 5
@@ -48,6 +48,9 @@ S_contra = TypeVar("S_contra", bound=AskedModel, contravariant=True)
 
 class Line(Protocol[S_contra]):
     """Sends a request once; connections are opened as needed."""
+
+    first_attempts: int
+    """How often a request is sent at most to a model that has answered nothing yet."""
 
     async def send(self, source: S_contra, messages: Messages, body: Mapping[str, Any]) -> Reply:
         """Raises AskError."""
@@ -222,8 +225,11 @@ class Asker(Generic[S]):
         not wait for the same server all over again."""
         if source.name in self._exhausted:
             return 1
-        patient = source.name in self._spoken and error.unavailable and error.code not in SLOW
-        return self._retries.attempts if patient else min(FEW_ATTEMPTS, self._retries.attempts)
+        if not error.unavailable or error.code in SLOW:
+            most = FEW_ATTEMPTS
+        else:
+            most = self._retries.attempts if source.name in self._spoken else self._line.first_attempts
+        return min(most, self._retries.attempts)
 
 
 def sampling_sent(sampling: Mapping[str, Any]) -> dict[str, Any]:

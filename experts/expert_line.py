@@ -59,6 +59,9 @@ class AskedExpert:
 class ExpertLine:
     """Sends requests through the pooled client."""
 
+    first_attempts = 4
+    """A few seconds: an expert that a build names is up, or the name is wrong."""
+
     def __init__(self) -> None:
         self._client: ExpertClient | None = None
 

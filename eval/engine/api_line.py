@@ -15,6 +15,9 @@ from experts.asker import Messages
 class ApiLine:
     """One HTTP client per server, with at most `connections` connections each."""
 
+    first_attempts = 6
+    """A quarter of a minute: a run may be started right after its server."""
+
     def __init__(self, *, connections: int = 1024, timeouts: ClientTimeouts | None = None) -> None:
         self._connections = connections
         self._timeouts = timeouts

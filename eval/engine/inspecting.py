@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 RETRIES = 1
 """Inspect's retries of failed samples, on top of the retries of each request."""
+RETRY_WAIT_S = 1.0
+"""Before such a retry: each request has waited for the server already."""
 LOG_BUFFER = 256
 """Samples that Inspect buffers before it writes its log. Our item log is not buffered."""
 
@@ -74,6 +76,7 @@ def run_set(
                 log_dir=str(log_dir),
                 model=None,
                 retry_attempts=RETRIES,
+                retry_wait=RETRY_WAIT_S,
                 fail_on_error=True,
                 continue_on_fail=True,
                 max_samples=samples,

@@ -147,7 +147,7 @@ def test_what_failed_is_asked_again_when_the_run_goes_on_and_the_rest_is_not(tmp
 
 
 def test_a_run_whose_answers_cannot_be_kept_stops_and_says_so(tmp_path: Path) -> None:
-    suite = str(sums(tmp_path / "s.jsonl", 40))
+    suite = str(sums(tmp_path / "s.jsonl", 20))
     fill_up(tmp_path / "answers.sqlite")
     with serving(lambda body: "4") as world:
         with pytest.raises(StoreError, match="disk is full"):

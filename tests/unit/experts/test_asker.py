@@ -43,6 +43,7 @@ class Script:
     now: int = 0
     most: int = 0
     closed: int = 0
+    first_attempts: int = 5
 
     async def send(self, source: Someone, messages: Messages, body: Mapping[str, Any]) -> Reply:
         self.bodies.append(body)
@@ -196,7 +197,7 @@ async def test_failures_are_retried_and_told_and_never_kept(tmp_path: Path) -> N
     ("before", "failure", "attempts"),
     [
         (True, away(), QUICK.attempts),
-        (False, away(), FEW_ATTEMPTS),
+        (False, away(), Script.first_attempts),
         (True, away("timeout"), FEW_ATTEMPTS),
         (True, AskError("expert_bad_reply", "rubbish", transient=True), FEW_ATTEMPTS),
         (True, AskError("refused", "no"), 1),
@@ -250,7 +251,7 @@ async def test_a_model_that_keeps_failing_is_asked_nothing_more(tmp_path: Path) 
     assert codes.count("not_asked") >= 20 - GIVE_UP_AFTER - 1
     assert "5 times in a row" in str(done[-1])
     # Only the first two wait for the server; the others are sent once.
-    assert len(line.bodies) <= 2 * FEW_ATTEMPTS + GIVE_UP_AFTER
+    assert len(line.bodies) <= 2 * Script.first_attempts + GIVE_UP_AFTER
 
 
 def test_one_asker_serves_several_event_loops_one_after_the_other(tmp_path: Path) -> None:
