@@ -34,7 +34,7 @@ class Joining:
     prompts: int
     regret: float
     paired: float
-    """The regret when the other experts' scores on the same prompts are known too."""
+    """The regret if the other experts' scores on the same prompts are known too."""
     means: float
     without: float
     error: float
@@ -92,7 +92,7 @@ def _one(
         beside = ScoredPrompts(one_hot, scores, table.scores[rows][:, others])
         paired = estimate_row(experts, known.by_category, card, beside)
         counts = one_hot.sum(axis=0)
-        # Where nothing is scored, plain means have only the expert's overall mean, or nothing at all.
+        # In categories without scores, fall back to the expert's overall mean, if any.
         overall = float(scores.mean()) if k else -1.0
         means = np.where(counts > 0, one_hot.T @ scores / np.maximum(counts, 1), overall)
 

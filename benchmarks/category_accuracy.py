@@ -40,13 +40,13 @@ FLASK_DOMAINS: Mapping[str, frozenset[str]] = {
     "Technology": frozenset({"stem", "coding"}),
     "Health": frozenset({"health"}),
 }
-"""Which of our categories a FLASK domain may fall in. Its domains say what a text is about, ours what
-the person wants, so several are right; a prompt with two domains counts for either."""
+"""Our categories by FLASK domain. Domains are topics and our categories are tasks, so several are correct;
+a prompt with two domains may be in the categories of either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Stage 1 on one set. `sure` is the share above the threshold, `accuracy_when_sure` theirs."""
+    """Stage 1 on one set. `sure`: share above the threshold; `accuracy_when_sure`: accuracy on these."""
 
     name: str
     prompts: int
@@ -63,7 +63,7 @@ def measure(
     composition: Composition,
     encoder: Encoder,
 ) -> tuple[Accuracy, Matrix]:
-    """Accuracy on `prompts`, of which each may fall in any category of its `right`; and the posterior."""
+    """Accuracy on `prompts`, each with a set `right` of correct categories; and the posterior."""
     features = with_text_parts(encode_cached(encoder, prompts, vectors_folder()), prompts)
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     confidence = posterior.max(axis=1)
@@ -72,7 +72,7 @@ def measure(
     policy = composition.policy
     novel = composition.novelty.scores(features) > policy.ood_threshold
     sure = (confidence >= policy.threshold) & ~novel
-    # Calibration is only defined where one category is right.
+    # Calibration is only defined with a single correct category.
     single = all(len(allowed) == 1 for allowed in right)
     found = Accuracy(
         name=name,
@@ -86,7 +86,7 @@ def measure(
 
 
 def accuracy_by_precision() -> Mapping[str, Mapping[str, float]]:
-    """What int8 weights of the encoder cost: precision → classifier → accuracy on the test prompts.
+    """Effect of int8 quantization of the encoder: precision → classifier → accuracy on the test prompts.
 
     Stage 1 is fitted on the seed prompts alone, with either precision for fitting and testing.
     """
@@ -101,7 +101,7 @@ def accuracy_by_precision() -> Mapping[str, Mapping[str, float]]:
 
 
 def accuracy_by_features() -> Mapping[str, float]:
-    """Accuracy of logistic regression on the test prompts by what of the features it may read."""
+    """Accuracy of logistic regression on the test prompts by feature subset."""
     names, rows, labels, held, truth = _seed_features(load_encoder())
     found = {}
     for name, hidden in (
@@ -136,13 +136,13 @@ def _seed_features(
 
 
 def read_mt_bench(path: Path) -> tuple[list[str], list[frozenset[str]]]:
-    """First turns of MT-Bench's question file with their categories; the names are ours too."""
+    """First turns of MT-Bench's question file with their categories, whose names equal ours."""
     rows = [row for _, row in read_rows(path)]
     return [row["turns"][0] for row in rows], [frozenset({row["category"]}) for row in rows]
 
 
 def read_flask(path: Path) -> tuple[list[str], list[frozenset[str]]]:
-    """FLASK's instructions with the categories their domains may fall in; unlabelled ones are left out."""
+    """FLASK's instructions with the categories of their domains; unlabelled ones are skipped."""
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path, columns=["instruction", "domain"]).to_pydict()
@@ -155,7 +155,7 @@ def read_flask(path: Path) -> tuple[list[str], list[frozenset[str]]]:
 
 
 def draw_confusion(categories: Sequence[str], confusion: Matrix, title: str, path: Path) -> None:
-    """Rows true, columns predicted, counts in the cells."""
+    """Plot the confusion matrix: rows true, columns predicted, counts in the cells."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.6, 7.6), layout="constrained")
@@ -185,7 +185,7 @@ def draw_confusion(categories: Sequence[str], confusion: Matrix, title: str, pat
 def accuracies(
     folder: Path, picture: Path, mt_bench: Path | None = None, flask: Path | None = None
 ) -> list[Accuracy]:
-    """Stage 1 of the composition in `folder` on every set there is; draws our test prompts' confusion."""
+    """Stage 1 of the composition in `folder` on every available set; plots our test prompts' confusion."""
     composition = load_composition(folder)
     encoder = load_encoder()
     seeds = load_seeds("test")

@@ -36,11 +36,11 @@ PASSAGE = (
 LONG_WORDS = 2_000
 INDEXED = 50_000
 CORRECTED = 8_000
-"""Synthetic prompts that the correction is grown on: as many as the largest table we know fits on."""
+"""Synthetic prompts that the correction is fitted on: as many as the largest known table has."""
 POOL = 14
-"""Experts that it corrects, as in the largest pool we know."""
+"""Experts that it corrects, as in the largest known pool."""
 CLUSTERS = 200
-"""Synthetic prompts lie around so many directions, as those of real traffic do."""
+"""Clusters of the synthetic embeddings."""
 WARM_UP = 10
 
 LOAD = """
@@ -68,7 +68,7 @@ print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns 1 when a bound does not hold."""
+    """Measure and print; returns 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decision_latency", description=__doc__)
     parser.add_argument("--composition", type=Path, default=PROJECT / "routers" / "compositions" / "cpu")
     parser.add_argument("--indexed", type=int, default=INDEXED, help="synthetic prompts in the k-NN index")
@@ -107,7 +107,7 @@ def _measure(folder: Path, indexed: int, corrected: int, rounds: int) -> list[Me
             "shipped composition": (shipped, 0.3),
             f"{indexed:,} indexed prompts": (load_composition(indexing), 0.3),
             "a correction": (without_index, 0.3),
-            # The bound holds for either; no table yet made a composition with both.
+            # The limit applies to each; no known table yields a composition with both.
             f"{indexed:,} indexed prompts and a correction": (both, None),
         }
         return [
@@ -142,7 +142,7 @@ def _deciding(
     from routers.request import Request, Turn
 
     turns = (Turn("user", SHORT),)
-    # Each decision is about something else, as live requests are: a graph is slower on fresh ground.
+    # Every decision is on a new prompt, as in live traffic: graph search is slower with cold caches.
     features = features_of(encoder, [SHORT] * rounds)
     features[:, : encoder.dimension] = synthetic_embeddings(rounds, encoder.dimension, seed=2)
     measures: list[Measure] = []
@@ -172,8 +172,7 @@ def _routing(shipped: "Composition", encoder: "Encoder", rounds: int) -> list[Me
 def _timed(
     name: str, work: Callable[[], object], rounds: int, bound: float | None = None
 ) -> tuple[Measure, Measure]:
-    """Median milliseconds of `work`, by the clock and by what the core spent on it; the bound is on
-    the first, and on a quiet core both are the same."""
+    """Median wall time and CPU time of `work`, milliseconds; the limit applies to wall time."""
     passed, spent = [], []
     for turn in range(min(WARM_UP, rounds) + max(rounds, 1)):
         started, busy = time.perf_counter(), time.process_time()
@@ -197,7 +196,7 @@ def _child(code: str, folder: Path) -> float:
 
 
 def long_text(words: int) -> str:
-    """So many words of prose."""
+    """Prose of `words` words."""
     passage = PASSAGE.split()
     return " ".join((passage * (words // len(passage) + 1))[:words])
 
@@ -229,8 +228,8 @@ def synthetic_composition(shipped: "Composition", encoder: "Encoder", indexed: i
 
 
 def corrected_composition(composition: "Composition", encoder: "Encoder", corrected: int) -> "Composition":
-    """`composition` with POOL experts and a correction of every part that `coterie fit` may keep, grown on
-    `corrected` synthetic prompts and scores: what it says is nonsense, what it costs is not."""
+    """`composition` with POOL experts and a correction with every part that `coterie fit` may keep, fitted
+    on `corrected` synthetic prompts and scores: only its cost is meaningful."""
     from dataclasses import replace
 
     import numpy as np

@@ -23,7 +23,7 @@ from routers.outcome_table import read_outcomes
 
 Change = Callable[[str, random.Random], str | None]
 CHANGED = 200
-"""Prompts of each table that are changed in each way."""
+"""Prompts of each table per kind of edit."""
 
 
 def respaced(prompt: str, _: random.Random) -> str | None:

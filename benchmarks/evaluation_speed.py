@@ -21,12 +21,12 @@ from pathlib import Path
 from client import ApiError, Client
 
 BOUND = 150.0
-"""Items a second that the harness shall reach."""
+"""Required items per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Items a second, by the clock and by the processor time of this process."""
+    """Items per second of wall time and of this process's CPU time."""
 
     items: int
     seconds: float
@@ -44,7 +44,7 @@ class Speed:
 def measure(count: int, concurrency: int) -> dict[str, Speed]:
     """The speed of a run of `count` questions: `asked` for the first time, and `cached`.
 
-    A short run goes first, so that imports are not measured.
+    A short warm-up run excludes imports from the measurement.
     """
     from eval.engine.contestants import parse_contestants
     from eval.engine.run import RunOptions, run_benchmark
@@ -72,7 +72,7 @@ def measure(count: int, concurrency: int) -> dict[str, Speed]:
 
 @contextmanager
 def fake_expert() -> Iterator[str]:
-    """A fake expert in a process of its own; yields the base URL of its API."""
+    """A fake expert in a separate process; yields the base URL of its API."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

@@ -35,7 +35,7 @@ REQUESTS = Path(__file__).with_name("foreign_requests.yaml")
 @dataclass(frozen=True, slots=True)
 class Fate:
     """`as_languages` + `uncertain` + `misrouted` = `prompts`; `taken_for` counts the misrouted;
-    `recognised` those whose language `routers.language` tells."""
+    `recognised`: those whose language `routers.language` detects."""
 
     language: str
     prompts: int
@@ -47,7 +47,7 @@ class Fate:
 
 
 def fate_of(language: str, prompts: Sequence[str], composition: Composition, encoder: Encoder) -> Fate:
-    """What becomes of `prompts`, written in `language`."""
+    """Routing outcomes of `prompts`, written in `language`."""
     counts: Counter[str] = Counter()
     for prompt, row in zip(prompts, features_of(encoder, prompts), strict=True):
         request = Request("check", (Turn("user", prompt),), features=row)
@@ -67,7 +67,7 @@ def fate_of(language: str, prompts: Sequence[str], composition: Composition, enc
 
 
 def total(found: Sequence[Fate]) -> Fate:
-    """All of them together."""
+    """The sum over languages."""
     taken_for: Counter[str] = Counter()
     for each in found:
         taken_for.update(each.taken_for)

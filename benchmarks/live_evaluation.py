@@ -39,7 +39,7 @@ class Part:
 
 
 def requests(given: argparse.Namespace, experts: Sequence[str]) -> dict[str, RunRequest]:
-    """The run of each part that was asked for."""
+    """The runs of the selected parts."""
     common: dict[str, Any] = {"api": given.api, "concurrency": given.concurrency, "cache": given.cache}
     everybody = ",".join(["coterie", *experts])
     live = {**common, "against": everybody, "limit": given.limit}
@@ -73,7 +73,7 @@ def requests(given: argparse.Namespace, experts: Sequence[str]) -> dict[str, Run
 
 
 def run_part(name: str, request: RunRequest, out: Path) -> Part:
-    """Run or go on with one part, with a progress bar for each contestant."""
+    """Run or resume one part, with a progress bar per contestant."""
     prepared = prepare(request)
     with ProgressBars() as progress:
         total = len(prepared.benchmark.questions)
@@ -189,8 +189,8 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def draw(parts: Sequence[Part], path: Path) -> None:
-    """Scores with intervals of everybody, a panel for each part that asked the experts; beside each name
-    its average active parameters."""
+    """Plot scores with intervals, one panel per part that asked the experts, with mean active parameters
+    beside each name."""
     from matplotlib.figure import Figure
 
     shown = [part for part in parts if part.name != "judges"]

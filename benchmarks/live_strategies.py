@@ -46,7 +46,7 @@ BEGIN, END = "<!-- live table: begin -->", "<!-- live table: end -->"
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way of asking: the body's `model` and further fields."""
+    """One configuration: the request's `model` and further fields."""
 
     name: str
     model: str
@@ -55,7 +55,7 @@ class Arm:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask, fit, report. Returns 1 when it cannot."""
+    """Ask, fit, report. Returns 1 on failure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live_strategies", description=__doc__)
     parser.add_argument("--api", default="http://127.0.0.1:8000/v1", help="the API; key in COTERIE_API_KEY")
     parser.add_argument("--suite", type=Path, default=OWN, help="checkable prompts")
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on where it was\n")
+        sys.stderr.write("\ninterrupted; run the same command to resume\n")
         return 130
 
 
@@ -133,14 +133,14 @@ def chosen_items(items: Sequence[CheckablePrompt], per_category: int | None) -> 
 
 
 def part_of(item: CheckablePrompt) -> str:
-    """Which half a prompt belongs to: settled by its id, so that a longer run keeps the halves apart."""
+    """The half that a prompt belongs to; depends only on its id, so that halves are stable across runs."""
     return FIT if hashlib.sha256(item.id.encode()).digest()[0] % 2 else REPORT
 
 
 def pair_of(
     experts: Sequence[ExpertInfo], weak: str | None, strong: str | None
 ) -> tuple[ExpertInfo, ExpertInfo]:
-    """The cascade's two experts. Raises CascadeError when there are no two of different sizes."""
+    """The cascade's two experts. Raises CascadeError without two experts of different sizes."""
     by_name = {each.name: each for each in experts}
     for name in (weak, strong):
         if name is not None and name not in by_name:
@@ -219,7 +219,7 @@ def fit(answers: Sequence[Answer], weak: ExpertInfo, strong: ExpertInfo, share: 
 
 
 class _Asking:
-    """Asks what was not answered yet, and marks it."""
+    """Asks and scores unanswered items."""
 
     def __init__(
         self, asker: ContestantAsker, server: str, key: str | None, allow_network_code: bool
@@ -230,7 +230,7 @@ class _Asking:
         self._grader = Grader(allow_network_code=allow_network_code)
 
     async def ask(self, what: str, arms: Sequence[Arm], items: Sequence[CheckablePrompt]) -> list[Answer]:
-        """Ask every item of every arm, arms in turn, so that one that stops early stops for all alike."""
+        """Ask every item of every arm, arms interleaved, so that an interrupted run has equal shares."""
         found = await identify(
             Contestant(arm.name, normal_base(self._server), arm.model, api_key=self._key, extra=arm.fields)
             for arm in arms
@@ -256,7 +256,7 @@ class _Asking:
 
 
 def answer_of(arm: Arm, item: CheckablePrompt, found: Reply, points: float) -> Answer:
-    """What is reported of one answer."""
+    """The reported figures of one answer."""
     routing = found.routing or {}
     trace = routing.get("trace") or {}
     ran = str(routing.get("strategy") or "single")

@@ -27,7 +27,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of asking over the prompts. Means of a request, but for the seconds at p50 and p95.
+    """One configuration over all prompts. Means per request, except for seconds (p50 and p95).
     `active_params_b` sums over the calls; `error` is the standard error of the score."""
 
     name: str
@@ -81,7 +81,7 @@ def _size(experts: Mapping[str, ExpertInfo], name: str) -> float:
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         "| asked | score | calls | tokens in | tokens out | active B | p50 s | p95 s | degraded |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -96,7 +96,7 @@ def table_of(rows: Sequence[Row]) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Score against active parameters, with standard errors."""
+    """Plot score against active parameters, with standard errors."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), layout="constrained")

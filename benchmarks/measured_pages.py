@@ -19,7 +19,7 @@ def filled(page: str, begin: str, end: str, text: str) -> str:
 
 
 def fill_page(path: Path, begin: str, end: str, text: str) -> None:
-    """Put `text` between the marks of the page at `path`. Raises PageError."""
+    """Put `text` between the markers of the page at `path`. Raises PageError."""
     try:
         page = path.read_text(encoding="utf-8")
     except OSError as error:

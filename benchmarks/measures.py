@@ -23,8 +23,7 @@ class Measure:
 
 
 def conclude(measures: Sequence[Measure], kept: Path | None = None) -> int:
-    """Print `measures`, keep them in `kept` when it is given, and say as an exit code whether every bound
-    holds: 0, or 1."""
+    """Print `measures`, write them to `kept` if given, and return the exit code: 1 if a limit fails."""
     print_measures(measures)
     if kept is not None:
         write_measures(measures, kept)
@@ -32,7 +31,7 @@ def conclude(measures: Sequence[Measure], kept: Path | None = None) -> int:
 
 
 def print_measures(measures: Sequence[Measure]) -> None:
-    """A small table on standard output."""
+    """Print a table."""
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False)
@@ -48,6 +47,6 @@ def print_measures(measures: Sequence[Measure]) -> None:
 
 
 def write_measures(measures: Sequence[Measure], path: Path) -> None:
-    """A JSON list of objects with the fields of Measure and whether it `holds`."""
+    """Write a JSON list of objects with the fields of Measure and `holds`."""
     rows = [asdict(each) | {"holds": each.holds} for each in measures]
     write_json(rows, path)

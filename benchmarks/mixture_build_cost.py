@@ -55,7 +55,7 @@ def demos(count: int = DEMOS) -> list[dict[str, str]]:
 
 
 def answer(body: Mapping[str, Any]) -> Behaviour:
-    """Instructions that all differ, so that as many calls are made as ever; a guess for the rest."""
+    """Distinct instructions, so that the maximum number of calls is made; arbitrary numbers otherwise."""
     asked = str(body["messages"][-1]["content"])
     if "Work out what the instruction was" in asked:
         return Behaviour(reply=f"Follow rule number {body['seed']} of the book.")
@@ -63,9 +63,9 @@ def answer(body: Mapping[str, Any]) -> Behaviour:
 
 
 def measures() -> list[Measure]:
-    """Every figure, with the bounds that are promised.
+    """All figures with their limits.
 
-    Raises RuntimeError when the command fails.
+    Raises RuntimeError if the command fails.
     """
     with tempfile.TemporaryDirectory() as scratch, run_fake_expert(answer) as fake:
         folder = Path(scratch)
@@ -129,7 +129,7 @@ def _choice_ms(mixture: Mixture) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every bound holds, 1 otherwise."""
+    """Returns 0 if every limit holds, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixture_build_cost", description=main.__doc__)
     parser.add_argument("--json", type=Path, help="keep the numbers in this file")
     given = parser.parse_args(arguments)

@@ -32,22 +32,22 @@ from experts.answer_store import AnswerStore, StoreError
 from experts.asker import Asker
 
 CACHE = Path("var/offpolicy/answers.sqlite")
-"""Apart from the answers of all commands: these are explored."""
+"""Separate from the shared answer store, because these answers are explored."""
 WAIT_S, PATIENCE_S = 5.0, 300.0
-"""Between looks at the shadows, and without a further one before we give up."""
+"""Polling interval for shadow answers, and timeout without progress; seconds."""
 MAX_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a policy scored on `n` requests whose every answer was rated."""
+    """The true score of a policy on `n` requests with ratings of all experts' answers."""
 
     score: float
     n: int
 
 
 class Traffic:
-    """Asks `items` of the service at `base` and rates what comes, with as many in flight as agreed."""
+    """Sends `items` to the service at `base` and rates the answers, with bounded concurrency."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Traffic:
         self._wait_s, self._patience_s = wait_s, patience_s
 
     async def ask(self) -> int:
-        """Ask what was not asked yet, rate answers that nobody has rated; returns how many were asked."""
+        """Send items without cached answers and rate unrated answers; returns the number of items sent."""
         decided = {each.id: each for each in await self._decisions()}
         server = normal_base(self._base)
         (contestant,) = await identify([Contestant("coterie", server, "coterie", api_key=self._key)])
@@ -79,7 +79,7 @@ class Traffic:
                     messages = [{"role": "user", "content": item.prompt}]
                     reply = await asker.ask(contestant, messages, sampling)
                     if reply.kept and (reply.routing or {}).get("id") not in decided:
-                        # Kept from another service: this one has no decision to rate.
+                        # Cached from another service, which this one has no decision of.
                         asker.forget(contestant, messages, sampling)
                         reply = await asker.ask(contestant, messages, sampling)
                     if reply.routing is None:
@@ -92,7 +92,7 @@ class Traffic:
                 return sum(await together(one(item) for item in self._items.values()))
 
     async def rate_shadows(self) -> int:
-        """Wait for the shadow answers, and rate those that nobody has rated; returns how many."""
+        """Wait for the shadow answers and rate the unrated ones; returns their number."""
         await self._shadows()
         rated = 0
         async with AsyncClient(self._base, key=self._key) as api:
@@ -105,7 +105,7 @@ class Traffic:
         return rated
 
     async def _shadows(self) -> None:
-        """Wait until every request has its shadows. Raises TrafficError when they stop coming."""
+        """Wait until every request has its shadow answers. Raises TrafficError on timeout."""
         there, latest = -1, time.monotonic()
         while time.monotonic() - latest < self._patience_s:
             decisions = await self._decisions()
@@ -121,7 +121,7 @@ class Traffic:
         )
 
     async def _decisions(self) -> list[DecisionRecord]:
-        """Decisions about our items. Raises TrafficError when the service keeps no prompts."""
+        """Decisions about our items. Raises TrafficError if the service stores no prompts."""
         async with AsyncClient(self._base, key=self._key) as api:
             found = await api.decisions()
         if any(each.messages is None for each in found):
@@ -138,12 +138,12 @@ async def _score(item: CheckablePrompt, text: str) -> float:
 
 
 def _others(decision: DecisionRecord) -> int:
-    """Experts that could have answered and did not."""
+    """The number of eligible experts besides the one that answered."""
     return sum(each.excluded is None for each in decision.ranking) - 1
 
 
 def truths(log: Sequence[Logged], targets: Mapping[str, Target]) -> dict[str, Truth]:
-    """What each policy scored, over the requests that every expert's answer is rated for."""
+    """True scores by policy, over requests with ratings of all experts' answers."""
     found: dict[str, list[float]] = {name: [] for name in targets}
     for each in usable(log)[0]:
         scores = {each.expert: reward(each.feedback)}
@@ -178,7 +178,7 @@ def table(log: Sequence[Logged], weights: Sequence[float]) -> str:
 
 
 async def gather(traffic: Traffic) -> None:
-    """Ask and rate everything, with a word on how far it is."""
+    """Send and rate everything, reporting progress."""
     started = time.monotonic()
     asked = await traffic.ask()
     sys.stderr.write(

@@ -25,18 +25,18 @@ from routers.planning import Cells, cells_of, plan
 from routers.request import Matrix
 
 START = 3
-"""Prompts of each category that everybody answers first."""
+"""Initial prompts per category, scored by all experts."""
 SHARES = (0.5, 0.8, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Mean quality of the map after `judgments` scores, each way; `needed` scores by share."""
+    """Mean quality of the map after `judgments` scores, by method; `needed`: scores by share."""
 
     table: str
     cells: int
     total: int
-    """Scores of the whole judging half."""
+    """Scores in the whole half that provides them."""
     full: float
     judgments: list[int]
     even: list[float]
@@ -48,7 +48,7 @@ class Race:
 
 
 def race(name: str, table: OutcomeTable, repeats: int, batches: int = 40, seed: int = 0) -> Race:
-    """Both ways on `repeats` random halves."""
+    """All methods on `repeats` random halves."""
     categories = tuple(sorted(set(table.categories)))
     labels = np.asarray([categories.index(each) for each in table.categories])
     shape = (len(categories), len(table.experts))
@@ -150,7 +150,7 @@ def _needed(points: Sequence[int], curve: Sequence[float], goal: float, share: f
 
 
 def draw(races: Sequence[Race], path: Path) -> None:
-    """The curves side by side."""
+    """Plot the curves side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4 * len(races), 3.4), layout="constrained")

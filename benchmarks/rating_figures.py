@@ -30,9 +30,9 @@ UNVERIFIED = "gpt-4-1106-preview (per config; unverified)"
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A published leaderboard, the judges whose ratings are set beside it, and its name of each model.
+    """A published leaderboard, the judges compared with it, and its names of the models.
 
-    `same_judge` says that the board was made by that judge, so that scores and not only ranks compare.
+    `same_judge`: the board is by the same judge, so that scores are comparable, not only ranks.
     """
 
     title: str
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def board_lines(board: Board, ratings: Mapping[str, Any], path: Path, missed: list[str]) -> list[str]:
-    """A leaderboard beside the ratings by one judge; misses are added to `missed`."""
+    """Compare a leaderboard with the ratings by one judge; deviations are added to `missed`."""
     from scipy.stats import kendalltau, spearmanr
 
     published = read_board(path)
@@ -152,7 +152,7 @@ def board_lines(board: Board, ratings: Mapping[str, Any], path: Path, missed: li
 
 
 def read_board(path: Path) -> dict[str, tuple[float, float, float]]:
-    """Model to its published score and limits."""
+    """Published score and interval by model."""
     with path.open(encoding="utf-8", newline="") as file:
         return {
             row["model"]: (float(row["score"]), float(row["rating_q025"]), float(row["rating_q975"]))
@@ -161,7 +161,7 @@ def read_board(path: Path) -> dict[str, tuple[float, float, float]]:
 
 
 def mt_bench_lines(ratings: Mapping[str, Any], missed: list[str]) -> list[str]:
-    """MT-Bench beside what was published for two of its models."""
+    """Compare MT-Bench ratings with published scores of two models."""
     lines = [
         "### MT-Bench",
         "",
@@ -181,7 +181,7 @@ def mt_bench_lines(ratings: Mapping[str, Any], missed: list[str]) -> list[str]:
 
 
 def speed_lines(missed: list[str]) -> list[str]:
-    """Seconds for 100,000 made-up verdicts and 1,000 rounds."""
+    """Seconds for 100,000 synthetic verdicts and 1,000 bootstrap rounds."""
     lines = ["### 100,000 verdicts, 1,000 rounds", "", "| table | seconds |", "|---|---|"]
     shapes: dict[str, Callable[[], Columns]] = {
         "50 models against one baseline, 2,000 questions": lambda: made_up(50, 2000),
@@ -203,7 +203,7 @@ def speed_lines(missed: list[str]) -> list[str]:
 def made_up(
     models: int, questions: int, *, everyone: bool = False, styled: bool = False, verdicts: int = 100_000
 ) -> Columns:
-    """Columns of `verdicts` rows, two games each, by models of rising strength."""
+    """Columns of `verdicts` rows, two games each, by models of increasing strength."""
     random = np.random.default_rng(0)
     per_model = verdicts // models
     question = np.concatenate([random.permutation(questions)[:per_model] for _ in range(models)])

@@ -22,7 +22,7 @@ Rows = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
 
 NEIGHBOURS = 5
-"""Near neighbours a prompt is paired with."""
+"""Nearest neighbours per prompt."""
 RESAMPLES = 100
 SPLITS = 10
 DRAWS = 2000
@@ -31,11 +31,10 @@ BLOCK = 1024
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What pairs of similar prompts share; bounds are of 95 %.
+    """Signal shared by pairs of similar prompts, with 95 % intervals.
 
-    `similarity`: mean cosine of the pairs. `shared`: the share of the remainders' variance that they
-    have in common. `gain`: how much more than the perfect category map a router would score that knew
-    all of it.
+    `similarity`: mean cosine of the pairs. `shared`: shared fraction of the residuals' variance. `gain`: the
+    score that a router with full knowledge of it gains over the perfect category map.
     """
 
     pairs: int
@@ -54,8 +53,8 @@ def remaining_signal(
     """The signal that similar prompts share in `table`, rows without a missing score.
 
     `embeddings`: (prompts, dimension), unit rows. Identical prompts are never paired. `closest`: the
-    share of the pairs to look at, the most similar ones. The intervals are of 95 %, from a bootstrap
-    that draws prompts; a pair weighs the product of its prompts' weights.
+    fraction of most similar pairs to use. 95 % intervals are from a bootstrap over prompts; a pair's weight
+    is the product of its prompts' weights.
     """
     whole = np.isfinite(table.scores).all(axis=1)
     table, embeddings = table.take(np.flatnonzero(whole)), embeddings[whole]
@@ -112,7 +111,7 @@ def _remainders(scores: Array, labels: Rows) -> Array:
     result: Array = np.empty_like(contrasts)
     for label in np.unique(labels):
         rows = labels == label
-        # n/(n-1): a mean over n prompts follows each of them a little.
+        # n/(n-1): Bessel's correction for the subtracted category mean.
         count = rows.sum()
         result[rows] = (contrasts[rows] - contrasts[rows].mean(axis=0)) * np.sqrt(count / max(count - 1, 1))
     return result
@@ -120,8 +119,8 @@ def _remainders(scores: Array, labels: Rows) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _World:
-    """Remainders (prompts, experts), the pairs, the map's means (categories, experts) and the
-    categories' shares (categories,)."""
+    """Residuals (prompts, experts), pairs, means of the map (categories, experts) and shares of categories
+    (categories,)."""
 
     remainders: Array
     left: Rows
@@ -130,10 +129,10 @@ class _World:
     sizes: Array
 
     def estimate(self, weights: Array, random: np.random.Generator, splits: int) -> Array:
-        """[share of variance, gain] under weights of the prompts.
+        """[share of variance, gain] with weights of the prompts.
 
-        Directions come from one half of the pairs and variances along them from the other: the
-        eigenvalues of one noisy matrix would spread, and the larger ones pass for signal.
+        Eigenvectors are from one half of the pairs and variances along them from the other, because the
+        largest eigenvalues of a noisy covariance matrix are biased upwards.
         """
         total = float((weights[:, None] * self.remainders**2).sum() / weights.sum())
         shared = np.trace(self._covariance(weights, np.ones(len(self.left), dtype=bool))) / total

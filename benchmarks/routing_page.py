@@ -42,8 +42,8 @@ Lines = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where everything is: `outcomes` a folder of outcome tables, `work` what is kept between runs,
-    `runs` of `folds` folds are judged on."""
+    """Inputs: `outcomes`, a folder of outcome tables; `work`, the cache between runs; the first `runs` of
+    `folds` folds are evaluated."""
 
     outcomes: Path
     mt_bench: Path
@@ -55,7 +55,7 @@ class Sources:
 
 
 def categories(sources: Sources) -> Lines:
-    """Stage 1 on our test prompts and on sets of others."""
+    """Stage 1 on our test prompts and on public sets."""
     from benchmarks.category_accuracy import accuracies
 
     rows = [
@@ -72,7 +72,7 @@ def categories(sources: Sources) -> Lines:
 
 
 def encoder(sources: Sources) -> Lines:
-    """What int8 weights cost, and what each part of the features brings."""
+    """The effects of int8 weights and of each feature subset."""
     from benchmarks.category_accuracy import accuracy_by_features, accuracy_by_precision
 
     found = accuracy_by_precision()
@@ -87,13 +87,13 @@ def encoder(sources: Sources) -> Lines:
 
 
 def shipped(sources: Sources) -> Lines:
-    """The scores that the shipped CPU composition was fitted on, as `coterie score` summed them up."""
+    """The scores that the shipped CPU composition was fitted on, as summarised by `coterie score`."""
     text = (TABLE / "summary.md").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
 def held_out(sources: Sources) -> Lines:
-    """What the shipped CPU composition scored on held-out folds when it was fitted."""
+    """Cross-validated scores of the shipped CPU composition from its fit."""
     found = json.loads((COMPOSITION / "composition.json").read_text(encoding="utf-8"))["held_out"]
     best = found["best_single"]
     shares = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
@@ -121,12 +121,12 @@ def table(name: str) -> Callable[[Sources], Lines]:
 
 
 def signal(sources: Sources) -> Lines:
-    """What near neighbours share beyond their category."""
+    """Signal shared by nearest neighbours beyond the category."""
     return signal_table(SETTINGS, sources.outcomes)
 
 
 def learning(sources: Sources) -> Lines:
-    """Scores by the number of prompts fitted on."""
+    """The learning curve."""
     run_folds(SETTINGS, sources.outcomes, sources.work, sources.runs, sources.folds, learning=True)
     lines = learning_table(SETTINGS, sources.outcomes, sources.work)
     shutil.copyfile(sources.work / "learning.png", sources.images / "learning.png")
@@ -134,12 +134,12 @@ def learning(sources: Sources) -> Lines:
 
 
 def speed(sources: Sources) -> Lines:
-    """Times and memory of routing and of the service, beside their bounds."""
+    """Times and memory of routing and of the service, with their limits."""
     rows = ["| measure | figure | bound |", "|---|---|---|"]
     with tempfile.TemporaryDirectory(prefix="coterie-page-") as scratch:
         for name in BENCHMARKS:
             kept = Path(scratch) / f"{name}.json"
-            # They return 1 when a bound does not hold: the table says so.
+            # Exit code 1 means that a limit is exceeded, which the table shows.
             done = subprocess.run(
                 [sys.executable, "-m", f"benchmarks.{name}", "--json", str(kept)],
                 cwd=PROJECT,
@@ -167,7 +167,7 @@ PARTS: Mapping[str, Callable[[Sources], Lines]] = {
 
 
 def with_part(page: str, name: str, lines: Lines) -> str:
-    """`page` with `lines` as its part `name`. Raises PageError when it has no such part."""
+    """`page` with `lines` as its part `name`. Raises PageError if there is no such part."""
     text = "\n".join(["", *lines, ""])
     return filled(page, f"<!-- measured: {name} -->", "<!-- end -->", text)
 
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         page = given.page.read_text(encoding="utf-8")
         for name in given.only:
-            with_part(page, name, ())  # said now, not after an hour
+            with_part(page, name, ())  # fail early, not after an hour
         for name in given.only:
             sys.stderr.write(f"{name} …\n")
             lines = PARTS[name](sources)

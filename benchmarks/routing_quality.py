@@ -52,12 +52,12 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
     "wholly, by the kernel alone": ("--correction", "--correct-by", "kernel"),
     "categories split": ("--categories", "split"),
 }
-"""What is fitted otherwise, and how: no correction by the request, all of it, some of its parts, or
-categories split further where experts rank otherwise inside them."""
+"""Ablations: no correction, the whole correction, some of its parts, or categories split where the ranking of
+experts differs within them."""
 LEARNING = (0.25, 0.5)
-"""Shares of the fitting prompts that learning curves fit on, beside all of them."""
+"""Fractions of the fitting prompts for learning curves, besides 1."""
 CLOSEST = (1.0, 0.1, 0.02)
-"""Shares of the most similar pairs of prompts whose common signal is reported."""
+"""Fractions of most similar prompt pairs whose shared signal is reported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_folds(
     settings: Sequence[RoutingSetting], data: Path, out: Path, runs: int, folds: int, learning: bool
 ) -> None:
-    """Fit and judge whatever of the first `runs` folds is not done yet."""
+    """Fit and evaluate the unfinished ones of the first `runs` folds."""
     for fold in range(runs):
         for setting in settings:
             run_fold(setting, data, out, fold, folds)
@@ -96,7 +96,7 @@ def run_folds(
 
 
 def run_fold(setting: RoutingSetting, data: Path, out: Path, fold: int, folds: int) -> None:
-    """Fit and judge one fold of one table in every variant that is not done yet."""
+    """Fit and evaluate the unfinished variants of one fold of one table."""
     folder = out / setting.table / f"fold{fold}"
     table = data / setting.table
     if not (folder / "test" / "experts.yaml").exists():
@@ -111,13 +111,13 @@ def run_fold(setting: RoutingSetting, data: Path, out: Path, fold: int, folds: i
 
 
 def ablations(setting: RoutingSetting) -> Mapping[str, tuple[str, ...]]:
-    """Those that a table can be fitted with: its own categories have to be the ones that are split."""
+    """The ablations that apply to a table; splits need the table's own categories."""
     own = "--categories" not in setting.options
     return {name: given for name, given in ABLATIONS.items() if own or "--categories" not in given}
 
 
 def run_learning(setting: RoutingSetting, out: Path, fold: int) -> None:
-    """Fit on parts of a fold's fitting prompts, the smaller within the larger, and judge as before."""
+    """Fit on nested subsets of a fold's fitting prompts and evaluate on its test prompts."""
     folder = out / setting.table / f"fold{fold}"
     for share in LEARNING:
         part = f"fit-{share:g}"
@@ -134,7 +134,7 @@ def run_learning(setting: RoutingSetting, out: Path, fold: int) -> None:
 def fit_and_judge(
     setting: RoutingSetting, folder: Path, part: str, name: str, further: Sequence[str]
 ) -> None:
-    """Fit on a part of a fold and judge on its test prompts, unless that is done."""
+    """Fit on a part of a fold and evaluate on its test prompts, unless finished."""
     place = folder / name.replace(" ", "-")
     if (place / "items.parquet").exists():
         return
@@ -159,7 +159,7 @@ def write_split(source: Path, folder: Path, fold: int, folds: int) -> None:
 
 
 def write_table(table: OutcomeTable, source: Path, target: Path) -> None:
-    """Write rows of the table in `source` as a table of their own; experts.yaml comes last."""
+    """Write rows of the table in `source` as a separate table; experts.yaml is written last."""
     import pyarrow
     import pyarrow.parquet
 
@@ -174,7 +174,7 @@ def write_table(table: OutcomeTable, source: Path, target: Path) -> None:
 
 
 def table_section(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
-    """Markdown: each variant against the baselines, pooled over the folds that are done."""
+    """Markdown: each variant against the baselines, pooled over finished folds."""
     quality = pooled(setting, data, out, "quality")
     lines = ["| | score | composition minus this, 95 % interval |", "|---|---|---|"]
     score = quality["score"]
@@ -198,7 +198,7 @@ _BASELINES = ("random", "best_single", "knn", "kmeans", "category_oracle", "orac
 
 
 def budget_table(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
-    """Score at each target of active parameters against the straight line between single experts."""
+    """Score at each target of active parameters against linear interpolation between single experts."""
     table = read_outcomes(data / setting.table)
     lines = [
         "| target | correction | active | score | line between single experts | difference, 95 % interval |",
@@ -219,7 +219,7 @@ def budget_table(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
 
 
 def signal_table(settings: Sequence[RoutingSetting], data: Path) -> list[str]:
-    """What prompts that resemble each other share beyond their category, and what it would be worth."""
+    """Signal shared by similar prompts beyond the category, and its potential gain."""
     encoder = load_encoder(threads=2)
     lines = ["| table | pairs | mean cosine | shared variance, 95 % interval | worth, 95 % interval |"]
     lines += ["|---|---|---|---|---|"]
@@ -243,7 +243,7 @@ def _signal_cells(found: Signal) -> str:
 
 
 def learning_table(settings: Sequence[RoutingSetting], data: Path, out: Path) -> list[str]:
-    """Scores by the number of prompts fitted on, as a table, and as a picture in `out`."""
+    """Scores by the number of fitting prompts, as a table, and as a plot in `out`."""
     curves = {each.table: _learning_curve(each, data, out) for each in settings}
     draw_learning(curves, out / "learning.png")
     lines = [
@@ -277,7 +277,7 @@ def _learning_curve(setting: RoutingSetting, data: Path, out: Path) -> dict[str,
 
 
 def draw_learning(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """One panel a table: score against the number of prompts fitted on, on a logarithmic axis."""
+    """Plot score against the number of fitting prompts (log scale), one panel per table."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
@@ -300,7 +300,7 @@ def draw_learning(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Pat
 
 
 def straight_line(table: OutcomeTable, rows: npt.NDArray[np.int64], active: float) -> Column:
-    """Per prompt, what mixing the two neighbouring experts at random scores at `active` billions.
+    """Per prompt, the score of randomly mixing the two neighbouring experts at `active` billions.
 
     The two are the ends of the segment of the experts' upper convex hull that spans `active`.
     """

@@ -36,7 +36,7 @@ START_S = 60.0
 IMPORTS = 5
 
 Latencies = Mapping[str, Sequence[float]]
-"""Milliseconds by what was asked, in the order of asking."""
+"""Milliseconds by kind of request, in order of sending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Bench:
     expert: str
     api: str
     ready_s: float
-    """From the start of the API's process to its first good /readyz."""
+    """Seconds from the start of the API's process to the first successful /readyz."""
     pid: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns 1 when a bound does not hold."""
+    """Measure and print; returns 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service_overhead", description=__doc__)
     parser.add_argument("--profile", default="cpu", help="the shipped composition to route with")
     parser.add_argument("--requests", type=int, default=300, help="of each kind, one after the other")
@@ -101,7 +101,7 @@ async def _measure(bench: Bench, requests: int, concurrency: int) -> list[Measur
 
 
 async def _latencies(session: "ClientSession", bench: Bench, requests: int) -> Latencies:
-    """Each kind in turn, so that whatever else the machine does meets all alike."""
+    """Kinds of requests interleaved, so that background load affects all equally."""
     kinds: dict[str, Callable[[], Awaitable[float]]] = {
         "expert": lambda: ask_whole(session, bench.expert, "fake"),
         "api": lambda: ask_whole(session, bench.api, "coterie"),
@@ -118,7 +118,7 @@ async def _latencies(session: "ClientSession", bench: Bench, requests: int) -> L
 
 
 async def ask_whole(session: "ClientSession", base: str, model: str) -> float:
-    """Milliseconds until a whole answer is there."""
+    """Milliseconds until the complete answer."""
     started = time.perf_counter()
     async with session.post(f"{base}/chat/completions", json=_body(model, stream=False)) as response:
         response.raise_for_status()
@@ -127,7 +127,7 @@ async def ask_whole(session: "ClientSession", base: str, model: str) -> float:
 
 
 async def ask_first_byte(session: "ClientSession", base: str, model: str) -> float:
-    """Milliseconds until the first byte of a stream is there; the rest is read too."""
+    """Milliseconds until the first byte of a stream; reads the rest too."""
     started = time.perf_counter()
     async with session.post(f"{base}/chat/completions", json=_body(model, stream=True)) as response:
         response.raise_for_status()
@@ -138,7 +138,7 @@ async def ask_first_byte(session: "ClientSession", base: str, model: str) -> flo
 
 
 async def _rate(session: "ClientSession", bench: Bench, requests: int, concurrency: int) -> float:
-    """Whole answers a second with `concurrency` in flight."""
+    """Complete answers per second with `concurrency` requests in flight."""
     left = iter(range(requests * 2))
 
     async def ask() -> None:
@@ -192,7 +192,7 @@ def _start(
 
 
 def _registry(profile: str, endpoint: str, path: Path) -> Path:
-    """The experts of the profile's composition, all of them the fake one."""
+    """A registry of the profile's experts, all served by the fake expert."""
     manifest = json.loads((PROJECT / "routers" / "compositions" / profile / "composition.json").read_text())
     experts = [
         {
@@ -212,7 +212,7 @@ def _registry(profile: str, endpoint: str, path: Path) -> Path:
 
 
 def _answers(process: subprocess.Popen[bytes], port: int, path: str) -> bool:
-    """Wait until it answers 200; False when it ends or takes too long."""
+    """Wait until it answers 200; False if it exits or times out."""
     deadline = time.perf_counter() + START_S
     while process.poll() is None and time.perf_counter() < deadline:
         with (
@@ -242,7 +242,7 @@ def _free_port() -> int:
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory the process has had resident (Linux)."""
+    """Peak resident memory of the process, MB (Linux)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

@@ -119,14 +119,14 @@ async def _measure(bench: Bench, requests: int, panels: int) -> list[Measure]:
 
 
 def _added(before: Mapping[str, _Times], after: Mapping[str, _Times]) -> float:
-    """The difference of `single`, less that of the expert alone: what else the machine does meets both."""
+    """The difference of `single` minus that of the expert alone, which cancels background load."""
     return (after["single"].p50 - after["expert"].p50) - (before["single"].p50 - before["expert"].p50)
 
 
 async def _medians(
     session: "ClientSession", bench: Bench, strategies: Sequence[Way], requests: int
 ) -> dict[str, "_Times"]:
-    """Each kind in turn, so that whatever else the machine does meets all alike."""
+    """Kinds of requests interleaved, so that background load affects all equally."""
     found: dict[str, list[float]] = {name: [] for name in ("expert", "single", *(w.name for w in strategies))}
     for number in range(WARM_UP + requests):
         took = {
@@ -142,7 +142,7 @@ async def _medians(
 
 
 async def _ask(session: "ClientSession", bench: Bench, routing: Mapping[str, Any]) -> float:
-    """Milliseconds until a whole answer is there. Raises RuntimeError when no strategy ran."""
+    """Milliseconds until the complete answer. Raises RuntimeError if no strategy ran."""
     started = time.perf_counter()
     async with session.post(f"{bench.api}/chat/completions", json=_body(routing)) as response:
         response.raise_for_status()
@@ -156,7 +156,7 @@ async def _ask(session: "ClientSession", bench: Bench, routing: Mapping[str, Any
 async def _processor(
     session: "ClientSession", bench: Bench, routing: Mapping[str, Any], requests: int
 ) -> float:
-    """Milliseconds of processor time that the API's process spends on a request, whatever else runs."""
+    """CPU time of the API's process per request, milliseconds."""
     before = _processor_ms(bench.pid)
     for _ in range(requests):
         await _ask(session, bench, routing)
@@ -164,13 +164,13 @@ async def _processor(
 
 
 def _processor_ms(pid: int) -> float:
-    """User and system time of a process (Linux)."""
+    """User and system CPU time of a process, milliseconds (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 async def _at_once(session: "ClientSession", bench: Bench, panels: int) -> tuple[float, int]:
-    """Seconds until `panels` panels that began together have answered, and how many failed."""
+    """Seconds until `panels` concurrent panels have answered, and the number of failures."""
 
     async def panel() -> bool:
         async with session.post(

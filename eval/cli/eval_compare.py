@@ -10,7 +10,7 @@ from eval.cli.eval_options import RUNS, PrintJson, Runs
 
 def compare(
     first: Annotated[str, typer.Argument(help="RUN or RUN:CONTESTANT (the run's first contestant).")],
-    others: Annotated[list[str], typer.Argument(help="What it is compared with, in the same form.")],
+    others: Annotated[list[str], typer.Argument(help="Contestants to compare it with, in the same format.")],
     runs: Runs = RUNS,
     json_out: PrintJson = False,
 ) -> None:

@@ -28,11 +28,11 @@ def export(
     ] = None,
     table: Annotated[
         list[Path] | None,
-        typer.Option(help="An outcome table to take along; may be repeated.", metavar="DIR"),
+        typer.Option(help="An outcome table to include; may be repeated.", metavar="DIR"),
     ] = None,
     experts: Annotated[
         Path | None,
-        typer.Option(help="An experts.yaml that says how large experts are.", metavar="FILE"),
+        typer.Option(help="An experts.yaml with the sizes of experts.", metavar="FILE"),
     ] = None,
     expert: Annotated[
         list[str] | None,

@@ -40,13 +40,14 @@ def judge(
     ],
     by: Annotated[
         str,
-        typer.Option("--judge", help="Who judges: an expert's name or NAME=URL#MODEL; several make a panel."),
+        typer.Option("--judge", help="Judges: an expert's name or NAME=URL#MODEL; several form a panel."),
     ],
     benchmark: Annotated[
-        str, typer.Option(help="Whose questions and protocol: arena-hard, arena-hard-v2 or mt-bench.")
+        str, typer.Option(help="The benchmark: arena-hard, arena-hard-v2 or mt-bench.")
     ] = "arena-hard",
     models: Annotated[
-        str, typer.Option(help="Whose answers, with commas between.", show_default="all but the baseline")
+        str,
+        typer.Option(help="Models to judge, comma-separated.", show_default="all but the baseline"),
     ] = "",
     data: Data = None,
     baseline: Baseline = None,

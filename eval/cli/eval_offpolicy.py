@@ -22,7 +22,7 @@ def offpolicy(
         typer.Argument(help="Decisions in a file: JSON lines or Parquet.", show_default="those of --api"),
     ] = None,
     api: Annotated[
-        str, typer.Option(help="The running service, when no file is given.", envvar="COTERIE_API_URL")
+        str, typer.Option(help="The running service, if no file is given.", envvar="COTERIE_API_URL")
     ] = API,
     limit: Newest = None,
     composition: Annotated[
@@ -37,7 +37,7 @@ def offpolicy(
         list[str] | None,
         typer.Option(help="This expert for everything; may be repeated.", show_default="every expert"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     json_file: FiguresFile = None,
     api_key: ApiKey = None,
 ) -> None:

@@ -12,14 +12,14 @@ RUNS = Path("var/eval/runs")
 # Contestants and requests.
 
 ApiUrl = Annotated[
-    str, typer.Option(help="The running service, where bare names are asked.", envvar="COTERIE_API_URL")
+    str, typer.Option(help="The running service, which serves names without a URL.", envvar="COTERIE_API_URL")
 ]
 AnyServer = Annotated[
     str, typer.Option(help="The running service, or any OpenAI-compatible server.", envvar="COTERIE_API_URL")
 ]
 ApiKey = Annotated[
     str | None,
-    typer.Option(envvar="COTERIE_API_KEY", help="Bearer token, if the API wants one.", show_default=False),
+    typer.Option(envvar="COTERIE_API_KEY", help="Bearer token, if the API requires one.", show_default=False),
 ]
 Keys = Annotated[
     list[str] | None,
@@ -27,7 +27,7 @@ Keys = Annotated[
         "--key", help="NAME=VARIABLE: the environment variable that holds the key of a contestant or judge."
     ),
 ]
-Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight to each server at most.")]
+Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Maximum requests in flight per server.")]
 Seed = Annotated[
     int, typer.Option(help="Sent with requests above temperature 0; a negative one is not sent.")
 ]
@@ -35,7 +35,7 @@ NetworkCode = Annotated[
     bool,
     typer.Option(
         "--allow-network-code",
-        help="Run code from answers even where the kernel cannot keep it off the network.",
+        help="Run code from answers even if the kernel cannot block its network access.",
     ),
 ]
 
@@ -52,16 +52,16 @@ Data = Annotated[
     str | None,
     typer.Option(
         help="A folder with the question set, or `own` for our small one.",
-        show_default="fetched from its upstream",
+        show_default="downloaded from upstream",
         metavar="DIR",
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="N questions, from the categories in turn.", show_default="all")
+    int | None, typer.Option(min=1, help="N questions, drawn evenly from the categories.", show_default="all")
 ]
 Mode = Annotated[str, typer.Option(help="MT-Bench: `single` grades answers, `pairwise` compares them.")]
 Baseline = Annotated[
-    str | None, typer.Option(help="Whom answers are compared with.", show_default="the protocol's")
+    str | None, typer.Option(help="The model that answers are compared with.", show_default="the protocol's")
 ]
 
 # Judges.
@@ -69,22 +69,23 @@ Baseline = Annotated[
 JudgePrompts = Annotated[
     Path | None,
     typer.Option(
-        help="Judge prompts of upstream's: MT-Bench's judge_prompts.jsonl or an Arena-Hard config (YAML).",
+        help="Upstream judge prompts: MT-Bench's judge_prompts.jsonl or an Arena-Hard config (YAML).",
         show_default="our own wording",
         metavar="FILE",
     ),
 ]
-JudgeTokens = Annotated[int, typer.Option(min=1, help="Tokens of a judgment at most.")]
+JudgeTokens = Annotated[int, typer.Option(min=1, help="Maximum tokens of a judgment.")]
 JudgeExplains = Annotated[
     bool, typer.Option(help="Let judges explain before the verdict: better verdicts, more tokens.")
 ]
 JudgeStructured = Annotated[
-    bool, typer.Option(help="Hold judges to a JSON schema where their servers can; else read their text.")
+    bool,
+    typer.Option(help="Constrain judgments to a JSON schema if the server supports it."),
 ]
 Verdicts = Annotated[
     Path | None,
     typer.Option(
-        help="Verdicts of people or of a stronger judge, to compare the judges with.", metavar="FILE"
+        help="Human verdicts or those of a stronger judge, to measure the judges' agreement.", metavar="FILE"
     ),
 ]
 Same = Annotated[
@@ -96,9 +97,9 @@ Same = Annotated[
 
 Cache = Annotated[
     Path | None,
-    typer.Option(help="The file of answers, which all commands share.", show_default="var/answers.sqlite"),
+    typer.Option(help="The answer store, shared by all commands.", show_default="var/answers.sqlite"),
 ]
 Runs = Annotated[Path, typer.Option(help="The folder of runs.", metavar="DIR")]
-Newest = Annotated[int | None, typer.Option(min=1, help="The newest so many decisions of the service.")]
+Newest = Annotated[int | None, typer.Option(min=1, help="Only the newest N decisions of the service.")]
 FiguresFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")]
 PrintJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

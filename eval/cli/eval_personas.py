@@ -48,7 +48,9 @@ def personas(
             show_default="var/answers.sqlite",
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
+    ] = 0.95,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 4,
     allow_network_code: NetworkCode = False,
     api_key: ApiKey = None,

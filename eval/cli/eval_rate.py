@@ -17,14 +17,14 @@ def rate(
         Path | None, typer.Option("--json", help="Write the ratings here.", metavar="FILE")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The model that scores 50.", show_default="the commonest baseline")
+        str | None, typer.Option(help="The model that scores 50.", show_default="the most common baseline")
     ] = None,
     rounds: Annotated[int, typer.Option(min=10, help="Rounds of the bootstrap over questions.")] = 1000,
-    confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    power: Annotated[float, typer.Option(help="Chance of seeing the minimum detectable difference.")] = 0.8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    power: Annotated[float, typer.Option(help="Power for the minimum detectable difference.")] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse columns that are not used, and rows that repeat others.")
+        bool, typer.Option("--strict", help="Reject unused columns and duplicate rows.")
     ] = False,
     details: Annotated[
         bool, typer.Option("--details", help="Print categories, turns and comparisons as well.")

@@ -33,20 +33,20 @@ from eval.cli.run_progress import perform, request_from
 Against = Annotated[
     str,
     typer.Option(
-        help="Who is evaluated, with commas between: `coterie`, an expert's name, `NAME=URL` for any "
+        help="Contestants, comma-separated: `coterie`, an expert's name, `NAME=URL` for any "
         "OpenAI-compatible server, `NAME=URL#MODEL`.",
         show_default=False,
     ),
 ]
 JudgeNames = Annotated[
     str,
-    typer.Option(help="Who judges, named as in --against; several make a panel.", show_default=False),
+    typer.Option(help="Judges, named as in --against; several form a panel.", show_default=False),
 ]
 Answers = Annotated[
     Path | None,
-    typer.Option(help="Answers to judge instead of asking: JSONL, Parquet or a folder.", metavar="FILE"),
+    typer.Option(help="Existing answers to judge: JSONL, Parquet or a folder.", metavar="FILE"),
 ]
-Turns = Annotated[int, typer.Option(min=1, max=2, help="MT-Bench: 1 asks the first turns alone.")]
+Turns = Annotated[int, typer.Option(min=1, max=2, help="MT-Bench: 1 asks only the first turns.")]
 
 
 def run(
@@ -66,11 +66,11 @@ def run(
     turns: Turns = 2,
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Tokens of an answer at most.", show_default="the protocol's"),
+        typer.Option(min=1, help="Maximum tokens of an answer.", show_default="the protocol's"),
     ] = None,
     thinking_tokens: Annotated[
         int,
-        typer.Option(min=0, max=32_768, help="Tokens an answer may have beyond that, for thinking experts."),
+        typer.Option(min=0, max=32_768, help="Additional tokens for experts that think."),
     ] = 0,
     mode: Mode = "single",
     baseline: Baseline = None,
@@ -85,13 +85,13 @@ def run(
     composition: Annotated[
         Path | None,
         typer.Option(
-            help="The folder of the composition that routes, to leave out what it was fitted on.",
+            help="The routing composition's folder, to exclude prompts that it was fitted on.",
             show_default="found by its digest",
             metavar="DIR",
         ),
     ] = None,
     allow_seen: Annotated[
-        bool, typer.Option("--allow-seen", help="Report on prompts that the composition was fitted on, too.")
+        bool, typer.Option("--allow-seen", help="Include prompts that the composition was fitted on.")
     ] = False,
     allow_network_code: NetworkCode = False,
     api: ApiUrl = API,

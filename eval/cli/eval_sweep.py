@@ -24,18 +24,18 @@ def sweep(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the report goes.", metavar="DIR", show_default="var/eval/sweeps/RUN"),
+        typer.Option(help="The folder of the report.", metavar="DIR", show_default="var/eval/sweeps/RUN"),
     ] = None,
     database: Annotated[
         str | None,
         typer.Option(
-            help="Where runs are kept: an SQLite file or a PostgreSQL URL (password in PGPASSWORD).",
+            help="The store of runs: an SQLite file or a PostgreSQL URL (password in PGPASSWORD).",
             show_default="var/eval/sweeps.db",
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run instead of going on.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run instead of resuming.")] = False,
     items: Annotated[Path | None, typer.Option(help="Write every item here, as CSV.", metavar="FILE")] = None,
-    runs: Annotated[bool, typer.Option("--list", help="List the runs that are kept, and end.")] = False,
+    runs: Annotated[bool, typer.Option("--list", help="List stored runs and exit.")] = False,
     api_key: ApiKey = None,
 ) -> None:
     """Evaluate a grid of compositions, budgets, thresholds, strategies and prompts on the same questions.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def replay(
     composition: Annotated[Path, typer.Argument(help="The folder of the composition.", metavar="DIR")],
-    table: Annotated[Path, typer.Argument(help="The folder of an outcome table it has not seen.")],
+    table: Annotated[Path, typer.Argument(help="The folder of a held-out outcome table.")],
     json_file: FiguresFile = None,
     items: Annotated[
         Path | None, typer.Option(help="Write the choice and scores of every prompt here.", metavar="PARQUET")
@@ -27,7 +27,7 @@ def replay(
     ] = None,
     allow_seen: Annotated[
         bool,
-        typer.Option("--allow-seen", help="Report on prompts that were fitted on too; the report says so."),
+        typer.Option("--allow-seen", help="Include prompts that were fitted on; the report says so."),
     ] = False,
 ) -> None:
     """Score a composition on a held-out outcome table, with all baselines.

@@ -33,14 +33,14 @@ def score(
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight for each expert.")] = 4,
     params_b: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=SIZE in billions, for servers that do not say; may be repeated."),
+        typer.Option(help="NAME=SIZE in billions, for servers that do not report it; may be repeated."),
     ] = None,
     thinking_tokens: Annotated[
         int,
         typer.Option(
             min=0,
             max=32_768,
-            help="Tokens a reply may have beyond what its prompt allows; thinking experts need thousands.",
+            help="Additional tokens per reply; experts that think need thousands.",
         ),
     ] = 0,
     fresh: Annotated[

@@ -37,12 +37,12 @@ def replay(
     picture: Annotated[
         Path | None, typer.Option(help="Draw score against active parameters here.", metavar="FILE")
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts that the table is cut into.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     parts: Annotated[
         int | None,
-        typer.Option(min=1, help="Parts to judge on, each by a fit on all others.", show_default="all"),
+        typer.Option(min=1, help="Folds to evaluate on.", show_default="all"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Makes folds and draws repeatable.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and bootstrap.")] = 0,
     within: Annotated[
         list[float] | None,
         typer.Option(
@@ -52,18 +52,18 @@ def replay(
         ),
     ] = None,
     budget_b: Annotated[
-        float | None, typer.Option(help="Billions of parameters that no prompt may take more of, all calls.")
+        float | None, typer.Option(help="Maximum active parameters per prompt over all calls, billions.")
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="Experts on a panel, at most.")] = 7,
+    most: Annotated[int, typer.Option(min=1, help="Maximum experts on a panel.")] = 7,
     rounds: Annotated[int, typer.Option(min=10, help="Rounds of the bootstrap over prompts.")] = 2000,
     correction: Annotated[
         bool,
-        typer.Option("--correction/--no-correction", help="As of `coterie fit`; takes minutes a part."),
+        typer.Option("--correction/--no-correction", help="As of `coterie fit`; takes minutes per fold."),
     ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Cores for the fits, 0 for all.")] = 0,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Where embeddings and long steps are kept.", show_default="~/.cache/coterie"),
+        typer.Option(help="The cache of embeddings and fits.", show_default="~/.cache/coterie"),
     ] = None,
 ) -> None:
     """Replay cascades, votes and panels on an outcome table, with the router and all baselines.
