@@ -6,15 +6,18 @@ from importlib import metadata
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app.api import chat_routes, decision_routes, model_routes, probes, reload_route
 from app.api.auth import check_api_key
 from app.api.body import body_components
 from app.api.error_handlers import install_error_handlers
+from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
 from app.services import Services
 from app.serving.chat_body import ChatBody
+from app.serving.decision_document import HEADERS
 from app.settings import Settings
 from app.startup import open_services
 
@@ -49,6 +52,16 @@ def create_app(
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)
+    # The last one added is the outermost.
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["DELETE", "GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", *HEADERS],
+        )
+    app.add_middleware(RequestLine)
     app.add_middleware(RequestScope)
     return app
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
     """`label:key` pairs, separated by commas or new lines. Without keys the API is open."""
     api_keys_file: Path | None = None
     """A file with one `label:key` a line; `#` starts a comment."""
+    cors_origins: str | None = None
+    """Origins whose web pages may call the API from a browser, separated by commas: `https://chat.example.org`;
+    `*` for all. Without it browsers keep pages of other origins out."""
     store_prompts: bool = False
     """Keep the text of requests with their decisions, and of shadow answers."""
 
@@ -139,6 +143,16 @@ class Settings(BaseSettings):
         self.keys  # noqa: B018 - parsed here so that a malformed key list fails at start
         return self
 
+    @model_validator(mode="after")
+    def _origins_are_origins(self) -> Self:
+        for origin in self.origins:
+            url = urlsplit(origin)
+            if origin != "*" and (not url.hostname or origin != f"{url.scheme}://{url.netloc}"):
+                raise ValueError(
+                    f"COTERIE_CORS_ORIGINS: {origin[:80]!r} is no origin (scheme://host:port) or *"
+                )
+        return self
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL, password included: never log it."""
@@ -172,6 +186,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"two API keys have the label {label[:40]!r}")
             found[label] = ApiKey(label, hashlib.sha256(key.encode()).digest())
         return tuple(found.values())
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins in `cors_origins`."""
+        given = (self.cors_origins or "").replace(",", " ").split()
+        return tuple(each.removesuffix("/") for each in given)
 
     @property
     def own_strategies(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.content_encoding import decoded, too_large
 from app.api.json import BadJson, read_json
 from app.errors import ServiceError, validation_error
 from app.serving.chat_body import ChatBody, ChatRequest
@@ -31,13 +32,17 @@ async def read_chat(request: Request) -> ChatRequest:
 async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
     """The checked body and the whole document it came from.
 
-    Raises ServiceError: 413 for more than `max_body_bytes`, 400 for invalid JSON or a field that does not
-    validate.
+    Raises ServiceError: 413 for more than `max_body_bytes`, also after decompression, 415 for an encoding
+    that is not accepted, 400 for invalid JSON or a field that does not validate.
     """
+    limit = request.app.state.settings.max_body_bytes
     try:
-        raw = await _bounded_body(request, request.app.state.settings.max_body_bytes)
+        raw = await _bounded_body(request, limit)
     except ClientDisconnect:
         raise ServiceError(499, "client_closed_request", "The client went away.") from None
+    # A header that is sent twice is one list.
+    if encodings := ",".join(request.headers.getlist("content-encoding")):
+        raw = decoded(raw, encodings, limit)
     try:
         document = read_json(raw)
     except BadJson as error:
@@ -68,12 +73,7 @@ async def _bounded_body(request: Request, limit: int) -> bytes:
                 if not refused:
                     body += part
     if refused:
-        raise ServiceError(
-            413,
-            "request_too_large",
-            f"The body is larger than {limit} bytes, the limit of this service.",
-            headers={"connection": "close"},
-        )
+        raise too_large(limit)
     return bytes(body)
 
 

@@ -19,6 +19,9 @@ from app.storage.queries import BadCursor
 from experts.errors import ExpertBusy, ExpertError, ExpertRejected
 from routers.decide import NoExpertFits, RoutingError, UnknownName
 
+DEEPEST = 8
+"""Steps of an unknown path that are looked at."""
+
 
 def _type(status: int) -> str:
     if status == 429:
@@ -78,21 +81,30 @@ def install_error_handlers(app: FastAPI) -> None:
         if not isinstance(error, HTTPException):  # pragma: no cover - starlette calls by class
             raise error
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        message = {404: "There is nothing at this address.", 405: "Not with this method."}
-        return respond(
-            request,
-            ServiceError(
-                error.status_code,
-                code,
-                message.get(error.status_code, str(error.detail)),
-                headers=error.headers,
-            ),
-        )
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"There is nothing at this address.{_meant(request)}"
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another one")
+            message = f"Not with this method: the address takes {allowed}."
+        return respond(request, ServiceError(error.status_code, code, message, headers=error.headers))
 
     for kind in (ServiceError, ExpertError, RoutingError, BadCursor, SQLAlchemyError):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
+
+
+def _meant(request: Request) -> str:
+    """The address that a client with a wrong base URL meant, as a sentence: it lacks `/v1`, or has it or the
+    endpoint twice. Only our own addresses are repeated."""
+    known = request.app.openapi()["paths"]
+    steps = request.url.path.strip("/").split("/")[-DEEPEST:]
+    for first in range(len(steps)):
+        path = "/v1/" + "/".join(steps[first:])
+        if path in known:
+            return f" Did you mean {path}? A client's base URL is this server's address and /v1."
+    return ""
 
 
 def error_response(error: ServiceError) -> Response:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from base.json_documents import DocumentError, refuse_constant
 
-HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 """An escaped surrogate. Most belong to whole pairs, which `_mended` leaves alone."""
 
 
@@ -17,13 +17,15 @@ class BadJson(ValueError):
 
 
 def read_json(raw: bytes) -> Any:
-    """Parse a JSON document in UTF-8. Raises BadJson, also for NaN, Infinity and too deep nesting.
+    """Parse a JSON document in UTF-8, or in UTF-16 or UTF-32 as RFC 4627 tells them apart; a byte order mark
+    is passed over. Raises BadJson, also for NaN, Infinity and too deep nesting.
 
     Half a surrogate pair, which JSON can say and no text can hold, becomes U+FFFD: experts fail on it.
     """
     try:
-        document = json.loads(raw.decode("utf-8"), parse_constant=refuse_constant)
-        return _mended(document) if HALF_PAIR.search(raw) else document
+        text = raw.decode(json.detect_encoding(raw))
+        document = json.loads(text, parse_constant=refuse_constant)
+        return _mended(document) if HALF_PAIR.search(text) else document
     except UnicodeDecodeError:
         raise BadJson("the body is not UTF-8") from None
     except json.JSONDecodeError as error:

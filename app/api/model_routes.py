@@ -10,6 +10,7 @@ from app.api.json import JsonResponse
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import expert_document
+from app.serving.request_parsing import Names
 from routers.composition import Composition
 from routers.policy import Policy
 
@@ -21,7 +22,7 @@ async def models(request: Request) -> Response:
     """Everything `model` may say: `coterie`, `coterie/<category>`, and every expert."""
     services: Services = request.app.state.services
     names = services.routing.names
-    return JsonResponse({"object": "list", "data": [_model(name, names.experts) for name in names.models]})
+    return JsonResponse({"object": "list", "data": [_model(name, names, services) for name in names.models]})
 
 
 @router.get("/v1/models/{name:path}")
@@ -31,7 +32,7 @@ async def model(request: Request, name: str) -> Response:
     names = services.routing.names
     if name not in names.models:
         raise ServiceError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
-    return JsonResponse(_model(name, names.experts))
+    return JsonResponse(_model(name, names, services))
 
 
 @router.get("/v1/experts")
@@ -92,6 +93,18 @@ def _by_expert(composition: Composition, row: Any) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in zip(composition.expert_names, row, strict=True)}
 
 
-def _model(name: str, experts: Any) -> dict[str, Any]:
-    owner = "expert" if name in experts else "coterie"
-    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
+def _model(name: str, names: Names, services: Services) -> dict[str, Any]:
+    """A model as clients list it. Where the router chooses, what is possible at all: the longest context and
+    every capability of the experts that it chooses from. `max_model_len` is vLLM's name for the context."""
+    one = name in names.experts
+    experts = [services.registry.get(each) for each in ((name,) if one else names.composed)]
+    longest = max(expert.context_length for expert in experts)
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "expert" if one else "coterie",
+        "context_length": longest,
+        "max_model_len": longest,
+        "capabilities": sorted({each for expert in experts for each in expert.capabilities}),
+    }

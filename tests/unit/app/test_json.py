@@ -52,3 +52,8 @@ def test_a_refusal_does_not_repeat_the_text() -> None:
     with pytest.raises(BadJson) as raised:
         read_json(b'{"a": my-secret}')
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_the_encodings_of_json_are_told_apart(encoding: str) -> None:
+    assert read_json('{"a": "é \\ud83d"}'.encode(encoding)) == {"a": "é \N{REPLACEMENT CHARACTER}"}

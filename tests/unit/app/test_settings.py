@@ -78,3 +78,15 @@ def test_it_is_open_to_the_network_only_without_keys(host: str, keys: str | None
 
 def test_a_host_name_is_not_taken_for_loopback() -> None:
     assert not is_loopback("127.example.org")
+
+
+def test_origins_are_a_list_of_origins() -> None:
+    assert Settings(cors_origins="https://a.example, http://localhost:3000/").origins == (
+        "https://a.example",
+        "http://localhost:3000",
+    )
+    assert Settings(cors_origins="*").origins == ("*",)
+    assert Settings().origins == ()
+    for wrong in ("a.example", "https://a.example/chat", "https://", "localhost:3000"):
+        with pytest.raises(ValidationError, match="COTERIE_CORS_ORIGINS"):
+            Settings(cors_origins=wrong)
