@@ -1,11 +1,17 @@
-"""Tokens of one answer, as OpenAI's `usage` object counts them.
+"""Tokens of one answer, read from the `usage` object of any dialect and written as chat completions have it.
 
-https://platform.openai.com/docs/api-reference/chat/object#chat/object-usage
+Knows these shapes, and nothing else that a server may put beside them:
+https://platform.openai.com/docs/api-reference/chat/object#chat/object-usage (`prompt_tokens`),
+https://platform.openai.com/docs/api-reference/responses/object#responses/object-usage (`input_tokens`),
+https://docs.anthropic.com/en/api/messages#response-usage (`input_tokens` without those of the cache).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+
+MOST = 2**53
+"""Above it there is no count of tokens, and a metric could not hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +30,68 @@ class TokenUsage:
     @classmethod
     def of(cls, usage: Any) -> Self:
         """Read a `usage` object as it came. What is no count, negative or missing is None."""
-        return cls(
-            prompt=_count(usage, "prompt_tokens"),
-            completion=_count(usage, "completion_tokens"),
-            cached=_count(_part(usage, "prompt_tokens_details"), "cached_tokens"),
-            reasoning=_count(_part(usage, "completion_tokens_details"), "reasoning_tokens"),
+        cached = _first(
+            _count(_part(usage, "prompt_tokens_details"), "cached_tokens"),
+            _count(_part(usage, "input_tokens_details"), "cached_tokens"),
+            _count(usage, "cache_read_input_tokens"),
+            _count(usage, "prompt_cache_hit_tokens"),  # DeepSeek
         )
+        prompt = _first(_count(usage, "prompt_tokens"), _whole_input(usage))
+        completion = _first(_count(usage, "completion_tokens"), _count(usage, "output_tokens"))
+        reasoning = _first(
+            _count(_part(usage, "completion_tokens_details"), "reasoning_tokens"),
+            _count(_part(usage, "output_tokens_details"), "reasoning_tokens"),
+            _count(_part(usage, "output_tokens_details"), "thinking_tokens"),
+            _count(usage, "reasoning_tokens"),  # SGLang
+        )
+        total = _count(usage, "total_tokens")
+        if prompt is not None and completion is not None and total == prompt + completion + (reasoning or 0):
+            completion += reasoning or 0  # xAI and Gemini do not count them as part of the answer
+        return cls(prompt, completion, cached, reasoning)
 
     @property
     def both(self) -> tuple[int, int] | None:
         """Prompt and completion tokens, None unless both are known."""
         return None if self.prompt is None or self.completion is None else (self.prompt, self.completion)
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        """The known counts by name."""
+        counts = {
+            "prompt": self.prompt,
+            "completion": self.completion,
+            "cached": self.cached,
+            "reasoning": self.reasoning,
+        }
+        return {kind: count for kind, count in counts.items() if count is not None}
+
+    def document(self) -> dict[str, Any] | None:
+        """A chat completion's `usage` of what is known, None when nothing is."""
+        out: dict[str, Any] = {}
+        if self.prompt is not None:
+            out["prompt_tokens"] = self.prompt
+        if self.completion is not None:
+            out["completion_tokens"] = self.completion
+        if self.both is not None:
+            out["total_tokens"] = sum(self.both)
+        if self.cached is not None:
+            out["prompt_tokens_details"] = {"cached_tokens": self.cached}
+        if self.reasoning is not None:
+            out["completion_tokens_details"] = {"reasoning_tokens": self.reasoning}
+        return out or None
+
+
+def _whole_input(usage: Any) -> int | None:
+    """`input_tokens`: Anthropic's are those that no cache had to do with."""
+    read = _count(usage, "input_tokens")
+    if read is None:
+        return None
+    cache = (_count(usage, f"cache_{name}_input_tokens") or 0 for name in ("read", "creation"))
+    return read + sum(cache)
+
+
+def _first(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)
 
 
 def _part(usage: Any, name: str) -> Any:
@@ -43,4 +100,7 @@ def _part(usage: Any, name: str) -> Any:
 
 def _count(usage: Any, name: str) -> int | None:
     value = _part(usage, name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+    return value if known else None

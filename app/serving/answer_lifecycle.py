@@ -6,7 +6,6 @@ from app.serving.answer_record import AnswerRecord, Status
 from app.serving.conversations import Conversations
 from app.storage.recorder import Recorder
 from app.telemetry.metrics import Metrics
-from base.usage import TokenUsage
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +46,9 @@ class AnswerLifecycle:
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
         self._metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
-        calls = (row.usage or {}).get("calls")
-        for call in calls if isinstance(calls, list) else [{**(row.usage or {}), "expert": decision.expert}]:
-            self._count_tokens(call)
+        for expert, usage in record.reported:
+            for kind, count in usage.by_kind.items():
+                self._metrics.tokens.labels(expert, kind).inc(count)
         log.info(
             "answered",
             decision=decision.id,
@@ -70,11 +69,3 @@ class AnswerLifecycle:
         finally:
             self.in_flight.pop(decision.id, None)
             self._metrics.in_flight.dec()
-
-    def _count_tokens(self, call: object) -> None:
-        if not isinstance(call, dict) or "expert" not in call:
-            return
-        used = TokenUsage.of(call)
-        for kind, count in (("prompt", used.prompt), ("completion", used.completion)):
-            if count is not None:
-                self._metrics.tokens.labels(call["expert"], kind).inc(count)

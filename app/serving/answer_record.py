@@ -9,6 +9,7 @@ from app.serving.decision_document import decision_document
 from app.serving.request_context import RequestContext
 from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow
+from base.usage import TokenUsage
 from routers.decision import Decision
 from routers.strategy_choice import give_up_strategy
 
@@ -46,10 +47,22 @@ class AnswerRecord:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """OpenAI's `usage`; a strategy's lists its calls under `calls`."""
+        """The `usage` of a chat completion, None when nothing is known; a strategy's lists its calls under
+        `calls`."""
         if self.trace is not None:
             return self.trace.usage()
-        return self.expert_usage if isinstance(self.expert_usage, dict) else None
+        return TokenUsage.of(self.expert_usage).document()
+
+    @property
+    def reported(self) -> list[tuple[str, TokenUsage]]:
+        """Each call to an expert, and the tokens that its server reported."""
+        if self.trace is not None:
+            return [(step.expert, step.reported) for step in self.trace.steps]
+        expert = self.decision.expert
+        calls = [(expert, TokenUsage.of(self.expert_usage))]
+        if (identity := self.context.use_of(expert).identity) is not None and identity.calls:
+            calls.append((expert, TokenUsage(identity.prompt_tokens, identity.completion_tokens)))
+        return calls
 
     @property
     def document(self) -> dict[str, Any]:

@@ -234,7 +234,7 @@ class Shadow:
                 status,
                 code,
                 latency_ms=round((time.perf_counter() - started) * 1000, 3),
-                usage=usage if isinstance(usage, dict) else None,
+                usage=TokenUsage.of(usage).document(),
                 tokens=tokens,
                 price=price,
                 answer=text if self._settings.store_prompts else None,

@@ -1,15 +1,29 @@
 """The trace of a strategy: its calls, notes and graph. Never text of prompts or answers."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
 from app.serving.request_context import NOTHING_USED, PromptUse
+from base.usage import TokenUsage
+
+UNKNOWN = TokenUsage()
 
 Status = Literal["running", "ok", "failed", "cancelled", "refused"]
 """`refused`: not made because of a limit."""
+
+CALL_FIELDS = (
+    "expert",
+    "purpose",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "estimated",
+)
+"""What `usage.calls` says of each call."""
 
 START, END = "__start__", "__end__"
 
@@ -36,8 +50,11 @@ class Step:
     status: Status = "running"
     seconds: float | None = None
     first_token_s: float | None = None
+    reported: TokenUsage = UNKNOWN
+    """Tokens as the expert's server told them."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    """These two are estimates where the server told nothing."""
     estimated: bool = False
     """Whether the tokens are an estimate: a stopped answer reports none."""
     cost: float = 0.0
@@ -59,6 +76,8 @@ class Step:
             "first_token_ms": _ms(self.first_token_s),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
+            "cached_tokens": self.reported.cached,
+            "reasoning_tokens": self.reported.reasoning,
             "estimated": self.estimated,
             "cost": round(self.cost, 8),
             "active_params_b": self.active_params_b,
@@ -101,24 +120,18 @@ class Trace:
             self.degraded.append(sentence)
 
     def usage(self) -> dict[str, Any]:
-        """OpenAI's usage summed over the calls, and each of them under `calls`."""
-        prompt = sum(step.prompt_tokens for step in self.steps)
-        completion = sum(step.completion_tokens for step in self.steps)
+        """A chat completion's usage summed over the calls, and each of them under `calls`. What no server
+        told of cached and reasoning tokens is left out."""
         made = [step for step in self.steps if step.status != "refused"]
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-            "calls": [
-                {
-                    "expert": step.expert,
-                    "purpose": step.purpose,
-                    "prompt_tokens": step.prompt_tokens,
-                    "completion_tokens": step.completion_tokens,
-                }
-                for step in made
-            ],
-        }
+        summed = TokenUsage(
+            sum(step.prompt_tokens for step in made),
+            sum(step.completion_tokens for step in made),
+            _known_sum(step.reported.cached for step in made),
+            _known_sum(step.reported.reasoning for step in made),
+        )
+        documents = (step.document() for step in made)
+        calls = [{name: document[name] for name in CALL_FIELDS} for document in documents]
+        return {**(summed.document() or {}), "calls": calls}
 
     def path(self) -> list[list[str]]:
         """The edges that were taken, as [from, to]. A node of one superstep leads to those of the next."""
@@ -160,6 +173,12 @@ class Trace:
             "limits": dict(self.limits),
             "graph": {**self.shape.document(), "path": self.path()},
         }
+
+
+def _known_sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of those that are known, None when none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _ms(seconds: float | None) -> float | None:

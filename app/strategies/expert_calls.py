@@ -252,8 +252,8 @@ class ExpertCalls:
         `whole`: an answer comes as a whole or not at all, so nobody sees what its expert did until it was
         stopped. What was set aside for that stays spent."""
         booking, step = booked.booking, booked.step
-        reported = TokenUsage.of(usage)
-        prompt, answer = reported.prompt, reported.completion
+        step.reported = TokenUsage.of(usage)
+        prompt, answer = step.reported.prompt, step.reported.completion
         worked = status != "failed" or counted > 0 or isinstance(error, AT_WORK)
         step.estimated = (prompt is None or answer is None) and worked
         if not worked:
@@ -296,6 +296,7 @@ class ExpertCalls:
             return
         written = Step(step.node, step.expert, "identity", step.started_s, "ok", identity.ms / 1000)
         written.prompt_tokens, written.completion_tokens = identity.prompt_tokens, identity.completion_tokens
+        written.reported = TokenUsage(identity.prompt_tokens, identity.completion_tokens)
         written.cost = token_cost(booking.expert.price, written.prompt_tokens, written.completion_tokens)
         written.active_params_b = step.active_params_b
         written.used = PromptUse(prompt=booking.expert.prompt)

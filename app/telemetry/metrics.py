@@ -59,7 +59,9 @@ class Metrics:
             buckets=LONG_S,
         )
         self.tokens = counter(
-            "coterie_tokens", "Tokens that experts reported, prompt and completion.", ("expert", "kind")
+            "coterie_tokens",
+            "Tokens that experts reported; cached ones are part of prompt, reasoning of completion.",
+            ("expert", "kind"),
         )
         self.fallbacks = counter(
             "coterie_spills",

@@ -21,6 +21,63 @@ def test_all_counts_are_read() -> None:
     }
     assert TokenUsage.of(usage) == TokenUsage(prompt=7, completion=5, cached=4, reasoning=3)
     assert TokenUsage.of(usage).both == (7, 5)
+    assert TokenUsage.of(usage).document() == usage
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        pytest.param(
+            {
+                "input_tokens": 7,
+                "output_tokens": 5,
+                "total_tokens": 12,
+                "input_tokens_details": {"cached_tokens": 4},
+                "output_tokens_details": {"reasoning_tokens": 3},
+            },
+            id="responses",
+        ),
+        pytest.param(
+            {
+                "input_tokens": 2,
+                "cache_read_input_tokens": 4,
+                "cache_creation_input_tokens": 1,
+                "output_tokens": 5,
+                "output_tokens_details": {"thinking_tokens": 3},
+            },
+            id="messages",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 7,
+                "prompt_cache_hit_tokens": 4,
+                "prompt_cache_miss_tokens": 3,
+                "completion_tokens": 5,
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            id="deepseek",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 7.0,
+                "completion_tokens": 2,
+                "total_tokens": 12,
+                "prompt_tokens_details": {"cached_tokens": 4},
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            id="reasoning beside the answer",
+        ),
+    ],
+)
+def test_every_dialect_is_read_alike(usage: Any) -> None:
+    assert TokenUsage.of(usage) == TokenUsage(prompt=7, completion=5, cached=4, reasoning=3)
+
+
+def test_the_document_holds_what_is_known() -> None:
+    assert TokenUsage().document() is None
+    assert TokenUsage(completion=5).document() == {"completion_tokens": 5}
+    assert TokenUsage(0, 0).document() == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    assert TokenUsage(7, cached=0).by_kind == {"prompt": 7, "cached": 0}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +89,7 @@ def test_all_counts_are_read() -> None:
         {},
         {"prompt_tokens": None, "completion_tokens": "5"},
         {"prompt_tokens": True, "completion_tokens": -1, "prompt_tokens_details": [4]},
+        {"prompt_tokens": 10**400, "output_tokens": float("inf"), "input_tokens": "7"},
         {"completion_tokens": 1.5, "completion_tokens_details": {"reasoning_tokens": None}},
     ],
 )
