@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experts.admission import Admission
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
-from experts.expert import Expert
+from experts.expert import DialectName, Expert
 from experts.expert_replies import ExpertReply, ReplyStream, check_completion, refusal
 from experts.outgoing import outgoing_body
 
@@ -73,7 +73,12 @@ class ExpertClient:
                 return
 
     async def complete(
-        self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
+        self,
+        expert: Expert,
+        body: Mapping[str, Any],
+        *,
+        dialect: DialectName = "chat",
+        request_id: str | None = None,
     ) -> ExpertReply:
         """A chat completion for `body`, with the expert's model, sampling defaults and system prompt filled
         in. Raises `ExpertError`."""
@@ -92,7 +97,12 @@ class ExpertClient:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
+        self,
+        expert: Expert,
+        body: Mapping[str, Any],
+        *,
+        dialect: DialectName = "chat",
+        request_id: str | None = None,
     ) -> AsyncIterator[ReplyStream]:
         """A streamed chat completion. Entering waits for the first event and raises `ExpertError` for
         failures before it; leaving early closes the connection, which makes the server abort."""

@@ -14,6 +14,9 @@ from base.strict_model import StrictModel
 from prompts.templates import PromptOrigin
 
 Capability = Literal["tools", "vision", "json_schema"]
+DialectName = Literal["chat", "responses", "messages", "completions"]
+"""What clients and servers of language models speak: OpenAI's chat completions, responses and (text)
+completions, Anthropic's messages."""
 
 RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
 """Request fields that an expert's defaults may not set."""
@@ -88,6 +91,8 @@ class Expert(StrictModel):
     context_length: int = Field(gt=0)
     """Tokens of prompt and answer together."""
     capabilities: frozenset[Capability] = frozenset()
+    dialects: frozenset[Literal["responses", "messages", "completions"]] = frozenset()
+    """What its server speaks beside chat completions: such requests are passed on as they came."""
     price: Price = Price()
     sampling: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Default request fields; a prompt expert's take precedence over its base's."""
@@ -108,6 +113,10 @@ class Expert(StrictModel):
     max_in_flight: int = Field(default=64, gt=0)
     max_queued: int = Field(default=256, ge=0)
     local: LocalServer | None = None
+
+    def speaks(self, dialect: DialectName) -> bool:
+        """Whether its server does; all speak chat completions."""
+        return dialect == "chat" or dialect in self.dialects
 
     @model_validator(mode="before")
     @classmethod

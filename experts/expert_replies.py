@@ -46,6 +46,11 @@ class ExpertReply:
     body: dict[str, Any]
     headers: Mapping[str, str]
 
+    @property
+    def usage(self) -> Any:
+        """OpenAI's `usage`, as the server sent it."""
+        return self.body.get("usage")
+
 
 def check_completion(expert: Expert, body: Any, secret: SecretStr | None = None) -> dict[str, Any]:
     """`body` if it is a chat completion. Raises `ExpertBadReply`, or what an error object stands for:

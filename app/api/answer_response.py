@@ -1,7 +1,7 @@
-"""The response to a chat: an answer as it comes, its decision in the body or first event, and in headers."""
+"""The response to a request: an answer as it comes, its decision in the body or an event, and in headers."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
@@ -9,8 +9,9 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.error_handlers import error_document, error_response, service_error
+from app.api.error_handlers import error_response, service_error
 from app.api.json import JsonResponse
+from app.dialects.dialect import Dialect, Document, Presenter
 from app.errors import ServiceError, place_of
 from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answer_record import AnswerRecord
@@ -21,6 +22,9 @@ from experts.expert_replies import StreamEvent, raw_bytes
 CLIENT_CLOSED = 499
 """The status that nginx logs for a client that disconnected; nobody receives it."""
 
+Keep = Callable[[AnswerRecord, Document], Awaitable[None]]
+"""Keeps a whole response."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -29,11 +33,12 @@ class AnswerSource(Protocol):
     ServiceError; `record.decision` names who answers from the first item on."""
 
     async def whole(self, record: AnswerRecord) -> dict[str, Any]:
-        """The answer as one completion."""
+        """The answer as one completion; where `record.native`, as a response of the client's dialect."""
         ...
 
     def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
-        """The answer's events as they come, the end included. Closing it early stops every expert."""
+        """The answer's events as they come, chunks of a chat completion unless `record.native`; the last one
+        is `done`. Closing it early stops every expert."""
         ...
 
 
@@ -44,11 +49,23 @@ class AnswerResponse(Response):
     status.
     """
 
-    def __init__(self, lifecycle: AnswerLifecycle, record: AnswerRecord, source: AnswerSource) -> None:
+    def __init__(
+        self,
+        lifecycle: AnswerLifecycle,
+        record: AnswerRecord,
+        source: AnswerSource,
+        dialect: Dialect,
+        *,
+        keep: Keep | None = None,
+    ) -> None:
         super().__init__()
         self._lifecycle = lifecycle
         self._record = record
         self._source = source
+        self._dialect = dialect
+        self._keep = keep
+        self._presenter: Presenter | None = None
+        """Of the answer that is being streamed."""
         self._sent = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,12 +96,12 @@ class AnswerResponse(Response):
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = self._record
-        document = await self._source.whole(record)
+        answer = await self._source.whole(record)
         self._lifecycle.first_byte(record)
-        await self._lifecycle.finish(record, "ok", 200)
-        response = JsonResponse(
-            {**document, "routing": record.document}, headers=decision_headers(record.decision)
-        )
+        presenter = self._present()
+        document = presenter.whole(answer, record.document)
+        await self._finish(presenter)
+        response = JsonResponse(document, headers=decision_headers(record.decision))
         self._sent = True
         await response(scope, receive, send)
 
@@ -92,18 +109,35 @@ class AnswerResponse(Response):
         record = self._record
         async with aclosing(self._source.events(record)) as stream:
             async for events in stream:
-                body = raw_bytes(events)
+                presenter = self._present()
+                done = bool(events) and events[-1].done
+                # Strategies show at the end what they did.
+                routing = None if self._sent else record.document
+                shown = presenter.events([each for each in events if not each.done or each.chunk], routing)
+                if done:
+                    shown += presenter.end(None if record.trace is None else record.document, record.usage)
+                if not shown:
+                    continue
                 if not self._sent:
-                    body = with_routing(events, record.document)
                     self._lifecycle.first_byte(record)
                     self._sent = True
                     await send(self._start())
-                if events[-1].done:
-                    # A client stops reading at [DONE] and may ask for its decision at once: write it before.
-                    await self._lifecycle.finish(record, "ok", 200)
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await self._lifecycle.finish(record, "ok", 200)
+                if done:
+                    # A client stops reading at the end and may ask for its decision at once: write it before.
+                    await self._finish(presenter)
+                await send({"type": "http.response.body", "body": raw_bytes(shown), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _present(self) -> Presenter:
+        if self._presenter is None:
+            shows = self._dialect.native if self._record.native else self._dialect.presenter
+            self._presenter = shows(self._record.chat)
+        return self._presenter
+
+    async def _finish(self, presenter: Presenter) -> None:
+        if self._keep is not None and presenter.response is not None:
+            await self._keep(self._record, presenter.response)
+        await self._lifecycle.finish(self._record, "ok", 200)
 
     def _start(self) -> dict[str, Any]:
         headers = {
@@ -125,26 +159,12 @@ class AnswerResponse(Response):
         status = 200 if self._sent else error.status
         await self._lifecycle.finish(self._record, "error", status, error_code=error.code)
         if self._sent:
-            last = StreamEvent.of(error_document(error)).raw
+            last = raw_bytes(self._present().error(error))
             await send({"type": "http.response.body", "body": last, "more_body": False})
             return
         error.headers |= decision_headers(self._record.decision)
-        await error_response(error)(scope, receive, send)
-
-
-def with_routing(events: Sequence[StreamEvent], routing: Mapping[str, Any]) -> bytes:
-    """The events' bytes, with `routing` in the first one that has a chunk; all else as it came."""
-    out = []
-    pending = True
-    for event in events:
-        if pending and event.chunk is not None:
-            new = StreamEvent.of({**event.chunk, "routing": routing}).raw
-            others = [line for line in event.raw.splitlines() if line and not line.startswith(b"data:")]
-            out.append(b"\n".join([*others, new]))
-            pending = False
-        else:
-            out.append(event.raw)
-    return b"".join(out)
+        response = error_response(error, scope["path"], self._record.chat.request_id)
+        await response(scope, receive, send)
 
 
 async def _client_left(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api.content_encoding import decoded, too_large
 from app.api.json import BadJson, read_json
+from app.dialects.dialect import Dialect
 from app.errors import ServiceError, validation_error
 from app.serving.chat_body import ChatBody, ChatRequest
 
@@ -21,12 +23,26 @@ DRAIN_S = 10.0
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_chat(request: Request) -> ChatRequest:
-    """A chat request, with who sent it. Raises as `read_body`."""
+async def read_request(request: Request, dialect: Dialect) -> ChatRequest:
+    """A request in `dialect`, in the form of a chat request, with who sent it. Raises as `read_body`."""
     started = time.perf_counter()
-    body, document = await read_body(request, ChatBody)
+    body, document = await read_body(request, dialect.body)
+    return chat_request(request, dialect, body, document, started)
+
+
+def chat_request(
+    request: Request, dialect: Dialect, body: BaseModel, document: Mapping[str, Any], started: float
+) -> ChatRequest:
+    """A checked body and its document in the form of a chat request. Raises ServiceError (400) for what chat
+    completions cannot say."""
     state = request.state
-    return ChatRequest(body, document, state.request_id, state.api_key, dict(request.headers), started)
+    native = None
+    if not isinstance(body, ChatBody):
+        native, document = document, dialect.to_chat(document)
+        body = checked(ChatBody, document)
+    return ChatRequest(
+        body, document, state.request_id, state.api_key, dict(request.headers), started, dialect.name, native
+    )
 
 
 async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
@@ -49,8 +65,13 @@ async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str,
         raise ServiceError(400, "invalid_json", f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
         raise ServiceError(400, "invalid_json", "The body must be a JSON object.")
+    return checked(kind, document), document
+
+
+def checked(kind: type[Body], document: Mapping[str, Any]) -> Body:
+    """`document` as a `kind`. Raises ServiceError (400)."""
     try:
-        return kind.model_validate(document), document
+        return kind.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         raise validation_error(details) from None

@@ -3,14 +3,13 @@
 from contextlib import suppress
 
 from fastapi import APIRouter, Request
-from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from app.api.answer_response import AnswerResponse
-from app.api.body import body_schema, read_chat
+from app.api.answer_request import answer_request
+from app.api.body import body_schema, read_request
 from app.api.json import JsonResponse
+from app.dialects.chat import CHAT
 from app.services import Services
-from app.serving.answer_record import AnswerRecord
 from app.serving.chat_body import ChatBody
 from app.serving.decision_document import decision_document, decision_headers
 from app.strategies.strategy_registry import StrategyError
@@ -23,23 +22,14 @@ router = APIRouter()
 async def chat_completions(request: Request) -> Response:
     """Answer a chat with the expert that is best for it. OpenAI's request and response; the decision is
     in `routing` of the body, of the first streamed event, and in `x-coterie-*` headers."""
-    services: Services = request.app.state.services
-    chat = await read_chat(request)
-    decision, context = await services.routing.route(chat, explore=True)
-    record = AnswerRecord(chat, decision, context, keep_messages=services.settings.store_prompts)
-    run = None if decision.strategy == SINGLE else await services.strategies.start(record)
-    services.lifecycle.begin(record)
-    answer = AnswerResponse(services.lifecycle, record, services.answering if run is None else run)
-    if run is None:
-        answer.background = BackgroundTask(services.shadow.offer, record)
-    return answer
+    return await answer_request(request, CHAT, await read_request(request, CHAT))
 
 
 @router.post("/v1/route", openapi_extra=body_schema(ChatBody))
 async def route(request: Request) -> Response:
     """The decision for a chat, without an answer. It is not stored: nobody was answered."""
     services: Services = request.app.state.services
-    chat = await read_chat(request)
+    chat = await read_request(request, CHAT)
     decision, context = await services.routing.route(chat)
     if decision.strategy != SINGLE:
         with suppress(StrategyError):

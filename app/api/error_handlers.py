@@ -1,6 +1,4 @@
-"""Every error of every package, answered in OpenAI's shape, mapped in this one place.
-
-    {"error": {"message": …, "type": …, "param": …, "code": …}}
+"""Every error of every package, mapped to a status and a code in this one place.
 
 Messages never hold prompt text, secrets or addresses.
 """
@@ -14,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.json import JsonResponse
+from app.dialects.error_shapes import openai_error
 from app.errors import ServiceError, validation_error
 from app.storage.queries import BadCursor
 from experts.errors import ExpertBusy, ExpertError, ExpertRejected
@@ -21,14 +20,6 @@ from routers.decide import NoExpertFits, RoutingError, UnknownName
 
 DEEPEST = 8
 """Steps of an unknown path that are looked at."""
-
-
-def _type(status: int) -> str:
-    if status == 429:
-        return "rate_limit_error"
-    if status == 401:
-        return "authentication_error"
-    return "invalid_request_error" if status < 500 else "server_error"
 
 
 def service_error(error: Exception) -> ServiceError:
@@ -68,7 +59,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     def respond(request: Request, error: ServiceError) -> Response:
         request.state.error_code = error.code  # for the request's log line
-        return error_response(error)
+        return error_response(error, request.url.path, request.state.request_id)
 
     async def answer(request: Request, error: Exception) -> Response:
         return respond(request, service_error(error))
@@ -107,17 +98,11 @@ def _meant(request: Request) -> str:
     return ""
 
 
-def error_response(error: ServiceError) -> Response:
-    """The error as a response."""
-    return JsonResponse(error_document(error), error.status, headers=error.headers)
+def error_response(error: ServiceError, path: str, request_id: str = "") -> Response:
+    """The error as a response to a request at `path`, in the shape of its dialect."""
+    return JsonResponse(error_document(error, path, request_id), error.status, headers=error.headers)
 
 
-def error_document(error: ServiceError) -> dict[str, Any]:
-    """The error in OpenAI's shape."""
-    own = {
-        "message": error.message,
-        "type": _type(error.status),
-        "param": error.param,
-        "code": error.code,
-    }
-    return {"error": {**own, **(error.error or {})}}
+def error_document(error: ServiceError, path: str, request_id: str = "") -> dict[str, Any]:
+    """The error in the shape of the dialect that is spoken at `path`."""
+    return openai_error(error)

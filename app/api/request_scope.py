@@ -50,7 +50,8 @@ class RequestScope:
         except Exception as error:
             log.error("unexpected_error", error=type(error).__name__, at=place_of(error))
             if status == 0:
-                await error_response(service_error(error))(scope, receive, send_with_id)
+                failure = error_response(service_error(error), scope["path"], request_id)
+                await failure(scope, receive, send_with_id)
         finally:
             self._note(scope, status, time.perf_counter() - started)
 

@@ -29,7 +29,9 @@ class AnswerRecord:
         self.trace: Trace | None = None
         """What the strategy did; None when one expert answers."""
         self.expert_usage: Any = None
-        """What the one expert reported."""
+        """What the one expert reported, in chat's form."""
+        self.native = False
+        """The expert answers in the client's own dialect, which is not chat."""
         self.created_at = datetime.now(UTC)
         self.first_byte_s: float | None = None
         """Seconds from the request's arrival to the first byte of its answer."""

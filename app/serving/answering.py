@@ -1,6 +1,6 @@
 """The short path: one expert answers. Falls back to the next of the ranking before the first byte."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -8,7 +8,7 @@ import structlog
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
 from experts.errors import ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
-from experts.expert import Expert
+from experts.expert import DialectName, Expert
 from experts.expert_replies import StreamEvent
 from routers.decide import NoExpertFits, fall_back
 
@@ -27,25 +27,28 @@ class Answering:
         self._tries = tries
 
     async def whole(self, record: AnswerRecord) -> dict[str, Any]:
-        """A whole answer. `record.decision` names who gave it. Raises ExpertError."""
+        """A whole answer, in the client's own dialect where `record.native` says so. `record.decision` names
+        who gave it. Raises ExpertError."""
         attempts = _Attempts(self._access, record, self._tries)
         while True:
+            dialect, document = attempts.question
             try:
                 reply = await self._access.prompting.complete(
-                    attempts.expert, record.chat.document, record.context
+                    attempts.expert, document, record.context, dialect=dialect
                 )
             except ExpertError as error:
                 attempts.failed(error)
                 continue
             attempts.succeeded()
-            record.expert_usage = reply.body.get("usage")
+            record.expert_usage = reply.usage
             return reply.body
 
     async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
         """A streamed answer; its first item has the first chunk. Raises ExpertError."""
         attempts = _Attempts(self._access, record, self._tries)
         while True:
-            asked = self._access.prompting.stream(attempts.expert, record.chat.document, record.context)
+            dialect, document = attempts.question
+            asked = self._access.prompting.stream(attempts.expert, document, record.context, dialect=dialect)
             begun = False
             try:
                 async with asked as stream:
@@ -75,6 +78,16 @@ class _Attempts:
     @property
     def expert(self) -> Expert:
         return self._access.registry.get(self._record.decision.expert)
+
+    @property
+    def question(self) -> tuple[DialectName, Mapping[str, Any]]:
+        """What to ask the present expert, and in which dialect; `record.native` says it too."""
+        chat = self._record.chat
+        native = chat.native
+        self._record.native = native is not None and self._access.prompting.speaks(self.expert, chat.dialect)
+        if native is None or not self._record.native:
+            return "chat", chat.document
+        return chat.dialect, native
 
     def succeeded(self) -> None:
         self._access.health.report_success(self.expert.name)

@@ -9,6 +9,7 @@ from pydantic import model_validator as whole
 from pydantic_core import PydanticCustomError
 
 from base.strict_model import StrictModel
+from experts.expert import DialectName
 
 CONVERSATION_LENGTH = 128
 MESSAGES = 10_000
@@ -117,8 +118,8 @@ class ChatBody(_Lenient):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat request, parsed once. `document` is the whole body and goes to experts as it came; `body` is
-    what of it the service reads."""
+    """A request in the form of a chat request, parsed once. `document` is the whole body and goes to experts
+    as it came; `body` is what of it the service reads."""
 
     body: ChatBody
     document: Mapping[str, Any]
@@ -129,3 +130,7 @@ class ChatRequest:
     """Names in lower case."""
     started: float = 0.0
     """When it came, on `time.perf_counter()`'s clock."""
+    dialect: DialectName = "chat"
+    """What the client speaks."""
+    native: Mapping[str, Any] | None = None
+    """The client's own document, for servers that speak its dialect; None for chat, whose document it is."""

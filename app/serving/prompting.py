@@ -20,6 +20,7 @@ from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
 from experts.client import ExpertClient, ExpertReply, ReplyStream
 from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.expert import DialectName
 from experts.registry import Expert
 from experts.tokens import most_prompt_tokens
 from prompts.identities import (
@@ -90,6 +91,11 @@ class Prompting:
             for each in identities.identities
         }
 
+    def speaks(self, expert: Expert, dialect: DialectName) -> bool:
+        """Whether `expert` can be asked in `dialect` itself: its server speaks it, and no more than a system
+        prompt is put in front."""
+        return expert.speaks(dialect) and expert.mixture is None and expert.identity is None
+
     def prompt_tokens(
         self,
         expert: Expert,
@@ -139,16 +145,20 @@ class Prompting:
         *,
         room: int | None = None,
         plain: bool = False,
+        dialect: DialectName = "chat",
     ) -> ExpertReply:
         """A whole answer of `expert` to `body`. `plain`: the messages are not the client's (a strategy's own
         question), and nothing is put in front. `room`: tokens to reserve for the answer, where that is not
-        the body's own limit. Raises ExpertError."""
-        ways = await self._ways(expert, body, context, room, plain)
+        the body's own limit. `dialect`: that of the body and the answer, one that the expert `speaks`.
+        Raises ExpertError."""
+        ways = await self._ways(expert, body, context, room, plain, dialect)
         while True:
             way = ways.pop(0)
             way.note(expert, context)
             try:
-                return await self._client.complete(expert, way.body, request_id=context.request_id)
+                return await self._client.complete(
+                    expert, way.body, dialect=dialect, request_id=context.request_id
+                )
             except ContextTooLong:
                 if not ways:
                     raise
@@ -162,17 +172,18 @@ class Prompting:
         *,
         room: int | None = None,
         plain: bool = False,
+        dialect: DialectName = "chat",
     ) -> AsyncIterator[ReplyStream]:
-        """A streamed answer whose first event has come; `room` and `plain` as above. Raises ExpertError,
-        also from the iterator."""
-        ways = await self._ways(expert, body, context, room, plain)
+        """A streamed answer whose first event has come; all as above. Raises ExpertError, also from the
+        iterator."""
+        ways = await self._ways(expert, body, context, room, plain, dialect)
         async with AsyncExitStack() as stack:
             while True:
                 way = ways.pop(0)
                 way.note(expert, context)
                 try:
                     stream = await stack.enter_async_context(
-                        self._client.stream(expert, way.body, request_id=context.request_id)
+                        self._client.stream(expert, way.body, dialect=dialect, request_id=context.request_id)
                     )
                     break
                 except ContextTooLong:
@@ -211,12 +222,15 @@ class Prompting:
         context: RequestContext,
         room: int | None,
         plain: bool,
+        dialect: DialectName,
     ) -> list["_Prompted"]:
         """The bodies to try, with the longest prompt first; the last one is no longer than the client's own.
         Those that would exceed the context by a high estimate are left out."""
         if plain:
             return [_Prompted(body, None)]
         use = PromptUse(prompt=expert.prompt)
+        if dialect != "chat":
+            return [_Prompted(body, use)]
         if (mixture := self._mixtures.get(expert.name)) is not None:
             ways = await self._with_mixture(expert.name, mixture, body, context, use)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:

@@ -113,11 +113,6 @@ def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
     return {**envelope, "object": "chat.completion", "choices": [choice]}
 
 
-def closing_chunk(template: Mapping[str, Any], **fields: Any) -> Chunk:
-    """A last chunk without any choice, as OpenAI's `include_usage` sends one."""
-    return {**_envelope(template), "choices": [], **fields}
-
-
 def _envelope(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": document.get("id") or f"chatcmpl-{time.time_ns():x}",

@@ -21,7 +21,6 @@ from app.serving.expert_access import ExpertAccess
 from app.serving.routing import RoutingService
 from app.serving.strategy_trace import Trace
 from app.strategies.answer_output import AnswerOutput
-from app.strategies.chunks import closing_chunk
 from app.strategies.expert_calls import ExpertCalls
 from app.strategies.limits import Account, LimitReached, RequestLimits
 from app.strategies.strategy import Compiled, Strategy, StrategyOptions
@@ -202,8 +201,8 @@ class StrategyAnswer:
         return {**completion, "usage": record.usage}
 
     async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
-        """The answer's chunks as they come; then one with the whole trace, and the usage if the client
-        wants it. Raises ExpertError, ServiceError. Leaving early stops every expert."""
+        """The answer's chunks as they come. Raises ExpertError, ServiceError. Leaving early stops every
+        expert."""
         run, output = self._run, self._run.output
         work = asyncio.create_task(self._work(record))
         try:
@@ -217,10 +216,7 @@ class StrategyAnswer:
                 await asyncio.wait({work})
             if work.done() and not work.cancelled():
                 work.exception()  # so that nobody complains that nobody looked
-        fields: dict[str, Any] = {"routing": record.document}
-        if (run.body.get("stream_options") or {}).get("include_usage"):
-            fields["usage"] = record.usage
-        yield [StreamEvent.of(closing_chunk(output.envelope, **fields)), END_OF_STREAM]
+        yield [END_OF_STREAM]
 
     async def _work(self, record: AnswerRecord) -> None:
         try:

@@ -367,8 +367,9 @@ async def test_the_openai_client_reads_the_stream_of_every_strategy(api: Api, st
     assert [c.finish_reason for chunk in chunks for c in chunk.choices if c.finish_reason] == ["stop"]
     last = chunks[-1]
     assert last.usage is not None
-    assert last.model_extra is not None
-    steps = last.model_extra["routing"]["trace"]["steps"]
+    (ending,) = [c for c in chunks for choice in c.choices if choice.finish_reason]
+    assert ending.model_extra is not None
+    steps = ending.model_extra["routing"]["trace"]["steps"]
     assert last.usage.completion_tokens == sum(step["completion_tokens"] for step in steps)
     assert all(choice.logprobs is None for chunk in chunks for choice in chunk.choices)
 

@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
-from app.api.error_handlers import error_document, service_error
+from app.api.error_handlers import service_error
+from app.dialects.error_shapes import openai_error
 from app.errors import ServiceError, field_path
 from experts.errors import ContextTooLong, ExpertBusy, ExpertRejected, ExpertUnavailable
 from routers.decide import NoExpertFits, UnknownName
@@ -44,21 +45,21 @@ REFUSED = {"message": "too hot", "type": "BadRequestError", "param": "temperatur
 def test_each_error_has_its_status_and_code(error: Exception, status: int, code: str, kind: str) -> None:
     answer = service_error(error)
     assert (answer.status, answer.code) == (status, code)
-    assert set(error_document(answer)["error"]) == {"message", "type", "param", "code"}
-    assert error_document(answer)["error"]["type"] == kind
-    assert "s3cret" not in str(error_document(answer))
+    assert set(openai_error(answer)["error"]) == {"message", "type", "param", "code"}
+    assert openai_error(answer)["error"]["type"] == kind
+    assert "s3cret" not in str(openai_error(answer))
 
 
 def test_what_a_server_says_of_a_request_is_passed_on() -> None:
     answer = service_error(ExpertRejected("e", "rejected", error=REFUSED, status=422))
     assert answer.status == 422
-    assert error_document(answer)["error"] == REFUSED
+    assert openai_error(answer)["error"] == {**REFUSED, "code": "expert_rejected"}
 
 
 def test_a_long_context_keeps_its_code() -> None:
     error = {**REFUSED, "code": "context_length_exceeded"}
     answer = service_error(ContextTooLong("e", "long", error=error))
-    assert error_document(answer)["error"]["code"] == "context_length_exceeded"
+    assert openai_error(answer)["error"]["code"] == "context_length_exceeded"
 
 
 def test_paths_of_fields_read_like_openais() -> None:

@@ -1,0 +1,78 @@
+"""OpenAI's chat completions: answers pass as they are, with the decision put in.
+
+https://platform.openai.com/docs/api-reference/chat
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.dialects.dialect import Dialect, Document
+from app.dialects.error_shapes import openai_error
+from app.errors import ServiceError
+from app.serving.chat_body import ChatBody, ChatRequest
+from experts.expert_replies import END_OF_STREAM, StreamEvent
+
+
+class ChatPresenter:
+    """Of a stream, chunks without choices go only to clients that asked for usage."""
+
+    response: Document | None = None
+
+    def __init__(self, chat: ChatRequest) -> None:
+        self._wants_usage = bool((chat.body.stream_options or {}).get("include_usage"))
+        self._routing: Document | None = None
+        """The decision, until a chunk has it."""
+        self._last: Document | None = None
+        """The chunk that ends a choice, held back: it may get the final `routing`."""
+        self._told_usage = False
+        self._envelope: Document = {}
+
+    def whole(self, answer: Document, routing: Document) -> Document:
+        return {**answer, "routing": routing}
+
+    def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
+        self._routing = routing
+        shown: list[StreamEvent] = []
+        for event in events:
+            if event.chunk is None:
+                shown.append(event)
+            else:
+                shown += self._chunk(event.chunk)
+        return shown
+
+    def end(self, routing: Document | None, usage: Document | None) -> list[StreamEvent]:
+        closing: list[StreamEvent] = []
+        if self._last is not None:
+            final = self._last if routing is None else {**self._last, "routing": routing}
+            closing.append(StreamEvent.of(final))
+        if self._wants_usage and not self._told_usage and usage is not None:
+            closing.append(StreamEvent.of({**self._envelope, "choices": [], "usage": usage}))
+        return [*closing, END_OF_STREAM]
+
+    def error(self, error: ServiceError) -> list[StreamEvent]:
+        held = [] if self._last is None else [StreamEvent.of(self._last)]
+        return [*held, StreamEvent.of(openai_error(error))]
+
+    def _chunk(self, chunk: Document) -> list[StreamEvent]:
+        if not self._wants_usage:
+            if not chunk.get("choices"):
+                return []
+            chunk = {name: value for name, value in chunk.items() if name != "usage"}
+        elif not chunk.get("choices"):
+            self._told_usage |= isinstance(chunk.get("usage"), Mapping)
+        self._envelope = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
+        if self._routing is not None:
+            chunk, self._routing = {**chunk, "routing": self._routing}, None
+        held = [] if self._last is None else [StreamEvent.of(self._last)]
+        if chunk.get("choices") and any(_ends(choice) for choice in chunk["choices"]):
+            self._last = chunk
+            return held
+        self._last = None
+        return [*held, StreamEvent.of(chunk)]
+
+
+def _ends(choice: Any) -> bool:
+    return isinstance(choice, Mapping) and bool(choice.get("finish_reason"))
+
+
+CHAT = Dialect("chat", ChatBody, dict, ChatPresenter, ChatPresenter)
