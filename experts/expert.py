@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from base.strict_model import StrictModel
 from prompts.templates import PromptOrigin
 
-Capability = Literal["tools", "vision", "json_schema"]
+Capability = Literal["tools", "vision", "audio", "video", "files", "json_schema", "embeddings"]
 DialectName = Literal["chat", "responses", "messages", "completions"]
 """What clients and servers of language models speak: OpenAI's chat completions, responses and (text)
 completions, Anthropic's messages."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from routers.composition import Composition, ExpertCard, costs
+from routers.conversation import routing_text
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
 from routers.estimate import estimate
 from routers.policy import MatchedRules, Policy, Rule, match_rules
@@ -62,10 +63,10 @@ def decide(
 ) -> Decision:
     """Choose the expert and the strategy for `request`.
 
-    The same arguments give the same decision. `request.features` must be set unless an expert or a
-    category is pinned or a rule decides; `rules` are those of the policy that match, None matches them
-    here. Raises UnknownName for a pin that the composition does not have and NoExpertFits when no expert
-    may answer.
+    The same arguments give the same decision. `request.features` must be set unless an expert or a category
+    is pinned, a rule decides, or there is no text to classify (an image alone). `rules` are those of the
+    policy that match, None matches them here. Raises UnknownName for a pin that the composition does not have
+    and NoExpertFits when no expert may answer.
     """
     rules = match_rules(policy.rules, request) if rules is None else rules
     rule = rules.target
@@ -154,7 +155,10 @@ def _given(composition: Composition, category: str | None) -> _Stage1:
 
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
     if request.features is None:
-        raise ValueError("a request that is to be classified needs its features")
+        if routing_text(request.turns, policy.recent_turns).strip():
+            raise ValueError("a request that is to be classified needs its features")
+        utilities = composition.global_utilities
+        return _Stage1(Classification.UNCLASSIFIED, utilities, np.zeros_like(utilities), None, None)
     found = estimate(composition, request.features[None, :], trust=policy.trust)
     posterior, ood_score = found.posterior[0], float(found.novelty[0])
     order = np.argsort(-posterior, kind="stable")
@@ -258,9 +262,12 @@ def _order(choice: Choice) -> tuple[float, float, str]:
 def _choose_unclassified(
     request: Request, policy: Policy, stage1: _Stage1, by_name: dict[str, Choice], best: Choice
 ) -> tuple[str, Reason, str]:
-    likeliest = f"{stage1.category} is likeliest at {stage1.probability:.0%}"
-    far = stage1.ood_score is not None and stage1.ood_score > policy.ood_threshold
-    why = f"unlike what the router has seen ({likeliest})" if far else f"not clear: {likeliest}"
+    if stage1.probability is None:
+        why = "without text that the router could classify"
+    else:
+        likeliest = f"{stage1.category} is likeliest at {stage1.probability:.0%}"
+        far = stage1.ood_score is not None and stage1.ood_score > policy.ood_threshold
+        why = f"unlike what the router has seen ({likeliest})" if far else f"not clear: {likeliest}"
     current = by_name.get(request.current_expert or "")
     if current and current.excluded is None:
         return (

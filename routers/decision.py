@@ -36,7 +36,7 @@ class Classification(StrEnum):
 
     CLASSIFIED = "classified"
     UNCLASSIFIED = "unclassified"
-    """Stage 1 ran and was not sure enough, or the request is unlike all it has seen."""
+    """Stage 1 was not sure enough, the request is unlike all it has seen, or it has no text."""
     SKIPPED = "skipped"
     """A pin or a rule made stage 1 unnecessary."""
 
@@ -79,7 +79,7 @@ class Decision:
     category: str | None
     """The predicted, pinned or ruled category; None when there is none."""
     probability: float | None
-    """Calibrated probability of `category`, 0..1; None when stage 1 was skipped."""
+    """Calibrated probability of `category`, 0..1; None when stage 1 read nothing."""
     runners_up: tuple[CategoryProbability, ...]
     ood_score: float | None
     """Distance from what stage 1 has seen as a quantile of held-out distances, 0 (near)..1 (far)."""

@@ -22,7 +22,12 @@ class Capability(StrEnum):
 
     TOOLS = "tools"
     VISION = "vision"
+    AUDIO = "audio"
+    VIDEO = "video"
+    FILES = "files"
+    """Documents that are no plain text, such as PDF."""
     JSON_SCHEMA = "json_schema"
+    EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ class Router:
         if unread:
             refuse_unfit(request, self.composition)
             text = routing_text(request.turns, policy.recent_turns)
-            request = replace(request, features=features_of(self.encoder, [text])[0])
+            # Nothing is not like anything: an image alone is not small talk.
+            if text.strip():
+                request = replace(request, features=features_of(self.encoder, [text])[0])
         decision = decide(request, self.composition, policy, self.strategies, rules)
         length = len(latest_user_text(request.turns)) if unread else 0
         if length > LATEST_CHARACTERS:

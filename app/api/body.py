@@ -36,12 +36,12 @@ def chat_request(
     """A checked body and its document in the form of a chat request. Raises ServiceError (400) for what chat
     completions cannot say."""
     state = request.state
-    native = None
-    if not isinstance(body, ChatBody):
-        native, document = document, dialect.to_chat(document)
-        body = checked(ChatBody, document)
+    chat = dialect.to_chat(document)
+    if not isinstance(body, ChatBody) or chat is not document:
+        body = checked(ChatBody, chat)
+    native = document if dialect.name != "chat" else None
     return ChatRequest(
-        body, document, state.request_id, state.api_key, dict(request.headers), started, dialect.name, native
+        body, chat, state.request_id, state.api_key, dict(request.headers), started, dialect.name, native
     )
 
 

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/chat
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.dialects.content_parts import chat_parts
 from app.dialects.dialect import Dialect, Document
 from app.dialects.error_shapes import openai_error
 from app.errors import ServiceError
@@ -75,4 +76,4 @@ def _ends(choice: Any) -> bool:
     return isinstance(choice, Mapping) and bool(choice.get("finish_reason"))
 
 
-CHAT = Dialect("chat", ChatBody, dict, ChatPresenter, ChatPresenter)
+CHAT = Dialect("chat", ChatBody, chat_parts, ChatPresenter, ChatPresenter)

@@ -48,9 +48,9 @@ class Dialect:
 
     name: DialectName
     body: type[BaseModel]
-    to_chat: Callable[[Mapping[str, Any]], Document]
-    """The same request as a chat request, `routing` included. Raises ServiceError (400) for what chat
-    completions cannot say."""
+    to_chat: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """The same request as a chat request, `routing` included; the document itself where it is one. Raises
+    ServiceError (400) for what chat completions cannot say."""
     presenter: Callable[[ChatRequest], Presenter]
     """For answers that are chat completions."""
     native: Callable[[ChatRequest], Presenter]

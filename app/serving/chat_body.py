@@ -101,6 +101,9 @@ class ChatBody(_Lenient):
     max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
+    functions: list[dict[str, Any]] | None = None
+    """The older form of `tools`."""
+    function_call: Any = None
     response_format: dict[str, Any] | None = None
     routing: RoutingOptions = RoutingOptions()
 

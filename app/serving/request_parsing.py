@@ -1,6 +1,6 @@
 """Parses a chat request into a request as the router reads it. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,15 @@ ROUTED_MODEL = "coterie"
 CATEGORY_PREFIX = "coterie/"
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 """Excluded from a request's attributes, so that no rule, log or decision can hold them."""
+
+MEDIA: Mapping[str, Capability] = {
+    "image_url": Capability.VISION,
+    "input_audio": Capability.AUDIO,
+    "audio_url": Capability.AUDIO,
+    "video_url": Capability.VIDEO,
+    "file": Capability.FILES,
+}
+"""What the parts of a message need, by their type (`app.dialects.content_parts`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +119,15 @@ def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:
 
 def needs(body: ChatBody) -> frozenset[Capability]:
     """What the request needs beyond plain chat."""
-    found = set()
-    if body.tools and body.tool_choice != "none":
+    found = {
+        capability
+        for message in body.messages
+        if isinstance(message.content, list)
+        for part in message.content
+        if (capability := MEDIA.get(part["type"])) is not None
+    }
+    if (body.tools and body.tool_choice != "none") or (body.functions and body.function_call != "none"):
         found.add(Capability.TOOLS)
-    if any(part["type"] in {"image_url", "input_image", "image"} for m in body.messages for part in m.parts):
-        found.add(Capability.VISION)
     if body.response_format and body.response_format.get("type") in ("json_schema", "json_object"):
         found.add(Capability.JSON_SCHEMA)
     return frozenset(found)

@@ -112,15 +112,30 @@ async def test_tools_rule_out_experts_without_them_and_calls_come_back(api: Api)
     assert body["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "forecast"
 
 
-async def test_content_parts_are_read(api: Api) -> None:
-    response = await api.http.post(
-        "/v1/chat/completions",
-        json={
-            "model": "coterie",
-            "messages": [{"role": "user", "content": [{"type": "text", "text": CODE}]}],
-        },
-    )
-    assert response.json()["routing"]["expert"] == "coder"
+async def test_content_parts_are_read_and_passed_on_in_chats_own_form(api: Api) -> None:
+    for kind in ("text", "input_text", "output_text"):
+        messages = [{"role": "user", "content": [{"type": kind, "text": CODE}]}]
+        response = await api.chat(messages=messages)
+        assert response.json()["routing"]["expert"] == "coder"
+        assert api.fakes["coder"].log.last["messages"][0]["content"] == [{"type": "text", "text": CODE}]
+
+
+async def test_an_unknown_part_is_named(api: Api) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": CODE}, {"type": "smell"}]}]
+    for path in ("/v1/chat/completions", "/v1/route"):
+        response = await api.http.post(path, json={"model": "coterie", "messages": messages})
+        error = response.json()["error"]
+        assert (response.status_code, error["param"]) == (400, "messages[0].content[1].type")
+        assert "input_text" in error["message"]
+
+
+async def test_media_without_text_are_routed_by_what_they_need_and_are_not_small_talk(world: World) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    messages = [{"role": "user", "content": [image]}]
+    async with world.serve(expert_fields={"capabilities": ["vision"]}) as api:
+        routing = (await api.chat(messages=messages)).json()["routing"]
+        assert (routing["expert"], routing["reason"]) == ("backup", "uncertain")
+        assert (routing["category"], routing["classification"]) == (None, "unclassified")
 
 
 async def test_a_conversation_keeps_its_expert_when_the_next_request_is_unclear(api: Api) -> None:

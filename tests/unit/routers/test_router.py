@@ -40,6 +40,18 @@ def test_a_request_is_embedded_and_decided() -> None:
     assert encoder.encoded == ["a bug in my python loop"]
 
 
+def test_a_request_without_text_is_unclear_and_not_encoded() -> None:
+    encoder = BagOfWords()
+    for turns in (saying(""), saying(" \n"), (Turn("system", "be kind"), Turn("user", ""))):
+        decision = Router(encoder, composed()).route(request(turns=turns))
+        assert (decision.category, decision.probability, decision.reason) == (None, None, Reason.UNCERTAIN)
+        assert decision.expert == "large"
+    vision = Router(encoder, composed())
+    decision = vision.route(request(turns=saying(""), exclude=frozenset({"large"})))
+    assert decision.reason is Reason.FILTERED
+    assert encoder.encoded == []
+
+
 @pytest.mark.parametrize("pin", [{"pinned_expert": "small"}, {"pinned_category": "law"}])
 def test_a_pinned_request_is_not_embedded(pin: dict[str, Any]) -> None:
     encoder = BagOfWords()

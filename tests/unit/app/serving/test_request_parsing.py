@@ -39,6 +39,17 @@ def test_turns_hold_the_text_of_strings_and_parts() -> None:
     assert request.needs == {Capability.VISION}
 
 
+def test_media_need_an_expert_that_takes_them() -> None:
+    for kind, need in (
+        ("image_url", Capability.VISION),
+        ("input_audio", Capability.AUDIO),
+        ("audio_url", Capability.AUDIO),
+        ("video_url", Capability.VIDEO),
+        ("file", Capability.FILES),
+    ):
+        assert read(messages=[{"role": "user", "content": [{"type": kind}]}]).needs == {need}
+
+
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 
@@ -49,6 +60,8 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         ({"tools": []}, set()),
         ({"tools": [TOOL]}, {Capability.TOOLS}),
         ({"tools": [TOOL], "tool_choice": "none"}, set()),
+        ({"functions": [{"name": "f"}]}, {Capability.TOOLS}),
+        ({"functions": [{"name": "f"}], "function_call": "none"}, set()),
         ({"response_format": {"type": "text"}}, set()),
         ({"response_format": {"type": "json_schema"}}, {Capability.JSON_SCHEMA}),
         ({"response_format": {"type": "json_object"}}, {Capability.JSON_SCHEMA}),
