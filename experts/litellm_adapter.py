@@ -118,12 +118,15 @@ async def stream(expert: Expert, body: Mapping[str, Any]) -> AsyncGenerator[byte
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 event = chunk.model_dump(mode="json", exclude_none=True)
-                for choice in event.get("choices", []):
+                choices = event.get("choices", [])
+                for choice in choices:
                     _tidy(choice, "delta")
                     answered = answered or bool(choice["delta"])
                     if choice["finish_reason"] == "stop" and not answered:
                         # LiteLLM ends streams that it cannot parse as if they were complete.
                         raise ExpertBadReply(expert.name, f"Expert {expert.name} sent an empty answer.")
+                if event.get("usage") and not any(each["delta"] or each["finish_reason"] for each in choices):
+                    event["choices"] = []  # as OpenAI has it; LiteLLM sends an empty choice beside the usage
                 yield b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
     except ExpertError:
         raise

@@ -27,6 +27,9 @@ def outgoing_body(expert: Expert, body: Mapping[str, Any], *, stream: bool) -> d
     out["model"] = expert.model
     if stream:
         out["stream"] = True
+        # Asked for always, so that tokens are known; clients are told what they asked for.
+        given = out.get("stream_options")
+        out["stream_options"] = {**(given if isinstance(given, Mapping) else {}), "include_usage": True}
     else:
         out.pop("stream", None)
         out.pop("stream_options", None)

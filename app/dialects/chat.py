@@ -11,11 +11,13 @@ from app.dialects.dialect import Dialect, Document
 from app.dialects.error_shapes import openai_error
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
+from base.usage import TokenUsage
 from experts.expert_replies import END_OF_STREAM, StreamEvent
 
 
 class ChatPresenter:
-    """Of a stream, chunks without choices go only to clients that asked for usage."""
+    """Of a stream, a chunk without choices is sent only at the end, with the usage, to clients that asked for
+    it: experts tell theirs in different places, and some readers add up whatever they see."""
 
     response: Document | None = None
 
@@ -25,7 +27,6 @@ class ChatPresenter:
         """The decision, until a chunk has it."""
         self._last: Document | None = None
         """The chunk that ends a choice, held back: it may get the final `routing`."""
-        self._told_usage = False
         self._envelope: Document = {}
 
     def whole(self, answer: Document, routing: Document) -> Document:
@@ -46,7 +47,7 @@ class ChatPresenter:
         if self._last is not None:
             final = self._last if routing is None else {**self._last, "routing": routing}
             closing.append(StreamEvent.of(final))
-        if self._wants_usage and not self._told_usage and usage is not None:
+        if self._wants_usage and usage is not None and TokenUsage.of(usage).both is not None:
             closing.append(StreamEvent.of({**self._envelope, "choices": [], "usage": usage}))
         return [*closing, END_OF_STREAM]
 
@@ -55,17 +56,14 @@ class ChatPresenter:
         return [*held, StreamEvent.of(openai_error(error))]
 
     def _chunk(self, chunk: Document) -> list[StreamEvent]:
-        if not self._wants_usage:
-            if not chunk.get("choices"):
-                return []
-            chunk = {name: value for name, value in chunk.items() if name != "usage"}
-        elif not chunk.get("choices"):
-            self._told_usage |= isinstance(chunk.get("usage"), Mapping)
+        if not chunk.get("choices"):
+            return []
+        chunk = {name: value for name, value in chunk.items() if name != "usage"}
         self._envelope = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
         if self._routing is not None:
             chunk, self._routing = {**chunk, "routing": self._routing}, None
         held = [] if self._last is None else [StreamEvent.of(self._last)]
-        if chunk.get("choices") and any(_ends(choice) for choice in chunk["choices"]):
+        if any(_ends(choice) for choice in chunk["choices"]):
             self._last = chunk
             return held
         self._last = None

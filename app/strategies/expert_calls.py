@@ -203,9 +203,8 @@ class ExpertCalls:
         """Ask for a streamed answer whose first event has come; like `complete` otherwise. Close it, or
         leave that to the end of the request."""
         booked = self._book(call)
-        body = {**booked.body, "stream_options": {"include_usage": True}}
         asked = self._access.prompting.stream(
-            booked.expert, body, booked.context, room=booked.room, plain=call.plain
+            booked.expert, booked.body, booked.context, room=booked.room, plain=call.plain
         )
         stack = AsyncExitStack()
         try:

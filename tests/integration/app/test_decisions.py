@@ -5,18 +5,31 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from experts.fake import RunningFake
 from tests.integration.app.world import CODE, TALK, Api, World, small_world
 
 
 async def test_a_decision_can_be_read_as_soon_as_its_answer_is_there(api: Api) -> None:
     for stream in (False, True):
-        response = await api.chat(CODE, stream=stream, stream_options={"include_usage": True})
+        response = await api.chat(CODE, stream=stream)
         decision = await api.decision(response.headers["x-coterie-decision"])
         assert (decision["status"], decision["http_status"], decision["stream"]) == ("ok", 200, stream)
         assert decision["model"] == "coterie"
-        assert decision["usage"]["completion_tokens"] > 0
         assert 0 < decision["first_byte_ms"] <= decision["latency_ms"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_are_counted_whether_or_not_the_client_asks(api: Api, stream: bool) -> None:
+    response = await api.chat(CODE, stream=stream)
+    decision = await api.decision(response.headers["x-coterie-decision"])
+    words = len(CODE.split())
+    counts = {"prompt_tokens": words + 1, "completion_tokens": words + 2}
+    assert decision["usage"] == {**counts, "total_tokens": 2 * words + 3}
+    metrics = (await api.http.get("/metrics")).text
+    for kind in ("prompt", "completion"):
+        assert f'coterie_tokens_total{{expert="coder",kind="{kind}"}} {counts[f"{kind}_tokens"]}.0' in metrics
 
 
 async def test_the_stored_decision_says_what_the_answer_said(api: Api) -> None:

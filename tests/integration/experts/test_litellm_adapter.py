@@ -119,11 +119,13 @@ async def test_a_tool_call_streams_in_openais_pieces(
     client: ExpertClient, anthropic: RunningAnthropic
 ) -> None:
     received = await events(client, claude(anthropic), ask("tides", tools=[LOOK_UP]))
-    calls = [c for chunk in received for c in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    *said, usage = received
+    calls = [c for chunk in said for c in chunk["choices"][0]["delta"].get("tool_calls", [])]
     assert calls[0]["function"]["name"] == "look_up"
     assert calls[0]["id"] == "toolu_01"
     assert json.loads("".join(c["function"]["arguments"] for c in calls)) == {"text": "tides"}
-    assert received[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert said[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert usage["choices"] == [] and usage["usage"]["completion_tokens"] > 0
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])

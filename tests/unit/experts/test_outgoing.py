@@ -48,6 +48,15 @@ def test_whole_answers_are_asked_for_without_stream_fields() -> None:
 
 
 @pytest.mark.parametrize(
+    "given", [None, "usage", {}, {"include_usage": False}, {"include_obfuscation": False}]
+)
+def test_streams_are_asked_for_usage_always(given: Any) -> None:
+    body = {"messages": [HI], "stream": True, "stream_options": given}
+    options = outgoing_body(expert(), body, stream=True)["stream_options"]
+    assert options == {**(given if isinstance(given, dict) else {}), "include_usage": True}
+
+
+@pytest.mark.parametrize(
     ("messages", "merged"),
     [
         ([HI], [{"role": "system", "content": "P"}, HI]),

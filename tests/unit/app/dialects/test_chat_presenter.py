@@ -65,10 +65,21 @@ def test_no_chunk_without_choices_comes_unasked(options: dict[str, Any] | None) 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_usage_comes_once_to_those_who_ask(told: bool) -> None:
+    """Wherever the expert told it: some do so beside the last words, or again and again."""
     usage = [{**chunk(), "choices": [], "usage": USAGE}] if told else []
-    seen = streamed(presenter(stream_options={"include_usage": True}), chunk("a"), chunk("", "stop"), *usage)
+    said = [chunk("a", usage={**USAGE, "completion_tokens": 1}), chunk("", "stop", usage=USAGE)]
+    seen = streamed(presenter(stream_options={"include_usage": True}), *said, *usage)
     assert [each.get("usage") for each in seen] == [None, None, USAGE]
     assert seen[-1]["choices"] == []
+
+
+@pytest.mark.parametrize("known", [None, {"prompt_tokens": 3}])
+def test_half_a_count_is_no_usage(known: Any) -> None:
+    shown = presenter(stream_options={"include_usage": True})
+    shown.events([StreamEvent.of(chunk("a", "stop"))], ROUTING)
+    last, end = shown.end(None, known)
+    assert last.chunk is not None and last.chunk["choices"]
+    assert end is END_OF_STREAM
 
 
 def test_what_a_strategy_did_is_in_the_chunk_that_ends_it() -> None:
