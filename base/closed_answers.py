@@ -7,32 +7,8 @@ answer is right, so that a reply is never read towards it. Checks and votes read
 
 import math
 import re
-import unicodedata
 
-MAX_REPLY_CHARS = 100_000
-"""What lies beyond is not read; no check asks for an answer that long."""
-
-_TYPOGRAPHY = str.maketrans(
-    {
-        **dict.fromkeys("‘’ʼ‛′", "'"),
-        **dict.fromkeys("“”„‟«»″", '"'),
-        **dict.fromkeys("‐‑‒–—−", "-"),
-        **dict.fromkeys("\u00a0\u2007\u2009\u202f", " "),
-        **dict.fromkeys("\u200b\u2060\ufeff", None),
-    }
-)
-
-
-def normalise(text: str) -> str:
-    """`text` with composed letters, plain quotes, plain hyphens and plain spaces, its case kept."""
-    return unicodedata.normalize("NFC", text[:MAX_REPLY_CHARS]).translate(_TYPOGRAPHY)
-
-
-def fold(text: str) -> str:
-    """`text` normalised, without case, every run of white space a single space."""
-    # `ß` folds to `ss`, so composing once more keeps folding idempotent.
-    return " ".join(unicodedata.normalize("NFC", normalise(text).casefold()).split())
-
+from base.text_folding import MAX_REPLY_CHARS, fold, normalise
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from base.phrases import UNSPACED
 from eval.reply_parsing import contains_phrase, count_words, fold, normalise, unfenced
 from routers.language import LANGUAGES, identify_language
 
@@ -83,11 +84,8 @@ def _words_are_met(rule: FormRule, reply: str, text: str) -> bool:
     end = fold(rule.ends_with or "")
     tail = fold(text).rstrip("*_\"' ")
     if end[-1:].isalnum():
-        tail = tail.rstrip(".!,;:*_\"' ")
-        return (
-            re.search(rf"(?<!\w){re.escape(end)}$" if end[0].isalnum() else rf"{re.escape(end)}$", tail)
-            is not None
-        )
+        tail = tail.rstrip(".!,;:*_\"' 。！、」』")
+        return tail.endswith(end) and contains_phrase(tail[-len(end) - 1 :], end)
     return tail.endswith(end) or fold(text).endswith(end)
 
 
@@ -104,7 +102,7 @@ _ABBREVIATIONS = """
 _SHORT_FORM = re.compile(
     r"(?<!\w)(?:" + "|".join(map(re.escape, _ABBREVIATIONS.split())) + r")\.(?=\s+\S)", re.IGNORECASE
 )
-_END = re.compile(r"[.!?…]+[\"')\]*_]*(?=\s|$)|[。！？]+[」』）\"']*")
+_END = re.compile(rf"[.!?…]+[\"')\]*_」』]*(?=\s|$|[{UNSPACED}])|[。।။។؟۔։]+[」』)\"']*")
 
 
 def count_sentences(reply: str) -> int:

@@ -1,4 +1,4 @@
-"""Extracts phrases, words, JSON and code from a reply; re-exports the parsers of `base.closed_answers`.
+"""Extracts JSON and code from a reply; re-exports the readers of `base` for phrases and closed answers.
 
 Knows nothing of which answer is correct.
 """
@@ -8,17 +8,10 @@ import re
 import textwrap
 from typing import Any
 
-from base.closed_answers import (
-    MAX_REPLY_CHARS,
-    bare,
-    fenced_blocks,
-    fold,
-    normalise,
-    read_choice,
-    read_number,
-    unfenced,
-)
+from base.closed_answers import bare, fenced_blocks, read_choice, read_number, unfenced
 from base.json_documents import refuse_constant
+from base.phrases import contains_phrase, count_words
+from base.text_folding import MAX_REPLY_CHARS, fold, normalise
 
 __all__ = [
     "MAX_REPLY_CHARS",
@@ -34,46 +27,6 @@ __all__ = [
     "read_objects",
     "unfenced",
 ]
-
-# Words
-
-# Scripts written without spaces between words, so without word boundaries.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
-
-
-def contains_phrase(reply: str, phrase: str, *, inflected: bool = False) -> bool:
-    """Whether `reply` contains `phrase` as whole words, ignoring case and whitespace.
-
-    `inflected` also accepts the endings -s, -es, -d, -ed and -ing, as "launch" in "launched".
-    """
-    wanted, text = fold(phrase), fold(reply)
-    if not wanted:
-        return False
-    pattern = re.escape(wanted).replace(r"\ ", r"\s+")
-    first, last = wanted[0], wanted[-1]
-    if (first.isalnum() or first == "_") and not _UNSPACED_CHAR.match(first):
-        pattern = r"(?<!\w)" + pattern
-        if first.isdigit():
-            pattern = r"(?<!\d[.,])" + pattern
-    if (last.isalnum() or last == "_") and not _UNSPACED_CHAR.match(last):
-        if inflected and last.isalpha():
-            pattern += r"(?:s|es|d|ed|ing)?"
-        pattern += r"(?!\w)"
-        if last.isdigit():
-            pattern += r"(?![.,]\d)"
-    return re.search(pattern, text) is not None
-
-
-def count_words(reply: str) -> int:
-    """Whitespace-separated tokens with a letter or digit; each unspaced script's character counts."""
-    total = 0
-    for piece in normalise(reply).split():
-        unspaced = len(_UNSPACED_CHAR.findall(piece))
-        spaced = _UNSPACED_CHAR.split(piece) if unspaced else [piece]
-        total += unspaced + sum(any(char.isalnum() for char in part) for part in spaced)
-    return total
-
 
 # JSON
 

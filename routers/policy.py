@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from base.phrases import Keywords, folded_text
 from routers.conversation import latest_user_text
 from routers.language import LANGUAGES, identify_language
 from routers.request import Request
@@ -27,6 +28,11 @@ class UserText:
         return self.text[:PATTERN_READS], self.text[-PATTERN_READS:]
 
     @cached_property
+    def folded(self) -> str:
+        """The whole of it as keywords are looked for in it."""
+        return folded_text(self.text)
+
+    @cached_property
     def language(self) -> str | None:
         return identify_language(self.text)
 
@@ -35,11 +41,12 @@ class UserText:
 class Rule:
     """An operator's rule: when everything it names holds, its expert or category is taken.
 
-    `keywords` match whole words of the last user turn, ignoring case (any of them); `pattern` is
-    searched in it; `languages` are ISO 639-1 codes, one of which it must be written in; `attributes`
-    must equal the request's (header names in lower case, `api_key`). At most one of `expert` and
-    `category` is set. A rule with a `strategy` says how such a request is answered; without an expert
-    or a category it leaves open by whom.
+    `keywords` match whole words of the last user turn, ignoring case and width (any of them); where a
+    script has no blanks between words they match anywhere (`base.phrases`). `pattern` is searched in the
+    turn; `languages` are ISO 639-1 codes, one of which it must be written in; `attributes` must equal the
+    request's (header names in lower case, `api_key`). At most one of `expert` and `category` is set. A
+    rule with a `strategy` says how such a request is answered; without an expert or a category it leaves
+    open by whom.
 
     Keywords are looked for in the whole turn; a pattern in its first and its last PATTERN_READS
     characters; the language is told by its beginning.
@@ -53,7 +60,7 @@ class Rule:
     expert: str | None = None
     category: str | None = None
     strategy: str | None = None
-    _words: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
+    _words: Keywords | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         if self.expert is not None and self.category is not None:
@@ -62,7 +69,7 @@ class Rule:
             raise ValueError(f"rule {self.name!r}: name either an expert or a category, or a strategy")
         if not (self.keywords or self.pattern or self.attributes or self.languages):
             raise ValueError(f"rule {self.name!r}: it has no condition, so it would take every request")
-        if not all(word.strip() for word in self.keywords):
+        if not all(folded_text(word) for word in self.keywords):
             raise ValueError(f"rule {self.name!r}: an empty keyword would take every request")
         if unknown := sorted(set(self.languages) - LANGUAGES):
             raise ValueError(
@@ -70,8 +77,7 @@ class Rule:
                 f"{', '.join(sorted(LANGUAGES))}"
             )
         if self.keywords:
-            words = "|".join(re.escape(word) for word in self.keywords)
-            object.__setattr__(self, "_words", re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE))
+            object.__setattr__(self, "_words", Keywords(self.keywords))
 
     @property
     def chooses(self) -> bool:
@@ -84,7 +90,7 @@ class Rule:
         if any(request.attributes.get(name) != value for name, value in wanted.items()):
             return False
         said = said or UserText(latest_user_text(request.turns))
-        if self._words is not None and not self._words.search(said.text):
+        if self._words is not None and not self._words.found_in(said.folded):
             return False
         if self.pattern is not None and not any(self.pattern.search(part) for part in said.ends):
             return False

@@ -15,6 +15,7 @@ from app.strategies.chunks import first_choice, text_of_message
 from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.strategy_run import Run
 from app.strategies.votes import closed_answer, kind_of_question, likeness
+from base.phrases import words
 
 CONVERSATION_CHARACTERS = 12_000
 """A judge reads the last so many characters of a conversation."""
@@ -109,8 +110,8 @@ async def agreement(run: Run, said: ExpertAnswer, samples: int, tokens: int) -> 
     own = closed_answer(kind, said.text) if kind else None
     if kind and own is not None:
         return sum(closed_answer(kind, text) == own for text in texts) / len(texts)
-    beginning = said.text.split()
-    return sum(likeness(" ".join(beginning[: len(text.split())]), text) for text in texts) / len(texts)
+    beginning = words(said.text)
+    return sum(likeness(" ".join(beginning[: len(words(text))]), text) for text in texts) / len(texts)
 
 
 def _yes(verdict: ExpertAnswer) -> float | None:

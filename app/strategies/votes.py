@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.strategies.chunks import text_of_message
-from base.closed_answers import bare, fold, read_choice, read_number
+from base.closed_answers import bare, read_choice, read_number
+from base.phrases import HANGUL, LATIN, UNSPACED, count_words, words
+from base.text_folding import fold, normalise
 
 Kind = Literal["choice", "number", "yes_no", "words"]
 
 WORDS = 6
 """Answers of at most so many words can be compared as a whole."""
+CHARACTERS = 24
+"""The same of a script without blanks between words."""
 
-_OPTIONS = re.compile(r"(?<![\w'.-])\(?([A-J])[.):]\s", re.MULTILINE)
+_OPTIONS = re.compile(rf"(?<![{LATIN}\d_'.-])\(?([A-J])[.):、](?=[\s{UNSPACED}{HANGUL}])")
 _YES_NO = re.compile(r"\b(?:yes or no|yes/no|true or false|true/false)\b", re.IGNORECASE)
 _NUMBER = re.compile(
     r"\b(?:how (?:many|much|old|far|long|tall)|calculate|compute|evaluate|what is the (?:sum|product|value"
@@ -38,7 +42,7 @@ def kind_of_question(messages: Sequence[Mapping[str, Any]]) -> Kind | None:
     """How the answers to the last user turn can be compared; None when it is open."""
     texts = [text_of_message(each) for each in messages if each.get("role") == "user"]
     text = texts[-1] if texts else ""
-    if len(set(_OPTIONS.findall(text))) >= 2:
+    if len(set(_OPTIONS.findall(normalise(text, None)))) >= 2:
         return "choice"
     if _YES_NO.search(text):
         return "yes_no"
@@ -63,7 +67,8 @@ def closed_answer(kind: Kind, reply: str) -> str | None:
             return "yes" if word in _YES else "no" if word in _NO else None
         case "words":
             text = bare(reply)
-            return text if 0 < len(text.split()) <= WORDS else None
+            brief = 0 < len(text.split()) <= WORDS and count_words(text) <= CHARACTERS
+            return text if brief else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def vote(answers: Sequence[str | None], weights: Sequence[float]) -> Vote | None
 
 def likeness(one: str, other: str) -> float:
     """How much two texts share, 0..1: F1 of their words. For answers that cannot be compared as a whole."""
-    left, right = fold(one).split(), fold(other).split()
+    left, right = words(fold(one)), words(fold(other))
     if not left or not right:
         return float(left == right)
     rest = list(right)

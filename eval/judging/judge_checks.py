@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from base.phrases import words
 from eval.engine.items import RunItem
 from eval.judging.agreement import cohen_kappa, fleiss_kappa, spearman
 from eval.judging.judge_prompts import Scale
@@ -77,12 +78,12 @@ def views_of(items: Sequence[RunItem], judge: str) -> list[View]:
                 by_turn[each["turn"]].append(each)
         for turn, said in by_turn.items():
             place = (item.contestant, item.question, turn)
-            words = len(item.turns[turn - 1].answer.split()) if len(item.turns) >= turn else 0
+            length = len(words(item.turns[turn - 1].answer)) if len(item.turns) >= turn else 0
             if said[0]["scale"] == Scale.RATING.value:
-                found += [View(place, each["rating"], words) for each in said if "rating" in each]
+                found += [View(place, each["rating"], length) for each in said if "rating" in each]
             elif all("label" in each for each in said):
                 found.append(
-                    View(place, float(sum(map(_points, said))), words, _baseline_words(item, judge, turn))
+                    View(place, float(sum(map(_points, said))), length, _baseline_words(item, judge, turn))
                 )
     return found
 

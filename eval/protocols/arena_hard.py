@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from base.phrases import words
 from base.task_groups import together
 from eval.engine.benchmark import AskedTurn, Marks, Question, converse, first_of_each
 from eval.engine.contestants import Contestant, ContestantAsker
@@ -78,7 +79,7 @@ class ArenaHard:
             both_games,
             {"question_id": question.id, "model": contestant.name, "baseline": baseline.name},
             category=question.category,
-            values={"baseline_words": float(len(their_text.split()))},
+            values={"baseline_words": float(len(words(their_text)))},
         )
 
 

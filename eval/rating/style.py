@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from base.phrases import words
 from eval.rating.bradley_terry import RIDGE, STEPS, Pairs, RatingError
 from eval.rating.resampling import Floats, Ints, interval, multiplicities, sums_by_question
 
@@ -24,7 +25,7 @@ _BOLD = re.compile(r"(\*\*|__)(?=\S)(?:.*?\S)\1")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Length in words, and counts of Markdown outside code blocks."""
+    """Length in words (characters in scripts without blanks), and counts of Markdown outside code blocks."""
 
     length: int
     headers: int
@@ -36,7 +37,7 @@ def style_of(answer: str) -> Style:
     """The style of an answer."""
     prose = _CODE.sub("", answer)
     return Style(
-        length=len(answer.split()),
+        length=len(words(answer)),
         headers=len(_HEADER.findall(prose)),
         lists=len(_LIST.findall(prose)),
         bold=len(_BOLD.findall(prose)),

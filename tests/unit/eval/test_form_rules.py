@@ -109,3 +109,24 @@ def test_what_is_no_rule_is_refused(rule: dict[str, object]) -> None:
 )
 def test_sentences_are_counted(text: str, sentences: int) -> None:
     assert count_sentences(text) == sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("你好！我是助手。有什么可以帮您？", 3),
+        ("すごい!本当に?はい。", 3),
+        ("彼は「待って。」と言った。", 2),
+        ("यह ठीक है। धन्यवाद।", 2),
+        ("هل هذا صحيح؟ نعم.", 2),
+        ("It costs 3.5 million. Really!", 2),
+    ],
+)
+def test_sentences_of_other_scripts_end_with_their_own_marks(text: str, sentences: int) -> None:
+    assert count_sentences(text) == sentences
+
+
+def test_a_last_word_is_whole_but_for_scripts_without_blanks() -> None:
+    assert is_met(FormRule(ends_with="東京"), "日本の首都は東京。")
+    assert is_met(FormRule(ends_with="Paris"), "答案是Paris。")
+    assert not is_met(FormRule(ends_with="art"), "We had a party art-start")

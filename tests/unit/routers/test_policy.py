@@ -44,6 +44,66 @@ def test_keywords_of_other_scripts_have_word_boundaries_too() -> None:
     assert not matches(rule(keywords=("счёт",)), "счётчик")
 
 
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("发票", "我需要开发票"),
+        ("發票", "請開發票給我"),
+        ("python", "用python写函数"),
+        ("python", "用Ｐｙｔｈｏｎ写函数"),
+        ("用python", "请用Python写"),
+        ("c++", "用C++写"),
+        (".net", "使用.NET开发"),
+        ("42", "第42条"),
+        ("カード", "クレジットカードを作りたい"),
+        ("ｶｰﾄﾞ", "カードを作る"),
+        ("請求書", "請求書PDFを送って"),
+        ("ใบแจ้งหนี้", "ขอใบแจ้งหนี้หน่อยครับ"),
+        ("sql", "ช่วยเขียนSQLให้หน่อย"),
+        ("ຫນັງສື", "ຂຽນຫນັງສືໃຫ້ຂ້ອຍ"),
+        ("វិក្កយបត្រ", "ខ្ញុំត្រូវការវិក្កយបត្រថ្មី"),
+        ("ငွေတောင်းခံလွှာ", "ကျွန်တော်ငွေတောင်းခံလွှာလိုချင်"),
+        ("송장", "송장을 보내 주세요"),
+        ("환불", "환불해 주세요"),
+        ("python", "python으로 작성해 줘"),
+        ("2024", "2024년에"),
+        ("कमी", "पानी की कमी है"),
+        ("straße", "HAUPTSTRASSE, STRASSE"),
+        ("istanbul", "İSTANBUL'DA"),
+        ("café", "un cafe\u0301, merci"),
+        ("art", "l’art moderne"),
+        ("don't", "I don’t know"),
+        ("كتاب", "كِتَاب جديد"),
+        ("发票", "发\u200b票"),
+    ],
+)
+def test_a_keyword_is_found_in_every_script(keyword: str, text: str) -> None:
+    assert matches(rule(keywords=(keyword,)), text)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("art", "party"),
+        ("art", "用party写"),
+        ("python", "用python3写"),
+        ("c++", "c++11"),
+        (".net", "example.net"),
+        ("фото", "фотограф"),
+        ("कम", "कमी है"),
+        ("कर", "करना"),
+        ("cafe", "cafe\u0301"),
+        ("사과", "사과나무"),
+        ("กา", "เกาหลี"),
+        ("か", "ありがとう"),
+        ("don", "I don’t know"),
+        ("发票", "发货"),
+    ],
+)
+def test_a_keyword_is_not_found_inside_a_word_of_any_script(keyword: str, text: str) -> None:
+    assert not matches(rule(keywords=(keyword,)), text)
+
+
 def test_any_of_the_keywords_will_do() -> None:
     assert matches(rule(keywords=("refund", "money back")), "I want my Money Back")
 
@@ -91,6 +151,7 @@ def test_a_request_without_any_turn_matches_no_keyword() -> None:
         ({"expert": "e"}, "no condition"),
         ({"expert": "e", "attributes": {}}, "no condition"),
         ({"expert": "e", "keywords": ("a", " ")}, "empty keyword"),
+        ({"expert": "e", "keywords": ("a", "\u200b")}, "empty keyword"),
     ],
 )
 def test_a_rule_that_takes_nothing_or_everything_is_refused(conditions: Any, message: str) -> None:

@@ -16,6 +16,9 @@ from app.strategies.votes import Kind, closed_answer, kind_of_question, likeness
         ("How many legs has a spider?", "number"),
         ("What is 12 * 7?", "number"),
         ("Reply with one word: the capital of France.", "words"),
+        ("选一个：A．苹果 B．香蕉", "choice"),
+        ("正しいのはどれ？（Ａ）りんご（Ｂ）みかん", "choice"),
+        ("哪个对？A、苹果\nB、香蕉", "choice"),
         ("Write a poem about autumn.", None),
         ("Explain plan A. Then stop.", None),
     ],
@@ -51,6 +54,13 @@ def test_what_is_no_answer_counts_for_nothing() -> None:
     assert closed_answer("words", "This is far too long to be one of those brief answers.") is None
     assert closed_answer("yes_no", "It depends.") is None
     assert vote([None, None], [1, 1]) is None
+
+
+def test_texts_without_blanks_are_alike_by_their_characters() -> None:
+    assert likeness("東京は日本の首都です", "日本の首都は東京です") > 0.9
+    assert likeness("東京", "りんご") == 0
+    assert closed_answer("words", "アムステルダム。") == "アムステルダム"
+    assert closed_answer("words", "これはとても長いので短い答えの一つとは言えないと思います。") is None
 
 
 def test_the_heavier_side_wins_and_its_first_voice_stands_for_it() -> None:
