@@ -3,8 +3,11 @@
 Knows nothing of HTTP clients and does not sleep: callers ask it how long to wait.
 """
 
+import math
 import random
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses of trouble that may pass."""
@@ -30,8 +33,15 @@ NO_RETRIES = RetryPolicy(attempts=1)
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """The seconds of a `Retry-After` header; None when there is none, or a date."""
-    try:
-        return max(0.0, float(value)) if value is not None else None
-    except ValueError:
+    """The seconds of a `Retry-After` header, given as seconds or as a date (RFC 9110, 10.2.3); None when
+    there is none, or none that can be read."""
+    if value is None:
         return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

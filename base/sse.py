@@ -1,7 +1,7 @@
 """Server-sent events cut out of a byte stream, whatever the chunks it arrives in.
 
-Works on bytes and gives back the very bytes it was fed, whole events at a time, so that a relay
-changes nothing and its readers never see half an event. Knows nothing of chat completions.
+Works on bytes and gives back the very bytes it was fed, whole events at a time, so that its readers never
+see half an event. Knows nothing of chat completions.
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_BLANK_LINE = 4
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventTooLong(ValueError):
@@ -20,10 +21,13 @@ class EventTooLong(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as it came. `data` is its payload, None for comments and other events without any."""
+    """One event as it came. `data` is its payload, None where there is none or an empty one: such events are
+    not dispatched. `name` is its type (`event:`), `comment` the text of its comment lines."""
 
     raw: bytes
     data: bytes | None
+    name: str | None = None
+    comment: bytes | None = None
 
 
 class EventCutter:
@@ -45,7 +49,7 @@ class EventCutter:
         while (end := _BLANK_LINE.search(self._buffer, search)) is not None:
             raw = bytes(self._buffer[start : end.end()])
             self._refuse_long(len(raw))
-            events.append(Event(raw, _data(raw)))
+            events.append(_event(raw))
             start = search = end.end()
         if start:
             del self._buffer[:start]
@@ -61,13 +65,20 @@ class EventCutter:
     def rest(self) -> Event | None:
         """What is left when the stream has ended without a last blank line; None when nothing is."""
         raw, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
-        return Event(raw, _data(raw)) if raw else None
+        return _event(raw) if raw else None
 
 
-def _data(raw: bytes) -> bytes | None:
-    lines = []
-    for line in _LINE_END.split(raw):
+def _event(raw: bytes) -> Event:
+    fields: dict[bytes, list[bytes]] = {}
+    for line in _LINE_END.split(raw.removeprefix(_BYTE_ORDER_MARK)):
         name, _, value = line.partition(b":")
-        if name == b"data":
-            lines.append(value.removeprefix(b" "))
-    return b"\n".join(lines) if lines else None
+        if line:
+            fields.setdefault(name, []).append(value.removeprefix(b" "))
+    data = b"\n".join(fields.get(b"data", ()))
+    names, comments = fields.get(b"event"), fields.get(b"")
+    return Event(
+        raw,
+        data or None,
+        names[-1].decode("utf-8", "replace") or None if names else None,
+        b" ".join(comments) if comments else None,
+    )

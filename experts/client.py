@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experts.admission import Admission
+from experts.chat_replies import check_completion
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import DialectName, Expert
-from experts.expert_replies import ExpertReply, ReplyStream, check_completion, refusal
+from experts.expert_replies import ExpertReply, ReplyStream
 from experts.outgoing import outgoing_body
+from experts.refusals import body_of, refusal, retry_after_s
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -200,7 +202,9 @@ class ExpertClient:
             raise _unreachable(expert, error) from error
         try:
             if not 200 <= response.status < 300:
-                raise refusal(expert, response.status, await self._error(response), secret)
+                wait_s = retry_after_s(_headers(response))
+                payload = await self._error(response)
+                raise refusal(expert, response.status, payload, secret, retry_after_s=wait_s)
             yield response
         finally:
             # Back to the pool if fully read.
@@ -216,13 +220,13 @@ class ExpertClient:
                 )
         try:
             return json.loads(read)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ExpertBadReply(
                 expert.name, f"Expert {expert.name} sent a reply that is not JSON."
             ) from error
 
     async def _error(self, response: "ClientResponse") -> Any:
-        """The JSON body of an error response, None if unreadable; does not raise."""
+        """The body of an error response, JSON or text, None if there is none; does not raise."""
         import aiohttp
 
         read = bytearray()
@@ -232,10 +236,7 @@ class ExpertClient:
                     read += chunk
                     if len(read) > self.limits.max_error_bytes:
                         break
-        try:
-            return json.loads(read)
-        except ValueError:
-            return None
+        return body_of(bytes(read))
 
     def _open_session(self) -> "ClientSession":
         import aiohttp

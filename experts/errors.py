@@ -5,6 +5,7 @@
     ├── ExpertBusy          429 expert_busy              our queue, or the server's own, is full
     ├── ExpertTimeout       504 expert_timeout           no first byte in time, or a stall
     ├── ExpertBadReply      502 expert_bad_reply         not JSON, not the shape, broken SSE
+    │   └── NotStreamed                                  a whole answer where a stream was asked for
     └── ExpertRejected      4xx (the server's own)       the request itself is wrong
         └── ContextTooLong  400 context_length_exceeded
 
@@ -21,6 +22,8 @@ class ExpertError(Exception):
 
     status: int = 500
     code: str = "expert_error"
+    replaceable: bool = True
+    """Whether another expert may be asked instead, before the first text."""
 
     def __init__(
         self, expert: str, message: str, *, status: int | None = None, code: str | None = None
@@ -28,6 +31,8 @@ class ExpertError(Exception):
         super().__init__(message)
         self.expert = expert
         self.message = message
+        self.retry_after_s: float | None = None
+        """Seconds that the server asks to wait, where it says so."""
         if status is not None:
             self.status = status
         if code is not None:
@@ -62,11 +67,20 @@ class ExpertBadReply(ExpertError):
     code = "expert_bad_reply"
 
 
+class NotStreamed(ExpertBadReply):
+    """The server ignored `stream`; `completion` is its whole answer, for when nobody else has one."""
+
+    def __init__(self, expert: str, completion: dict[str, Any]) -> None:
+        super().__init__(expert, f"Expert {expert} sent a whole answer instead of a stream.")
+        self.completion = completion
+
+
 class ExpertRejected(ExpertError):
     """The server rejected the request; `error` is its OpenAI-shaped error object for the client."""
 
     status = 400
     code = "expert_rejected"
+    replaceable = False
 
     def __init__(
         self,
@@ -82,7 +96,8 @@ class ExpertRejected(ExpertError):
 
 
 class ContextTooLong(ExpertRejected):
-    """The conversation does not fit the expert's context window."""
+    """The conversation does not fit the expert's context window; another's may be larger."""
 
     status = 400
     code = "context_length_exceeded"
+    replaceable = True

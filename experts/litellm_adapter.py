@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import Expert
-from experts.expert_replies import refusal
+from experts.refusals import refusal
 
 FIELDS = frozenset(
     [

@@ -3,6 +3,7 @@
 Messages never hold prompt text, secrets or addresses.
 """
 
+import math
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -30,8 +31,7 @@ def service_error(error: Exception) -> ServiceError:
         case ExpertRejected():
             return ServiceError(error.status, error.code, error.message, error=error.error)
         case ExpertError():
-            headers = {"retry-after": "1"} if isinstance(error, ExpertBusy) else None
-            return ServiceError(error.status, error.code, error.message, headers=headers)
+            return ServiceError(error.status, error.code, error.message, headers=_wait(error))
         case UnknownName():
             return ServiceError(404, "model_not_found", str(error), param="model")
         case NoExpertFits():
@@ -52,6 +52,17 @@ def service_error(error: Exception) -> ServiceError:
             return ServiceError(
                 500, "internal_error", "Something went wrong here; the request id is in the log."
             )
+
+
+def _wait(error: ExpertError) -> dict[str, str]:
+    """`retry-after` as the expert's server asked for it; a full queue without a wish of its own is worth
+    another try in a second."""
+    wait_s = error.retry_after_s
+    if wait_s is None and isinstance(error, ExpertBusy):
+        wait_s = 1.0
+    if wait_s is None or error.status not in {429, 503}:
+        return {}
+    return {"retry-after": str(math.ceil(wait_s))}
 
 
 def install_error_handlers(app: FastAPI) -> None:

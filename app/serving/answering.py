@@ -7,13 +7,10 @@ import structlog
 
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
-from experts.errors import ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.errors import ExpertError, NotStreamed
 from experts.expert import DialectName, Expert
-from experts.expert_replies import StreamEvent
+from experts.expert_replies import ReplyStream, StreamEvent
 from routers.decide import NoExpertFits, fall_back
-
-REPLACEABLE = (ExpertUnavailable, ExpertBusy, ExpertTimeout)
-"""Failures before the first byte after which another expert is tried."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +34,8 @@ class Answering:
                     attempts.expert, document, record.context, dialect=dialect
                 )
             except ExpertError as error:
-                attempts.failed(error)
+                if not attempts.failed(error):
+                    raise
                 continue
             attempts.succeeded()
             record.expert_usage = reply.usage
@@ -59,7 +57,17 @@ class Answering:
                         yield events
                     return
             except ExpertError as error:
-                attempts.failed(error, final=begun)
+                if attempts.failed(error, final=begun):
+                    continue
+                if not isinstance(error, NotStreamed):
+                    raise
+                # Nobody else answers, and this answer is whole.
+                stream = await ReplyStream.of_whole(attempts.expert, error.completion)
+                attempts.succeeded()
+                async for events in stream:
+                    record.expert_usage = stream.usage
+                    yield events
+                return
 
 
 class _Attempts:
@@ -73,7 +81,8 @@ class _Attempts:
         """Experts that failures rule out."""
         if not access.health.available(record.decision.expert):
             # When nobody seems up the chosen one is asked all the same: what is known may be old.
-            self._fall_back("its health check fails", access.down())
+            waits = access.health.resting_s(record.decision.expert) > 0
+            self._fall_back("its server asked to wait" if waits else "its health check fails", access.down())
 
     @property
     def expert(self) -> Expert:
@@ -92,17 +101,16 @@ class _Attempts:
     def succeeded(self) -> None:
         self._access.health.report_success(self.expert.name)
 
-    def failed(self, error: ExpertError, *, final: bool = False) -> None:
-        """Report the failure and move on to the next expert. Raises `error` when there is none, when no other
-        expert could do better, and when the answer had begun (`final`)."""
+    def failed(self, error: ExpertError, *, final: bool = False) -> bool:
+        """Report the failure and move on to the next expert. False when there is none, when no other expert
+        could do better, and when the answer had begun (`final`)."""
         self._access.failed(self.expert.name, error)
-        self._out |= self._access.same_server(self.expert)
+        self._out |= self._access.sharing(self.expert, error)
         self._tries -= 1
-        if final or self._tries < 0 or not isinstance(error, REPLACEABLE):
-            raise error
+        if final or self._tries < 0 or not error.replaceable:
+            return False
         # Where everybody seems down, the next in the ranking is tried.
-        if not self._fall_back(error.code, self._out | self._access.down(), self._out):
-            raise error
+        return self._fall_back(error.code, self._out | self._access.down(), self._out)
 
     def _fall_back(self, why: str, *unavailable: set[str]) -> bool:
         """Take the next expert, by the first set that leaves one; False when none does, or when the client

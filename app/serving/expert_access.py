@@ -6,7 +6,7 @@ import structlog
 
 from app.serving.prompting import Prompting
 from app.telemetry.metrics import Metrics
-from experts.errors import ExpertError
+from experts.errors import ContextTooLong, ExpertError
 from experts.expert import Expert
 from experts.health import HealthMonitor
 from experts.registry import Registry
@@ -27,8 +27,17 @@ class ExpertAccess:
         """The experts that are known to be down."""
         return {name for name in self.registry.names if not self.health.available(name)}
 
-    def same_server(self, expert: Expert) -> set[str]:
-        """The experts behind the same endpoint: prompt experts go down with their base."""
+    def sharing(self, expert: Expert, error: ExpertError) -> set[str]:
+        """The experts that would fail as `expert` did: those behind the same endpoint, as prompt experts go
+        down with their base; where the conversation was too long, those without more room."""
+        if isinstance(error, ContextTooLong):
+            room = expert.context_length
+            return {
+                each.name
+                for each in self.registry.experts.values()
+                if each.context_length < room
+                or (each.endpoint, each.model) == (expert.endpoint, expert.model)
+            }
         if expert.endpoint is None:
             return {expert.name}
         return {each.name for each in self.registry.experts.values() if each.endpoint == expert.endpoint}

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from app.strategies.chunks import Chunk, as_chunks, without_logprobs
+from app.strategies.chunks import Chunk, without_logprobs
 from app.strategies.expert_calls import ExpertAnswer, OpenAnswer
+from experts.chat_replies import completion_chunks
 
 QUEUE = 64
 """Chunks that may wait for a slow client."""
@@ -44,8 +45,9 @@ class AnswerOutput:
         if not self.stream:
             self.completion = self._cleaned(said.completion)
         else:
-            for chunk in as_chunks(said.completion):
-                await self._put(chunk)
+            for chunk in completion_chunks(said.completion):
+                if chunk["choices"]:
+                    await self._put(chunk)
         self.whole = True
 
     async def follow(self, live: OpenAnswer) -> None:

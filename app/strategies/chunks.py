@@ -66,27 +66,6 @@ def without_logprobs(document: Chunk) -> Chunk:
     return {**document, "choices": kept}
 
 
-def as_chunks(completion: Mapping[str, Any]) -> list[Chunk]:
-    """A whole completion as the chunks of a stream: who speaks, what is said, why it ends."""
-    envelope = _envelope(completion)
-    first = first_choice(completion)
-    message = dict(first.get("message") or {})
-    role = message.pop("role", "assistant")
-    for index, call in enumerate(message.get("tool_calls") or ()):
-        call.setdefault("index", index)
-    said = {name: value for name, value in message.items() if value not in (None, [], "")}
-
-    def chunk(delta: Mapping[str, Any], finish: str | None = None, logprobs: Any = None) -> Chunk:
-        choice = {"index": 0, "delta": dict(delta), "logprobs": logprobs, "finish_reason": finish}
-        return {**envelope, "choices": [choice]}
-
-    return [
-        chunk({"role": role, "content": ""}),
-        *([chunk(said, logprobs=first.get("logprobs"))] if said else []),
-        chunk({}, finish_reason(completion) or "stop"),
-    ]
-
-
 def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
     """The chunks of one answer as a whole completion."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}

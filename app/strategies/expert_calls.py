@@ -28,7 +28,7 @@ from app.telemetry.spans import known, tracer
 from base.prices import token_cost
 from base.usage import TokenUsage
 from experts.confidence import ALTERNATIVES, Token, read_tokens
-from experts.errors import ExpertError, ExpertTimeout
+from experts.errors import ExpertError, ExpertTimeout, NotStreamed
 from experts.expert_replies import ReplyStream
 from experts.outgoing import question_of
 from experts.registry import Expert
@@ -209,7 +209,10 @@ class ExpertCalls:
         stack = AsyncExitStack()
         try:
             async with self.within_time(call.expert):
-                stream = await stack.enter_async_context(asked)
+                try:
+                    stream = await stack.enter_async_context(asked)
+                except NotStreamed as whole:
+                    stream = await ReplyStream.of_whole(booked.expert, whole.completion)
         except BaseException as error:
             self.settle(booked, None, 0, "failed", error)
             await stack.aclose()

@@ -280,7 +280,7 @@ async def test_a_rejection_carries_the_servers_own_error_and_a_message_without_i
     }
     with pytest.raises(ExpertRejected) as caught:
         await client.complete(expert, ask(fake={"status": 400, "error": said}))
-    assert caught.value.error == said | {"code": None}
+    assert caught.value.error == said | {"code": "expert_rejected"}
     assert "temperature" not in str(caught.value)
 
 
@@ -305,7 +305,7 @@ async def test_a_key_that_a_server_repeats_in_a_rejection_is_hidden(
     expert = make_expert(fake.endpoint, api_key_env="COTERIE_TEST_KEY")
     said = {"message": "project of wrong-key-456 and sk-abcdefgh12345 is closed", "type": "billing"}
     with pytest.raises(ExpertRejected) as caught:
-        await client.complete(expert, ask(fake={"status": 402, "error": said}))
+        await client.complete(expert, ask(fake={"status": 400, "error": said}))
     assert caught.value.error["message"] == "project of [secret] and [secret] is closed"
 
 

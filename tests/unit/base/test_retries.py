@@ -1,5 +1,8 @@
 """How long to wait before trying again."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,14 @@ def test_the_server_may_ask_for_a_longer_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("1.5", 1.5), ("-3", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), (None, None)]
+    ("header", "seconds"),
+    [("1.5", 1.5), ("-3", 0.0), ("nan", None), ("soon", None), (None, None)],
 )
 def test_a_wait_that_a_server_asks_for_is_in_seconds(header: str | None, seconds: float | None) -> None:
     assert read_retry_after(header) == seconds
+
+
+def test_a_wait_that_a_server_asks_for_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert read_retry_after(date) == pytest.approx(90, abs=2)
+    assert read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0

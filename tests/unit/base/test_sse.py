@@ -53,9 +53,23 @@ def test_no_byte_is_lost_or_changed_in_any_rubbish(chunks: list[bytes]) -> None:
     assert cut(chunks)[1] == b"".join(chunks)
 
 
-def test_data_lines_are_joined_and_comments_have_none() -> None:
-    events = EventCutter().feed(b": waiting\n\nevent: x\ndata: one\ndata:two\n\ndata\n\n")
-    assert [event.data for event in events] == [None, b"one\ntwo", b""]
+def test_data_lines_are_joined_and_names_and_comments_told_apart() -> None:
+    events = EventCutter().feed(b": still\n:waiting\n\nevent: x\ndata: one\ndata:two\n\n")
+    assert [(event.data, event.name, event.comment) for event in events] == [
+        (None, None, b"still waiting"),
+        (b"one\ntwo", "x", None),
+    ]
+
+
+@pytest.mark.parametrize("event", [b"data\n\n", b"data:\n\n", b"data: \n\n", b"event: ping\n\n", b"\n\n"])
+def test_an_event_without_data_or_with_empty_data_has_none(event: bytes) -> None:
+    (found,) = EventCutter().feed(event)
+    assert found.data is None
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_event() -> None:
+    (event,) = EventCutter().feed(b"\xef\xbb\xbfdata: one\r\r")
+    assert event.data == b"one"
 
 
 def test_what_is_left_at_the_end_is_told() -> None:

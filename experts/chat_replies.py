@@ -1,0 +1,263 @@
+"""Chat completions as servers send them, made into what OpenAI's API has: whole, as chunks, and from whole to
+chunks. The older text completions have the same form around `text` instead of messages.
+
+Knows the shapes and their variants, not how the bytes were fetched, nor when they come.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import SecretStr
+
+from base.sse import Event
+from experts.errors import ExpertBadReply, ExpertError
+from experts.expert import Expert
+from experts.refusals import error_in, reported_error
+from experts.stream_events import END_OF_STREAM, StreamEvent
+
+Kind = Literal["chat", "completions"]
+
+DONE = b"[DONE]"
+HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+"""Types of events that carry nothing."""
+
+_FINISHES = {
+    "end_turn": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "max_tokens": "length",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+}
+"""Other servers' words for OpenAI's finish reasons."""
+_FAILURES = frozenset({"abort", "error"})
+"""Finish reasons of answers that failed."""
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
+"""Fields of a delta that an answer begins with."""
+
+
+def check_completion(
+    expert: Expert, body: Any, secret: SecretStr | None = None, kind: Kind = "chat"
+) -> dict[str, Any]:
+    """`body` as a completion of the expert's name. Raises `ExpertBadReply`, or what an error object stands
+    for: some servers send errors with status 200."""
+    if (error := error_in(body)) is not None:
+        raise reported_error(expert, error, secret)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise no_completion(expert)
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("error"):
+            raise reported_error(expert, choice, secret)
+    return {
+        **_envelope(expert, body, kind, streamed=False),
+        "choices": [_whole_choice(expert, index, choice, kind) for index, choice in enumerate(choices)],
+    }
+
+
+def no_completion(expert: Expert) -> ExpertBadReply:
+    return ExpertBadReply(expert.name, f"Expert {expert.name} sent a reply that is no completion.")
+
+
+def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[str, Any]:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if kind == "chat":
+        if not isinstance(message, dict):
+            raise no_completion(expert)
+        said: dict[str, Any] = {"message": {"role": "assistant", "content": None, **message}}
+    elif isinstance(choice, dict) and isinstance(choice.get("text"), str):
+        said = {}
+    else:
+        raise no_completion(expert)
+    finish = _finish(choice)
+    if finish in _FAILURES:
+        raise ExpertBadReply(expert.name, f"Expert {expert.name} reported a failure of its answer.")
+    if finish is None:
+        finish = "tool_calls" if kind == "chat" and said["message"].get("tool_calls") else "stop"
+    return {"index": index, "logprobs": None, **choice, **said, "finish_reason": finish}
+
+
+def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A whole chat completion as the chunks of a stream: who speaks, what is said, why it ends, each of all
+    choices; then the usage, if it is known."""
+    envelope = {
+        "id": completion.get("id") or _new_id("chat"),
+        "object": "chat.completion.chunk",
+        "created": completion.get("created") or int(time.time()),
+        "model": completion.get("model") or "",
+    }
+    begins, says, ends = [], [], []
+    for place, choice in enumerate(completion.get("choices") or ()):
+        message = dict(choice.get("message") or {})
+        role = message.pop("role", None) or "assistant"
+        calls = [{"index": at, **call} for at, call in enumerate(message.pop("tool_calls", None) or ())]
+        said = {name: value for name, value in message.items() if value not in (None, [], "")}
+        if calls:
+            said["tool_calls"] = calls
+        index = choice.get("index", place)
+        begins.append(_choice(index, {"role": role, "content": ""}))
+        if said:
+            says.append({**_choice(index, said), "logprobs": choice.get("logprobs")})
+        ends.append({**_choice(index, {}), "finish_reason": _finish(choice) or "stop"})
+    chunks = [{**envelope, "choices": choices} for choices in (begins, says, ends) if choices]
+    if isinstance(completion.get("usage"), dict):
+        chunks.append({**envelope, "choices": [], "usage": completion["usage"]})
+    return chunks
+
+
+def _choice(index: int, delta: Mapping[str, Any]) -> dict[str, Any]:
+    return {"index": index, "delta": dict(delta), "logprobs": None, "finish_reason": None}
+
+
+class ChunkReader:
+    """Reads the events of one streamed completion.
+
+    What it returns are chunks of one form: `choices` is a list, `model` the expert's name, `finish_reason`
+    one of OpenAI's or None. Heartbeats and other events that hold no chunk are left out. `begun`: the first
+    text or an end has come; `whole`: every choice that began has finished; `ended`: no more follows.
+    """
+
+    def __init__(self, expert: Expert, secret: SecretStr | None = None, kind: Kind = "chat") -> None:
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+        """What the server calls its model."""
+        self.begun = False
+        self.ended = False
+        self._expert = expert
+        self._secret = secret
+        self._kind: Kind = kind
+        self._finished: dict[int, bool] = {}
+        self._id: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        return bool(self._finished) and all(self._finished.values())
+
+    def read(self, event: Event) -> StreamEvent | None:
+        """What goes on to the client, if anything. Raises `ExpertError`."""
+        if event.data is None or not (data := event.data.strip()) or event.name in HEARTBEATS:
+            return None if event.comment is None else StreamEvent.comment(event.comment)
+        if data == DONE:
+            return self._done()
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            if event.name == "error":
+                raise self._failure({"error": data.decode("utf-8", "replace")}) from None
+            raise self._malformed() from error
+        if event.name == "error" and error_in(document) is None:
+            document = {"error": document or "no reason given"}
+        if (failed := error_in(document)) is not None:
+            raise self._failure(failed)
+        if document is None or (isinstance(document, dict) and not _is_chunk(document)):
+            return None
+        if not isinstance(document, dict):
+            raise self._malformed()
+        return StreamEvent.of(self._chunk(document))
+
+    def end(self) -> list[StreamEvent]:
+        """What closes the stream where the server sent no `[DONE]`. Raises `ExpertBadReply` when it was cut
+        off before every choice had finished."""
+        if not self.whole:
+            name = self._expert.name
+            raise ExpertBadReply(name, f"Expert {name} stopped in the middle of its answer.")
+        self.ended = True
+        return [END_OF_STREAM]
+
+    def _done(self) -> StreamEvent:
+        """Some servers give no finish reason at all; a choice that lacks one where others have theirs was
+        cut off."""
+        if any(self._finished.values()) and not self.whole:
+            self.end()
+        self.ended = True
+        return END_OF_STREAM
+
+    def _chunk(self, document: dict[str, Any]) -> dict[str, Any]:
+        choices = document.get("choices")
+        if choices is not None and not isinstance(choices, list):
+            raise self._malformed()
+        chunk = _envelope(self._expert, document, self._kind, streamed=True)
+        if self._id is None:
+            self._id = chunk["id"]
+        elif not document.get("id"):
+            chunk["id"] = self._id
+        self._read_usage(document)
+        if isinstance(document.get("model"), str) and document["model"]:
+            self.model = document["model"]
+        kept = [choice for choice in choices or () if isinstance(choice, dict)]
+        chunk["choices"] = [self._read_choice(place, choice) for place, choice in enumerate(kept)]
+        return chunk
+
+    def _read_choice(self, place: int, choice: dict[str, Any]) -> dict[str, Any]:
+        finish = _finish(choice)
+        if choice.get("error") or finish in _FAILURES:
+            raise self._failure(choice if choice.get("error") else {"error": "no reason given"})
+        self._read_usage(choice)
+        index = choice.get("index")
+        index = index if isinstance(index, int) else place
+        clean = {"logprobs": None, **choice, "index": index, "finish_reason": finish}
+        if self._kind == "chat":
+            # Some servers stream messages instead of deltas.
+            given = (clean.get("delta"), clean.pop("message", None))
+            delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
+            clean["delta"] = delta
+            says = any(delta.get(name) for name in _TEXTS)
+        else:
+            says = bool(clean.setdefault("text", ""))
+        self._finished[index] = self._finished.get(index, False) or finish is not None
+        self.finish_reason = finish or self.finish_reason
+        self.begun = self.begun or says or finish is not None
+        return clean
+
+    def _read_usage(self, document: Mapping[str, Any]) -> None:
+        groq = document.get("x_groq")
+        for place in (document, groq if isinstance(groq, dict) else {}):
+            if isinstance(place.get("usage"), dict):
+                self.usage = place["usage"]
+
+    def _failure(self, document: Any) -> ExpertError:
+        """An error event: before any text it is a refusal like any other, later a broken answer."""
+        if not self.begun:
+            return reported_error(self._expert, document, self._secret)
+        name = self._expert.name
+        return ExpertBadReply(name, f"Expert {name} reported a failure in the middle of its answer.")
+
+    def _malformed(self) -> ExpertBadReply:
+        name = self._expert.name
+        return ExpertBadReply(name, f"Expert {name} sent something that is no completion stream.")
+
+
+def _is_chunk(document: Mapping[str, Any]) -> bool:
+    """Whether it says anything of an answer: pings and the like do not."""
+    return any(name in document for name in ("choices", "usage")) or document.get("object") in {
+        "chat.completion.chunk",
+        "text_completion",
+    }
+
+
+def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, streamed: bool) -> dict[str, Any]:
+    """The document with the fields that OpenAI's always has, and the model's name that we know."""
+    given = document.get("id"), document.get("created")
+    chat = "chat.completion.chunk" if streamed else "chat.completion"
+    return {
+        **document,
+        "id": given[0] if isinstance(given[0], str) and given[0] else _new_id(kind),
+        "object": chat if kind == "chat" else "text_completion",
+        "created": given[1] if isinstance(given[1], int) and given[1] else int(time.time()),
+        "model": expert.name,
+    }
+
+
+def _new_id(kind: Kind) -> str:
+    return f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{time.time_ns():x}"
+
+
+def _finish(choice: Mapping[str, Any]) -> str | None:
+    """OpenAI's finish reason; None for an empty one."""
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str) or not reason.strip():
+        return None
+    return _FINISHES.get(reason, reason)

@@ -1,0 +1,258 @@
+"""What an expert's refusal means: an HTTP status, its body and its wait, as one of our errors.
+
+Servers and the proxies before them put errors into any shape: objects, strings, lists, HTML, with a fitting
+status or with 200. Knows these shapes, not how the bytes were fetched.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from base.retries import read_retry_after
+from experts.credentials import redact
+from experts.errors import (
+    ContextTooLong,
+    ExpertBadReply,
+    ExpertBusy,
+    ExpertError,
+    ExpertRejected,
+    ExpertTimeout,
+    ExpertUnavailable,
+)
+from experts.expert import Expert
+
+MAX_MESSAGE = 4000
+"""Characters of a server's own message that are passed on."""
+
+_CONTEXT = re.compile(
+    r"context.{0,3}length|context[ _-]?(?:window|size)|max_model_len|max_total_tokens|maximum model length"
+    r"|(?:prompt|input) (?:is )?too long|too many (?:input |prompt )?tokens|token count.{0,60}exceeds",
+    re.IGNORECASE,
+)
+_LOADING = re.compile(
+    r"model\b.{0,80}\b(?:loading|warming up|starting)|loading\b.{0,20}\bmodel|model\b.{0,80}\bnot (?:yet )?"
+    r"(?:loaded|ready)|still (?:loading|starting)",
+    re.IGNORECASE,
+)
+_NO_CREDIT = re.compile(
+    r"credit balance|insufficient[ _](?:credits?|quota|balance|funds)|exceeded your current quota"
+    r"|out of credits?",
+    re.IGNORECASE,
+)
+_TOO_MANY = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
+
+_CREDENTIALS = (ExpertUnavailable, "refused our credentials")
+_NOT_SERVED = (ExpertUnavailable, "is not served at its endpoint")
+_NOT_NOW = (ExpertUnavailable, "cannot take the request now")
+_PLAIN: Mapping[int, tuple[type[ExpertError], str]] = {
+    401: _CREDENTIALS,
+    403: _CREDENTIALS,
+    404: _NOT_SERVED,
+    405: _NOT_SERVED,
+    407: _CREDENTIALS,
+    408: (ExpertTimeout, "took too long"),
+    409: _NOT_NOW,
+    410: _NOT_SERVED,
+    425: _NOT_NOW,
+    429: (ExpertBusy, "takes no more requests now"),
+    499: _NOT_NOW,
+}
+"""Statuses that say what is wrong without their body."""
+_STATUSES = {
+    "authentication_error": 401,
+    "billing_error": 402,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "insufficient_quota": 402,
+    "invalid_api_key": 401,
+    "invalid_request_error": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "timeout_error": 408,
+}
+"""What the types and codes of OpenAI, Anthropic and llama.cpp stand for, where an error came without a
+status of its own: in a reply with status 200, or in a stream."""
+
+
+def refusal(
+    expert: Expert,
+    status: int,
+    payload: Any,
+    secret: SecretStr | None = None,
+    *,
+    retry_after_s: float | None = None,
+) -> ExpertError:
+    """The error that an HTTP status and its body (parsed JSON, else text, or None) stand for."""
+    error = _refusal(expert, status, payload, secret)
+    error.retry_after_s = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
+    return error
+
+
+def error_in(document: Any) -> Any:
+    """The error that a reply with status 200 holds in an answer's place; None when it holds none."""
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return document
+    answered = any(document.get(name) for name in ("choices", "content", "output", "data"))
+    if not answered and (
+        document.get("detail")
+        or document.get("errors")
+        or "error" in (document.get("object"), document.get("type"))
+    ):
+        return document
+    return None
+
+
+def reported_error(expert: Expert, document: Any, secret: SecretStr | None = None) -> ExpertError:
+    """The error that a document found by `error_in` stands for, as if it had come with its own status."""
+    return refusal(expert, _status_in(document), document, secret)
+
+
+def _refusal(expert: Expert, status: int, payload: Any, secret: SecretStr | None) -> ExpertError:
+    name = expert.name
+    if status < 400:
+        return ExpertBadReply(name, f"Expert {name} answered with HTTP {status}.")
+    error = openai_error(payload, secret)
+    said = f"{error['code']} {error['type']} {error['message']}"
+    if status == 402 or (status in {400, 403, 429} and _NO_CREDIT.search(said)):
+        return ExpertUnavailable(name, f"Expert {name} has no credit left (HTTP {status}).")
+    if status == 413 or (status in {400, 422, 500} and _CONTEXT.search(said)):
+        error |= {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
+        return ContextTooLong(name, f"The conversation is too long for expert {name}.", error=error)
+    if status in _PLAIN or status >= 500:
+        kind, what = _PLAIN.get(status, (ExpertUnavailable, "failed"))
+        return kind(name, f"Expert {name} {what} (HTTP {status}).")
+    if _LOADING.search(said):
+        return ExpertUnavailable(name, f"The model of expert {name} is still loading (HTTP {status}).")
+    if error["code"] == "model_not_found":
+        return ExpertUnavailable(name, f"The server of expert {name} does not serve its model.")
+    if isinstance(payload, str) and payload.startswith("<"):
+        return ExpertBadReply(name, f"Expert {name} answered with a web page (HTTP {status}).")
+    return ExpertRejected(
+        name, f"Expert {name} rejected the request (HTTP {status}).", error=error, status=status
+    )
+
+
+def openai_error(payload: Any, secret: SecretStr | None) -> dict[str, Any]:
+    """Any server's error body as OpenAI's error object."""
+    error = _error_object(payload)
+    param, kind, code = error.get("param"), error.get("type"), error.get("code")
+    if not isinstance(code, str) or not code or code.isdigit():
+        code = ExpertRejected.code
+    message = _message(error) or "The expert's server gave no reason."
+    return {
+        "message": redact(message, [secret])[:MAX_MESSAGE],
+        "type": kind if isinstance(kind, str) and kind != "error" else "invalid_request_error",
+        "param": param if isinstance(param, str) else None,
+        "code": code,
+    }
+
+
+def _error_object(payload: Any) -> dict[str, Any]:
+    """The innermost object that says what is wrong."""
+    if isinstance(payload, list) and payload and isinstance(payload[0], dict) and "error" in payload[0]:
+        payload = payload[0]
+    error = (payload.get("error") or payload) if isinstance(payload, dict) else payload
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    for name in ("message", "detail", "errors", "error", "msg", "title"):
+        if text := _text(error.get(name)):
+            return text
+    return ""
+
+
+def _text(said: Any) -> str:
+    """A message as text. A list is of complaints, as FastAPI's `detail`: where, and what."""
+    if isinstance(said, str):
+        return said.strip()
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(_text, said)))
+    if isinstance(said, dict):
+        place = said.get("loc")
+        where = ".".join(map(str, place)) + ": " if isinstance(place, list) and place else ""
+        what = _message(said)
+        return f"{where}{what}" if what else ""
+    return ""
+
+
+def _status_in(document: Any) -> int:
+    """The status that an error without one of its own stands for: 500 unless it says better. vLLM,
+    OpenRouter and others put the HTTP status into the error when the real one is spent."""
+    outer = document[0] if isinstance(document, list) else document
+    error = _error_object(outer)
+    for place in (error, outer):
+        for name in ("code", "status", "status_code", "type"):
+            value = place.get(name)
+            if isinstance(value, str):
+                value = int(value) if value.isdecimal() and len(value) == 3 else _STATUSES.get(value)
+            if isinstance(value, int) and 400 <= value < 600:
+                return value
+    if isinstance(outer.get("detail"), list):
+        return 422
+    return 429 if _TOO_MANY.search(_message(error)) else 500
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a refusal's headers ask to wait: `retry-after-ms`, `Retry-After`, else the time after
+    which a used-up limit is full again. Header names in lower case; None when they say nothing."""
+    milliseconds = _seconds(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    if (told := read_retry_after(headers.get("retry-after"))) is not None:
+        return told
+    waits = []
+    for kind in ("-requests", "-tokens", ""):
+        reset = _reset_s(headers.get(f"x-ratelimit-reset{kind}"))
+        if reset is not None and headers.get(f"x-ratelimit-remaining{kind}") in {None, "0"}:
+            waits.append(reset)
+    return max(waits, default=None)
+
+
+def _reset_s(value: str | None) -> float | None:
+    """`6m0s`, `20ms`, seconds, or a Unix time in seconds or milliseconds."""
+    if value is None:
+        return None
+    if (number := _seconds(value)) is not None:
+        if number < 1e8:
+            return number
+        return max(0.0, (number / 1000 if number > 1e11 else number) - time.time())
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", value)
+    if not parts or "".join(map("".join, parts)) != value.strip():
+        return None
+    return sum(float(number) * units[unit] for number, unit in parts)
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        number = float(value) if value is not None else -1.0
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
+
+
+def _estimated_wait(payload: Any) -> float | None:
+    """Hugging Face's servers say in the body how long a model still loads."""
+    wait = payload.get("estimated_time") if isinstance(payload, dict) else None
+    return float(wait) if isinstance(wait, int | float) and not isinstance(wait, bool) and wait >= 0 else None
+
+
+def body_of(data: bytes) -> Any:
+    """An error's body: its JSON, else its text; None when it is empty."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return data.decode("utf-8", "replace").strip() or None
