@@ -31,12 +31,19 @@ async def read_request(request: Request, dialect: Dialect) -> ChatRequest:
 
 
 def chat_request(
-    request: Request, dialect: Dialect, body: BaseModel, document: Mapping[str, Any], started: float
+    request: Request,
+    dialect: Dialect,
+    body: BaseModel,
+    document: Mapping[str, Any],
+    started: float,
+    *,
+    chat: dict[str, Any] | None = None,
 ) -> ChatRequest:
-    """A checked body and its document in the form of a chat request. Raises ServiceError (400) for what chat
-    completions cannot say."""
+    """A checked body and its document in the form of a chat request, `chat` where it was made already. Raises
+    ServiceError (400) for what chat completions cannot say."""
     state = request.state
-    chat = dialect.to_chat(document)
+    if chat is None:
+        chat = dialect.to_chat(document)
     if not isinstance(body, ChatBody) or chat is not document:
         body = checked(ChatBody, chat)
     native = document if dialect.name != "chat" else None

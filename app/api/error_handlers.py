@@ -13,12 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.json import JsonResponse
-from app.dialects.error_shapes import openai_error
+from app.dialects.error_shapes import anthropic_error, openai_error
 from app.errors import ServiceError, validation_error
 from app.storage.queries import BadCursor
 from experts.errors import ExpertBusy, ExpertError, ExpertRejected
 from routers.decide import NoExpertFits, RoutingError, UnknownName
 
+MESSAGES_PATH = "/v1/messages"
 DEEPEST = 8
 """Steps of an unknown path that are looked at."""
 
@@ -116,4 +117,11 @@ def error_response(error: ServiceError, path: str, request_id: str = "") -> Resp
 
 def error_document(error: ServiceError, path: str, request_id: str = "") -> dict[str, Any]:
     """The error in the shape of the dialect that is spoken at `path`."""
+    if speaks_messages(path):
+        return anthropic_error(error, request_id)
     return openai_error(error)
+
+
+def speaks_messages(path: str) -> bool:
+    """Whether Anthropic's Messages API is spoken at `path`, whatever is below it."""
+    return path == MESSAGES_PATH or path.startswith(f"{MESSAGES_PATH}/")

@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics: for supervisors and scrapers, without an API key."""
+"""/, /healthz, /readyz and /metrics: for supervisors and scrapers, without an API key."""
 
 import asyncio
 
@@ -11,6 +11,12 @@ from app.api.json import JsonResponse
 from app.services import Services
 
 router = APIRouter()
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> Response:
+    """For clients that look whether anybody is at their base URL before they ask, as Claude Code does."""
+    return JsonResponse({"service": "coterie"})
 
 
 @router.get("/healthz")

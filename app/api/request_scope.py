@@ -8,7 +8,7 @@ from uuid import uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.error_handlers import error_response, service_error
+from app.api.error_handlers import error_response, service_error, speaks_messages
 from app.errors import place_of
 from app.telemetry.metrics import Metrics
 
@@ -42,6 +42,8 @@ class RequestScope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if speaks_messages(scope["path"]):  # where Anthropic's clients look for it
+                    headers.append((b"request-id", request_id.encode()))
                 message = {**message, "headers": headers}
             await send(message)
 

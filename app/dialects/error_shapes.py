@@ -26,3 +26,41 @@ def _openai_type(status: int) -> str:
     if status == 401:
         return "authentication_error"
     return "invalid_request_error" if status < 500 else "server_error"
+
+
+def anthropic_error(error: ServiceError, request_id: str = "") -> dict[str, Any]:
+    """`{"type": "error", "error": {"type": …, "message": …}, "request_id": …}`; our `code` and `param` are in
+    the inner object."""
+    said = {name: value for name, value in (error.error or {}).items() if value is not None}
+    message, code = said.get("message", error.message), said.get("code", error.code)
+    if code == "context_length_exceeded":
+        # Anthropic's words: agents look for them and compact the conversation.
+        message = f"prompt is too long: {message}"
+    inner: dict[str, Any] = {
+        "type": _anthropic_type(error.status),
+        "message": message,
+        "code": code,
+        "details": {"error_code": code},  # where Anthropic's SDK looks for it
+    }
+    if (param := said.get("param", error.param)) is not None:
+        inner["param"] = param
+    return {"type": "error", "error": inner, "request_id": request_id}
+
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def _anthropic_type(status: int) -> str:
+    return _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")

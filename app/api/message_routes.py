@@ -1,0 +1,73 @@
+"""/v1/messages and /v1/messages/count_tokens: Anthropic's Messages API."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.answer_request import answer_request
+from app.api.body import body_schema, chat_request, read_body
+from app.api.json import JsonResponse
+from app.dialects.messages import MESSAGES
+from app.dialects.messages_body import MessagesBody, TokenCountBody
+from app.dialects.messages_request import translate
+from app.errors import ServiceError
+from app.services import Services
+from app.serving.chat_body import ChatRequest
+from experts.tokens import estimate_prompt_tokens
+from routers.decision import SINGLE
+
+router = APIRouter()
+
+
+@router.post("/v1/messages", openapi_extra=body_schema(MessagesBody))
+async def messages(request: Request) -> Response:
+    """Answer a conversation with the expert that is best for it. Anthropic's request and response; the
+    decision is in `routing` of the message, of `message_start`, and in `x-coterie-*` headers."""
+    return await answer_request(request, MESSAGES, await _read(request, MessagesBody))
+
+
+@router.post("/v1/messages/count_tokens", openapi_extra=body_schema(TokenCountBody))
+async def count_tokens(request: Request) -> Response:
+    """The prompt tokens of a request, as the expert counts them that it would be routed to now."""
+    services: Services = request.app.state.services
+    chat = await _read(request, TokenCountBody)
+    await services.routing.route(chat)
+    return JsonResponse({"input_tokens": estimate_prompt_tokens(chat.document["messages"])})
+
+
+async def _read(request: Request, kind: type[TokenCountBody]) -> ChatRequest:
+    started = time.perf_counter()
+    body, document = await read_body(request, kind)
+    translation = translate(document)
+    chat = translation.chat
+    if translation.beyond is not None:
+        chat = _for_native_experts(request.app.state.services, chat, translation.beyond)
+    return chat_request(request, MESSAGES, body, document, started, chat=chat)
+
+
+def _for_native_experts(services: Services, chat: Mapping[str, Any], beyond: str) -> dict[str, Any]:
+    """The request for experts whose servers speak Messages themselves, since no other can be asked for what
+    is at the path `beyond`. Raises ServiceError (400) when there is none, or another one is named."""
+    names, routing = services.routing.names, chat.get("routing")
+    options = dict(routing) if isinstance(routing, dict) else {}
+    named = str(options.get("expert") or chat.get("model"))
+    pinned = named in names.experts
+    asked = [named] if pinned else list(names.composed)
+    mute = [each for each in asked if not services.prompting.speaks(services.registry.get(each), "messages")]
+    if len(mute) == len(asked) or options.get("strategy") not in (None, SINGLE):
+        why = "it cannot go with a strategy"
+        if len(mute) == len(asked):
+            why = f"{named} has none" if pinned else "no expert here has one"
+        raise ServiceError(
+            400,
+            "unsupported_value",
+            f"{beyond}: this needs a server that speaks Anthropic's Messages API itself, and {why}.",
+            param=beyond,
+        )
+    if not pinned:
+        given = options.get("exclude")
+        options["exclude"] = [*(given if isinstance(given, list) else ()), *mute]
+    return {**chat, "routing": {**options, "strategy": SINGLE}}

@@ -1,0 +1,116 @@
+"""Anthropic's Messages API: chat completions shown as messages, and messages of servers that speak it.
+
+https://platform.claude.com/docs/en/api/messages
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.dialects.dialect import Dialect, Document
+from app.dialects.error_shapes import anthropic_error
+from app.dialects.messages_answer import AnswerOptions, whole_message
+from app.dialects.messages_body import MessagesBody
+from app.dialects.messages_request import translate
+from app.dialects.messages_stream import MessageStream
+from app.errors import ServiceError
+from app.serving.chat_body import ChatRequest
+from experts.expert_replies import StreamEvent
+
+
+class MessagesPresenter:
+    """A chat completion as a message."""
+
+    response: Document | None = None
+
+    def __init__(self, chat: ChatRequest) -> None:
+        self._options = AnswerOptions.of(chat.native or {})
+        self._request_id = chat.request_id
+        self._stream = MessageStream(self._options)
+        self._started = False
+
+    def whole(self, answer: Document, routing: Document) -> Document:
+        return whole_message(answer, routing, self._options)
+
+    def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
+        shown: list[Document] = []
+        for event in events:
+            if event.chunk is None:
+                if self._started:  # a comment keeps the connection alive, as Anthropic's pings do
+                    shown.append({"type": "ping"})
+                continue
+            if not self._started:
+                self._started = True
+                shown.append(self._stream.start(event.chunk, routing or {}))
+            shown += self._stream.add(event.chunk)
+        return [_event(document) for document in shown]
+
+    def end(self, routing: Document | None, usage: Document | None) -> list[StreamEvent]:
+        if usage is not None:
+            self._stream.usage = usage
+        closing = self._stream.finish()
+        if routing is not None:
+            for document in closing:
+                if document["type"] == "message_delta":
+                    document["routing"] = routing
+        return [_event(document) for document in closing]
+
+    def error(self, error: ServiceError) -> list[StreamEvent]:
+        return [_event(anthropic_error(error, self._request_id))]
+
+
+class NativePresenter:
+    """A message of a server that speaks Messages: passed on as it came, thinking and signatures included."""
+
+    response: Document | None = None
+
+    def __init__(self, chat: ChatRequest) -> None:
+        self._request_id = chat.request_id
+
+    def whole(self, answer: Document, routing: Document) -> Document:
+        return {**answer, "routing": routing}
+
+    def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
+        shown: list[StreamEvent] = []
+        for event in events:
+            chunk = event.chunk
+            if chunk is None:
+                shown.append(_event({"type": "ping"}))
+            elif chunk.get("type") == "message_start" and isinstance(chunk.get("message"), dict):
+                shown.append(_event({**chunk, "message": {**chunk["message"], "routing": routing}}))
+            else:
+                shown.append(event)
+        return shown
+
+    def end(self, routing: Document | None, usage: Document | None) -> list[StreamEvent]:
+        return []
+
+    def error(self, error: ServiceError) -> list[StreamEvent]:
+        return [_event(anthropic_error(error, self._request_id))]
+
+
+def without_thinking(document: Mapping[str, Any]) -> Document:
+    """A request without the thinking blocks that another expert's server signed."""
+    return {**document, "messages": [_unsigned(turn) for turn in document["messages"]]}
+
+
+def _unsigned(turn: Document) -> Document:
+    content = turn["content"]
+    if turn["role"] != "assistant" or not isinstance(content, list):
+        return turn
+    kept = [block for block in content if block["type"] not in {"thinking", "redacted_thinking"}]
+    return {**turn, "content": kept}
+
+
+def _to_chat(document: Mapping[str, Any]) -> Document:
+    return translate(document).chat
+
+
+def _event(document: Document) -> StreamEvent:
+    """An event of Anthropic's streams: its type is its name. Half a surrogate pair becomes `?`."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    raw = f"event: {document['type']}\ndata: {text}\n\n".encode("utf-8", "replace")
+    return StreamEvent(raw, document)
+
+
+MESSAGES = Dialect("messages", MessagesBody, _to_chat, MessagesPresenter, NativePresenter)

@@ -1,0 +1,170 @@
+"""Anthropic's Messages API through the service, with its own SDK."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+from anthropic import AsyncAnthropic, NotFoundError, beta_async_tool
+
+from tests.integration.app.world import CODE, TALK, Api, World, events_of
+
+Document = dict[str, Any]
+
+LOOK = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
+
+
+def anthropic(api: Api, **options: Any) -> AsyncAnthropic:
+    return AsyncAnthropic(base_url=api.url, **{"api_key": "none", "max_retries": 0, **options})
+
+
+async def ask(
+    api: Api, text: str = TALK, headers: dict[str, str] | None = None, **fields: Any
+) -> httpx2.Response:
+    body = {"model": "coterie", "max_tokens": 64, "messages": [{"role": "user", "content": text}], **fields}
+    return await api.http.post("/v1/messages", json=body, headers=headers)
+
+
+async def test_the_sdk_gets_a_message_and_its_decision(api: Api) -> None:
+    async with anthropic(api) as client:
+        message = await client.messages.create(
+            model="coterie", max_tokens=64, system="Be brief.", messages=[{"role": "user", "content": CODE}]
+        )
+    (block,) = message.content
+    assert block.type == "text" and block.text == f"coder heard: {CODE}"
+    assert (message.model, message.stop_reason) == ("coder", "end_turn")
+    assert message.usage.output_tokens > 0
+    routing = (message.model_extra or {})["routing"]
+    assert message.id.removeprefix("msg_") == routing["id"].removeprefix("dec_")
+    assert api.fakes["coder"].log.last["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert (await api.decision(routing["id"]))["usage"]["completion_tokens"] == message.usage.output_tokens
+
+
+async def test_the_sdk_streams(api: Api) -> None:
+    async with (
+        anthropic(api) as client,
+        client.messages.stream(
+            model="talker", max_tokens=64, messages=[{"role": "user", "content": TALK}]
+        ) as stream,
+    ):
+        text = "".join([each async for each in stream.text_stream])
+        final = await stream.get_final_message()
+    assert text == f"talker heard: {TALK}"
+    assert final.usage.output_tokens > 0 and final.usage.input_tokens > 0
+    assert (final.model_extra or {})["routing"]["expert"] == "talker"
+
+
+async def test_the_sdks_tool_runner_runs_to_its_end(api: Api) -> None:
+    seen: list[str] = []
+
+    @beta_async_tool
+    async def look(text: str) -> str:
+        """Look around."""
+        seen.append(text)
+        return "sunny"
+
+    async with anthropic(api) as client:
+        runner = client.beta.messages.tool_runner(
+            model="coder",
+            max_tokens=64,
+            tools=[look],
+            messages=[{"role": "user", "content": CODE}],
+            max_iterations=3,
+        )
+        final = await runner.until_done()
+    assert seen and final.stop_reason == "end_turn"
+    told = api.fakes["coder"].log.last["messages"]
+    assert told[-1]["role"] == "tool" and told[-1]["tool_call_id"] == told[-2]["tool_calls"][0]["id"]
+
+
+async def test_a_streams_events_have_names_and_an_end(api: Api) -> None:
+    response = await ask(api, stream=True, tools=[LOOK], model="coder", tool_choice={"type": "any"})
+    names = [line[7:] for line in response.text.splitlines() if line.startswith("event: ")]
+    assert names == [event["type"] for event in events_of(response.text)]
+    assert (names[0], names[-2:]) == ("message_start", ["message_delta", "message_stop"])
+    assert "[DONE]" not in response.text
+    assert response.headers["x-coterie-expert"] == "coder"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_strategies_answer_messages_too(api: Api, stream: bool) -> None:
+    response = await ask(api, CODE, stream=stream, routing={"strategy": "panel"})
+    assert response.status_code == 200, response.text
+    if stream:
+        last = events_of(response.text)[-2]
+        assert last["type"] == "message_delta" and last["routing"]["trace"]["steps"]
+    else:
+        assert response.json()["routing"]["strategy"] == "panel"
+
+
+REFUSED = [
+    ("POST", "/v1/messages", b"{", 400, "invalid_request_error"),
+    ("POST", "/v1/messages", b"[]", 400, "invalid_request_error"),
+    ("POST", "/v1/messages", b'{"model": "coterie", "messages": []}', 400, "invalid_request_error"),
+    ("POST", "/v1/messages", {"max_tokens": None}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages", {"model": "nobody"}, 404, "not_found_error"),
+    ("POST", "/v1/messages", {"max_tokens": 0}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages", {"messages": [{"role": "tool", "content": "x"}]}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages", {"tools": [{"type": "web_search_20250305"}]}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages/count_tokens", {"model": "nobody"}, 404, "not_found_error"),
+    ("GET", "/v1/messages", b"", 405, "invalid_request_error"),
+    ("POST", "/v1/messages/batches", b"{}", 404, "not_found_error"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "kind"), REFUSED)
+async def test_errors_have_anthropics_shape(
+    api: Api, method: str, path: str, body: bytes | Document, status: int, kind: str
+) -> None:
+    plain = {"model": "coterie", "max_tokens": 8, "messages": [{"role": "user", "content": "x"}]}
+    raw = body if isinstance(body, bytes) else json.dumps({**plain, **body}).encode()
+    response = await api.http.request(method, path, content=raw)
+    document = response.json()
+    assert (response.status_code, document["type"], document["error"]["type"]) == (status, "error", kind)
+    assert document["error"]["message"] and document["error"]["code"]
+    assert document["request_id"] == response.headers["request-id"]
+
+
+async def test_an_expert_that_fails_is_an_error_of_anthropics_shape(api: Api) -> None:
+    async with anthropic(api) as client:
+        with pytest.raises(NotFoundError) as failed:
+            await client.messages.create(
+                model="nobody", max_tokens=8, messages=[{"role": "user", "content": "x"}]
+            )
+    assert failed.value.type == "not_found_error"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"x-api-key": "secret"}, 200),
+        ({"authorization": "Bearer secret"}, 200),
+        ({"authorization": "Bearer other", "x-api-key": "secret"}, 200),
+        ({"authorization": "Bearer secret", "x-api-key": "other"}, 200),
+        ({"authorization": "Basic secret"}, 401),
+        ({"x-api-key": "other"}, 401),
+        ({}, 401),
+    ],
+)
+async def test_keys_come_in_either_header(world: World, headers: dict[str, str], status: int) -> None:
+    async with world.serve(api_keys="me:secret") as api:
+        response = await ask(api, headers=headers)
+        assert response.status_code == status, response.text
+        if status == 401:
+            assert response.json()["error"]["type"] == "authentication_error"
+        assert (await api.http.get("/v1/models", headers=headers)).status_code == status
+
+
+async def test_tokens_are_counted_without_asking_anybody(api: Api) -> None:
+    async with anthropic(api) as client:
+        short, long = [
+            await client.messages.count_tokens(model="coterie", messages=[{"role": "user", "content": text}])
+            for text in (CODE, CODE * 10)
+        ]
+    assert 0 < short.input_tokens < long.input_tokens
+    assert not api.fakes["coder"].log.started
+
+
+async def test_clients_that_look_whether_anybody_is_there(api: Api) -> None:
+    assert (await api.http.head("/")).status_code == 200
+    assert (await api.http.post("/v1/messages?beta=true", json={})).status_code == 400
