@@ -11,6 +11,8 @@ from pydantic import Field, JsonValue, NonNegativeInt, field_validator, model_va
 from pydantic_core import PydanticCustomError
 
 from base.strict_model import StrictModel
+from experts.adaptations import Adaptations, LimitField
+from experts.message_rules import MessageRule
 from prompts.templates import PromptOrigin
 
 Capability = Literal["tools", "vision", "audio", "video", "files", "json_schema", "embeddings"]
@@ -94,6 +96,12 @@ class Expert(StrictModel):
     dialects: frozenset[Literal["responses", "messages", "completions"]] = frozenset()
     """What its server speaks beside chat completions: such requests are passed on as they came."""
     price: Price = Price()
+    drop_fields: frozenset[str] = frozenset()
+    """Request fields that its server refuses; `messages[].NAME` and `tools[].NAME` are fields inside."""
+    message_rules: frozenset[MessageRule] = frozenset()
+    """What its chat template asks of messages."""
+    limit_field: LimitField | None = None
+    """The one name that its server knows for the limit of an answer."""
     sampling: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Default request fields; a prompt expert's take precedence over its base's."""
     system_prompt: str | None = None
@@ -113,6 +121,11 @@ class Expert(StrictModel):
     max_in_flight: int = Field(default=64, gt=0)
     max_queued: int = Field(default=256, ge=0)
     local: LocalServer | None = None
+
+    @property
+    def adaptations(self) -> Adaptations:
+        """How its server's requests differ from the client's, as far as the registry says."""
+        return Adaptations(self.drop_fields, self.message_rules, self.limit_field)
 
     def speaks(self, dialect: DialectName) -> bool:
         """Whether its server does; all speak chat completions."""
@@ -160,6 +173,13 @@ class Expert(StrictModel):
         if taken := sorted(RESERVED_SAMPLING & sampling.keys()):
             raise PydanticCustomError("reserved", "cannot set {fields}", {"fields": ", ".join(taken)})
         return MappingProxyType(dict(sampling))
+
+    @field_validator("drop_fields")
+    @classmethod
+    def _needed_fields_stay(cls, fields: frozenset[str]) -> frozenset[str]:
+        if needed := sorted(RESERVED_SAMPLING & fields):
+            raise PydanticCustomError("reserved", "cannot leave out {fields}", {"fields": ", ".join(needed)})
+        return fields
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -5,24 +5,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.system_prompt import with_system_prompt
+from experts.adaptations import LIMIT_FIELDS, NOTHING, Adaptations
 from experts.expert import Expert
 
 OUR_FIELDS = frozenset({"routing"})
 """Fields of our API that no expert should see."""
+_LEGACY_FIELDS = frozenset({"functions", "function_call"})
+"""Said as `tools` and `tool_choice` by the time that an expert is asked (`app.dialects.legacy_functions`)."""
 DELIVERY_FIELDS = frozenset({"stream", "stream_options", "n"})
 """How the client wants its answer delivered; not copied to further calls of a request."""
 
-_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
-"""Two names of one limit: a default under one must not be added to the other."""
+_PREFILL = frozenset({"continue_final_message", "add_generation_prompt"})
 
 
-def outgoing_body(expert: Expert, body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
+def outgoing_body(
+    expert: Expert, body: Mapping[str, Any], *, stream: bool, learned: Adaptations = NOTHING
+) -> dict[str, Any]:
     """A new body for `expert`. The caller's fields take precedence over sampling defaults; null means
-    unset."""
-    out = {name: value for name, value in body.items() if name not in OUR_FIELDS}
-    limited = any(out.get(name) is not None for name in _LIMITS)
+    unset. Adapted to the server by the registry, and by what was `learned`."""
+    out = {name: value for name, value in body.items() if name not in OUR_FIELDS | _LEGACY_FIELDS}
+    # Two names of one limit: a default under one must not be added to the other.
+    limited = any(out.get(name) is not None for name in LIMIT_FIELDS)
     for name, value in expert.sampling.items():
-        if out.get(name) is None and not (limited and name in _LIMITS):
+        if out.get(name) is None and not (limited and name in LIMIT_FIELDS):
             out[name] = value
     out["model"] = expert.model
     if stream:
@@ -33,9 +38,14 @@ def outgoing_body(expert: Expert, body: Mapping[str, Any], *, stream: bool) -> d
     else:
         out.pop("stream", None)
         out.pop("stream_options", None)
-    if expert.system_prompt and isinstance(out.get("messages"), list):
-        out["messages"] = with_system_prompt(expert.system_prompt, out["messages"])
-    return out
+    messages = out.get("messages")
+    if isinstance(messages, list):
+        if expert.system_prompt:
+            out["messages"] = with_system_prompt(expert.system_prompt, messages)
+        if not messages or not isinstance(messages[-1], Mapping) or messages[-1].get("role") != "assistant":
+            # To go on with the last message; a strategy may have put another one behind it.
+            out = {name: value for name, value in out.items() if name not in _PREFILL}
+    return (expert.adaptations | learned).applied(out)
 
 
 def question_of(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,18 +37,17 @@ def chat_request(
     document: Mapping[str, Any],
     started: float,
     *,
-    chat: dict[str, Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
 ) -> ChatRequest:
     """A checked body and its document in the form of a chat request, `chat` where it was made already. Raises
     ServiceError (400) for what chat completions cannot say."""
     state = request.state
-    if chat is None:
-        chat = dialect.to_chat(document)
-    if not isinstance(body, ChatBody) or chat is not document:
-        body = checked(ChatBody, chat)
+    said = dialect.to_chat(document) if chat is None else chat
+    if not isinstance(body, ChatBody) or said is not document:
+        body = checked(ChatBody, said)
     native = document if dialect.name != "chat" else None
     return ChatRequest(
-        body, chat, state.request_id, state.api_key, dict(request.headers), started, dialect.name, native
+        body, said, state.request_id, state.api_key, dict(request.headers), started, dialect.name, native
     )
 
 

@@ -75,3 +75,29 @@ def test_the_prompt_goes_before_the_callers_own_in_one_message(
     messages: list[Any], merged: list[Any]
 ) -> None:
     assert with_system_prompt("P", messages) == merged
+
+
+def test_the_registry_adapts_requests_to_a_server() -> None:
+    odd = expert(
+        drop_fields=["store", "messages[].name"], message_rules=["system_first"], limit_field="max_tokens"
+    )
+    body = {
+        "messages": [{**HI, "name": "ann"}, SYSTEM],
+        "store": False,
+        "metadata": {},
+        "max_completion_tokens": 5,
+    }
+    assert outgoing_body(odd, body, stream=False) == {
+        "model": "m",
+        "messages": [HI, {"role": "user", "content": "S"}],
+        "metadata": {},
+        "max_tokens": 5,
+    }
+
+
+def test_an_answer_is_gone_on_with_only_when_it_is_the_last_message() -> None:
+    fields = {"continue_final_message": True, "add_generation_prompt": False}
+    begun = {"messages": [HI, {"role": "assistant", "content": "He"}], **fields}
+    assert outgoing_body(expert(), begun, stream=False)["continue_final_message"] is True
+    asked = {"messages": [*begun["messages"], HI], **fields}  # type: ignore[misc]
+    assert outgoing_body(expert(), asked, stream=False).keys() == {"model", "messages"}

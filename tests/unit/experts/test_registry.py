@@ -104,7 +104,7 @@ def test_an_unknown_name_is_answered_with_close_ones(written: Path) -> None:
         ),
         ("    params_b: 1\n", "", 2, "params_b: "),
         ("context_length: 2048", "context_length: 20.5", 6, "context_length: "),
-        ("[tools]", "[flying]", 7, "capabilities.0: must be one of 'tools', 'vision' or 'json_schema'"),
+        ("[tools]", "[flying]", 7, "capabilities.0: must be one of 'tools', 'vision', 'audio'"),
         ("output: 0.4", "outptu: 0.4", 8, "price.outptu: unknown field; did you mean output?"),
         ("temperature: 0.2", "model: x", 9, "sampling: "),
         ("http://127", "ftp://127", 3, "endpoint: "),

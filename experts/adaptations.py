@@ -1,0 +1,290 @@
+"""What a server cannot take of a request, as the registry says it or as the server's refusals do.
+
+A refusal is read for fields that the server does not know and for rules of its chat template. Only what
+changes little is left out: never tools, messages, `response_format` or the limit of an answer. Pure, but for
+`Learned`, which holds what was learned of each server.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from experts.message_rules import MessageRule, follow
+
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+LIMIT_FIELDS: tuple[LimitField, LimitField] = ("max_tokens", "max_completion_tokens")
+
+IN_MESSAGES = "messages[]."
+IN_TOOLS = "tools[]."
+"""Prefixes of names of fields in every message (or part of one), and in every tool (or its function)."""
+
+DROPPABLE = frozenset(
+    [
+        "add_generation_prompt",
+        "chat_template_kwargs",
+        "continue_final_message",
+        "enable_thinking",
+        "frequency_penalty",
+        "include",
+        "include_reasoning",
+        "metadata",
+        "min_p",
+        "modalities",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning",
+        "reasoning_effort",
+        "repetition_penalty",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "store",
+        "stream_options",
+        "temperature",
+        "thinking",
+        "top_k",
+        "top_p",
+        "user",
+        "verbosity",
+        *(
+            f"{IN_MESSAGES}{name}"
+            for name in (
+                "annotations",
+                "audio",
+                "cache_control",
+                "name",
+                "provider_specific_fields",
+                "reasoning",
+                "reasoning_content",
+                "reasoning_details",
+                "reasoning_items",
+                "refusal",
+                "thinking_blocks",
+            )
+        ),
+        *(f"{IN_TOOLS}{name}" for name in ("cache_control", "strict")),
+    ]
+)
+"""Fields that may be left out when a server does not know them."""
+MOST = 16
+"""Adaptations learned of one server."""
+
+_UNKNOWN = re.compile(
+    r"extra[_ ](?:inputs|fields|forbidden)|unrecogni[sz]ed|not recogni[sz]ed|unknown|unsupported|unexpected"
+    r"|do(?:es)?(?: not|n't) support|not (?:supported|permitted|allowed|available|a valid)|cannot find field"
+    r"|only the default",
+    re.IGNORECASE,
+)
+_WRONG_VALUE = re.compile(
+    r"supported values|must be (?:one of|between|less|greater|at )|expected one of", re.I
+)
+"""The field is known, its value is wrong: the client's mistake."""
+_BEFORE_NAME = r"(?:argument|parameter|param|propert(?:y|ies)|field|name|key|input)s?\b[^.;\n]{0,40}?"
+_AFTER_NAME = r"\s*(?:[:\n]|is |was |\(type=)"
+
+_SYSTEM = r"system (?:message|prompt|role|instruction)s?"
+_SYSTEM_FIRST = re.compile(
+    rf"{_SYSTEM}\b.{{0,40}}\b(?:must|should|only|can|has to)\b.{{0,40}}\b(?:begin|beginning|first|start)\b"
+    r"|(?:initial|optional) system (?:message|prompt)|unexpected role '?system'? after",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_SYSTEM = re.compile(
+    rf"{_SYSTEM}\b.{{0,30}}\b(?:not supported|unsupported|not allowed|not permitted)"
+    r"|(?:does not|doesn't) support .{0,20}system|only user(?:,)? (?:and )?(?:assistant|model).{0,20}roles?"
+    r"|unexpected role .?system|unknown variant .?system|system is not one of",
+    re.IGNORECASE | re.DOTALL,
+)
+_ALTERNATE = re.compile(
+    r"roles? must alternate|must alternate between|alternat\w+ (?:between )?.?user|multiple consecutive"
+    r"|consecutive .{0,20}(?:user|assistant|roles)|first message must .{0,40}user"
+    r"|unexpected role '?user'? after",
+    re.IGNORECASE | re.DOTALL,
+)
+_TEXT = re.compile(
+    r"content.{0,60}(?:must be|should be|expected|valid|type).{0,20}\bstring"
+    r"|invalid type: sequence, expected a string|can only concatenate str",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTENT = re.compile(
+    r"content.{0,60}(?:none is not an allowed|null|none|required|must not be empty|valid string)"
+    r"|invalid type: null, expected a string",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptations:
+    """Changes of a request that a server needs: fields left out, rules for messages, the limit's name."""
+
+    drop: frozenset[str] = frozenset()
+    rules: frozenset[MessageRule] = frozenset()
+    limit: LimitField | None = None
+
+    def __or__(self, other: "Adaptations") -> "Adaptations":
+        """Both; of the limit's names the other's, if it has one."""
+        return Adaptations(self.drop | other.drop, self.rules | other.rules, other.limit or self.limit)
+
+    def __bool__(self) -> bool:
+        return bool(self.drop or self.rules or self.limit)
+
+    def __len__(self) -> int:
+        return len(self.drop) + len(self.rules) + bool(self.limit)
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names, for a log: a field, a rule, or the limit."""
+        yield from sorted(self.drop | self.rules)
+        if self.limit:
+            yield self.limit
+
+    def applied(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """`body` as the server can take it."""
+        out = {name: value for name, value in body.items() if name not in self.drop}
+        if self.limit is not None:
+            given = [out.pop(name) for name in LIMIT_FIELDS if out.get(name) is not None]
+            out |= {self.limit: min(given)} if given else {}
+        if isinstance(messages := out.get("messages"), list):
+            out["messages"] = without(follow(self.rules, messages), self._inner(IN_MESSAGES), "content")
+        if isinstance(tools := out.get("tools"), list):
+            out["tools"] = without(tools, self._inner(IN_TOOLS), "function")
+        return out
+
+    def _inner(self, prefix: str) -> frozenset[str]:
+        return frozenset(name.removeprefix(prefix) for name in self.drop if name.startswith(prefix))
+
+
+NOTHING = Adaptations()
+
+
+def without(documents: list[Any], names: Collection[str], inside: str) -> list[Any]:
+    """`documents` without the fields `names`, in them and in what their field `inside` holds."""
+    return [_without(each, names, inside) for each in documents] if names else documents
+
+
+def _without(document: Any, names: Collection[str], inside: str) -> Any:
+    if not isinstance(document, Mapping):
+        return document
+    out = {name: value for name, value in document.items() if name not in names}
+    inner = out.get(inside)
+    if isinstance(inner, list):
+        out[inside] = [_without(each, names, "") for each in inner]
+    elif isinstance(inner, Mapping):
+        out[inside] = _without(inner, names, "")
+    return out
+
+
+def read_refusal(
+    status: int, said: str, param: str | None, sent: Mapping[str, Any], known: Adaptations = NOTHING
+) -> Adaptations:
+    """What a server's refusal of `sent` asks for that is not `known`; nothing when trying again would not
+    help. `said` is its message, `param` the field that it names."""
+    rules = _rules(said, sent, known)
+    if rules or status >= 500:
+        # A failing template is a 500 of some servers; all else of that kind is no question of the request.
+        return Adaptations(rules=rules)
+    if limit := _limit(said, param, sent, known):
+        return Adaptations(limit=limit)
+    if not _UNKNOWN.search(said) or (_WRONG_VALUE.search(said) and "extra" not in said.lower()):
+        return NOTHING
+    return Adaptations(
+        frozenset(name for name in DROPPABLE - known.drop if _refused(name, said, param, sent))
+    )
+
+
+def _rules(said: str, sent: Mapping[str, Any], known: Adaptations) -> frozenset[MessageRule]:
+    messages = [each for each in sent.get("messages") or () if isinstance(each, Mapping)]
+    roles = [message.get("role") for message in messages]
+    found: set[MessageRule] = set()
+    if _ALTERNATE.search(said):
+        found.add("alternating_roles")
+        if "alternating_roles" in known.rules:
+            found.add("no_system")
+    later = "system" in roles[1:]
+    if (_SYSTEM_FIRST.search(said) or "alternating_roles" in found) and later:
+        found.add("system_first")
+    elif _NO_SYSTEM.search(said) and not _SYSTEM_FIRST.search(said):
+        found.add("no_system")
+    if _SYSTEM_FIRST.search(said) and "system_first" in known.rules:
+        found.add("no_system")
+    if not found and _TEXT.search(said) and any(isinstance(each.get("content"), list) for each in messages):
+        found.add("text_content")
+    if not found and _CONTENT.search(said) and any(each.get("content") is None for each in messages):
+        found.add("content_required")
+    if "no_system" in found and "system" not in roles:
+        found.discard("no_system")
+    return frozenset(found - known.rules)
+
+
+def _limit(said: str, param: str | None, sent: Mapping[str, Any], known: Adaptations) -> LimitField | None:
+    """The other name of the limit, where the one that was sent is unknown."""
+    if known.limit is not None or not _UNKNOWN.search(said):
+        return None
+    for name, other in (LIMIT_FIELDS, LIMIT_FIELDS[::-1]):
+        if sent.get(name) is None or not (param == name or re.search(rf"\b{name}\b", said)):
+            continue
+        if param == name or _names(name, said) or re.search(rf"use\W+{other}", said, re.IGNORECASE):
+            return other
+    return None
+
+
+def _refused(name: str, said: str, param: str | None, sent: Mapping[str, Any]) -> bool:
+    """Whether the refusal names this field, and the request has it."""
+    prefix, plain = "", name
+    for each in (IN_MESSAGES, IN_TOOLS):
+        if name.startswith(each):
+            prefix, plain = each, name.removeprefix(each)
+    if not prefix:
+        return plain in sent and (param == plain or _names(plain, said))
+    outer = prefix.removesuffix("[].")
+    if not any(_has(each, plain) for each in sent.get(outer) or ()):
+        return False
+    # `name` is in many messages, and `messages` in most that mean a field of one.
+    placed = outer in said or (param or "").startswith(outer)
+    return _names(plain, said) and (placed or plain not in sent)
+
+
+def _has(document: Any, name: str) -> bool:
+    if isinstance(document, list):
+        return any(_has(each, name) for each in document)
+    if not isinstance(document, Mapping):
+        return False
+    return name in document or any(_has(document.get(each), name) for each in ("content", "function"))
+
+
+def _names(name: str, said: str) -> bool:
+    """Whether a message is about the field `name`: `Unknown parameter: 'store'`, `body.store: Extra inputs
+    are not permitted`, `('body', 'store')`. Many names are words, so that the word alone does not tell."""
+    word = re.escape(name)
+    # Groq and xAI write some names in camel case.
+    camel = re.sub(r"_(\w)", lambda found: found[1].upper(), name)
+    word = f"(?:{word}|{camel})"
+    # Where a place may begin, or go on after a step of it.
+    place = r"(?:^|[;\n]\s*|\. |\bbody -> \**|[\w\]]\.)"
+    return any(
+        re.search(pattern, said, re.IGNORECASE)
+        for pattern in (
+            rf"{_BEFORE_NAME}(?<![\w.]){word}(?![\w-])",
+            rf"{place}{word}\**{_AFTER_NAME}",
+            rf"['\"]body['\"], (?:[^)\]]*, )?['\"]{word}['\"]",
+            rf"(?<!\w)['\"`]{word}['\"`]\s*(?:is |was |does |parameter|argument|property|field)",
+        )
+    )
+
+
+@dataclass(slots=True)
+class Learned:
+    """What was learned of each server, by endpoint and model."""
+
+    _found: dict[tuple[str | None, str], Adaptations] = field(default_factory=dict)
+
+    def of(self, server: tuple[str | None, str]) -> Adaptations:
+        return self._found.get(server, NOTHING)
+
+    def add(self, server: tuple[str | None, str], found: Adaptations) -> None:
+        """Remember, up to MOST of one server. A registry has few servers, so their number is no concern."""
+        both = self.of(server) | found
+        if len(both) <= MOST:
+            self._found[server] = both
