@@ -1,0 +1,92 @@
+"""What the service sends is, to the letter, what each dialect's description says: whole and streamed, of one
+expert and of every strategy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from app.strategies.strategy_registry import OWN
+from tests.contracts import chat_contract
+from tests.contracts.contract import CASES, FAILURES, Case, Contract
+from tests.contracts.contract_world import Service
+from tests.contracts.sse import Event, events_of
+
+CONTRACTS: Mapping[str, Contract] = {"chat": chat_contract.CONTRACT}
+STRATEGIES = ("single", *OWN)
+HOLDING = {"panel", "self_select"}
+"""These show an answer when it is whole: one that breaks is replaced by another, or nothing is sent."""
+DIALECTS = pytest.mark.parametrize("dialect", CONTRACTS)
+EACH_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+def request_of(contract: Contract, case: Case, strategy: str, stream: bool) -> dict[str, Any]:
+    """The body of a case that the dialect can say."""
+    body = contract.body(case)
+    assert body is not None
+    return {**body, "stream": stream, "routing": {"strategy": strategy}}
+
+
+def streamed(service: Service, contract: Contract, body: dict[str, Any]) -> list[Event]:
+    response = service.http.post(contract.path, json=body)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].split(";")[0] == "text/event-stream"
+    return events_of(response.content.decode())
+
+
+def sayable() -> list[Any]:
+    """Each dialect with each case that it can say."""
+    return [
+        pytest.param(dialect, case, id=f"{dialect}-{name}")
+        for dialect, contract in CONTRACTS.items()
+        for name, case in CASES.items()
+        if contract.body(case) is not None
+    ]
+
+
+@EACH_STRATEGY
+@pytest.mark.parametrize(("dialect", "case"), sayable())
+def test_an_answer_is_what_the_dialect_says_whole_and_streamed(
+    service: Service, dialect: str, case: Case, strategy: str
+) -> None:
+    contract = CONTRACTS[dialect]
+    response = service.http.post(contract.path, json=request_of(contract, case, strategy, False))
+    assert response.status_code == 200, response.text
+    whole = response.json()
+    assert contract.whole(case, whole) == []
+    events = streamed(service, contract, request_of(contract, case, strategy, True))
+    assert contract.stream(case, events) == []
+    # And both say the same.
+    one, other = contract.said(whole), contract.streamed(events)
+    assert one.finish == other.finish == case.finish
+    assert (other.texts, other.calls) == (one.texts, one.calls)
+    assert other.usage in (None, one.usage)
+
+
+@EACH_STRATEGY
+@DIALECTS
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("mark", "status"), FAILURES.values(), ids=FAILURES)
+def test_a_failure_before_the_first_byte_is_an_error_of_the_dialect(
+    failing: Service, dialect: str, strategy: str, stream: bool, mark: str, status: int
+) -> None:
+    contract = CONTRACTS[dialect]
+    response = failing.http.post(contract.path, json=request_of(contract, Case(mark), strategy, stream))
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert contract.error(response.json()) == []
+
+
+@EACH_STRATEGY
+@DIALECTS
+def test_a_failure_after_the_first_byte_ends_the_stream_with_an_error(
+    failing: Service, dialect: str, strategy: str
+) -> None:
+    contract, case = CONTRACTS[dialect], Case("breaks")
+    response = failing.http.post(contract.path, json=request_of(contract, case, strategy, True))
+    if strategy not in HOLDING:
+        assert contract.failed_stream(events_of(response.content.decode())) == []
+    elif response.status_code == 200:
+        assert contract.stream(case, events_of(response.content.decode())) == []
+    else:
+        assert contract.error(response.json()) == []
