@@ -4,24 +4,19 @@ chunks. The older text completions have the same form around `text` instead of m
 Knows the shapes and their variants, not how the bytes were fetched, nor when they come.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from base.sse import Event
-from experts.errors import ExpertBadReply, ExpertError
+from experts.errors import ExpertBadReply
+from experts.event_reader import EventReader
 from experts.expert import Expert
 from experts.refusals import error_in, reported_error
 from experts.stream_events import END_OF_STREAM, StreamEvent
 
 Kind = Literal["chat", "completions"]
-
-DONE = b"[DONE]"
-HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-"""Types of events that carry nothing."""
 
 _FINISHES = {
     "end_turn": "stop",
@@ -111,69 +106,34 @@ def _choice(index: int, delta: Mapping[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": dict(delta), "logprobs": None, "finish_reason": None}
 
 
-class ChunkReader:
-    """Reads the events of one streamed completion.
-
-    What it returns are chunks of one form: `choices` is a list, `model` the expert's name, `finish_reason`
-    one of OpenAI's or None. Heartbeats and other events that hold no chunk are left out. `begun`: the first
-    text or an end has come; `whole`: every choice that began has finished; `ended`: no more follows.
-    """
+class ChunkReader(EventReader):
+    """Reads the events of one streamed completion into chunks of one form: `choices` is a list, `model` the
+    expert's name, `finish_reason` one of OpenAI's or None."""
 
     def __init__(self, expert: Expert, secret: SecretStr | None = None, kind: Kind = "chat") -> None:
-        self.usage: dict[str, Any] | None = None
-        self.finish_reason: str | None = None
-        self.model: str | None = None
-        """What the server calls its model."""
-        self.begun = False
-        self.ended = False
-        self._expert = expert
-        self._secret = secret
+        super().__init__(expert, secret)
         self._kind: Kind = kind
         self._finished: dict[int, bool] = {}
         self._id: str | None = None
 
     @property
     def whole(self) -> bool:
+        """Every choice that began has finished."""
         return bool(self._finished) and all(self._finished.values())
 
-    def read(self, event: Event) -> StreamEvent | None:
-        """What goes on to the client, if anything. Raises `ExpertError`."""
-        if event.data is None or not (data := event.data.strip()) or event.name in HEARTBEATS:
-            return None if event.comment is None else StreamEvent.comment(event.comment)
-        if data == DONE:
-            return self._done()
-        try:
-            document = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            if event.name == "error":
-                raise self._failure({"error": data.decode("utf-8", "replace")}) from None
-            raise self._malformed() from error
-        if event.name == "error" and error_in(document) is None:
-            document = {"error": document or "no reason given"}
-        if (failed := error_in(document)) is not None:
-            raise self._failure(failed)
-        if document is None or (isinstance(document, dict) and not _is_chunk(document)):
-            return None
-        if not isinstance(document, dict):
-            raise self._malformed()
-        return StreamEvent.of(self._chunk(document))
-
-    def end(self) -> list[StreamEvent]:
-        """What closes the stream where the server sent no `[DONE]`. Raises `ExpertBadReply` when it was cut
-        off before every choice had finished."""
-        if not self.whole:
-            name = self._expert.name
-            raise ExpertBadReply(name, f"Expert {name} stopped in the middle of its answer.")
-        self.ended = True
-        return [END_OF_STREAM]
+    def _last(self) -> StreamEvent:
+        return END_OF_STREAM
 
     def _done(self) -> StreamEvent:
         """Some servers give no finish reason at all; a choice that lacks one where others have theirs was
         cut off."""
         if any(self._finished.values()) and not self.whole:
-            self.end()
+            raise self._cut()
         self.ended = True
         return END_OF_STREAM
+
+    def _shown(self, document: dict[str, Any]) -> StreamEvent | None:
+        return StreamEvent.of(self._chunk(document)) if _is_chunk(document) else None
 
     def _chunk(self, document: dict[str, Any]) -> dict[str, Any]:
         choices = document.get("choices")
@@ -218,24 +178,13 @@ class ChunkReader:
             if isinstance(place.get("usage"), dict):
                 self.usage = place["usage"]
 
-    def _failure(self, document: Any) -> ExpertError:
-        """An error event: before any text it is a refusal like any other, later a broken answer."""
-        if not self.begun:
-            return reported_error(self._expert, document, self._secret)
-        name = self._expert.name
-        return ExpertBadReply(name, f"Expert {name} reported a failure in the middle of its answer.")
-
-    def _malformed(self) -> ExpertBadReply:
-        name = self._expert.name
-        return ExpertBadReply(name, f"Expert {name} sent something that is no completion stream.")
-
 
 def _is_chunk(document: Mapping[str, Any]) -> bool:
     """Whether it says anything of an answer: pings and the like do not."""
-    return any(name in document for name in ("choices", "usage")) or document.get("object") in {
+    return any(name in document for name in ("choices", "usage")) or document.get("object") in (
         "chat.completion.chunk",
         "text_completion",
-    }
+    )
 
 
 def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, streamed: bool) -> dict[str, Any]:

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experts.admission import Admission
-from experts.chat_replies import check_completion
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ExpertReply, ReplyStream
-from experts.outgoing import outgoing_body
+from experts.native_outgoing import embedding_body, native_body
 from experts.refusals import body_of, refusal, retry_after_s
+from experts.reply_forms import EMBEDDINGS, FORMS, ReplyForm
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
+
+ANTHROPIC_VERSION = "2023-06-01"
+"""The version of Anthropic's API that `experts.native_replies` reads."""
 
 __all__ = ["ClientLimits", "ExpertClient", "ExpertReply", "ReplyStream"]
 
@@ -82,16 +85,27 @@ class ExpertClient:
         dialect: DialectName = "chat",
         request_id: str | None = None,
     ) -> ExpertReply:
-        """A chat completion for `body`, with the expert's model, sampling defaults and system prompt filled
-        in. Raises `ExpertError`."""
+        """A whole answer to `body` in `dialect`, with the expert's model, sampling defaults and system prompt
+        filled in. Raises `ExpertError`."""
+        out = native_body(expert, body, dialect, stream=False)
+        return await self._answer(expert, FORMS[dialect], out, request_id)
+
+    async def embed(
+        self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
+    ) -> ExpertReply:
+        """Embeddings of `body["input"]`. Raises `ExpertError`."""
+        return await self._answer(expert, EMBEDDINGS, embedding_body(expert, body), request_id)
+
+    async def _answer(
+        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], request_id: str | None
+    ) -> ExpertReply:
         async with self.admission.slot(expert):
-            out = outgoing_body(expert, body, stream=False)
             await self.prepare([expert])
             try:
                 async with asyncio.timeout(expert.timeouts.total_s):
                     if expert.provider == "litellm":
-                        return await self._litellm_complete(expert, out)
-                    return await self._complete(expert, out, request_id)
+                        return await self._litellm_complete(expert, form, out)
+                    return await self._complete(expert, form, out, request_id)
             except TimeoutError:
                 raise ExpertTimeout(
                     expert.name, f"Expert {expert.name} did not answer in {expert.timeouts.total_s:g} s."
@@ -106,10 +120,10 @@ class ExpertClient:
         dialect: DialectName = "chat",
         request_id: str | None = None,
     ) -> AsyncIterator[ReplyStream]:
-        """A streamed chat completion. Entering waits for the first event and raises `ExpertError` for
+        """A streamed answer in `dialect`. Entering waits for the first text and raises `ExpertError` for
         failures before it; leaving early closes the connection, which makes the server abort."""
         async with self.admission.slot(expert), contextlib.AsyncExitStack() as stack:
-            out = outgoing_body(expert, body, stream=True)
+            out = native_body(expert, body, dialect, stream=True)
             await self.prepare([expert])
             first_byte_s, begun = expert.timeouts.first_byte_s, time.monotonic()
             headers: Mapping[str, str] = {}
@@ -118,7 +132,7 @@ class ExpertClient:
 
                 source = litellm_adapter.stream(expert, out)
             else:
-                opened = self._opened(expert, "POST", "/chat/completions", out, request_id)
+                opened = self._opened(expert, "POST", FORMS[dialect].path, out, request_id)
                 try:
                     async with asyncio.timeout(min(first_byte_s, expert.timeouts.total_s)):
                         response = await stack.enter_async_context(opened)
@@ -134,6 +148,7 @@ class ExpertClient:
                 deadline=begun + expert.timeouts.total_s,
                 max_event_bytes=self.limits.max_event_bytes,
                 secret=read_api_key(expert),
+                dialect=dialect,
             )
             await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
             yield stream
@@ -153,16 +168,21 @@ class ExpertClient:
             raise ExpertBadReply(expert.name, f"Expert {expert.name} does not list its models.")
         return tuple(str(model["id"]) for model in listed if isinstance(model, dict) and "id" in model)
 
-    async def _complete(self, expert: Expert, out: dict[str, Any], request_id: str | None) -> ExpertReply:
-        async with self._opened(expert, "POST", "/chat/completions", out, request_id) as response:
+    async def _complete(
+        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], request_id: str | None
+    ) -> ExpertReply:
+        async with self._opened(expert, "POST", form.path, out, request_id) as response:
             payload = await self._json(expert, response)
-            body = check_completion(expert, payload, read_api_key(expert))
-            return ExpertReply(response.status, body, _headers(response))
+            body = form.check(expert, payload, read_api_key(expert))
+            return ExpertReply(response.status, body, _headers(response), form.usage(body))
 
-    async def _litellm_complete(self, expert: Expert, out: dict[str, Any]) -> ExpertReply:
+    async def _litellm_complete(self, expert: Expert, form: ReplyForm, out: Mapping[str, Any]) -> ExpertReply:
         from experts import litellm_adapter
 
-        return ExpertReply(200, check_completion(expert, await litellm_adapter.complete(expert, out)), {})
+        if form is not FORMS["chat"]:
+            raise ExpertUnavailable(expert.name, f"Expert {expert.name} answers chat completions alone.")
+        body = form.check(expert, await litellm_adapter.complete(expert, out), None)
+        return ExpertReply(200, body, {}, form.usage(body))
 
     @contextlib.asynccontextmanager
     async def _opened(
@@ -181,6 +201,10 @@ class ExpertClient:
         headers = {"accept-encoding": "identity"}
         if secret is not None:
             headers["authorization"] = f"Bearer {secret.get_secret_value()}"
+        if path == FORMS["messages"].path:
+            headers["anthropic-version"] = ANTHROPIC_VERSION
+            if secret is not None:
+                headers["x-api-key"] = secret.get_secret_value()
         if request_id is not None:
             headers["x-request-id"] = request_id
         data = None

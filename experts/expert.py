@@ -183,13 +183,7 @@ class Expert(StrictModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.provider == "openai":
-            if self.endpoint is None:
-                raise _misfit("endpoint", "is required (or a `local` block, which implies it)")
-            if not self.endpoint.endswith("/v1"):
-                raise _misfit("endpoint", "must end in /v1")
-        elif self.local is not None:
-            raise _misfit("local", "is for provider openai: local servers speak OpenAI's protocol")
+        self._agree_with_provider()
         if self.active_params_b > self.params_b:
             raise _misfit("active_params_b", "cannot be more than params_b")
         for field in ("mixture", "identity"):
@@ -200,6 +194,17 @@ class Expert(StrictModel):
         if self.local is not None:
             self._agree_with_local(self.local)
         return self
+
+    def _agree_with_provider(self) -> None:
+        if self.provider == "openai":
+            if self.endpoint is None:
+                raise _misfit("endpoint", "is required (or a `local` block, which implies it)")
+            if not self.endpoint.endswith("/v1"):
+                raise _misfit("endpoint", "must end in /v1")
+        elif self.dialects:
+            raise _misfit("dialects", "are for provider openai: LiteLLM speaks chat completions")
+        elif self.local is not None:
+            raise _misfit("local", "is for provider openai: local servers speak OpenAI's protocol")
 
     def _agree_with_local(self, local: LocalServer) -> None:
         if self.context_length > local.max_model_len:

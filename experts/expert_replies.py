@@ -15,9 +15,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from base.sse import Event, EventCutter, EventTooLong
-from experts.chat_replies import DONE, ChunkReader, check_completion, completion_chunks
+from experts.chat_replies import completion_chunks
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, NotStreamed
-from experts.expert import Expert
+from experts.event_reader import DONE, EventReader
+from experts.expert import DialectName, Expert
+from experts.reply_forms import FORMS
 from experts.stream_events import END_OF_STREAM, StreamEvent, raw_bytes
 
 __all__ = ["END_OF_STREAM", "ExpertReply", "ReplyStream", "StreamEvent", "raw_bytes"]
@@ -35,15 +37,12 @@ class ExpertReply:
     status: int
     body: dict[str, Any]
     headers: Mapping[str, str]
-
-    @property
-    def usage(self) -> Any:
-        """OpenAI's `usage`, as the server sent it."""
-        return self.body.get("usage")
+    usage: dict[str, Any] | None = None
+    """What the server counted, in chat's form."""
 
 
 class ReplyStream:
-    """A streamed answer: an async iterator of events in the one form that `ChunkReader` gives them.
+    """A streamed answer: an async iterator of events in the one form that its `EventReader` gives them.
 
     Each item is one or more events, as soon as they are complete. The iterator raises `ExpertTimeout` after
     `idle_s` of silence or past `total_s`, and `ExpertBadReply` when the stream is malformed or ends half way.
@@ -59,6 +58,7 @@ class ReplyStream:
         deadline: float,
         max_event_bytes: int = 4 * 2**20,
         secret: SecretStr | None = None,
+        dialect: DialectName = "chat",
     ) -> None:
         """`source` yields bytes and may raise `ExpertError`; `deadline` is on `time.monotonic()`'s clock;
         `max_event_bytes` bounds each event, and all that comes before the first text."""
@@ -69,7 +69,8 @@ class ReplyStream:
         self._secret = secret
         self._max_event_bytes = max_event_bytes
         self._cutter = EventCutter(max_event_bytes)
-        self._reader = ChunkReader(expert, secret)
+        self._dialect: DialectName = dialect
+        self._reader: EventReader = FORMS[dialect].reader(expert, secret)
         self._first: list[StreamEvent] | None = None
         self._broken: ExpertError | None = None
 
@@ -195,7 +196,10 @@ class ReplyStream:
             document = json.loads(body)
         except (ValueError, RecursionError):
             return
-        raise NotStreamed(self._expert.name, check_completion(self._expert, document, self._secret))
+        answer = FORMS[self._dialect].check(self._expert, document, self._secret)
+        if self._dialect != "chat":
+            raise self._malformed()
+        raise NotStreamed(self._expert.name, answer)
 
     async def _drain(self) -> None:
         """Read what follows the answer, normally just the end, so that the connection can be used again."""
@@ -209,7 +213,7 @@ class ReplyStream:
 
     def _malformed(self) -> ExpertBadReply:
         name = self._expert.name
-        return ExpertBadReply(name, f"Expert {name} sent something that is no completion stream.")
+        return ExpertBadReply(name, f"Expert {name} sent something that is no stream of an answer.")
 
 
 def _is_complete(rest: Event) -> bool:

@@ -93,7 +93,9 @@ class Prompting:
 
     def speaks(self, expert: Expert, dialect: DialectName) -> bool:
         """Whether `expert` can be asked in `dialect` itself: its server speaks it, and no more than a system
-        prompt is put in front."""
+        prompt is put in front, for which completions have no place."""
+        if dialect == "completions" and expert.system_prompt:
+            return False
         return expert.speaks(dialect) and expert.mixture is None and expert.identity is None
 
     def prompt_tokens(

@@ -270,7 +270,7 @@ async def test_comments_before_the_first_text_are_passed_on_with_it() -> None:
 
 
 async def test_comments_without_end_are_no_stream() -> None:
-    with pytest.raises(ExpertBadReply, match="no completion stream"):
+    with pytest.raises(ExpertBadReply, match="no stream of an answer"):
         await stream_of(pieces(itertools.repeat(b": alive!\n\n"))).begin(5)
 
 

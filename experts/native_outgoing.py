@@ -1,0 +1,88 @@
+"""The request body for an expert whose server speaks the client's dialect: the client's own document, with
+model, sampling defaults and system prompt filled in under that dialect's names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from experts.expert import DialectName, Expert
+from experts.outgoing import OUR_FIELDS, outgoing_body
+
+_LIMITS: Mapping[DialectName, str] = {
+    "responses": "max_output_tokens",
+    "messages": "max_tokens",
+    "completions": "max_tokens",
+}
+"""What the bound of the answer is called."""
+_DEFAULTS: Mapping[DialectName, frozenset[str]] = {
+    "responses": frozenset({"temperature", "top_p", "top_logprobs", "service_tier"}),
+    "messages": frozenset({"temperature", "top_p", "top_k"}),
+}
+"""Sampling defaults that are called the same; completions take what chat takes, but for `_CHAT_ONLY`."""
+_CHAT_ONLY = frozenset(
+    {
+        "functions",
+        "function_call",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "response_format",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "verbosity",
+    }
+)
+
+
+def native_body(
+    expert: Expert, body: Mapping[str, Any], dialect: DialectName, *, stream: bool
+) -> dict[str, Any]:
+    """A new body for `expert` in `dialect`. The caller's fields take precedence; null means unset."""
+    if dialect == "chat":
+        return outgoing_body(expert, body, stream=stream)
+    out = {name: value for name, value in body.items() if name not in OUR_FIELDS}
+    for name, value in _defaults(expert, dialect).items():
+        if out.get(name) is None:
+            out[name] = value
+    out["model"] = expert.model
+    if stream:
+        out["stream"] = True
+        if dialect == "completions":
+            out["stream_options"] = {**(out.get("stream_options") or {}), "include_usage": True}
+    else:
+        out.pop("stream", None)
+        out.pop("stream_options", None)
+    if expert.system_prompt:
+        _put_in_front(expert.system_prompt, out, dialect)
+    return out
+
+
+def embedding_body(expert: Expert, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A new body of a request for embeddings."""
+    return {name: value for name, value in body.items() if name not in OUR_FIELDS} | {"model": expert.model}
+
+
+def _defaults(expert: Expert, dialect: DialectName) -> dict[str, Any]:
+    """The expert's sampling defaults, in the words of `dialect`, without those that it has none for."""
+    given = dict(expert.sampling)
+    limits = [given.pop(name, None) for name in ("max_completion_tokens", "max_tokens")]
+    stop, effort = given.get("stop"), given.get("reasoning_effort")
+    same = _DEFAULTS.get(dialect, given.keys() - _CHAT_ONLY)
+    defaults = {name: value for name, value in given.items() if name in same}
+    defaults[_LIMITS[dialect]] = next((limit for limit in limits if limit is not None), None)
+    if dialect == "messages" and stop is not None:
+        defaults["stop_sequences"] = stop if isinstance(stop, list) else [stop]
+    if dialect == "responses" and effort is not None:
+        defaults["reasoning"] = {"effort": effort}
+    return {name: value for name, value in defaults.items() if value is not None}
+
+
+def _put_in_front(prompt: str, out: dict[str, Any], dialect: DialectName) -> None:
+    """The expert's system prompt before the client's own. Completions have no place for one."""
+    if dialect == "completions":
+        return
+    name = "instructions" if dialect == "responses" else "system"
+    said = out.get(name)
+    if isinstance(said, list):
+        out[name] = [{"type": "text", "text": prompt}, *said]
+    else:
+        out[name] = f"{prompt}\n\n{said}" if said else prompt
