@@ -9,6 +9,7 @@ from typing import Any
 from app.dialects.content_parts import chat_parts
 from app.dialects.dialect import Dialect, Document
 from app.dialects.error_shapes import openai_error
+from app.dialects.legacy_functions import with_function_call, with_tools
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
 from base.usage import TokenUsage
@@ -22,6 +23,8 @@ class ChatPresenter:
     response: Document | None = None
 
     def __init__(self, chat: ChatRequest) -> None:
+        self._legacy = chat.body.functions is not None
+        """The client asked with `functions`: tool calls are told as function calls."""
         self._wants_usage = bool((chat.body.stream_options or {}).get("include_usage"))
         self._routing: Document | None = None
         """The decision, until a chunk has it."""
@@ -30,6 +33,8 @@ class ChatPresenter:
         self._envelope: Document = {}
 
     def whole(self, answer: Document, routing: Document) -> Document:
+        if self._legacy:
+            answer = with_function_call(answer, "message")
         return {**answer, "routing": routing}
 
     def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
@@ -56,6 +61,8 @@ class ChatPresenter:
         return [*held, StreamEvent.of(openai_error(error))]
 
     def _chunk(self, chunk: Document) -> list[StreamEvent]:
+        if self._legacy:
+            chunk = with_function_call(chunk, "delta")
         if not chunk.get("choices"):
             return []
         chunk = {name: value for name, value in chunk.items() if name != "usage"}
@@ -74,4 +81,9 @@ def _ends(choice: Any) -> bool:
     return isinstance(choice, Mapping) and bool(choice.get("finish_reason"))
 
 
-CHAT = Dialect("chat", ChatBody, chat_parts, ChatPresenter, ChatPresenter)
+def to_chat(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The request with content parts and tools as chat completions have them now."""
+    return with_tools(chat_parts(document))
+
+
+CHAT = Dialect("chat", ChatBody, to_chat, ChatPresenter, ChatPresenter)

@@ -1,6 +1,7 @@
 """Chat completions through the service, over real sockets, answered by fake experts."""
 
 import json
+from typing import Any
 
 import httpx2
 import pytest
@@ -224,3 +225,27 @@ async def test_text_that_is_half_a_surrogate_pair_is_answered(api: Api) -> None:
     response = await api.http.post("/v1/chat/completions", content=raw.encode())
     assert response.status_code == 200
     assert response.json()["routing"]["expert"] == "coder"
+
+
+async def test_an_old_clients_functions_are_answered_by_a_function_call(api: Api) -> None:
+    functions = [{"name": "forecast", "parameters": {"type": "object"}}]
+    asked: list[dict[str, object]] = [{"role": "user", "content": TALK}]
+    ask: dict[str, Any] = {"functions": functions, "function_call": "auto"}
+    choice = (await api.chat(messages=asked, **ask)).json()["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["function_call"]["name"]) == (
+        "function_call",
+        "forecast",
+    )
+    sent = api.fakes["coder"].log.last
+    assert sent["tools"] == [{"type": "function", "function": functions[0]}]
+    assert not {"functions", "function_call"} & sent.keys()
+    events = events_of((await api.chat(messages=asked, stream=True, **ask)).text)[:-1]
+    deltas = [choice["delta"] for event in events for choice in event["choices"]]
+    assert "".join(each.get("function_call", {}).get("name", "") for each in deltas) == "forecast"
+    assert all("tool_calls" not in each for each in deltas)
+    assert events[-1]["choices"][0]["finish_reason"] == "function_call"
+    result = {"role": "function", "name": "forecast", "content": "sun"}
+    answer = await api.chat(messages=[*asked, choice["message"], result], **ask)
+    assert answer.json()["choices"][0]["finish_reason"] == "stop"
+    roles = [message["role"] for message in api.fakes["coder"].log.last["messages"]]
+    assert roles == ["user", "assistant", "tool"]
