@@ -8,7 +8,15 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import chat_routes, decision_routes, message_routes, model_routes, probes, reload_route
+from app.api import (
+    chat_routes,
+    decision_routes,
+    message_routes,
+    model_routes,
+    probes,
+    reload_route,
+    response_routes,
+)
 from app.api.auth import check_api_key
 from app.api.body import body_components
 from app.api.error_handlers import install_error_handlers
@@ -16,6 +24,7 @@ from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
 from app.dialects.messages_body import MessagesBody, TokenCountBody
+from app.dialects.responses_request import ResponsesBody
 from app.services import Services
 from app.serving.chat_body import ChatBody
 from app.serving.decision_document import HEADERS
@@ -49,7 +58,7 @@ def create_app(
     if services is not None:
         app.state.services = services
     guarded = [Depends(check_api_key)]
-    for part in (chat_routes, message_routes, model_routes, decision_routes, reload_route):
+    for part in (chat_routes, response_routes, message_routes, model_routes, decision_routes, reload_route):
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)
@@ -73,7 +82,7 @@ class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= body_components(ChatBody, FeedbackBody, MessagesBody, TokenCountBody)
+        schemas |= body_components(ChatBody, FeedbackBody, MessagesBody, TokenCountBody, ResponsesBody)
         return document
 
 

@@ -8,6 +8,7 @@ from app.serving.answering import Answering
 from app.serving.prompting import Prompting
 from app.serving.routing import RoutingService
 from app.serving.shadow import Shadow
+from app.serving.stored_responses import StoredResponses
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.recorder import Recorder
@@ -34,3 +35,4 @@ class Services:
     database: Database
     recorder: Recorder
     shadow: Shadow
+    stored_responses: StoredResponses

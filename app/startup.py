@@ -21,6 +21,7 @@ from app.serving.prompt_files import PromptFilesError, load_prompt_files
 from app.serving.prompting import Prompting
 from app.serving.routing import RoutingService, load_router
 from app.serving.shadow import Shadow
+from app.serving.stored_responses import StoredResponses
 from app.settings import Settings
 from app.storage.database import Database, database_url
 from app.storage.recorder import Recorder
@@ -133,6 +134,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             database=database,
             recorder=recorder,
             shadow=shadow,
+            stored_responses=StoredResponses(database, recorder, keeps=settings.store_prompts),
         )
 
 

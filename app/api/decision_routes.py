@@ -69,7 +69,7 @@ async def decision(request: Request, decision_id: str) -> Response:
     if row.status == RUNNING:
         unknown = {"http_status": None, "latency_ms": None, "usage": None}
         return JsonResponse(stored_document(row) | unknown)
-    if services.recorder.waiting_decision(decision_id) is not None:
+    if services.recorder.waiting_row(DecisionRow, decision_id) is not None:
         # The database does not answer, perhaps: what is in memory is shown all the same.
         return JsonResponse(stored_document(row))
     async with services.database.session() as session:
@@ -97,7 +97,7 @@ async def _row_of(services: Services, decision_id: str) -> DecisionRow:
     if record is not None:
         return record.row(RUNNING, 0)
     await services.recorder.written(READ_YOUR_WRITES_S)
-    row = services.recorder.waiting_decision(decision_id)
+    row = services.recorder.waiting_row(DecisionRow, decision_id)
     if row is None:
         async with services.database.session() as session:
             row = await decision_by_id(session, decision_id)
@@ -141,7 +141,7 @@ async def _notes(
 
 
 async def _exists(services: Services, decision_id: str) -> bool:
-    if decision_id in services.lifecycle.in_flight or services.recorder.waiting_decision(decision_id):
+    if decision_id in services.lifecycle.in_flight or services.recorder.waiting_row(DecisionRow, decision_id):
         return True
     async with services.database.session() as session:
         if decision_id.startswith(SHADOW_PREFIX):

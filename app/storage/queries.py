@@ -1,4 +1,5 @@
-"""Queries: decisions by id or page, their feedback and shadows, a conversation's last expert."""
+"""Queries: decisions by id or page, their feedback and shadows, a conversation's last expert,
+stored responses."""
 
 import base64
 import binascii
@@ -8,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from pydantic import StringConstraints
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.rows import DecisionRow, FeedbackRow, ShadowRow
+from app.storage.rows import DecisionRow, FeedbackRow, ResponseRow, ShadowRow
 
 Found = TypeVar("Found", FeedbackRow, ShadowRow)
 
@@ -141,7 +142,7 @@ async def last_expert(session: AsyncSession, conversation: str, api_key: str | N
         select(DecisionRow.expert)
         .where(
             DecisionRow.conversation == conversation,
-            DecisionRow.api_key.is_(None) if api_key is None else DecisionRow.api_key == api_key,
+            _of_caller(DecisionRow, api_key),
             DecisionRow.first_byte_ms.is_not(None),
         )
         .order_by(DecisionRow.created_at.desc(), DecisionRow.id.desc())
@@ -155,3 +156,44 @@ async def expert_of(session: AsyncSession, decision_id: str, api_key: str | None
     """The expert of one decision of this caller."""
     row = await decision_by_id(session, decision_id)
     return row.expert if row is not None and row.api_key == api_key else None
+
+
+async def responses_by_id(
+    session: AsyncSession, ids: Iterable[str], api_key: str | None
+) -> dict[str, ResponseRow]:
+    """This caller's responses among `ids`."""
+    query = select(ResponseRow).where(ResponseRow.id.in_(tuple(ids)), _of_caller(ResponseRow, api_key))
+    return {row.id: row for row in await session.scalars(query)}
+
+
+async def response_chain(
+    session: AsyncSession, last: str, api_key: str | None, *, bound: int
+) -> list[ResponseRow]:
+    """A response of this caller and those that it goes on from, oldest first; at most `bound`."""
+    own = _of_caller(ResponseRow, api_key)
+    chain = (
+        select(ResponseRow.id, ResponseRow.previous, literal(1).label("turns"))
+        .where(ResponseRow.id == last, own)
+        .cte("chain", recursive=True)
+    )
+    earlier = (
+        select(ResponseRow.id, ResponseRow.previous, chain.c.turns + 1)
+        .join(chain, ResponseRow.id == chain.c.previous)
+        .where(own, chain.c.turns < bound)
+    )
+    chain = chain.union_all(earlier)
+    query = select(ResponseRow).join(chain, ResponseRow.id == chain.c.id).order_by(chain.c.turns.desc())
+    return list(await session.scalars(query))
+
+
+async def delete_response(session: AsyncSession, response_id: str, api_key: str | None) -> bool:
+    """Whether this caller had it."""
+    query = delete(ResponseRow).where(ResponseRow.id == response_id, _of_caller(ResponseRow, api_key))
+    found = await session.execute(query.returning(ResponseRow.id))
+    deleted = found.first() is not None
+    await session.commit()
+    return deleted
+
+
+def _of_caller(table: type[DecisionRow | ResponseRow], api_key: str | None) -> ColumnElement[bool]:
+    return table.api_key.is_(None) if api_key is None else table.api_key == api_key

@@ -9,19 +9,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import Database, is_transient
-from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
+from app.storage.rows import TABLES, Row, column_names
 from base.databases import is_sqlite
 from base.retries import RetryPolicy
 
 LINGER_S = 0.1
 """How long a row waits for others to share its transaction, unless a reader waits for it."""
 RETRIES = RetryPolicy(first_wait_s=0.05, longest_wait_s=2.0)
+
+Kind = TypeVar("Kind", bound=Row)
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +64,10 @@ class Recorder:
         """Rows that are not in the database yet."""
         return self._submitted - self._settled
 
-    def waiting_decision(self, decision_id: str) -> DecisionRow | None:
-        """A decision that was submitted and is not in the database yet."""
+    def waiting_row(self, table: type[Kind], row_id: str) -> Kind | None:
+        """A row that was submitted and is not in the database yet."""
         for row in self._rows:
-            if isinstance(row, DecisionRow) and row.id == decision_id:
+            if isinstance(row, table) and row.id == row_id:
                 return row
         return None
 
@@ -171,7 +174,7 @@ class Recorder:
 
     async def _write(self, batch: Sequence[Row]) -> None:
         async with self._database.engine.begin() as connection:
-            for table in (DecisionRow, FeedbackRow, ShadowRow):
+            for table in TABLES:
                 values = [_values(row) for row in batch if isinstance(row, table)]
                 if values:
                     await connection.execute(self._insert(table), values)

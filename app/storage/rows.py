@@ -1,4 +1,5 @@
-"""The tables: one row a decision, one row a piece of feedback, one row a shadow answer."""
+"""The tables: one row a decision, one row a piece of feedback, one row a shadow answer, one row
+a stored response."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -139,7 +140,26 @@ class ShadowRow(TableBase, kw_only=True):
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
 
 
-Row = DecisionRow | FeedbackRow | ShadowRow
+class ResponseRow(TableBase, kw_only=True):
+    """A response of the Responses API, only when the operator keeps prompts. `input` are its own items,
+    without those of the responses before it."""
+
+    __tablename__ = "responses"
+    __table_args__ = (Index("ix_responses_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """`resp_` and what follows `dec_` in the id of its decision."""
+    api_key: Mapped[str | None] = mapped_column(String(128), default=None)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    previous: Mapped[str | None] = mapped_column(String(64), default=None)
+    """The response that it goes on from."""
+    input: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    response: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The response as the client has it."""
+
+
+Row = DecisionRow | FeedbackRow | ShadowRow | ResponseRow
+TABLES: tuple[type[Row], ...] = (DecisionRow, FeedbackRow, ShadowRow, ResponseRow)
 
 
 def column_names(table: type[Row]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError
 from tests.integration.app.postgres import Postgres
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

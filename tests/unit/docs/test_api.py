@@ -27,7 +27,7 @@ def routes() -> set[tuple[str, str]]:
 
 
 def test_every_route_has_its_heading_and_no_other_has() -> None:
-    headings = re.findall(r"^### `(GET|POST) (\S+)`$", PAGE, re.MULTILINE)
+    headings = re.findall(r"^### `(GET|POST|DELETE) (\S+)`$", PAGE, re.MULTILINE)
     assert set(headings) == routes()
     assert len(headings) == len(set(headings))
 

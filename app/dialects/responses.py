@@ -1,0 +1,273 @@
+"""OpenAI's Responses API: requests in, responses and their events out.
+
+https://platform.openai.com/docs/api-reference/responses
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.dialects.dialect import Dialect, Document
+from app.dialects.responses_output import Event, ResponseOutput
+from app.dialects.responses_request import ResponsesBody, ResponsesRequest, responses_request, to_chat
+from app.dialects.responses_tools import shown_choice
+from app.errors import ServiceError
+from app.serving.chat_body import ChatRequest
+from base.usage import TokenUsage
+from experts.expert_replies import StreamEvent
+
+PREFIX = "resp_"
+DECISION_PREFIX = "dec_"
+TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
+NESTED = ("response.created", "response.in_progress", "response.queued", "response.completed")
+"""Events that hold the whole response, beside those of its other ends."""
+
+
+def response_id(decision_id: str) -> str:
+    """A response has the id of its decision, with a prefix of its own."""
+    return PREFIX + decision_id.removeprefix(DECISION_PREFIX)
+
+
+def decision_id(response: str) -> str:
+    """The decision of a response."""
+    return DECISION_PREFIX + response.removeprefix(PREFIX)
+
+
+def responses_dialect(previous: str | None = None) -> Dialect:
+    """The dialect for one request; `previous`: the response that it goes on from, whose items are in front of
+    its own by now."""
+
+    def chat(document: Mapping[str, Any]) -> Document:
+        out = to_chat(document)
+        if previous is not None:
+            out["routing"] = {"previous_decision": decision_id(previous)} | (out.get("routing") or {})
+        return out
+
+    def presented(chat: ChatRequest) -> ResponsesPresenter:
+        return ResponsesPresenter(_request(chat, previous))
+
+    def native(chat: ChatRequest) -> NativeResponses:
+        return NativeResponses(_request(chat, previous))
+
+    return Dialect("responses", ResponsesBody, chat, presented, native)
+
+
+class ResponsesPresenter:
+    """Shows a chat completion as a response."""
+
+    def __init__(self, request: ResponsesRequest) -> None:
+        self.response: Document | None = None
+        self._request = request
+        self._routing: Document | None = None
+        self._output: ResponseOutput | None = None
+        self._head: Document = {}
+        """The response as it began."""
+        self._usage: Any = None
+        self._sequence = 0
+
+    def whole(self, answer: Document, routing: Document) -> Document:
+        output = self._begin(answer, routing)
+        for choice in _first_choice(answer):
+            output.take(choice, choice.get("message") or {})
+        self._usage = answer.get("usage")
+        output.finish()
+        return self._ended(output)
+
+    def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
+        shown: list[StreamEvent] = []
+        if routing is not None:
+            self._routing = routing
+        for event in events:
+            if event.chunk is not None:
+                shown += self._chunk(event.chunk)
+            elif self._output is not None:
+                shown.append(event)
+        return shown
+
+    def end(self, routing: Document | None, usage: Document | None) -> list[StreamEvent]:
+        shown, output = self._started({})
+        self._usage = usage if usage is not None else self._usage
+        if routing is not None:
+            self._head["routing"] = _routing(routing, self._request)
+        shown += self._tell(output.finish())
+        response = self._ended(output)
+        return shown + self._tell([{"type": f"response.{response['status']}", "response": response}])
+
+    def error(self, error: ServiceError) -> list[StreamEvent]:
+        shown, output = self._started({})
+        failed = {**self._head, "status": "failed", "output": output.items, "error": _error(error)}
+        return shown + self._tell([{"type": "response.failed", "response": failed}])
+
+    def _chunk(self, chunk: Document) -> list[StreamEvent]:
+        shown, output = self._started(chunk)
+        if isinstance(chunk.get("usage"), Mapping):
+            self._usage = chunk["usage"]
+        self._head["service_tier"] = chunk.get("service_tier") or self._head["service_tier"]
+        if isinstance(chunk.get("routing"), Mapping):  # it has grown: the strategy has come to its end
+            self._head["routing"] = _routing(chunk["routing"], self._request)
+        for choice in _first_choice(chunk):
+            shown += self._tell(output.take(choice, choice.get("delta") or {}))
+        return shown
+
+    def _started(self, chunk: Document) -> tuple[list[StreamEvent], ResponseOutput]:
+        if self._output is not None:
+            return [], self._output
+        output = self._begin(chunk, self._routing or {})
+        begun = [
+            {"type": f"response.{state}", "response": dict(self._head)}
+            for state in ("created", "in_progress")
+        ]
+        return self._tell(begun), output
+
+    def _begin(self, answer: Document, routing: Document) -> ResponseOutput:
+        self._head = _head(self._request, answer, routing)
+        self._output = ResponseOutput(self._head["id"], self._request.tools)
+        return self._output
+
+    def _ended(self, output: ResponseOutput) -> Document:
+        cut_off = output.cut_off
+        self.response = self._head | {
+            "status": "completed" if cut_off is None else "incomplete",
+            "completed_at": int(time.time()) if cut_off is None else None,
+            "incomplete_details": None if cut_off is None else {"reason": cut_off},
+            "output": output.items,
+            "usage": response_usage(self._usage),
+        }
+        return self.response
+
+    def _tell(self, events: Sequence[Event]) -> list[StreamEvent]:
+        told = []
+        for event in events:
+            told.append(named_event({**event, "sequence_number": self._sequence}))
+            self._sequence += 1
+        return told
+
+
+class NativeResponses:
+    """Passes on what a server that speaks the dialect answers, under our names."""
+
+    def __init__(self, request: ResponsesRequest) -> None:
+        self.response: Document | None = None
+        self._request = request
+        self._routing: Document = {}
+        self._last: Document = {}
+        self._sequence = 0
+
+    def whole(self, answer: Document, routing: Document) -> Document:
+        self._routing = routing
+        self.response = self._ours(answer)
+        return self.response
+
+    def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
+        if routing is not None:
+            self._routing = routing
+        return [event if event.chunk is None else self._passed_on(event.chunk) for event in events]
+
+    def end(self, routing: Document | None, usage: Document | None) -> list[StreamEvent]:
+        return []
+
+    def error(self, error: ServiceError) -> list[StreamEvent]:
+        failed = {**self._last, "status": "failed", "error": _error(error)}
+        event = {"type": "response.failed", "response": failed, "sequence_number": self._sequence}
+        return [named_event(event)]
+
+    def _passed_on(self, event: Document) -> StreamEvent:
+        number = event.get("sequence_number")
+        self._sequence = (number if isinstance(number, int) else self._sequence) + 1
+        if not isinstance(event.get("response"), Mapping):
+            return named_event(event)
+        self._last = self._ours(event["response"])
+        if event.get("type") in ("response.completed", "response.incomplete"):
+            self.response = self._last
+        return named_event({**event, "response": self._last})
+
+    def _ours(self, response: Mapping[str, Any]) -> Document:
+        kept = {name: value for name, value in response.items() if name != "store"}
+        return kept | {
+            "id": response_id(str(self._routing.get("id"))),
+            "previous_response_id": self._request.previous,
+            "routing": self._routing,
+        }
+
+
+def named_event(document: Document) -> StreamEvent:
+    """An event of a stream whose events have names."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    raw = f"event: {document['type']}\ndata: {text}\n\n".encode("utf-8", "replace")
+    return StreamEvent(raw, document)
+
+
+def response_usage(usage: Any) -> Document | None:
+    """A response's `usage`; None when it is not known."""
+    used = TokenUsage.of(usage)
+    if used.both is None:
+        return None
+    return {
+        "input_tokens": used.prompt,
+        "input_tokens_details": {"cached_tokens": used.cached or 0, "cache_write_tokens": 0},
+        "output_tokens": used.completion,
+        "output_tokens_details": {"reasoning_tokens": used.reasoning or 0},
+        "total_tokens": sum(used.both),
+    }
+
+
+def _head(request: ResponsesRequest, answer: Document, routing: Document) -> Document:
+    """A response that has only begun: what its request and the beginning of its answer tell."""
+    asked = request.document
+    text = asked.get("text") or {}
+    reasoning = asked.get("reasoning") or {}
+    tier = answer.get("service_tier")
+    return {
+        "id": response_id(str(routing.get("id"))),
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "in_progress",
+        "background": False,
+        "completed_at": None,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": asked.get("instructions"),
+        "max_output_tokens": asked.get("max_output_tokens"),
+        "max_tool_calls": asked.get("max_tool_calls"),
+        "metadata": asked.get("metadata") or {},
+        "model": answer.get("model") or routing.get("expert") or asked.get("model"),
+        "output": [],
+        "parallel_tool_calls": asked.get("parallel_tool_calls") is not False,
+        "previous_response_id": request.previous,
+        "prompt_cache_key": asked.get("prompt_cache_key"),
+        "reasoning": {"effort": reasoning.get("effort"), "summary": None},
+        "safety_identifier": asked.get("safety_identifier"),
+        "service_tier": tier if tier in TIERS else None,
+        "temperature": asked.get("temperature"),
+        "text": {"format": text.get("format") or {"type": "text"}, "verbosity": text.get("verbosity")},
+        "tool_choice": shown_choice(asked.get("tool_choice")),
+        "tools": list(request.tools.shown),
+        "top_logprobs": asked.get("top_logprobs") or 0,
+        "top_p": asked.get("top_p"),
+        "truncation": "disabled",
+        "usage": None,
+        "user": asked.get("user"),
+        "routing": _routing(routing, request),
+    }
+
+
+def _request(chat: ChatRequest, previous: str | None) -> ResponsesRequest:
+    return responses_request(chat.document if chat.native is None else chat.native, previous)
+
+
+def _routing(routing: Mapping[str, Any], request: ResponsesRequest) -> Document:
+    """The decision, with what of the request was left out."""
+    return dict(routing) | ({"ignored": request.ignored} if request.ignored else {})
+
+
+def _first_choice(document: Document) -> list[Mapping[str, Any]]:
+    """A response has one answer."""
+    choices = document.get("choices") or ()
+    return [each for each in choices if isinstance(each, Mapping) and not each.get("index")][:1]
+
+
+def _error(error: ServiceError) -> Document:
+    known = {429: "rate_limit_exceeded"}
+    other = "server_error" if error.status >= 500 else "invalid_prompt"
+    return {"code": known.get(error.status, other), "message": error.message}

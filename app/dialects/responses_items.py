@@ -1,0 +1,231 @@
+"""The items of a Responses request as messages of a chat completion.
+
+An assistant's turn may be several items (its reasoning, text, and calls of tools): one message in chat.
+Reasoning goes along as `reasoning_content`; what only its author can read of it (`encrypted_content`) as
+`reasoning_items`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.dialects.responses_tools import ToolName, custom_arguments
+from app.errors import ServiceError
+
+ROLES = ("user", "assistant", "system", "developer")
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+"""Items that call a tool, and the field with what the call says."""
+REFERENCE = "item_reference"
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
+CHAT_PARTS = ("text", "image_url", "video_url", "audio_url", "input_audio", "file")
+"""Parts that are the same in chat completions; clients mix both forms."""
+
+
+def chat_messages(items: str | Sequence[Any], instructions: str | None = None) -> list[dict[str, Any]]:
+    """The messages. Raises ServiceError (400) for an item that no chat completion can have."""
+    turns = _Turns()
+    if instructions:
+        turns.messages.append({"role": "system", "content": instructions})
+    if isinstance(items, str):
+        turns.messages.append({"role": "user", "content": items})
+        return turns.messages
+    for index, item in enumerate(items):
+        turns.add(item, f"input[{index}]")
+    return turns.finish()
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The type of an item; messages and references need not say it."""
+    kind = item.get("type")
+    if kind is not None:
+        return str(kind)
+    return "message" if "role" in item else REFERENCE if "id" in item else ""
+
+
+class _Turns:
+    """Messages so far, and the assistant's message that further items belong to."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._open: dict[str, Any] | None = None
+        """The last message while it is the assistant's own turn."""
+        self._calls: set[str] = set()
+
+    def add(self, item: Any, where: str) -> None:
+        if not isinstance(item, Mapping):
+            raise _bad("must be an object", where)
+        kind = kind_of(item)
+        if kind == "message":
+            self._message(item, where)
+        elif kind == "reasoning":
+            self._reasoning(item)
+        elif kind in CALLS:
+            self._call(item, kind, where)
+        elif kind in OUTPUTS:
+            self._output(item, where)
+        else:
+            raise ServiceError(
+                400,
+                "unsupported_item",
+                f"{where}: an item of type {kind[:80]!r} cannot be given to an expert of this service. There "
+                f"are message, reasoning, {', '.join([*CALLS, *OUTPUTS])}.",
+                param=where,
+            )
+
+    def finish(self) -> list[dict[str, Any]]:
+        for message in self.messages:
+            if message["role"] == "assistant" and "tool_calls" not in message:
+                message["content"] = message["content"] or ""
+        return self.messages
+
+    def _message(self, item: Mapping[str, Any], where: str) -> None:
+        role = item.get("role")
+        if role not in ROLES:
+            raise _bad(f"must be one of {', '.join(ROLES)}", f"{where}.role")
+        content = _content(item.get("content"), f"{where}.content")
+        if role != "assistant":
+            self._open = None
+            self.messages.append({"role": role, "content": content})
+            return
+        text, refusal = _said(content)
+        message = self._assistant(fresh=self._open is not None and not _only_thought(self._open))
+        if text or refusal is None:
+            message["content"] = (message["content"] or "") + text
+        if refusal is not None:
+            message["refusal"] = refusal
+
+    def _reasoning(self, item: Mapping[str, Any]) -> None:
+        parts = item.get("content") or item.get("summary") or ()
+        text = "\n".join(
+            part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+        )
+        # A turn thinks first, but for thoughts between its calls.
+        message = self._assistant(fresh=self._open is not None and self._open["content"] is not None)
+        if text:
+            before = message.get("reasoning_content")
+            message["reasoning_content"] = f"{before}\n{text}" if before else text
+        if item.get("encrypted_content"):
+            message.setdefault("reasoning_items", []).append(dict(item))
+
+    def _call(self, item: Mapping[str, Any], kind: str, where: str) -> None:
+        call_id, name, said = item.get("call_id"), item.get("name"), item.get(CALLS[kind])
+        for field, value in (("call_id", call_id), ("name", name), (CALLS[kind], said)):
+            if not isinstance(value, str):
+                raise _bad("must be a string", f"{where}.{field}")
+        namespace = item.get("namespace")
+        called = ToolName(str(name), namespace if isinstance(namespace, str) else None).function
+        arguments = custom_arguments(str(said)) if kind == "custom_tool_call" else str(said)
+        self._calls.add(str(call_id))
+        self._assistant().setdefault("tool_calls", []).append(
+            {"id": call_id, "type": "function", "function": {"name": called, "arguments": arguments}}
+        )
+
+    def _output(self, item: Mapping[str, Any], where: str) -> None:
+        call_id = item.get("call_id")
+        if not isinstance(call_id, str):
+            raise _bad("must be a string", f"{where}.call_id")
+        if call_id not in self._calls:
+            raise ServiceError(
+                400,
+                "invalid_value",
+                f"{where}: there is no call with the id {call_id[:80]!r} before its output. Send the call, "
+                "too, or the previous_response_id of the response that made it.",
+                param=f"{where}.call_id",
+            )
+        self._open = None
+        content = _content(item.get("output"), f"{where}.output")
+        if isinstance(content, list) and all(part["type"] == "text" for part in content):
+            content = "\n".join(part["text"] for part in content)
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+
+    def _assistant(self, *, fresh: bool = False) -> dict[str, Any]:
+        """The message of the assistant's present turn; `fresh` begins another one, but not while a call of
+        the present one waits for its output: nothing may come between."""
+        if self._open is None or (fresh and "tool_calls" not in self._open):
+            self._open = {"role": "assistant", "content": None}
+            self.messages.append(self._open)
+        return self._open
+
+
+def _only_thought(message: Mapping[str, Any]) -> bool:
+    return message["content"] is None and "tool_calls" not in message and "refusal" not in message
+
+
+def _said(content: str | list[dict[str, Any]]) -> tuple[str, str | None]:
+    """An assistant's text and its refusal."""
+    if isinstance(content, str):
+        return content, None
+    refusals = [part["refusal"] for part in content if part["type"] == "refusal"]
+    text = "".join(part["text"] for part in content if part["type"] == "text")
+    return text, "".join(refusals) if refusals else None
+
+
+def _content(content: Any, where: str) -> str | list[dict[str, Any]]:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise _bad("must be a string or a list of parts", where)
+    parts = [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        return str(parts[0]["text"])
+    return parts
+
+
+def _part(part: Any, where: str) -> dict[str, Any]:
+    if not isinstance(part, Mapping):
+        raise _bad("must be an object with a type", where)
+    match part.get("type"):
+        case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
+            return {"type": "text", "text": _text(part, "text", where)}
+        case "refusal":
+            return {"type": "refusal", "refusal": _text(part, "refusal", where)}
+        case "input_image":
+            return _image(part, where)
+        case "input_file":
+            return _file(part, where)
+        case kind if kind in CHAT_PARTS:
+            return dict(part)
+        case kind:
+            raise ServiceError(
+                400,
+                "invalid_value",
+                f"{where}.type: {str(kind)[:80]!r} is no part that an expert could read. There are "
+                "input_text, output_text, refusal, input_image, input_file, input_audio.",
+                param=f"{where}.type",
+            )
+
+
+def _image(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+    url = part.get("image_url")
+    if not isinstance(url, str):
+        if part.get("file_id"):
+            raise _no_files(f"{where}.file_id", "image_url, which may be a data: URL")
+        raise _bad("must be a URL", f"{where}.image_url")
+    detail = part.get("detail")
+    return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
+
+
+def _file(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+    data = part.get("file_data")
+    if not isinstance(data, str):
+        for name in ("file_id", "file_url"):
+            if part.get(name):
+                raise _no_files(f"{where}.{name}", "file_data")
+        raise _bad("must be base64 in a data: URL", f"{where}.file_data")
+    given = part.get("filename")
+    return {"type": "file", "file": {"file_data": data, **({"filename": given} if given else {})}}
+
+
+def _text(part: Mapping[str, Any], name: str, where: str) -> str:
+    text = part.get(name)
+    if not isinstance(text, str):
+        raise _bad("must be a string", f"{where}.{name}")
+    return text
+
+
+def _no_files(where: str, instead: str) -> ServiceError:
+    message = f"{where}: this service keeps no files and fetches none. Send {instead}."
+    return ServiceError(400, "unsupported_parameter", message, param=where)
+
+
+def _bad(message: str, where: str) -> ServiceError:
+    return ServiceError(400, "invalid_value", f"{where}: {message}.", param=where)

@@ -1,0 +1,243 @@
+"""The Responses API through the service: answers, and the responses that are kept for later ones."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from openai import BadRequestError
+from openai.types.responses import Response, ResponseStreamEvent
+
+from tests.contracts.validation import problems
+from tests.integration.app.world import CODE, TALK, Api, World, events_of
+
+TOOL = {
+    "type": "function",
+    "name": "look",
+    "description": "Looks.",
+    "parameters": {"type": "object", "properties": {"place": {"type": "string"}}},
+    "strict": False,
+}
+
+
+async def ask(api: Api, text: Any = TALK, **fields: Any) -> httpx2.Response:
+    body = {"model": "coterie", "input": text, **fields}
+    return await api.http.post("/v1/responses", json=body)
+
+
+async def answered(api: Api, text: Any = TALK, **fields: Any) -> dict[str, Any]:
+    response = await ask(api, text, **fields)
+    assert response.status_code == 200, response.text
+    document: dict[str, Any] = response.json()
+    assert problems(Response, document) == []
+    return document
+
+
+def text_of(response: dict[str, Any]) -> str:
+    return "".join(
+        part["text"] for item in response["output"] if item["type"] == "message" for part in item["content"]
+    )
+
+
+@pytest.fixture
+async def keeping(world: World) -> AsyncIterator[Api]:
+    """A service that keeps prompts."""
+    async with world.serve(store_prompts=True) as running:
+        yield running
+
+
+async def test_a_response_is_routed_like_a_chat(api: Api) -> None:
+    for text, expert in ((CODE, "coder"), (TALK, "talker")):
+        response = await ask(api, text)
+        document = response.json()
+        assert text_of(document) == f"{expert} heard: {text}"
+        assert document["model"] == document["routing"]["expert"] == expert
+        assert response.headers["x-coterie-decision"] == document["routing"]["id"]
+        decision = await api.decision(document["routing"]["id"])
+        assert decision["status"] == "ok"
+        assert decision["usage"]["prompt_tokens"] == document["usage"]["input_tokens"]
+
+
+async def test_a_streamed_response_is_what_the_sdk_knows(api: Api) -> None:
+    response = await ask(api, stream=True)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = events_of(response.text)
+    for event in events:
+        assert problems(ResponseStreamEvent, event) == []
+    assert events[0]["response"]["routing"]["expert"] == "talker"
+    last = events[-1]["response"]
+    assert (events[-1]["type"], text_of(last)) == ("response.completed", f"talker heard: {TALK}")
+    assert last["usage"]["output_tokens"] > 0
+    assert (await api.decision(last["routing"]["id"]))["status"] == "ok"
+
+
+async def test_a_strategy_answers_in_one_response(api: Api) -> None:
+    for stream in (False, True):
+        response = await ask(api, CODE, routing={"strategy": "panel"}, stream=stream)
+        assert response.status_code == 200, response.text
+        last = events_of(response.text)[-1]["response"] if stream else response.json()
+        assert problems(Response, last) == []
+        steps = last["routing"]["trace"]["steps"]
+        assert last["usage"]["output_tokens"] == sum(step["completion_tokens"] for step in steps)
+
+
+async def test_errors_have_openais_shape_and_name_the_field(api: Api) -> None:
+    for fields, status, param in (
+        ({"background": True}, 400, "background"),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["x"]}]}, 400, "tools[0]"),
+        ({"max_output_tokens": "many"}, 400, "max_output_tokens"),
+        ({"model": "nobody"}, 404, "model"),
+        ({"input": []}, 400, "input"),
+    ):
+        response = await api.http.post("/v1/responses", json={"model": "coterie", "input": "hi", **fields})
+        assert response.status_code == status, fields
+        assert response.json()["error"]["param"].startswith(param), fields
+    missing = await api.http.post("/v1/responses", json={"model": "coterie"})
+    assert missing.status_code == 400
+
+
+async def test_an_error_after_the_first_byte_fails_the_response(api: Api) -> None:
+    response = await ask(api, fake={"error_after": 3}, stream=True)
+    last = events_of(response.text)[-1]
+    assert problems(ResponseStreamEvent, last) == []
+    assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "server_error")
+
+
+async def test_turns_go_on_from_the_response_before(keeping: Api) -> None:
+    first = await answered(keeping, CODE, instructions="Be brief.", metadata={"turn": "1"})
+    second = await answered(keeping, "And sorted?", previous_response_id=first["id"])
+    streamed = await ask(keeping, "Thanks.", previous_response_id=second["id"], stream=True)
+    third = events_of(streamed.text)[-1]["response"]
+    assert third["previous_response_id"] == second["id"]
+    said = keeping.fakes[third["model"]].log.last["messages"]
+    assert [(message["role"], message["content"]) for message in said] == [
+        # Instructions are those of the present request alone.
+        ("user", CODE),
+        ("assistant", text_of(first)),
+        ("user", "And sorted?"),
+        ("assistant", text_of(second)),
+        ("user", "Thanks."),
+    ]
+    # The expert of the response before is the conversation's.
+    assert second["model"] == third["model"] == "coder"
+    listed = (await keeping.http.get(f"/v1/responses/{third['id']}/input_items")).json()
+    assert [item["content"][0]["text"] for item in listed["data"]] == [
+        *("Thanks.", text_of(second), "And sorted?", text_of(first), CODE)
+    ]
+
+
+async def test_a_tool_call_and_its_output_may_be_two_requests(keeping: Api) -> None:
+    called = await answered(keeping, CODE, tools=[TOOL])
+    (call,) = called["output"]
+    assert call["type"] == "function_call"
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "a lake"}
+    done = await answered(keeping, [output], tools=[TOOL], previous_response_id=called["id"])
+    assert done["output"][-1]["type"] == "message"
+    said = keeping.fakes["coder"].log.last["messages"]
+    assert [message["role"] for message in said] == ["user", "assistant", "tool"]
+    assert said[1]["tool_calls"][0]["id"] == said[2]["tool_call_id"] == call["call_id"]
+
+
+async def test_an_item_may_be_named_instead_of_sent(keeping: Api) -> None:
+    first = await answered(keeping, TALK)
+    items = [{"role": "user", "content": TALK}, {"type": "item_reference", "id": first["output"][0]["id"]}]
+    await answered(keeping, [*items, {"role": "user", "content": "Again."}], routing={"expert": "talker"})
+    said = keeping.fakes["talker"].log.last["messages"]
+    assert [message["content"] for message in said] == [TALK, text_of(first), "Again."]
+    unknown = await ask(keeping, [{"type": "item_reference", "id": f"msg_{'0' * 35}"}])
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (400, "item_not_found")
+
+
+async def test_stored_responses_are_read_listed_and_deleted(keeping: Api) -> None:
+    parts = [{"role": "user", "content": f"{number}"} for number in range(5)]
+    made = await answered(
+        keeping, [*parts, {"role": "assistant", "content": "5"}, {"role": "user", "content": "6"}]
+    )
+    place = f"/v1/responses/{made['id']}"
+    assert (await keeping.http.get(place)).json() == made
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = (
+            await keeping.http.get(f"{place}/input_items", params={"limit": 3, "order": "asc", **after})
+        ).json()
+        seen += [item["content"][0]["text"] for item in page["data"]]
+        assert page["first_id"] == page["data"][0]["id"]
+        if not page["has_more"]:
+            break
+        after = {"after": page["last_id"]}
+    assert seen == ["0", "1", "2", "3", "4", "5", "6"]
+    bad = await keeping.http.get(f"{place}/input_items", params={"after": "nothing"})
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "after")
+    deleted = await keeping.http.delete(place)
+    assert deleted.json() == {"id": made["id"], "object": "response", "deleted": True}
+    assert (await keeping.http.get(place)).status_code == 404
+    assert (await keeping.http.delete(place)).status_code == 404
+    later = await ask(keeping, "more", previous_response_id=made["id"])
+    assert (later.status_code, later.json()["error"]["code"]) == (400, "previous_response_not_found")
+    await keeping.decision(made["routing"]["id"])
+
+
+@pytest.mark.parametrize(("settings", "fields"), [({}, {}), ({"store_prompts": True}, {"store": False})])
+async def test_what_is_not_to_be_kept_is_not(world: World, settings: Any, fields: Any) -> None:
+    async with world.serve(**settings) as api:
+        made = await answered(api, **fields)
+        found = await api.http.get(f"/v1/responses/{made['id']}")
+        assert (found.status_code, found.json()["error"]["code"]) == (404, "response_not_found")
+        later = await ask(api, "more", previous_response_id=made["id"])
+        error = later.json()["error"]
+        assert (later.status_code, error["code"]) == (400, "previous_response_not_found")
+        assert error["param"] == "previous_response_id"
+        assert ("COTERIE_STORE_PROMPTS" in error["message"]) == (not settings)
+
+
+async def test_a_caller_finds_its_own_responses_only(world: World) -> None:
+    async with world.serve(store_prompts=True, api_keys="one:k1,two:k2") as api:
+        mine, other = ({"authorization": f"Bearer {key}"} for key in ("k1", "k2"))
+        body = {"model": "coterie", "input": TALK}
+        made = (await api.http.post("/v1/responses", json=body, headers=mine)).json()
+        place = f"/v1/responses/{made['id']}"
+        for request in (
+            api.http.get(place, headers=other),
+            api.http.get(f"{place}/input_items", headers=other),
+            api.http.delete(place, headers=other),
+        ):
+            assert (await request).status_code == 404
+        later = {**body, "previous_response_id": made["id"]}
+        assert (await api.http.post("/v1/responses", json=later, headers=other)).status_code == 400
+        assert (await api.http.post("/v1/responses", json=later, headers=mine)).status_code == 200
+        assert (await api.http.get(place, headers=mine)).json() == made
+
+
+async def test_what_is_not_there_is_refused_in_so_many_words(keeping: Api) -> None:
+    made = await answered(keeping)
+    cancelled = await keeping.http.post(f"/v1/responses/{made['id']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["error"]["code"]) == (400, "unsupported_operation")
+    streamed = await keeping.http.get(f"/v1/responses/{made['id']}", params={"stream": "true"})
+    assert (streamed.status_code, streamed.json()["error"]["param"]) == (400, "stream")
+
+
+async def test_a_response_that_failed_is_not_kept(keeping: Api) -> None:
+    response = await ask(keeping, fake={"die_after": 3}, stream=True)
+    last = events_of(response.text)[-1]["response"]
+    assert last["status"] == "failed"
+    assert (await keeping.http.get(f"/v1/responses/{last['id']}")).status_code == 404
+
+
+async def test_the_openai_client_goes_on_from_a_tool_call(keeping: Api) -> None:
+    asked: Any = CODE
+    tools: Any = [TOOL]
+    async with keeping.openai() as client:
+        response = await client.responses.create(model="coterie", input=asked, tools=tools)
+        (call,) = (item for item in response.output if item.type == "function_call")
+        output: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "fine"}]
+        async with client.responses.stream(
+            model="coterie", input=output, tools=tools, previous_response_id=response.id
+        ) as stream:
+            last = await stream.get_final_response()
+        assert last.output_text.startswith("coder heard")
+        assert (await client.responses.retrieve(last.id)).output_text == last.output_text
+        items = [item async for item in client.responses.input_items.list(last.id, limit=1)]
+        assert [item.type for item in items] == ["function_call_output", "function_call", "message"]
+        with pytest.raises(BadRequestError, match="no response"):
+            await client.responses.create(model="coterie", input="hi", previous_response_id="resp_0")

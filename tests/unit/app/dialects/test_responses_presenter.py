@@ -1,0 +1,404 @@
+"""A chat completion shown as a response: the same whole or streamed, and exactly what the SDK knows."""
+
+import json
+from typing import Any
+
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+
+from app.dialects.responses import decision_id, response_id, responses_dialect
+from app.errors import ServiceError
+from app.serving.chat_body import ChatBody, ChatRequest
+from experts.expert_replies import StreamEvent
+from tests.contracts.validation import problems
+
+Document = dict[str, Any]
+ROUTING = {"id": "dec_0123", "expert": "größer"}
+USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 3,
+    "total_tokens": 8,
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+TOOLS = [
+    {"type": "function", "name": "look", "parameters": {"type": "object"}},
+    {"type": "custom", "name": "patch"},
+    {
+        "type": "namespace",
+        "name": "agents",
+        "description": "",
+        "tools": [{"type": "function", "name": "stop"}],
+    },
+]
+
+
+def presenter(**fields: Any) -> Any:
+    document = {"model": "coterie", "input": "hi", **fields}
+    dialect = responses_dialect("resp_before")
+    made = dialect.to_chat(document)
+    chat = ChatRequest(ChatBody.model_validate(made), made, dialect="responses", native=document)
+    return dialect.presenter(chat)
+
+
+def whole(
+    message: Document, finish: str = "stop", usage: Any = USAGE, *, logprobs: Any = None, **fields: Any
+) -> Document:
+    choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": logprobs}
+    shown = presenter(**fields)
+    response: Document = shown.whole({"model": "größer", "choices": [choice], "usage": usage}, ROUTING)
+    assert shown.response == response
+    assert problems(Response, response) == []
+    return response
+
+
+def streamed(*choices: Document, usage: Any = USAGE, trace: Any = None, **fields: Any) -> list[Document]:
+    shown = presenter(**fields)
+    events: list[StreamEvent] = []
+    for each in choices:
+        chunk = {"model": "größer", "choices": [{"index": 0, "finish_reason": None, **each}]}
+        events += shown.events([StreamEvent.of(chunk)], None if events else ROUTING)
+    events += shown.end(trace, usage)
+    seen = read(events)
+    assert seen[-1]["response"] == shown.response
+    return seen
+
+
+def read(events: list[StreamEvent]) -> list[Document]:
+    """The events as clients read them; each must be exactly what the SDK knows, and be numbered."""
+    seen = []
+    for event in events:
+        name, data, *rest = event.raw.decode().split("\n")
+        document = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {document['type']}"
+        assert rest == ["", ""]
+        assert problems(ResponseStreamEvent, document) == []
+        seen.append(document)
+    assert [each["sequence_number"] for each in seen] == list(range(len(seen)))
+    return seen
+
+
+def delta(**fields: Any) -> Document:
+    return {"delta": fields}
+
+
+def tool_call(index: int, call_id: str, name: str, arguments: str) -> Document:
+    function = {"name": name, "arguments": arguments}
+    return {"index": index, "id": call_id, "type": "function", "function": function}
+
+
+def more(index: int, arguments: str) -> Document:
+    return {"index": index, "function": {"arguments": arguments}}
+
+
+def end(reason: str) -> Document:
+    return {"delta": {}, "finish_reason": reason}
+
+
+def kinds(events: list[Document]) -> list[str]:
+    return [each["type"].removeprefix("response.") for each in events]
+
+
+def steady(response: Document) -> Document:
+    """What two answers to the same request share: not their times."""
+    return {name: value for name, value in response.items() if name not in ("created_at", "completed_at")}
+
+
+LOGPROBS = {
+    "content": [
+        {
+            "token": "Hi",
+            "logprob": -0.1,
+            "bytes": [72, 105],
+            "top_logprobs": [{"token": "Ho", "logprob": -2, "bytes": [72, 111]}],
+        }
+    ]
+}
+CALLS = [tool_call(0, "a", "look", '{"x": 1}'), tool_call(1, "b", "look", "{}")]
+
+SAME: list[tuple[str, Document, str, list[Document]]] = [
+    (
+        "text",
+        {"content": "Hello"},
+        "stop",
+        [delta(role="assistant", content=""), delta(content="Hel"), delta(content="lo"), end("stop")],
+    ),
+    ("cut off", {"content": "Hel"}, "length", [delta(content="Hel"), end("length")]),
+    ("filtered", {"content": "Hel"}, "content_filter", [delta(content="Hel"), end("content_filter")]),
+    (
+        "refusal",
+        {"content": None, "refusal": "No."},
+        "stop",
+        [delta(refusal="N"), delta(refusal="o."), end("stop")],
+    ),
+    ("nothing", {"content": ""}, "stop", [delta(content=""), end("stop")]),
+    (
+        "thoughts",
+        {"content": "So", "reasoning_content": "hm"},
+        "stop",
+        [delta(reasoning_content="h"), delta(reasoning="m"), delta(content="So"), end("stop")],
+    ),
+    (
+        "thoughts alone, cut off",
+        {"content": None, "reasoning": "hm"},
+        "length",
+        [delta(reasoning="hm"), end("length")],
+    ),
+    (
+        "calls",
+        {"content": "I look", "tool_calls": CALLS},
+        "tool_calls",
+        [
+            delta(content="I look"),
+            delta(tool_calls=[tool_call(0, "a", "look", "")]),
+            delta(tool_calls=[more(0, '{"x"')]),
+            delta(tool_calls=[more(0, ": 1}")]),
+            delta(tool_calls=[tool_call(1, "b", "look", "{}")]),
+            end("tool_calls"),
+        ],
+    ),
+    (
+        "calls written at once",
+        {"tool_calls": CALLS},
+        "tool_calls",
+        [
+            delta(tool_calls=[tool_call(0, "a", "look", '{"x"')]),
+            delta(tool_calls=[tool_call(1, "b", "look", "{")]),
+            delta(tool_calls=[more(0, ": 1}")]),
+            delta(tool_calls=[more(1, "}")]),
+            end("tool_calls"),
+        ],
+    ),
+    (
+        "calls of one index",
+        {"tool_calls": CALLS},
+        "tool_calls",
+        [
+            delta(tool_calls=[tool_call(0, "a", "look", '{"x": 1}')]),
+            delta(tool_calls=[tool_call(0, "b", "look", "{}")]),
+            end("tool_calls"),
+        ],
+    ),
+    ("calls in one chunk", {"tool_calls": CALLS}, "tool_calls", [delta(tool_calls=CALLS), end("tool_calls")]),
+    (
+        "a call without arguments",
+        {"tool_calls": [tool_call(0, "a", "look", "")]},
+        "tool_calls",
+        [delta(tool_calls=[tool_call(0, "a", "look", "")]), end("tool_calls")],
+    ),
+    (
+        "a call cut off",
+        {"tool_calls": [tool_call(0, "a", "look", '{"x')]},
+        "length",
+        [delta(tool_calls=[tool_call(0, "a", "look", '{"x')]), end("length")],
+    ),
+    (
+        "a custom tool",
+        {"tool_calls": [tool_call(0, "a", "patch", '{"input": "x\\ny"}')]},
+        "tool_calls",
+        [
+            delta(tool_calls=[tool_call(0, "a", "patch", '{"inp')]),
+            delta(tool_calls=[more(0, 'ut": "x\\ny"}')]),
+            end("tool_calls"),
+        ],
+    ),
+    (
+        "a namespace",
+        {"tool_calls": [tool_call(0, "a", "agents__stop", "{}")]},
+        "tool_calls",
+        [delta(tool_calls=[tool_call(0, "a", "agents__stop", "{}")]), end("tool_calls")],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "chunks"), [each[1:] for each in SAME], ids=[each[0] for each in SAME]
+)
+def test_a_streamed_answer_is_the_whole_one(message: Document, finish: str, chunks: list[Document]) -> None:
+    response = whole(message, finish, tools=TOOLS)
+    events = streamed(*chunks, tools=TOOLS)
+    assert steady(events[-1]["response"]) == steady(response)
+    assert kinds(events)[:2] == ["created", "in_progress"]
+    assert [each["item"] for each in events if each["type"] == "response.output_item.done"] == response[
+        "output"
+    ]
+    assert _rebuilt(events) == response["output"]
+
+
+def _rebuilt(events: list[Document]) -> list[Document]:
+    """The output as a client puts it together, which reads nothing but deltas and ends."""
+    output: list[Document] = []
+    for event in events:
+        kind = event["type"].removeprefix("response.")
+        if kind == "output_item.added":
+            assert event["output_index"] == len(output)
+            output.append(event["item"])
+            continue
+        if "output_index" not in event:
+            continue
+        item = output[event["output_index"]]
+        assert event.get("item_id", item["id"]) == item["id"]
+        if kind == "content_part.added":
+            assert event["content_index"] == len(item["content"])
+            item["content"].append(event["part"])
+        elif kind == "content_part.done":
+            assert item["content"][-1] == event["part"]
+        elif kind in ("output_text.delta", "refusal.delta", "reasoning_text.delta"):
+            field = "refusal" if kind.startswith("refusal") else "text"
+            item["content"][-1][field] += event["delta"]
+        elif kind == "function_call_arguments.delta":
+            item["arguments"] += event["delta"]
+        elif kind == "custom_tool_call_input.delta":
+            item["input"] += event["delta"]
+        elif kind == "output_item.done" and "status" in item:
+            item["status"] = event["item"]["status"]
+    return output
+
+
+def test_the_order_of_events_is_the_published_one() -> None:
+    events = streamed(
+        delta(reasoning_content="hm"),
+        delta(content="I"),
+        delta(tool_calls=CALLS),
+        end("tool_calls"),
+        tools=TOOLS,
+    )
+    call = [
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+    ]
+    assert kinds(events) == [
+        *("created", "in_progress"),
+        *("output_item.added", "content_part.added", "reasoning_text.delta"),
+        *("reasoning_text.done", "content_part.done", "output_item.done"),
+        *("output_item.added", "content_part.added", "output_text.delta"),
+        *("output_text.done", "content_part.done", "output_item.done"),
+        *call,
+        *call,
+        "completed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("finish", "status", "reason"),
+    [
+        ("stop", "completed", None),
+        ("tool_calls", "completed", None),
+        ("length", "incomplete", "max_output_tokens"),
+        ("content_filter", "incomplete", "content_filter"),
+    ],
+)
+def test_how_an_answer_ended(finish: str, status: str, reason: str | None) -> None:
+    response = whole({"content": "x"}, finish)
+    assert response["status"] == status
+    assert (response["incomplete_details"] or {}).get("reason") == reason
+    assert response["output"][0]["status"] == status
+    assert kinds(streamed(delta(content="x"), end(finish)))[-1] == status
+
+
+def test_the_response_repeats_its_request_and_has_the_decision() -> None:
+    form = {"type": "json_schema", "name": "x", "schema": {"type": "object"}, "strict": True}
+    asked: Document = {
+        "instructions": "Be brief.",
+        "max_output_tokens": 9,
+        "metadata": {"a": "b"},
+        "parallel_tool_calls": False,
+        "prompt_cache_key": "k",
+        "safety_identifier": "s",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "user": "u",
+    }
+    response = whole(
+        {"content": "x"}, text={"format": form, "verbosity": "low"}, reasoning={"effort": "low"}, **asked
+    )
+    assert {name: response[name] for name in asked} == asked
+    assert response["text"] == {"format": form, "verbosity": "low"}
+    assert response["reasoning"]["effort"] == "low"
+    assert response["id"] == "resp_0123"
+    assert response["previous_response_id"] == "resp_before"
+    assert response["model"] == "größer"
+    assert response["routing"] == ROUTING
+    assert [response["tools"], response["tool_choice"]] == [[], "auto"]
+
+
+def test_the_decision_is_in_the_first_event_and_as_it_has_become_in_the_last() -> None:
+    grown = {**ROUTING, "trace": {"steps": []}}
+    events = streamed(delta(content="x"), end("stop"), trace=grown)
+    assert events[0]["response"]["routing"] == ROUTING
+    assert events[-1]["response"]["routing"] == grown
+
+
+def test_what_was_left_out_is_said() -> None:
+    tools = [*TOOLS, {"type": "web_search"}]
+    response = whole({"content": "x"}, tools=tools, truncation="auto")
+    assert response["routing"]["ignored"] == ["web_search", "truncation"]
+    assert [tool["type"] for tool in response["tools"]] == ["function", "custom", "namespace"]
+    assert response["truncation"] == "disabled"
+
+
+def test_usage_is_counted_or_unknown() -> None:
+    assert whole({"content": "x"})["usage"] == {
+        "input_tokens": 5,
+        "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+        "output_tokens": 3,
+        "output_tokens_details": {"reasoning_tokens": 2},
+        "total_tokens": 8,
+    }
+    assert whole({"content": "x"}, usage=None)["usage"] is None
+    assert streamed(delta(content="x"), end("stop"), usage=None)[-1]["response"]["usage"] is None
+
+
+def test_logprobs_are_where_clients_look_for_them() -> None:
+    asked: Document = {"include": ["message.output_text.logprobs"], "top_logprobs": 1}
+    expected = {**LOGPROBS["content"][0]}
+    response = whole({"content": "Hi"}, logprobs=LOGPROBS, **asked)
+    assert response["output"][0]["content"][0]["logprobs"] == [expected]
+    events = streamed({"delta": {"content": "Hi"}, "logprobs": LOGPROBS}, end("stop"), **asked)
+    (told,) = [each for each in events if each["type"] == "response.output_text.delta"]
+    assert told["logprobs"] == [
+        {"token": "Hi", "logprob": -0.1, "top_logprobs": [{"token": "Ho", "logprob": -2}]}
+    ]
+    assert events[-1]["response"]["output"] == response["output"]
+
+
+def test_other_choices_are_not_shown() -> None:
+    events = streamed(delta(content="x"), {"index": 1, "delta": {"content": "y"}}, end("stop"))
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "x"
+
+
+def test_reasoning_that_only_its_author_reads_is_an_item() -> None:
+    state = {"type": "reasoning", "summary": [], "encrypted_content": "c2VjcmV0"}
+    response = whole({"content": "x", "reasoning_items": [state]})
+    assert response["output"][0]["encrypted_content"] == "c2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(502, "server_error"), (429, "rate_limit_exceeded"), (400, "invalid_prompt")]
+)
+def test_an_error_in_the_middle_ends_the_response(status: int, code: str) -> None:
+    shown = presenter()
+    chunk = {"model": "größer", "choices": [{"index": 0, "delta": {"content": "x"}}]}
+    events = shown.events([StreamEvent.of(chunk)], ROUTING)
+    last = read(events + shown.error(ServiceError(status, "bad", "It broke.")))[-1]
+    assert last["type"] == "response.failed"
+    assert last["response"]["status"] == "failed"
+    assert last["response"]["error"] == {"code": code, "message": "It broke."}
+    assert shown.response is None
+
+
+def test_comments_pass_once_the_response_has_begun() -> None:
+    shown = presenter()
+    comment = StreamEvent(b": ping\n\n")
+    assert shown.events([comment], ROUTING) == []
+    chunk = {"model": "größer", "choices": [{"index": 0, "delta": {"content": "x"}}]}
+    begun = shown.events([StreamEvent.of(chunk), comment], ROUTING)
+    assert begun[-1] is comment
+    assert read(begun[:-1])[0]["response"]["routing"] == ROUTING
+
+
+def test_a_response_and_its_decision_share_an_id() -> None:
+    assert response_id("dec_0123") == "resp_0123"
+    assert decision_id("resp_0123") == "dec_0123"
