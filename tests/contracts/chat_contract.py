@@ -1,5 +1,6 @@
 """Chat completions: https://platform.openai.com/docs/api-reference/chat"""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def said(document: dict[str, Any]) -> Said:
     calls = [call["function"] for call in choices[0]["message"].get("tool_calls") or []]
     return Said(
         tuple(each["message"]["content"] or "" for each in choices),
-        tuple((call["name"], call["arguments"]) for call in calls),
+        tuple((call["name"], json.loads(call["arguments"])) for call in calls),
         choices[0]["finish_reason"],
         usage_of(document),
     )
@@ -107,7 +108,8 @@ def streamed(events: Sequence[Event]) -> Said:
                 known = calls.setdefault(call["index"], ["", ""])
                 known[0] += call["function"].get("name") or ""
                 known[1] += call["function"].get("arguments") or ""
-    return Said(tuple(texts.values()), tuple((name, said) for name, said in calls.values()), finish, usage)
+    called = tuple((name, json.loads(arguments)) for name, arguments in calls.values())
+    return Said(tuple(texts.values()), called, finish, usage)
 
 
 CONTRACT = Contract(

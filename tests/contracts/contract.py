@@ -72,7 +72,7 @@ class Said:
     tokens, None when the answer does not say."""
 
     texts: tuple[str, ...]
-    calls: tuple[tuple[str, str], ...]
+    calls: tuple[tuple[str, Any], ...]
     finish: str | None
     usage: tuple[int, int] | None
 

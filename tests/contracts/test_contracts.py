@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from app.strategies.strategy_registry import OWN
-from tests.contracts import chat_contract
+from tests.contracts import chat_contract, messages_contract
 from tests.contracts.contract import CASES, FAILURES, Case, Contract
 from tests.contracts.contract_world import Service
 from tests.contracts.sse import Event, events_of
 
-CONTRACTS: Mapping[str, Contract] = {"chat": chat_contract.CONTRACT}
+CONTRACTS: Mapping[str, Contract] = {
+    "chat": chat_contract.CONTRACT,
+    "messages": messages_contract.CONTRACT,
+}
 STRATEGIES = ("single", *OWN)
 HOLDING = {"panel", "self_select"}
 """These show an answer when it is whole: one that breaks is replaced by another, or nothing is sent."""

@@ -24,7 +24,19 @@ OURS = frozenset(
         ("Response", "routing"),
         ("CompletionUsage", "calls"),
     }
-)
+) | {
+    (f"{kind}ErrorObject", name)
+    for kind in (
+        "API",
+        "Authentication",
+        "InvalidRequest",
+        "NotFound",
+        "Overloaded",
+        "Permission",
+        "RateLimit",
+    )
+    for name in ("code", "param", "details")
+}
 """Fields that our pages document beside the dialect's own, as (model, field)."""
 
 
