@@ -32,6 +32,7 @@ from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
 from base.databases import DatabaseError
 from base.suggestions import suggestion
+from experts.adaptations import Learned
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.registry import RegistryError, UnknownExpert, load_registry
@@ -75,7 +76,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         recorder.start()
         stack.push_async_callback(recorder.stop, settings.record_flush_s)
         metrics.gauge("coterie_rows_waiting", "Rows that are not written yet.", lambda: recorder.waiting)
-        client = await stack.enter_async_context(ExpertClient())
+        client = await stack.enter_async_context(ExpertClient(learned=Learned(_log_adaptation)))
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
@@ -136,6 +137,11 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             shadow=shadow,
             stored_responses=StoredResponses(database, recorder, keeps=settings.store_prompts),
         )
+
+
+def _log_adaptation(expert: str, name: str) -> None:
+    """What a server refuses belongs into the registry: docs/reference/registry.md."""
+    log.warning("expert_adapted", expert=expert, adaptation=name)
 
 
 @contextmanager

@@ -1,15 +1,16 @@
 """What a server cannot take of a request, as the registry says it or as the server's refusals do.
 
 A refusal is read for fields that the server does not know and for rules of its chat template. Only what
-changes little is left out: never tools, messages, `response_format` or the limit of an answer. Pure, but for
-`Learned`, which holds what was learned of each server.
+changes little is left out: never tools, messages, `response_format` or the limit of an answer. `Learned` is
+what was learned of each server; all else is pure.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from experts.errors import ContextTooLong, ExpertError, ExpertRejected
 from experts.message_rules import MessageRule, follow
 
 LimitField = Literal["max_tokens", "max_completion_tokens"]
@@ -23,6 +24,8 @@ DROPPABLE = frozenset(
     [
         "add_generation_prompt",
         "chat_template_kwargs",
+        "client_metadata",
+        "context_management",
         "continue_final_message",
         "enable_thinking",
         "frequency_penalty",
@@ -31,6 +34,7 @@ DROPPABLE = frozenset(
         "metadata",
         "min_p",
         "modalities",
+        "output_config",
         "parallel_tool_calls",
         "prediction",
         "presence_penalty",
@@ -48,6 +52,7 @@ DROPPABLE = frozenset(
         "thinking",
         "top_k",
         "top_p",
+        "truncation",
         "user",
         "verbosity",
         *(
@@ -72,6 +77,8 @@ DROPPABLE = frozenset(
 """Fields that may be left out when a server does not know them."""
 MOST = 16
 """Adaptations learned of one server."""
+TRIES = 4
+"""Times that one request is asked again."""
 
 _UNKNOWN = re.compile(
     r"extra[_ ](?:inputs|fields|forbidden)|unrecogni[sz]ed|not recogni[sz]ed|unknown|unsupported|unexpected"
@@ -177,15 +184,21 @@ def _without(document: Any, names: Collection[str], inside: str) -> Any:
 
 
 def read_refusal(
-    status: int, said: str, param: str | None, sent: Mapping[str, Any], known: Adaptations = NOTHING
+    status: int,
+    said: str,
+    param: str | None,
+    sent: Mapping[str, Any],
+    known: Adaptations = NOTHING,
+    *,
+    chat: bool = True,
 ) -> Adaptations:
     """What a server's refusal of `sent` asks for that is not `known`; nothing when trying again would not
-    help. `said` is its message, `param` the field that it names."""
-    rules = _rules(said, sent, known)
+    help. `said` is its message, `param` the field that it names; not `chat`: only fields can be left out."""
+    rules = _rules(said, sent, known) if chat else frozenset()
     if rules or status >= 500:
         # A failing template is a 500 of some servers; all else of that kind is no question of the request.
         return Adaptations(rules=rules)
-    if limit := _limit(said, param, sent, known):
+    if chat and (limit := _limit(said, param, sent, known)):
         return Adaptations(limit=limit)
     if not _UNKNOWN.search(said) or (_WRONG_VALUE.search(said) and "extra" not in said.lower()):
         return NOTHING
@@ -274,17 +287,57 @@ def _names(name: str, said: str) -> bool:
     )
 
 
-@dataclass(slots=True)
+Server = tuple[str | None, str, str]
+"""Endpoint, model and dialect: prompt experts share what was learned of their base."""
+
+
 class Learned:
-    """What was learned of each server, by endpoint and model."""
+    """What refusals have taught of each server, in memory."""
 
-    _found: dict[tuple[str | None, str], Adaptations] = field(default_factory=dict)
+    def __init__(self, on_learned: Callable[[str, str], None] = lambda expert, name: None) -> None:
+        """`on_learned` is told the expert, and the field, rule or limit."""
+        self._on_learned = on_learned
+        self._found: dict[Server, Adaptations] = {}
 
-    def of(self, server: tuple[str | None, str]) -> Adaptations:
+    def of(self, server: Server) -> Adaptations:
         return self._found.get(server, NOTHING)
 
-    def add(self, server: tuple[str | None, str], found: Adaptations) -> None:
-        """Remember, up to MOST of one server. A registry has few servers, so their number is no concern."""
-        both = self.of(server) | found
-        if len(both) <= MOST:
-            self._found[server] = both
+    def add(self, server: Server, expert: str, found: Adaptations) -> None:
+        """Remember, up to MOST of one server; servers are as many as the registry has."""
+        known = self.of(server)
+        if len(known | found) <= MOST:
+            self._found[server] = known | found
+            for name in {*found} - {*known}:
+                self._on_learned(expert, name)
+
+
+class AdaptedRequest:
+    """One request, asked again while its refusals teach something. What helped is remembered."""
+
+    def __init__(self, learned: Learned, server: Server, expert: str) -> None:
+        self._learned = learned
+        self._server = server
+        self._expert = expert
+        self._found = NOTHING
+        self._left = TRIES
+
+    @property
+    def adaptations(self) -> Adaptations:
+        """What is known of the server by now."""
+        return self._learned.of(self._server) | self._found
+
+    def failed(self, error: ExpertError, sent: Mapping[str, Any]) -> None:
+        """Learn from a failure. Raises it when there is nothing to be learned from it."""
+        param = error.error.get("param") if isinstance(error, ExpertRejected) else None
+        found = NOTHING
+        if self._left and error.said and not isinstance(error, ContextTooLong):
+            chat = self._server[2] == "chat"
+            found = read_refusal(error.status, error.said, param, sent, self.adaptations, chat=chat)
+        if not found:
+            raise error
+        self._left -= 1
+        self._found |= found
+
+    def succeeded(self) -> None:
+        if self._found:
+            self._learned.add(self._server, self._expert, self._found)

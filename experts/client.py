@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experts.adaptations import AdaptedRequest, Learned
 from experts.admission import Admission
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
@@ -44,9 +45,16 @@ class ClientLimits:
 class ExpertClient:
     """Belongs to one event loop; connections open on first use."""
 
-    def __init__(self, *, limits: ClientLimits | None = None, admission: Admission | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        limits: ClientLimits | None = None,
+        admission: Admission | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self.limits = limits or ClientLimits()
         self.admission = admission or Admission()
+        self.learned = learned or Learned()
         self._session: ClientSession | None = None
         self._closed = False
         self._used_litellm = False
@@ -86,9 +94,17 @@ class ExpertClient:
         request_id: str | None = None,
     ) -> ExpertReply:
         """A whole answer to `body` in `dialect`, with the expert's model, sampling defaults and system prompt
-        filled in. Raises `ExpertError`."""
-        out = native_body(expert, body, dialect, stream=False)
-        return await self._answer(expert, FORMS[dialect], out, request_id)
+        filled in, and adapted where the server refuses them. Raises `ExpertError`."""
+        asking = self._asking(expert, dialect)
+        while True:
+            out = native_body(expert, body, dialect, stream=False, learned=asking.adaptations)
+            try:
+                reply = await self._answer(expert, FORMS[dialect], out, request_id)
+            except ExpertError as error:
+                asking.failed(error, out)
+            else:
+                asking.succeeded()
+                return reply
 
     async def embed(
         self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
@@ -122,8 +138,27 @@ class ExpertClient:
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer in `dialect`. Entering waits for the first text and raises `ExpertError` for
         failures before it; leaving early closes the connection, which makes the server abort."""
+        asking = self._asking(expert, dialect)
+        async with contextlib.AsyncExitStack() as stack:
+            stream = None
+            while stream is None:
+                out = native_body(expert, body, dialect, stream=True, learned=asking.adaptations)
+                opened = self._streamed(expert, out, dialect, request_id)
+                try:
+                    stream = await stack.enter_async_context(opened)
+                except ExpertError as error:
+                    asking.failed(error, out)
+            asking.succeeded()
+            yield stream
+
+    def _asking(self, expert: Expert, dialect: DialectName) -> AdaptedRequest:
+        return AdaptedRequest(self.learned, (expert.endpoint, expert.model, dialect), expert.name)
+
+    @contextlib.asynccontextmanager
+    async def _streamed(
+        self, expert: Expert, out: Mapping[str, Any], dialect: DialectName, request_id: str | None
+    ) -> AsyncIterator[ReplyStream]:
         async with self.admission.slot(expert), contextlib.AsyncExitStack() as stack:
-            out = native_body(expert, body, dialect, stream=True)
             await self.prepare([expert])
             first_byte_s, begun = expert.timeouts.first_byte_s, time.monotonic()
             headers: Mapping[str, str] = {}

@@ -31,6 +31,8 @@ class ExpertError(Exception):
         super().__init__(message)
         self.expert = expert
         self.message = message
+        self.said = ""
+        """The server's own message, which may repeat the prompt: to be read by programs, never shown."""
         self.retry_after_s: float | None = None
         """Seconds that the server asks to wait, where it says so."""
         if status is not None:

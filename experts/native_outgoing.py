@@ -4,6 +4,7 @@ model, sampling defaults and system prompt filled in under that dialect's names.
 from collections.abc import Mapping
 from typing import Any
 
+from experts.adaptations import NOTHING, Adaptations
 from experts.expert import DialectName, Expert
 from experts.outgoing import OUR_FIELDS, outgoing_body
 
@@ -34,11 +35,17 @@ _CHAT_ONLY = frozenset(
 
 
 def native_body(
-    expert: Expert, body: Mapping[str, Any], dialect: DialectName, *, stream: bool
+    expert: Expert,
+    body: Mapping[str, Any],
+    dialect: DialectName,
+    *,
+    stream: bool,
+    learned: Adaptations = NOTHING,
 ) -> dict[str, Any]:
-    """A new body for `expert` in `dialect`. The caller's fields take precedence; null means unset."""
+    """A new body for `expert` in `dialect`. The caller's fields take precedence; null means unset. What was
+    `learned` of the server is left out."""
     if dialect == "chat":
-        return outgoing_body(expert, body, stream=stream)
+        return outgoing_body(expert, body, stream=stream, learned=learned)
     out = {name: value for name, value in body.items() if name not in OUR_FIELDS}
     for name, value in _defaults(expert, dialect).items():
         if out.get(name) is None:
@@ -53,7 +60,8 @@ def native_body(
         out.pop("stream_options", None)
     if expert.system_prompt:
         _put_in_front(expert.system_prompt, out, dialect)
-    return out
+    dropped = (expert.adaptations | learned).drop
+    return {name: value for name, value in out.items() if name not in dropped}
 
 
 def embedding_body(expert: Expert, body: Mapping[str, Any]) -> dict[str, Any]:

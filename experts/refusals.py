@@ -92,6 +92,7 @@ def refusal(
 ) -> ExpertError:
     """The error that an HTTP status and its body (parsed JSON, else text, or None) stand for."""
     error = _refusal(expert, status, payload, secret)
+    error.said = _message(_error_object(payload))[:MAX_MESSAGE]
     error.retry_after_s = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
     return error
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from experts.adaptations import MOST, NOTHING, Adaptations, Learned, read_refusal
+from experts.adaptations import MOST, NOTHING, Adaptations, Learned, Server, read_refusal
 
 SYSTEM, USER = {"role": "system", "content": "S"}, {"role": "user", "content": "hi"}
 SENT: dict[str, Any] = {
@@ -139,8 +139,10 @@ def test_what_is_dropped_is_dropped_everywhere() -> None:
 
 
 def test_no_more_is_learned_of_a_server_than_there_is_room_for() -> None:
-    learned, server = Learned(), ("http://h/v1", "m")
-    learned.add(server, Adaptations(frozenset(map(str, range(MOST)))))
-    learned.add(server, Adaptations(frozenset({"one more"})))
-    assert len(learned.of(server)) == MOST
-    assert not learned.of(("http://h/v1", "other"))
+    told: list[tuple[str, str]] = []
+    server: Server = ("http://h/v1", "m", "chat")
+    learned = Learned(lambda expert, name: told.append((expert, name)))
+    learned.add(server, "a", Adaptations(frozenset(map(str, range(MOST)))))
+    learned.add(server, "a", Adaptations(frozenset({"one more"})))
+    assert len(learned.of(server)) == len(told) == MOST
+    assert not learned.of(("http://h/v1", "other", "chat"))
