@@ -3,7 +3,6 @@
 https://platform.openai.com/docs/api-reference/responses
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,13 +14,12 @@ from app.dialects.responses_tools import shown_choice
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
 from base.usage import TokenUsage
-from experts.expert_replies import StreamEvent
+from experts.stream_events import StreamEvent
 
 PREFIX = "resp_"
 DECISION_PREFIX = "dec_"
 TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
-NESTED = ("response.created", "response.in_progress", "response.queued", "response.completed")
-"""Events that hold the whole response, beside those of its other ends."""
+ENDS = ("response.completed", "response.incomplete")
 
 
 def response_id(decision_id: str) -> str:
@@ -139,13 +137,14 @@ class ResponsesPresenter:
     def _tell(self, events: Sequence[Event]) -> list[StreamEvent]:
         told = []
         for event in events:
-            told.append(named_event({**event, "sequence_number": self._sequence}))
+            told.append(StreamEvent.of({**event, "sequence_number": self._sequence}, event["type"]))
             self._sequence += 1
         return told
 
 
 class NativeResponses:
-    """Passes on what a server that speaks the dialect answers, under our names."""
+    """Passes on what a server that speaks the dialect answers: under our names, with what the published
+    response has and no more."""
 
     def __init__(self, request: ResponsesRequest) -> None:
         self.response: Document | None = None
@@ -169,33 +168,37 @@ class NativeResponses:
 
     def error(self, error: ServiceError) -> list[StreamEvent]:
         failed = {**self._last, "status": "failed", "error": _error(error)}
-        event = {"type": "response.failed", "response": failed, "sequence_number": self._sequence}
-        return [named_event(event)]
+        return [self._numbered({"type": "response.failed", "response": failed})]
 
     def _passed_on(self, event: Document) -> StreamEvent:
-        number = event.get("sequence_number")
-        self._sequence = (number if isinstance(number, int) else self._sequence) + 1
         if not isinstance(event.get("response"), Mapping):
-            return named_event(event)
+            return self._numbered(event)
         self._last = self._ours(event["response"])
-        if event.get("type") in ("response.completed", "response.incomplete"):
+        kind = event["type"]
+        if kind in ENDS:
             self.response = self._last
-        return named_event({**event, "response": self._last})
+            # vLLM ends an answer that is cut off as it ends the others.
+            kind = f"response.{self._last['status']}"
+        return self._numbered({**event, "type": kind, "response": self._last})
+
+    def _numbered(self, event: Document) -> StreamEvent:
+        numbered = {**event, "sequence_number": self._sequence}
+        self._sequence += 1
+        return StreamEvent.of(numbered, event["type"])
 
     def _ours(self, response: Mapping[str, Any]) -> Document:
-        kept = {name: value for name, value in response.items() if name != "store"}
-        return kept | {
-            "id": response_id(str(self._routing.get("id"))),
-            "previous_response_id": self._request.previous,
-            "routing": self._routing,
+        begun = _head(self._request, dict(response), self._routing)
+        said = {name: response[name] for name in begun if response.get(name) is not None}
+        return {
+            **begun,
+            **said,
+            "id": begun["id"],
+            # Theirs has the system prompt in front that the operator gave the expert.
+            "instructions": begun["instructions"],
+            "previous_response_id": begun["previous_response_id"],
+            "routing": begun["routing"],
+            "usage": response_usage(response.get("usage")),
         }
-
-
-def named_event(document: Document) -> StreamEvent:
-    """An event of a stream whose events have names."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    raw = f"event: {document['type']}\ndata: {text}\n\n".encode("utf-8", "replace")
-    return StreamEvent(raw, document)
 
 
 def response_usage(usage: Any) -> Document | None:

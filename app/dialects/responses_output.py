@@ -148,8 +148,12 @@ class ResponseOutput:
 
     def _end_whole_calls(self) -> list[Event]:
         """End the calls whose arguments are whole: another item begins. Servers may write several at once."""
-        whole = [call for call in self._calls if _is_object(call.arguments)]
-        return [event for call in whole for event in self._end_call(call)]
+        events: list[Event] = []
+        for call in self._calls:
+            if not _is_object(call.arguments):
+                break
+            events += self._end_call(call)
+        return events
 
     def _end_call(self, call: "_Call") -> list[Event]:
         if call.ended:

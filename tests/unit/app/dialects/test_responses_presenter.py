@@ -9,7 +9,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from app.dialects.responses import decision_id, response_id, responses_dialect
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
-from experts.expert_replies import StreamEvent
+from experts.stream_events import StreamEvent
 from tests.contracts.validation import problems
 
 Document = dict[str, Any]
@@ -402,3 +402,88 @@ def test_comments_pass_once_the_response_has_begun() -> None:
 def test_a_response_and_its_decision_share_an_id() -> None:
     assert response_id("dec_0123") == "resp_0123"
     assert decision_id("resp_0123") == "dec_0123"
+
+
+def native(**fields: Any) -> Any:
+    document = {"model": "coterie", "input": "hi", **fields}
+    dialect = responses_dialect("resp_before")
+    made = dialect.to_chat(document)
+    return dialect.native(
+        ChatRequest(ChatBody.model_validate(made), made, dialect="responses", native=document)
+    )
+
+
+def a_native(status: str = "completed", **fields: Any) -> Document:
+    """A response as vLLM writes it: with more than is published, and some of it missing."""
+    part: Document = {"type": "output_text", "text": "Hi", "annotations": [], "logprobs": None}
+    message = {
+        "type": "message",
+        "id": "msg_theirs",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
+    return {
+        "id": "resp_theirs",
+        "object": "response",
+        "created_at": 1,
+        "status": status,
+        "model": "größer",
+        "instructions": "The operator's.\n\nBe brief.",
+        "output": [message] if status != "in_progress" else [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "store": False,
+        "text": None,
+        "usage": {
+            "input_tokens": 5,
+            "input_tokens_details": {"cached_tokens": 1, "input_tokens_per_turn": []},
+            "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0, "tool_output_tokens": 0},
+            "total_tokens": 7,
+        },
+        "kv_transfer_params": None,
+        **fields,
+    }
+
+
+def test_a_native_response_has_our_names_and_no_more_than_is_published() -> None:
+    shown = native(instructions="Be brief.")
+    response = shown.whole(a_native(), ROUTING)
+    assert problems(Response, response) == []
+    assert shown.response == response
+    expected = {"id": "resp_0123", "previous_response_id": "resp_before", "instructions": "Be brief."}
+    assert expected.items() <= response.items()
+    assert response["output"] == a_native()["output"]
+    assert (response["usage"]["input_tokens"], response["created_at"]) == (5, 1)
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete"])
+def test_native_events_are_numbered_and_end_as_published(status: str) -> None:
+    shown = native()
+    text = {"output_index": 0, "content_index": 0, "item_id": "msg_theirs", "logprobs": [], "delta": "Hi"}
+    details = {"reason": "max_output_tokens"} if status == "incomplete" else None
+    sent: list[Document] = [
+        {"type": "response.created", "response": a_native("in_progress"), "sequence_number": 0},
+        {"type": "response.output_text.delta", "sequence_number": 4, **text},
+        {"type": "response.completed", "response": a_native(status, incomplete_details=details)},
+    ]
+    events: list[StreamEvent] = []
+    for each in sent:
+        events += shown.events([StreamEvent.of(each, each["type"])], None if events else ROUTING)
+    seen = read(events + shown.end(None, USAGE))
+    assert kinds(seen) == ["created", "output_text.delta", status]
+    assert seen[0]["response"]["routing"] == ROUTING
+    assert seen[-1]["response"] == shown.response
+    assert shown.response["id"] == seen[0]["response"]["id"] == "resp_0123"
+
+
+def test_a_native_stream_that_breaks_fails_the_response() -> None:
+    shown = native()
+    begun = shown.events(
+        [StreamEvent.of({"type": "response.created", "response": a_native("in_progress")})], ROUTING
+    )
+    last = read(begun + shown.error(ServiceError(502, "bad", "It broke.")))[-1]
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+    assert shown.response is None
