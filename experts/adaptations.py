@@ -326,17 +326,22 @@ class AdaptedRequest:
         """What is known of the server by now."""
         return self._learned.of(self._server) | self._found
 
-    def failed(self, error: ExpertError, sent: Mapping[str, Any]) -> None:
-        """Learn from a failure. Raises it when there is nothing to be learned from it."""
-        param = error.error.get("param") if isinstance(error, ExpertRejected) else None
-        found = NOTHING
-        if self._left and error.said and not isinstance(error, ContextTooLong):
-            chat = self._server[2] == "chat"
-            found = read_refusal(error.status, error.said, param, sent, self.adaptations, chat=chat)
-        if not found:
-            raise error
+    def learns(self, status: int, said: str, param: str | None, sent: Mapping[str, Any]) -> bool:
+        """Whether asking again may help, after a refusal of `sent` as for `read_refusal`."""
+        if not self._left:
+            return False
+        chat = self._server[2] == "chat"
+        found = read_refusal(status, said, param, sent, self.adaptations, chat=chat)
         self._left -= 1
         self._found |= found
+        return bool(found)
+
+    def learns_from(self, error: ExpertError, sent: Mapping[str, Any]) -> bool:
+        """`learns`, of an expert's failure."""
+        if isinstance(error, ContextTooLong) or not error.said:
+            return False
+        param = error.error.get("param") if isinstance(error, ExpertRejected) else None
+        return self.learns(error.status, error.said, param, sent)
 
     def succeeded(self) -> None:
         if self._found:

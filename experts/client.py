@@ -101,7 +101,8 @@ class ExpertClient:
             try:
                 reply = await self._answer(expert, FORMS[dialect], out, request_id)
             except ExpertError as error:
-                asking.failed(error, out)
+                if not asking.learns_from(error, out):
+                    raise
             else:
                 asking.succeeded()
                 return reply
@@ -147,7 +148,8 @@ class ExpertClient:
                 try:
                     stream = await stack.enter_async_context(opened)
                 except ExpertError as error:
-                    asking.failed(error, out)
+                    if not asking.learns_from(error, out):
+                        raise
             asking.succeeded()
             yield stream
 

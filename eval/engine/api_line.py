@@ -9,6 +9,7 @@ from typing import Any
 from base.reply import AskError, Reply
 from client import ApiBadReply, ApiError, ApiRefused, ApiTimeout, AsyncClient, ClientTimeouts
 from eval.engine.contestants import Contestant
+from experts.adaptations import AdaptedRequest, Learned
 from experts.asker import Messages
 
 
@@ -22,9 +23,10 @@ class ApiLine:
         self._connections = connections
         self._timeouts = timeouts
         self._clients: dict[tuple[str, str | None], AsyncClient] = {}
+        self._learned = Learned()
 
     async def send(self, contestant: Contestant, messages: Messages, body: Mapping[str, Any]) -> Reply:
-        """Raises AskError."""
+        """Asks again without a field that the server refuses, such as `max_tokens`. Raises AskError."""
         place = (contestant.server, contestant.api_key)
         if place not in self._clients:
             self._clients[place] = AsyncClient(
@@ -34,10 +36,18 @@ class ApiLine:
                 connections=self._connections,
             )
         api = self._clients[place]
-        try:
-            found = await api.chat(messages, model=contestant.model, **body)
-        except ApiError as error:
-            raise _failure(error, api) from error
+        asking = AdaptedRequest(self._learned, (contestant.server, contestant.model, "chat"), contestant.name)
+        while True:
+            sent = asking.adaptations.applied({"messages": list(messages), **body})
+            try:
+                found = await api.chat(model=contestant.model, **sent)
+                break
+            except ApiRefused as error:
+                if not asking.learns(error.status or 400, error.message, error.param, sent):
+                    raise _failure(error, api) from error
+            except ApiError as error:
+                raise _failure(error, api) from error
+        asking.succeeded()
         if found.expert not in {None, contestant.model} and not contestant.routed:
             # The answer of a fallback expert must not be scored as the requested expert's.
             message = f"{found.expert} answered in its place"

@@ -100,16 +100,16 @@ class Judge:
             PromptFileError: no prompt for this kind.
         """
         prompt = self.prompts.of(kind, category)
-        messages, sampling = self._first(prompt, kind.scale, values)
+        messages, sampling = self._first(prompt, kind.scale, values, by_schema=self._takes_schema)
         try:
             reply = await asker.ask(self.model, messages, sampling)
         except AskError as error:
             if error.unavailable or "response_format" not in sampling:
                 raise
-            # The server does not support schemas: use text from now on.
-            self._takes_schema = False
-            messages, sampling = self._first(prompt, kind.scale, values)
+            # The server may not support schemas. Where text is refused too, something else was wrong.
+            messages, sampling = self._first(prompt, kind.scale, values, by_schema=False)
             reply = await asker.ask(self.model, messages, sampling)
+            self._takes_schema = False
         first, cached = reply.text, reply.kept
         text, attempts = first, 1
         while (found := _read(text, kind.scale)) is None and attempts < self.options.attempts:
@@ -134,13 +134,13 @@ class Judge:
         )
 
     def _first(
-        self, prompt: JudgePrompt, scale: Scale, values: Mapping[str, str]
+        self, prompt: JudgePrompt, scale: Scale, values: Mapping[str, str], *, by_schema: bool
     ) -> tuple[list[dict[str, str]], dict[str, Any]]:
         sampling = self._sampling(self.options.max_tokens)
         if not prompt.structured:
             return prompt.render(values), sampling
         ending = FORMATS[scale] if self.options.explain else BRIEF[scale]
-        if self._takes_schema:
+        if by_schema:
             sampling["response_format"] = schema(scale, explain=self.options.explain)
             ending = _schema_ending(scale, explain=self.options.explain)
         return prompt.render(values, ending), sampling

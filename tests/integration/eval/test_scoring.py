@@ -245,3 +245,19 @@ async def test_unknown_experts_are_named_beside_the_known_ones() -> None:
     with pytest.raises(ApiError, match=r"medium.* small, large"):
         choose(experts, ["medium"])
     assert [each.name for each in choose(experts, ["large", "large"])] == ["large"]
+
+
+async def test_a_server_that_refuses_a_field_is_asked_without_it_from_then_on() -> None:
+    def choose(body: Mapping[str, Any]) -> Behaviour:
+        if "max_tokens" in body:
+            said = "Unsupported parameter: 'max_tokens' is not supported with this model."
+            return Behaviour(status=400, error={"message": said, "param": "max_tokens"})
+        return Behaviour(reply="4")
+
+    line = ApiLine()
+    with run_fake_expert(choose) as fake:
+        judge = Contestant("fake", fake.endpoint, "fake")
+        for _ in range(2):
+            assert (await line.send(judge, QUESTION, {"max_tokens": 5})).text == "4"
+        await line.aclose()
+        assert [body.get("max_completion_tokens") for body in fake.log.bodies] == [None, 5, 5]
