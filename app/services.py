@@ -16,6 +16,7 @@ from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
 from experts.health import HealthMonitor
 from experts.registry import Registry
+from experts.token_counter import TokenCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Services:
     routing: RoutingService
     reloader: Reloader
     health: HealthMonitor
+    tokens: TokenCounter
     prompting: Prompting
     answering: Answering
     lifecycle: AnswerLifecycle

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     """Worker threads that encode and decide."""
     routing_queue: int = Field(512, ge=1)
     """Requests that may wait for a routing thread; beyond it 503."""
+    token_cache: int = Field(20_000, ge=1)
+    """Counts of tokens that are remembered: a growing conversation counts only what is new."""
+    counting_queue: int = Field(64, ge=1)
+    """Long requests that may wait for their tokens to be counted; beyond it bounds stand for the count."""
+    tokenize_s: float = Field(1.0, gt=0)
+    """How long an expert's server may take to count tokens (`/tokenize`)."""
     spill_tries: int = Field(2, ge=0, le=16)
     """Further experts to try when the chosen one is unavailable before its first byte."""
     strategy_max_calls: int = Field(8, ge=2, le=100)

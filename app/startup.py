@@ -35,7 +35,9 @@ from base.suggestions import suggestion
 from experts.adaptations import Learned
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
+from experts.model_tokenizer import TokenizerError
 from experts.registry import RegistryError, UnknownExpert, load_registry
+from experts.token_counter import CounterLimits, TokenCounter
 
 if TYPE_CHECKING:
     from routers.encoder import Encoder
@@ -81,17 +83,26 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         await health.start()
         stack.push_async_callback(health.stop)
         conversations = Conversations(database, settings.conversations)
+        limits = CounterLimits(
+            cache=settings.token_cache, queue=settings.counting_queue, ask_s=settings.tokenize_s
+        )
+        with explained(settings):
+            tokens = await asyncio.to_thread(
+                TokenCounter.of, tuple(registry.experts.values()), client, limits
+            )
+        stack.callback(tokens.close)
         routing = RoutingService(
             router,
             registry,
             conversations,
             Exploration(settings.explore, settings.explore_seed),
+            tokens,
             threads=settings.routing_threads,
             queue=settings.routing_queue,
             observe=metrics.routing_seconds.observe,
         )
         stack.callback(routing.close)
-        prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values())
+        prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values(), tokens)
         access = ExpertAccess(registry, prompting, health, metrics)
         with explained(settings):
             shadow = Shadow(settings, access, database, recorder)
@@ -128,6 +139,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             routing=routing,
             reloader=Reloader(routing, settings, registry, metrics, strategies),
             health=health,
+            tokens=tokens,
             prompting=prompting,
             answering=Answering(access, tries=settings.spill_tries),
             lifecycle=AnswerLifecycle(metrics, recorder, conversations),
@@ -155,7 +167,7 @@ def explained(settings: Settings) -> Iterator[None]:
         yield
     except (
         *(RegistryError, CompositionError, EncoderMissing, CascadeError),
-        *(RulesError, PromptFilesError, StrategyError, DatabaseError),
+        *(RulesError, PromptFilesError, StrategyError, DatabaseError, TokenizerError),
     ) as error:
         raise StartError(str(error)) from error
     except UnknownExpert as error:

@@ -16,6 +16,7 @@ from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUna
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ExpertReply, ReplyStream
 from experts.native_outgoing import embedding_body, native_body
+from experts.outgoing import outgoing_body
 from experts.refusals import body_of, refusal, retry_after_s
 from experts.reply_forms import EMBEDDINGS, FORMS, ReplyForm
 
@@ -26,6 +27,17 @@ ANTHROPIC_VERSION = "2023-06-01"
 """The version of Anthropic's API that `experts.native_replies` reads."""
 
 __all__ = ["ClientLimits", "ExpertClient", "ExpertReply", "ReplyStream"]
+
+
+TOKENIZED_FIELDS = (
+    "model",
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template_kwargs",
+)
+"""What of a request vLLM's `/tokenize` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +217,17 @@ class ExpertClient:
             raise ExpertBadReply(expert.name, f"Expert {expert.name} does not list its models.")
         return tuple(str(model["id"]) for model in listed if isinstance(model, dict) and "id" in model)
 
+    async def tokenize(self, expert: Expert, body: Mapping[str, Any]) -> int | None:
+        """The prompt tokens of a chat completion request as vLLM's `/tokenize` counts them; None when the
+        server's answer holds no count. Raises `ExpertError`; bypasses admission, and the caller bounds it."""
+        out = outgoing_body(expert, body, stream=False)
+        asked = {name: out[name] for name in TOKENIZED_FIELDS if out.get(name) is not None}
+        root = (expert.endpoint or "").removesuffix("/v1")
+        async with self._opened(expert, "POST", "/tokenize", asked, root=root) as response:
+            payload = await self._json(expert, response)
+        count = payload.get("count") if isinstance(payload, dict) else None
+        return count if isinstance(count, int) and count > 0 else None
+
     async def _complete(
         self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], request_id: str | None
     ) -> ExpertReply:
@@ -229,9 +252,10 @@ class ExpertClient:
         path: str,
         body: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        root: str | None = None,
     ) -> AsyncIterator["ClientResponse"]:
         """An unread 2xx response; other statuses raise. A partly read body closes the connection, which makes
-        the server abort."""
+        the server abort. `root`: in the place of the endpoint."""
         import aiohttp
 
         secret = read_api_key(expert)
@@ -253,7 +277,7 @@ class ExpertClient:
         try:
             response = await self._open_session().request(
                 method,
-                f"{expert.endpoint}{path}",
+                f"{expert.endpoint if root is None else root}{path}",
                 data=data,
                 headers=headers,
                 timeout=timeout,

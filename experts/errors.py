@@ -103,3 +103,7 @@ class ContextTooLong(ExpertRejected):
     status = 400
     code = "context_length_exceeded"
     replaceable = True
+
+    def add(self, sentence: str) -> None:
+        """Add a sentence of ours to the server's own message."""
+        self.error["message"] = f"{self.error.get('message') or self.message} {sentence}"

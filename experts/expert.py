@@ -92,6 +92,11 @@ class Expert(StrictModel):
     """Active parameters per token, in billions; by default `params_b`."""
     context_length: int = Field(gt=0)
     """Tokens of prompt and answer together."""
+    tokenizer: Path | None = None
+    """A `tokenizer.json` or a folder with one and its chat template; relative to the folder of the registry
+    file. By default the one of the `local` model, once it is fetched."""
+    tokenize: bool = True
+    """Whether the server may be asked at `/tokenize` where there is no tokenizer file."""
     capabilities: frozenset[Capability] = frozenset()
     dialects: frozenset[Literal["responses", "messages", "completions"]] = frozenset()
     """What its server speaks beside chat completions: such requests are passed on as they came."""

@@ -8,7 +8,7 @@ from experts.adaptations import NOTHING, Adaptations
 from experts.expert import DialectName, Expert
 from experts.outgoing import OUR_FIELDS, outgoing_body
 
-_LIMITS: Mapping[DialectName, str] = {
+LIMIT_NAMES: Mapping[DialectName, str] = {
     "responses": "max_output_tokens",
     "messages": "max_tokens",
     "completions": "max_tokens",
@@ -76,7 +76,7 @@ def _defaults(expert: Expert, dialect: DialectName) -> dict[str, Any]:
     stop, effort = given.get("stop"), given.get("reasoning_effort")
     same = _DEFAULTS.get(dialect, given.keys() - _CHAT_ONLY)
     defaults = {name: value for name, value in given.items() if name in same}
-    defaults[_LIMITS[dialect]] = next((limit for limit in limits if limit is not None), None)
+    defaults[LIMIT_NAMES[dialect]] = next((limit for limit in limits if limit is not None), None)
     if dialect == "messages" and stop is not None:
         defaults["stop_sequences"] = stop if isinstance(stop, list) else [stop]
     if dialect == "responses" and effort is not None:

@@ -242,10 +242,21 @@ class _Reading:
                     continue
                 self._place(index, detail)
             return None
+        return expert.model_copy(update=self._files_of(index, expert))
+
+    def _files_of(self, index: int, expert: Expert) -> dict[str, Any]:
+        """The paths of an entry, relative to the registry's folder; what is not there is reported."""
         here = self.path.parent
         found: dict[str, Any] = {}
         if expert.api_key_file is not None:
             found["api_key_file"] = here / expert.api_key_file
+        if expert.tokenizer is not None:
+            found["tokenizer"] = here / expert.tokenizer
+            if not found["tokenizer"].exists():
+                self._say(
+                    ("experts", index, "tokenizer"),
+                    f"tokenizer: {found['tokenizer']}: no such file or folder",
+                )
         if expert.mixture is not None:
             found["mixture"] = here / expert.mixture
             if self.written and not found["mixture"].is_dir():
@@ -261,7 +272,7 @@ class _Reading:
                     ("experts", index, "identity", "file"),
                     f"identity.file: {file}: no such file; write it with `coterie prompts identity`",
                 )
-        return expert.model_copy(update=found)
+        return found
 
     def _place(self, index: int, detail: ErrorDetails) -> None:
         loc = detail["loc"]

@@ -1,71 +1,175 @@
-"""Lower and upper estimates of a conversation's tokens without a tokenizer; not for billing.
+"""Bounds and an estimate of a prompt's tokens without its tokenizer.
 
-Requests are rejected by the lower one (about 0.8 of the true count for English prose), since the expert's
-server rejects the rest with exact counts; token limits are reserved by the upper one.
+- `most` holds for every tokenizer that falls back to bytes (byte-level BPE, SentencePiece with bytes): none
+  makes more tokens of a text than it has UTF-8 bytes, counted after the longest normalisation.
+- `least` holds for every tokenizer that splits at white space: none makes fewer tokens than there are words.
+- `likely` is an estimate for prose and code; budgets reserve `reserved_tokens`, which is above it.
+
+What a chat template adds is an allowance in each. Pictures and other media count by a fixed allowance.
 """
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-CHARS_PER_TOKEN = 5.0
-"""BPE vocabularies of 32k to 256k entries average 4.2 to 4.7 characters per token on English prose."""
-TOKENS_PER_MESSAGE = 3
+from base.token_count import TokenCount
+
+Body = Mapping[str, Any]
+
+CHUNK = 65_536
+"""Characters looked at without letting other threads run: at most a few milliseconds."""
+LONG_WORD = 16
+CHARACTERS_PER_TOKEN = 8
+"""In words longer than LONG_WORD; text without blanks has 1 to 4 characters per token."""
+FEW_CHARACTERS = 4
+"""A word of no more distinct characters may be a rule or padding, which vocabularies have tokens for."""
+
+LEAST_PER_MESSAGE, LIKELY_PER_MESSAGE, MOST_PER_MESSAGE = 1, 4, 16
 """Role and delimiters in the usual chat templates."""
-BYTES_PER_TOKEN = 3.0
-"""Below every tokenizer's average on prose and code."""
-MOST_PER_MESSAGE = 6
+MOST_TEMPLATE, MOST_TOOLS = 128, 512
+"""What a template may put in front by itself: a default system message, how to call tools."""
+MEDIA_LIKELY, MEDIA_MOST = 1_000, 4_096
+"""A picture, recording or file: 85 to 1,600 tokens with most providers, up to 4,096 with Qwen's models."""
+
+LETTERS_PER_TOKEN = 4.5
+"""English prose and code, blanks included."""
+PER_DIGIT, PER_SIGN, PER_BYTE = 0.8, 0.7, 0.4
+"""Tokens of a digit, another ASCII sign, and a byte of any other script."""
+RESERVE = 1.5
+"""What budgets set aside for a token of the estimate."""
+
+_LETTERS = bytes(byte for byte in range(128) if chr(byte).isalpha() or chr(byte).isspace())
+_DIGITS = b"0123456789"
+_OTHER = bytes(range(128, 256))
+_MESSAGE_TEXTS = ("content", "name", "reasoning_content", "reasoning", "refusal")
+_MESSAGE_JSON = ("tool_calls", "function_call")
+_PROMPT_JSON = ("tools", "functions")
 
 
-def estimate_prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
-    """A lower estimate for OpenAI-shaped messages: text and tool calls' arguments; images count nothing."""
-    return sum(_message_tokens(message) for message in messages)
+@dataclass(frozen=True, slots=True)
+class TokenBounds:
+    """Bounds and an estimate of a text's or a prompt's tokens. They add up."""
+
+    least: int = 0
+    likely: float = 0.0
+    most: int = 0
+
+    def __add__(self, other: "TokenBounds") -> "TokenBounds":
+        return TokenBounds(self.least + other.least, self.likely + other.likely, self.most + other.most)
+
+    @property
+    def count(self) -> TokenCount:
+        return TokenCount(math.ceil(self.likely), self.least, self.most, "bounded")
 
 
-def most_prompt_tokens(
-    messages: Sequence[Mapping[str, Any]], *, system_prompt: str | None = None, tools: Any = None
-) -> int:
-    """An upper estimate: text, tool calls and tool descriptions; images count nothing."""
-    # Joined to the client's system message by an empty line.
-    size = len(_utf8(f"{system_prompt}\n\n")) if system_prompt else 0
-    for message in messages:
-        size += _size(message.get("content"))
-        if calls := message.get("tool_calls"):
-            size += len(_utf8(str(calls)))
-    if tools:
-        size += len(_utf8(str(tools)))
-    return math.ceil(size / BYTES_PER_TOKEN) + MOST_PER_MESSAGE * (len(messages) + 1)
+NOTHING = TokenBounds()
+MESSAGE = TokenBounds(LEAST_PER_MESSAGE, LIKELY_PER_MESSAGE, MOST_PER_MESSAGE)
+TEMPLATE = TokenBounds(0, 0, MOST_TEMPLATE)
+TOOLS = TokenBounds(0, MOST_TOOLS / 4, MOST_TOOLS)
+MEDIUM = TokenBounds(0, MEDIA_LIKELY, MEDIA_MOST)
 
 
-def _size(content: Any) -> int:
-    """Bytes of text."""
-    if isinstance(content, str):
-        return len(_utf8(content))
-    if isinstance(content, Sequence) and not isinstance(content, bytes):
-        return sum(_size(part.get("text")) for part in content if isinstance(part, Mapping))
-    return 0
+def text_bounds(text: str) -> TokenBounds:
+    """The bounds of a text, in pieces, so that a long one does not keep other threads waiting."""
+    if len(text) <= CHUNK:
+        return _piece_bounds(text)
+    found = NOTHING
+    for start in range(0, len(text), CHUNK):
+        piece = _piece_bounds(text[start : start + CHUNK])
+        # A word that is cut in two counts twice.
+        found += TokenBounds(max(0, piece.least - 1), piece.likely, piece.most)
+    return found
 
 
-def _utf8(text: str) -> bytes:
-    # JSON can hold halves of surrogate pairs.
+def _piece_bounds(text: str) -> TokenBounds:
+    if not text:
+        return NOTHING
+    data = utf8(text)
+    most = len(data)
+    if not text.isascii():
+        # Some tokenizers normalise first, which makes some signs longer: a Hebrew or Hindi letter by twice,
+        # a ligature by eleven times.
+        most = max(most, len(utf8(unicodedata.normalize("NFKD", text))))
+    words = text.split()
+    least = len(words)
+    for word in words:
+        if len(word) > LONG_WORD and len(set(word[: 4 * LONG_WORD])) > FEW_CHARACTERS:
+            least += len(word) // CHARACTERS_PER_TOKEN - 1
+    letters, digits, other = (
+        len(data) - len(data.translate(None, each)) for each in (_LETTERS, _DIGITS, _OTHER)
+    )
+    signs = len(data) - letters - digits - other
+    likely = letters / LETTERS_PER_TOKEN + digits * PER_DIGIT + signs * PER_SIGN + other * PER_BYTE
+    # One more for the blank that some tokenizers put in front.
+    return TokenBounds(least, max(least, min(likely, most)), most + 1)
+
+
+def utf8(text: str) -> bytes:
+    """JSON can hold halves of surrogate pairs; they are counted as three bytes, as their replacement is."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def _message_tokens(message: Mapping[str, Any]) -> int:
-    length = _length(message.get("content"))
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if isinstance(function, Mapping):
-            length += _length(function.get("name")) + _length(function.get("arguments"))
-    return TOKENS_PER_MESSAGE + int(length / CHARS_PER_TOKEN)
+def prompt_bounds(body: Body, *, system_prompt: str | None = None) -> TokenBounds:
+    """The bounds of a chat completion request's prompt, with `system_prompt` in front."""
+    found = TEMPLATE
+    for piece in prompt_pieces(body):
+        found += piece if isinstance(piece, TokenBounds) else text_bounds(piece)
+    return found + system_bounds(system_prompt)
 
 
-def _length(content: Any) -> int:
-    """Characters, with runs of white space counted once."""
+def system_bounds(system_prompt: str | None) -> TokenBounds:
+    """What a system prompt in front of a prompt adds to its bounds."""
+    return text_bounds(f"{system_prompt}\n\n") + MESSAGE if system_prompt else NOTHING
+
+
+def prompt_pieces(body: Body) -> Iterator[str | TokenBounds]:
+    """The texts of a prompt, and the allowances for all that is not text."""
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list | tuple) else ():
+        yield MESSAGE
+        if not isinstance(message, Mapping):
+            continue
+        for name in _MESSAGE_TEXTS:
+            yield from _content_pieces(message.get(name))
+        for name in _MESSAGE_JSON:
+            if message.get(name):
+                yield as_json(message[name])
+    for name in _PROMPT_JSON:
+        if body.get(name):
+            yield TOOLS
+            yield as_json(body[name])
+
+
+def _content_pieces(content: Any) -> Iterator[str | TokenBounds]:
     if isinstance(content, str):
-        words = content.split()
-        return sum(map(len, words)) + max(0, len(words) - 1)
-    if isinstance(content, Sequence) and not isinstance(content, bytes):
-        return sum(_length(part.get("text")) for part in content if isinstance(part, Mapping))
-    return 0
+        yield content
+    elif isinstance(content, Sequence) and not isinstance(content, bytes):
+        for part in content:
+            if isinstance(part, str):
+                yield part
+            elif isinstance(part, Mapping):
+                texts = [part[name] for name in ("text", "refusal") if isinstance(part.get(name), str)]
+                yield from texts or (MEDIUM,)
+
+
+def as_json(value: Any) -> str:
+    """Tools as templates write them; escapes count as what they stand for."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def prompt_length(body: Body) -> int:
+    """Characters of a prompt, without looking at them: what counting it costs."""
+    return sum(len(piece) for piece in prompt_pieces(body) if isinstance(piece, str))
+
+
+def has_media(body: Body) -> bool:
+    """Whether a prompt has parts that are not text."""
+    return any(piece is MEDIUM for piece in prompt_pieces(body))
+
+
+def reserved_tokens(body: Body, *, system_prompt: str | None = None) -> int:
+    """What budgets set aside for a prompt that nobody counted: above most prose and code, in any script."""
+    return math.ceil(RESERVE * prompt_bounds(body, system_prompt=system_prompt).count.tokens)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from base.token_count import TokenCount
 from routers.composition import Composition, ExpertCard, costs
 from routers.conversation import routing_text
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
@@ -100,36 +101,45 @@ def refuse_unfit(request: Request, composition: Composition) -> None:
     """Raise what `decide` would when no expert may answer, whatever the category: before an enormous
     request is read that nobody takes."""
     _check_names(composition, None, None, request.exclude)
-    ruled_out = {card.name: _exclusion(card, request) for card in composition.experts}
+    ruled_out = {card.name: exclusion(card, request) for card in composition.experts}
     if all(ruled_out.values()):
         raise _nobody(ruled_out, request, composition)
 
 
-def fall_back(decision: Decision, unavailable: Collection[str], why: str) -> Decision:
-    """The decision after `decision.expert` could not be reached: the next of the ranking answers.
+def fall_back(
+    decision: Decision, out: Collection[str], why: str, reason: Reason = Reason.SPILLED
+) -> Decision:
+    """The decision after `decision.expert` could not answer: the next of the ranking answers.
 
-    `unavailable` names every expert known to be down, the chosen one included. Raises NoExpertFits
-    when nobody is left, or when the client had named the expert: a pin is kept, not replaced.
+    `out` names every expert that cannot, the chosen one included; `why` ends the sentence "it …". `reason` is
+    `spilled` where the expert was unavailable, `filtered` where the request does not fit it. Raises
+    NoExpertFits when nobody is left, or when the client had named the expert: a pin is kept, not replaced.
     """
+    too_long = reason is Reason.FILTERED
+    code = "context_length_exceeded" if too_long else "expert_unavailable"
+    state = "cannot take the request" if too_long else "is unavailable"
     if decision.reason is Reason.PINNED and decision.category is None:
-        raise NoExpertFits(f"{decision.expert} is unavailable ({why})", "expert_unavailable")
+        raise NoExpertFits(f"{decision.expert} {state} ({why})", code)
     rest = [
         choice
         for choice in decision.ranking
         if choice.excluded is None
-        and choice.expert not in unavailable
+        and choice.expert not in out
         and choice.expert not in (decision.expert, decision.spilled_from)
     ]
     if not rest:
-        raise NoExpertFits(f"no expert that could answer is available ({why})", "expert_unavailable")
+        raise NoExpertFits(f"no other expert can answer: {decision.expert} {state} ({why})", code)
     first = decision.spilled_from or decision.expert
+    chosen = (
+        f"{first} was chosen but" if first == decision.expert else f"{first} was chosen; {decision.expert}"
+    )
     return replace(
         decision,
         expert=rest[0].expert,
-        reason=Reason.SPILLED,
+        reason=reason,
         spilled_from=first,
         propensity=None,  # whoever answers now was not drawn: nothing is known of its chance
-        detail=f"{first} was chosen but is unavailable ({why}); {rest[0].expert} is the next best.",
+        detail=f"{chosen} {state} ({why}); {rest[0].expert} is the next best.",
     )
 
 
@@ -193,24 +203,32 @@ def _rank(request: Request, composition: Composition, policy: Policy, stage1: _S
                 value=utility + correction + boost - cost,
                 active_params_b=card.active_params_b,
                 price=card.price,
-                excluded=_exclusion(card, request),
+                excluded=exclusion(card, request),
             )
         )
     choices.sort(key=lambda c: (c.excluded is not None, *_order(c)))
     return tuple(choices)
 
 
-def _exclusion(card: ExpertCard, request: Request) -> str | None:
+def exclusion(card: ExpertCard, request: Request) -> str | None:
+    """Why an expert may not answer a request, as the end of a sentence; None if it may."""
     if card.name in request.exclude:
         return "the client excluded it"
     lacking = sorted(request.needs - card.capabilities)
     if lacking:
         return f"it lacks {', '.join(lacking)}"
     if card.context_length is not None:
-        needed = request.prompt_tokens + request.output_tokens
-        if needed > card.context_length:
-            return f"the request needs about {needed} tokens, its context has {card.context_length}"
+        return _too_long(request.prompt_count(card.name), request.output_tokens, card.context_length)
     return None
+
+
+def _too_long(prompt: TokenCount, answer: int, context_length: int) -> str | None:
+    """Why a prompt surely does not fit a context; None where it does, or may: then the expert is tried."""
+    if prompt.least + answer <= context_length:
+        return None
+    said = f"{prompt.least:,}" if prompt.method == "counted" else f"at least {prompt.least:,}"
+    room = f" and needs {answer} for an answer" if prompt.least <= context_length else ""
+    return f"the request has {said} tokens ({prompt.method}){room}, its context has {context_length:,}"
 
 
 def _choose(
@@ -307,6 +325,10 @@ def _nobody(ruled_out: Mapping[str, str | None], request: Request, composition: 
         return NoExpertFits(f"every expert is excluded: {reasons}", "no_expert_left")
     if all(request.needs - card.capabilities for card in cards):
         return NoExpertFits(f"no expert can do what the request needs: {reasons}", "capability_unavailable")
+    able = [card for card in cards if not request.needs - card.capabilities]
+    largest = max((card.context_length or 0 for card in able), default=0)
     return NoExpertFits(
-        f"the request is too long for every expert that could take it: {reasons}", "context_length_exceeded"
+        f"the request is too long for every expert that could take it; the largest context has {largest:,} "
+        f"tokens: {reasons}",
+        "context_length_exceeded",
     )

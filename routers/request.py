@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.token_count import TokenCount
+
 Vector = npt.NDArray[np.float32]
 """A 1-d float32 array; embeddings have unit length."""
 Matrix = npt.NDArray[np.float32]
@@ -42,15 +44,17 @@ class Turn:
 class Request:
     """Everything about one request that may change its decision.
 
-    `prompt_tokens` and `output_tokens` are estimates (`experts.tokens`); `features` (`routers.features`)
-    may be absent when nothing has to be classified. `attributes` are matched by operators' rules:
-    lower-case header names and `api_key` labels.
+    `prompt_tokens` is an estimate, or the count of the conversation's current expert; `prompt_counts` are the
+    experts' own, by name; `output_tokens` are the fewest that must be left for an answer. `features`
+    (`routers.features`) may be absent when nothing has to be classified. `attributes` are matched by
+    operators' rules: lower-case header names and `api_key` labels.
     """
 
     id: str
     turns: tuple[Turn, ...]
     features: Vector | None = None
     prompt_tokens: int = 0
+    prompt_counts: Mapping[str, TokenCount] = field(default_factory=lambda: NOTHING)
     output_tokens: int = 0
     needs: frozenset[Capability] = frozenset()
     pinned_expert: str | None = None
@@ -60,3 +64,7 @@ class Request:
     strategy: str | None = None
     current_expert: str | None = None
     attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+
+    def prompt_count(self, expert: str) -> TokenCount:
+        """The prompt's tokens for `expert`; those of `prompt_tokens` where nobody counted for it."""
+        return self.prompt_counts.get(expert) or TokenCount.counted(self.prompt_tokens)

@@ -46,7 +46,7 @@ def show_decision(decision: RoutingDecision, titles: Mapping[str, str]) -> None:
     _, meaning = REASONS.get(decision.reason, ("gray", ""))
     st.markdown(plain(decision.detail) if decision.detail else meaning)
     if decision.spilled_from:
-        st.markdown(f":red[{plain(decision.spilled_from)} was chosen first and was unavailable.]")
+        st.markdown(f":red[{plain(decision.spilled_from)} was chosen first and could not answer.]")
     if decision.strategy_detail:
         st.markdown(f"Strategy {plain(decision.strategy)}: {plain(decision.strategy_detail)}")
     if decision.trace is not None:

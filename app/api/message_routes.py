@@ -16,7 +16,6 @@ from app.dialects.messages_request import translate
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.chat_body import ChatRequest
-from experts.tokens import estimate_prompt_tokens
 from routers.decision import SINGLE
 
 router = APIRouter()
@@ -34,8 +33,9 @@ async def count_tokens(request: Request) -> Response:
     """The prompt tokens of a request, as the expert counts them that it would be routed to now."""
     services: Services = request.app.state.services
     chat = await _read(request, TokenCountBody)
-    await services.routing.route(chat)
-    return JsonResponse({"input_tokens": estimate_prompt_tokens(chat.document["messages"])})
+    decision, _ = await services.routing.route(chat)
+    count = await services.tokens.count(services.registry.get(decision.expert), chat.document)
+    return JsonResponse({"input_tokens": count.tokens})
 
 
 async def _read(request: Request, kind: type[TokenCountBody]) -> ChatRequest:

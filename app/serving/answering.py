@@ -7,10 +7,11 @@ import structlog
 
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
-from experts.errors import ExpertError, NotStreamed
+from experts.errors import ContextTooLong, ExpertError, NotStreamed
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ReplyStream, StreamEvent
 from routers.decide import NoExpertFits, fall_back
+from routers.decision import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -110,19 +111,30 @@ class _Attempts:
         if final or self._tries < 0 or not error.replaceable:
             return False
         # Where everybody seems down, the next in the ranking is tried.
-        return self._fall_back(error.code, self._out | self._access.down(), self._out)
+        outs = self._out | self._access.down(), self._out
+        if isinstance(error, ContextTooLong):
+            moved = self._fall_back("its server says that it is too long", *outs, reason=Reason.FILTERED)
+            if not moved:
+                error.add(f"The largest context of an expert has {self._largest_context:,} tokens.")
+            return moved
+        return self._fall_back(error.code, *outs)
 
-    def _fall_back(self, why: str, *unavailable: set[str]) -> bool:
+    @property
+    def _largest_context(self) -> int:
+        choices = self._record.decision.ranking
+        return max(self._access.registry.get(choice.expert).context_length for choice in choices)
+
+    def _fall_back(self, why: str, *unavailable: set[str], reason: Reason = Reason.SPILLED) -> bool:
         """Take the next expert, by the first set that leaves one; False when none does, or when the client
         named this very expert: a pin is kept or refused, never replaced."""
         source = self._record.decision.expert
         for out in unavailable:
             try:
-                decision = fall_back(self._record.decision, out, why)
+                decision = fall_back(self._record.decision, out, why, reason)
             except NoExpertFits:
                 continue
             self._record.decision = decision
-            log.info("spilled", spilled_from=source, expert=decision.expert)
+            log.info(reason.value, spilled_from=source, expert=decision.expert)
             self._access.metrics.fallbacks.labels(source, decision.expert).inc()
             return True
         return False

@@ -1,15 +1,17 @@
 """The prompt budget: tokens that prompts in front of a request may take, and what is left for the answer.
 
-All are estimates; the expert's own server decides whether a request is too long.
+Counted with the expert's tokenizer where it is at hand, else estimated; the expert's own server decides
+whether a request is too long.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
+from experts.answer_caps import CAP_FIELDS, answer_cap
 from experts.expert import Expert
-from experts.tokens import estimate_prompt_tokens, most_prompt_tokens
+from experts.model_tokenizer import ModelTokenizer
+from experts.tokens import reserved_tokens
 
 CHARACTERS_PER_TOKEN = 2.5
 """Deliberately low, since code and figures have fewer characters per token than prose: demos left out cost a
@@ -20,34 +22,29 @@ ANSWER_TOKENS = 256
 LEAST_SHARE = 8
 """An answer may have this part of the context (1/8) however long its prompt is estimated to be."""
 
-_LIMITS = ("max_completion_tokens", "max_tokens")
 
-
-def front_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Upper estimate of the tokens of `messages` that are put in front; at least `most_prompt_tokens`."""
+def front_tokens(messages: Sequence[Mapping[str, Any]], tokenizer: ModelTokenizer | None = None) -> int:
+    """The tokens of `messages` that are put in front: counted by `tokenizer`, else estimated on the high
+    side, at least `reserved_tokens`."""
     if not messages:
         return 0
+    if tokenizer is not None:
+        return sum(tokenizer.text(message["content"]) + TOKENS_PER_MESSAGE for message in messages)
     characters = sum(len(message["content"]) for message in messages)
     cautious = math.ceil(characters / CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(messages)
-    return max(cautious, most_prompt_tokens(messages))
+    return max(cautious, reserved_tokens({"messages": messages}))
 
 
 def answer_room(expert: Expert, body: Mapping[str, Any]) -> int:
-    """Tokens reserved for the answer to `body`: the client's limit, else the expert's sampling default."""
-    said = (limit for name in _LIMITS if isinstance(limit := body.get(name), int))
-    return next(chain(said, own_limits(expert)), ANSWER_TOKENS)
+    """Tokens reserved for the answer to `body`: the client's cap, else the expert's default, but no more than
+    half of the context, since a cap is no need."""
+    cap = answer_cap(expert, body)
+    return ANSWER_TOKENS if cap is None else min(cap, max(ANSWER_TOKENS, expert.context_length // 2))
 
 
 def own_limits(expert: Expert) -> tuple[int, ...]:
     """The limits on answers in the expert's sampling defaults."""
-    return tuple(limit for name in _LIMITS if isinstance(limit := expert.sampling.get(name), int))
-
-
-def front_room(expert: Expert, body: Mapping[str, Any], answer: int | None) -> int:
-    """Tokens left in front of `body` beside an answer of `answer` tokens (None: `answer_room`); negative when
-    not even that fits."""
-    answer = answer_room(expert, body) if answer is None else answer
-    return expert.context_length - estimate_prompt_tokens(body["messages"]) - answer
+    return tuple(limit for name in CAP_FIELDS if isinstance(limit := expert.sampling.get(name), int))
 
 
 def context_left(expert: Expert, prompt_tokens: int) -> int:

@@ -13,16 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from app.serving.prompt_budget import TOKENS_PER_MESSAGE, front_room, front_tokens
+from app.serving.cap_clipping import CapClipping
+from app.serving.prompt_budget import TOKENS_PER_MESSAGE, answer_room, front_tokens
 from app.serving.prompt_files import PromptFiles
 from app.serving.request_context import Dropped, IdentityUse, MixtureUse, PromptUse, RequestContext
 from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
 from experts.client import ExpertClient, ExpertReply, ReplyStream
-from experts.errors import ContextTooLong, ExpertBusy, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.errors import (
+    ContextTooLong,
+    ExpertBusy,
+    ExpertError,
+    ExpertRejected,
+    ExpertTimeout,
+    ExpertUnavailable,
+)
 from experts.expert import DialectName
 from experts.registry import Expert
-from experts.tokens import most_prompt_tokens
+from experts.token_counter import TokenCounter
 from prompts.identities import (
     MAX_TOKENS,
     Identities,
@@ -72,10 +80,18 @@ class Prompting:
     """Asks experts with their prompts in front."""
 
     def __init__(
-        self, client: ExpertClient, embed: Embed, files: PromptFiles, experts: Iterable[Expert] = ()
+        self,
+        client: ExpertClient,
+        embed: Embed,
+        files: PromptFiles,
+        experts: Iterable[Expert] = (),
+        tokens: TokenCounter | None = None,
     ) -> None:
-        """`embed` embeds requests that routing did not; `files` are those that `experts` name."""
+        """`embed` embeds requests that routing did not; `files` are those that `experts` name. Without
+        `tokens` nothing is counted, and estimates stand."""
         self._client = client
+        self._tokens = tokens or TokenCounter.of(())
+        self._caps = CapClipping(self._tokens)
         self._embed = embed
         self._mixtures = files.mixtures
         self._identities = files.identities
@@ -84,9 +100,9 @@ class Prompting:
             for expert in experts
             if expert.identity is not None
         }
-        self._mixture_tokens = {name: _mixture_tokens(mixture) for name, mixture in files.mixtures.items()}
+        self._mixture_tokens = {name: self._all_sizes(name, made) for name, made in files.mixtures.items()}
         self._identity_tokens = {
-            (name, each.category): _identity_tokens(each.text)
+            (name, each.category): self._identity_size(name, each.text)
             for name, identities in files.identities.items()
             for each in identities.identities
         }
@@ -98,7 +114,7 @@ class Prompting:
             return False
         return expert.speaks(dialect) and expert.mixture is None and expert.identity is None
 
-    def prompt_tokens(
+    async def prompt_tokens(
         self,
         expert: Expert,
         body: Body,
@@ -107,14 +123,12 @@ class Prompting:
         room: int | None = None,
         plain: bool = False,
     ) -> PromptTokens:
-        """Upper estimate of the prompt tokens of asking `expert`; `room` and `plain` as for `complete`. Makes
-        no call and no embedding: without one, the longest of all regions counts."""
-        said = most_prompt_tokens(
-            body["messages"], system_prompt=expert.system_prompt, tools=body.get("tools")
-        )
+        """The prompt tokens of asking `expert`, counted or estimated on the high side; `room` and `plain` as
+        for `complete`. Makes no call and no embedding: without one, the longest of all regions counts."""
+        said = await self._tokens.reserve(expert, body)
         if plain:
             return PromptTokens(said)
-        fits = front_room(expert, body, room)
+        fits = await self._front_room(expert, body, room)
         if (mixture := self._mixtures.get(expert.name)) is not None:
             if context.embedding is not None:
                 choice = mixture.choose(context.embedding)
@@ -135,9 +149,7 @@ class Prompting:
             return PromptTokens(said + (size if size <= fits else 0))
         asked = identity_messages(latest_user_text(context.turns))
         written = min(MAX_TOKENS + TOKENS_PER_MESSAGE, max(0, fits))
-        return PromptTokens(
-            said + written, writing=most_prompt_tokens(asked, system_prompt=expert.system_prompt)
-        )
+        return PromptTokens(said + written, writing=await self._tokens.reserve(expert, {"messages": asked}))
 
     async def complete(
         self,
@@ -153,17 +165,19 @@ class Prompting:
         question), and nothing is put in front. `room`: tokens to reserve for the answer, where that is not
         the body's own limit. `dialect`: that of the body and the answer, one that the expert `speaks`.
         Raises ExpertError."""
-        ways = await self._ways(expert, body, context, room, plain, dialect)
+        tries = _Tries(self._caps, expert, context, dialect)
+        await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
         while True:
-            way = ways.pop(0)
-            way.note(expert, context)
             try:
-                return await self._client.complete(
-                    expert, way.body, dialect=dialect, request_id=context.request_id
+                reply = await self._client.complete(
+                    expert, tries.body, dialect=dialect, request_id=context.request_id
                 )
-            except ContextTooLong:
-                if not ways:
+                break
+            except ExpertRejected as error:
+                if not await tries.go_on(error):
                     raise
+        await self._tokens.learn(expert, tries.chat, TokenUsage.of(reply.usage).prompt)
+        return reply
 
     @asynccontextmanager
     async def stream(
@@ -178,20 +192,21 @@ class Prompting:
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer whose first event has come; all as above. Raises ExpertError, also from the
         iterator."""
-        ways = await self._ways(expert, body, context, room, plain, dialect)
+        tries = _Tries(self._caps, expert, context, dialect)
+        await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
         async with AsyncExitStack() as stack:
             while True:
-                way = ways.pop(0)
-                way.note(expert, context)
+                asked = self._client.stream(
+                    expert, tries.body, dialect=dialect, request_id=context.request_id
+                )
                 try:
-                    stream = await stack.enter_async_context(
-                        self._client.stream(expert, way.body, dialect=dialect, request_id=context.request_id)
-                    )
+                    stream = await stack.enter_async_context(asked)
                     break
-                except ContextTooLong:
-                    if not ways:
+                except ExpertRejected as error:
+                    if not await tries.go_on(error):
                         raise
             yield stream
+            await self._tokens.learn(expert, tries.chat, TokenUsage.of(stream.usage).prompt)
 
     async def preview(self, expert: Expert, context: RequestContext) -> None:
         """Record in `context` what would be put in front for `expert`, without any call."""
@@ -239,9 +254,15 @@ class Prompting:
             ways = await self._with_identity(expert, identities, body, context, use)
         else:
             return [_Prompted(body, use)]
-        fits = front_room(expert, body, room)
+        fits = await self._front_room(expert, body, room)
         *richer, last = ways
         return [*(way for way in richer if way.added <= fits), last]
+
+    async def _front_room(self, expert: Expert, body: Body, answer: int | None) -> int:
+        """Tokens left in front of `body` beside an answer of `answer` tokens (None: `answer_room`); negative
+        when not even that fits."""
+        answer = answer_room(expert, body) if answer is None else answer
+        return expert.context_length - (await self._tokens.estimate(expert, body)) - answer
 
     async def _with_mixture(
         self, name: str, mixture: "Mixture", body: Body, context: RequestContext, plain: PromptUse
@@ -264,8 +285,26 @@ class Prompting:
     def _sizes(self, name: str, mixture: "Mixture", choice: "RegionChoice") -> tuple[int, ...]:
         """Tokens of each form that the prompt of a choice may be shortened to."""
         if choice.nearest:
-            return _sizes(mixture, mixture.prompt(choice))
+            return self._sizes_of(name, mixture, mixture.prompt(choice))
         return self._mixture_tokens[name][choice.region]
+
+    def _all_sizes(self, name: str, mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
+        """The tokens of each `_shortened` form, by region (None: the fallback)."""
+        found: dict[int | None, tuple[int, ...]] = {None: self._sizes_of(name, mixture, mixture.fallback)}
+        for number in range(len(mixture.regions)):
+            longest = (self._sizes_of(name, mixture, prompt) for prompt in mixture.longest(number))
+            found[number] = tuple(max(sizes) for sizes in zip(*longest, strict=True))
+        return found
+
+    def _sizes_of(self, name: str, mixture: "Mixture", prompt: "FewShotPrompt") -> tuple[int, ...]:
+        from prompts.mixture.layout import lay_out
+
+        tokenizer = self._tokens.tokenizers.get(name)
+        forms = (lay_out(each, (), mixture.layout) for each, _ in _shortened(prompt))
+        return tuple(front_tokens(form, tokenizer) for form in forms)
+
+    def _identity_size(self, name: str, text: str) -> int:
+        return front_tokens([{"role": "system", "content": text}], self._tokens.tokenizers.get(name))
 
     async def _with_identity(
         self,
@@ -293,7 +332,7 @@ class Prompting:
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
         without = replace(plain, identity=replace(use, skipped="too_long"))
         messages = with_system_prompt(text, list(body["messages"]))
-        put = _Prompted({**body, "messages": messages}, used, _identity_tokens(text))
+        put = _Prompted({**body, "messages": messages}, used, self._identity_size(expert.name, text))
         return [put, _Prompted(body, without)]
 
     async def _written(
@@ -330,6 +369,55 @@ class Prompting:
         return context.embedding
 
 
+class _Tries:
+    """The bodies that one expert is asked with, one after the other: with less in front, or with a smaller
+    cap on the answer, after its server refused the one before."""
+
+    def __init__(
+        self, caps: CapClipping, expert: Expert, context: RequestContext, dialect: DialectName
+    ) -> None:
+        self._caps = caps
+        self._expert = expert
+        self._context = context
+        self._dialect = dialect
+        self._ways: list[_Prompted] = []
+        self._recapped = False
+        self.body: Body = {}
+        """What to ask with now."""
+
+    @property
+    def chat(self) -> Body:
+        """The present body in chat's form."""
+        if self._dialect == "chat":
+            return self.body
+        return self._context.chat or {"messages": []}
+
+    async def begin(self, ways: list[_Prompted]) -> None:
+        """Take the first of `ways`."""
+        self._ways = ways
+        await self._next()
+
+    async def go_on(self, error: ExpertRejected) -> bool:
+        """Take the next body after a refusal; False when there is none that could do better."""
+        if not self._recapped:
+            self._recapped = True
+            smaller = await self._caps.after(error, self._expert, self.body, self.chat, self._dialect)
+            if smaller is not None:
+                self.body = smaller
+                return True
+        if not self._ways or not isinstance(error, ContextTooLong):
+            return False
+        await self._next()
+        return True
+
+    async def _next(self) -> None:
+        way = self._ways.pop(0)
+        way.note(self._expert, self._context)
+        self.body = way.body
+        self.body = await self._caps.clipped(self._expert, way.body, self.chat, self._dialect)
+        self._recapped = False
+
+
 def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:
     distance = round(choice.distance, 6)
     return MixtureUse(mixture.name, mixture.digest, choice.region, distance, choice.fallback, choice.nearest)
@@ -345,22 +433,3 @@ def _shortened(prompt: "FewShotPrompt") -> list[tuple["FewShotPrompt", Dropped |
     if not prompt.plain:
         ways.append((PLAIN, "prompt"))
     return ways
-
-
-def _mixture_tokens(mixture: "Mixture") -> dict[int | None, tuple[int, ...]]:
-    """Upper estimate of the tokens of each `_shortened` form, by region (None: the fallback)."""
-    found: dict[int | None, tuple[int, ...]] = {None: _sizes(mixture, mixture.fallback)}
-    for number in range(len(mixture.regions)):
-        longest = (_sizes(mixture, prompt) for prompt in mixture.longest(number))
-        found[number] = tuple(max(sizes) for sizes in zip(*longest, strict=True))
-    return found
-
-
-def _sizes(mixture: "Mixture", prompt: "FewShotPrompt") -> tuple[int, ...]:
-    from prompts.mixture.layout import lay_out
-
-    return tuple(front_tokens(lay_out(each, (), mixture.layout)) for each, _ in _shortened(prompt))
-
-
-def _identity_tokens(text: str) -> int:
-    return front_tokens([{"role": "system", "content": text}])

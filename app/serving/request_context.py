@@ -1,6 +1,7 @@
 """What is known of a request when experts are asked, and what was put in front of it for each expert."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from prompts.identities import Per
@@ -63,17 +64,19 @@ NOTHING_USED = PromptUse()
 @dataclass(slots=True)
 class RequestContext:
     """A request as prompting needs it. `embedding` is filled in when it is first needed; `request_id` is sent
-    to experts; `used` records what was put in front, by expert, the latest one."""
+    to experts; `used` records what was put in front, by expert, the latest one; `chat` is the request in
+    chat's form, whatever dialect its client speaks."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
     category: str | None = None
     request_id: str | None = None
     used: dict[str, PromptUse] = field(default_factory=dict)
+    chat: Mapping[str, Any] | None = None
 
     def fresh(self, request_id: str | None = None) -> "RequestContext":
         """A copy without `used`, perhaps under another id."""
-        return RequestContext(self.turns, self.embedding, self.category, request_id or self.request_id)
+        return replace(self, request_id=request_id or self.request_id, used={})
 
     def use_of(self, expert: str) -> PromptUse:
         """What was put in front for `expert`: nothing before it was asked."""

@@ -8,7 +8,7 @@ from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
 from base.suggestions import close_names, listed
 from experts.registry import Registry
-from experts.tokens import estimate_prompt_tokens
+from experts.token_counter import LEAST_ANSWER
 from routers.decision import SINGLE
 from routers.request import Capability, Request, Turn
 
@@ -76,10 +76,7 @@ def routing_request(
     return Request(
         id=decision_id,
         turns=tuple(Turn(message.role, message.text) for message in body.messages),
-        prompt_tokens=estimate_prompt_tokens(
-            [{**(message.model_extra or {}), "content": message.content} for message in body.messages]
-        ),
-        output_tokens=body.max_completion_tokens or body.max_tokens or 0,
+        output_tokens=least_answer(body),
         needs=needs(body),
         pinned_expert=expert,
         pinned_category=category,
@@ -89,6 +86,11 @@ def routing_request(
         current_expert=current_expert,
         attributes=attributes(chat),
     )
+
+
+def least_answer(body: ChatBody) -> int:
+    """The tokens that must be left for an answer: few, since the client's cap is no need."""
+    return min(body.max_completion_tokens or body.max_tokens or LEAST_ANSWER, LEAST_ANSWER)
 
 
 def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:

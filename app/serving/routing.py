@@ -18,6 +18,7 @@ from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
 from experts.registry import Expert, Registry
+from experts.token_counter import TokenCounter
 from routers.decision import Choice, Classification, Decision, Reason
 from routers.request import Capability, Request, Turn, Vector
 
@@ -43,6 +44,7 @@ class RoutingService:
         registry: Registry,
         conversations: Conversations,
         exploration: Exploration,
+        tokens: TokenCounter,
         *,
         threads: int,
         queue: int,
@@ -53,6 +55,7 @@ class RoutingService:
         self._registry = registry
         self._conversations = conversations
         self._exploration = exploration
+        self._tokens = tokens
         self._bound = threads + queue
         self._waiting = 0
         self._observe = observe
@@ -83,6 +86,7 @@ class RoutingService:
         request = routing_request(
             chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}", current_expert=current
         )
+        request = await self._counted(request, chat, router)
         read: Callable[[Request], tuple[Decision, Vector | None]] = router.read
         if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
             read = partial(_outside, self._registry.get(request.pinned_expert), router)
@@ -94,7 +98,19 @@ class RoutingService:
             decision, embedding = await self._in_thread(read, request)
         if explore and self._exploration.rate:
             decision = self._exploration.apply(decision, in_conversation=current is not None)
-        return decision, RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
+        context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
+        context.chat = chat.document
+        return decision, context
+
+    async def _counted(self, request: Request, chat: ChatRequest, router: "Router") -> Request:
+        """`request` with its tokens for each expert that may answer it."""
+        names = router.composition.expert_names
+        if request.pinned_expert is not None:
+            names = (request.pinned_expert,)
+        experts = [self._registry.get(name) for name in names]
+        counts = await self._tokens.fits(experts, chat.document, request.output_tokens)
+        current = counts.get(request.current_expert or "") or max(counts.values(), key=lambda c: c.tokens)
+        return replace(request, prompt_tokens=current.tokens, prompt_counts=counts)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""
@@ -169,23 +185,18 @@ def expert_card(expert: Expert) -> "ExpertCard":
 def _outside(expert: Expert, router: "Router", request: Request) -> tuple[Decision, None]:
     """The decision for an expert that the client named and the composition does not have. Nothing of the
     request is embedded."""
+    from routers.decide import exclusion
     from routers.policy import match_rules
     from routers.strategy_choice import choose_strategy
 
     card = expert_card(expert)
-    needed = request.prompt_tokens + request.output_tokens
     lacking = sorted(request.needs - card.capabilities)
     if lacking:
         raise ServiceError(
             400, "capability_unavailable", f"{card.name} lacks {', '.join(lacking)}.", param="model"
         )
-    if needed > expert.context_length:
-        raise ServiceError(
-            400,
-            "context_length_exceeded",
-            f"About {needed} tokens are needed, the context of {card.name} holds {expert.context_length}.",
-            param="messages",
-        )
+    if (why := exclusion(card, request)) is not None:
+        raise ServiceError(400, "context_length_exceeded", f"{card.name}: {why}.", param="messages")
     policy = router.composition.policy
     rule = match_rules(policy.rules, request).strategy
     strategy = choose_strategy(request, None, policy, rule, router.strategies)

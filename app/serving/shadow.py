@@ -196,7 +196,7 @@ class Shadow:
             await self._drop(task, "expert_unavailable")
             return
         day = datetime.now(UTC).date()
-        call = self._call(task)
+        call = await self._call(task)
         reserved = _sum(call.answer, call.identity)
         reserved_price = token_cost(expert.price, *reserved)
         if not self._budget.reserve(sum(reserved), reserved_price, day):
@@ -258,9 +258,9 @@ class Shadow:
             **more,
         )
 
-    def _call(self, task: _Task) -> _Call:
+    async def _call(self, task: _Task) -> _Call:
         room = answer_room(task.expert, task.body)
-        prompts = self._access.prompting.prompt_tokens(task.expert, task.body, task.context, room=room)
+        prompts = await self._access.prompting.prompt_tokens(task.expert, task.body, task.context, room=room)
         identity = (0, 0) if prompts.writing is None else (prompts.writing, IDENTITY_TOKENS)
         body, limit = task.body, task.body.get("max_completion_tokens") or task.body.get("max_tokens")
         if not isinstance(limit, int):

@@ -182,7 +182,7 @@ class ExpertCalls:
     async def complete(self, call: ExpertCall) -> ExpertAnswer:
         """Ask for a whole answer. Raises ExpertError, and LimitReached before anything is sent or when
         time is up."""
-        booked = self._book(call)
+        booked = await self._book(call)
         try:
             async with self.within_time(call.expert):
                 reply = await self._access.prompting.complete(
@@ -202,7 +202,7 @@ class ExpertCalls:
     async def open(self, call: ExpertCall) -> OpenAnswer:
         """Ask for a streamed answer whose first event has come; like `complete` otherwise. Close it, or
         leave that to the end of the request."""
-        booked = self._book(call)
+        booked = await self._book(call)
         asked = self._access.prompting.stream(
             booked.expert, booked.body, booked.context, room=booked.room, plain=call.plain
         )
@@ -319,7 +319,7 @@ class ExpertCalls:
         else:
             step.status, step.detail = "failed", f"It failed with {type(error).__name__}."
 
-    def _book(self, call: ExpertCall) -> _Booked:
+    async def _book(self, call: ExpertCall) -> _Booked:
         """Set aside what the call may cost, and make its body. Raises LimitReached."""
         expert = self._access.registry.get(call.expert)
         body = {} if call.plain else dict(self._body)
@@ -334,9 +334,10 @@ class ExpertCalls:
         if not bounds and isinstance(default, int):
             bounds = [default]
         wanted = min(bounds) if bounds else None
+        prompting = self._access.prompting
+        most = await prompting.prompt_tokens(expert, body, context, room=room, plain=call.plain)
         step = self.trace.begin(call.node, expert.name, call.purpose, expert.active_params_b)
         try:
-            most = self._access.prompting.prompt_tokens(expert, body, context, room=room, plain=call.plain)
             before = None
             if most.writing is not None:
                 before = self.account.book(

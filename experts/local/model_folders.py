@@ -83,6 +83,14 @@ def is_ready(source: str, cache: Path | None = None) -> bool:
     return source not in SOURCES or (_home(source, cache) / MANIFEST).is_file()
 
 
+def model_folder(source: str, cache: Path | None = None) -> Path | None:
+    """The folder of a model on this machine; None for a hub repository, and for one that is not fetched."""
+    if source in SOURCES:
+        return _home(source, cache) if is_ready(source, cache) else None
+    folder = Path(source).expanduser().absolute()
+    return folder if source.startswith(("/", "./", "../", "~")) and folder.is_dir() else None
+
+
 def ensure_model(
     source: str, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
 ) -> str:

@@ -153,10 +153,11 @@ async def test_demos_that_do_not_fit_the_context_are_dropped_and_the_decision_sa
         used = (await api.chat(CODE, model="helper")).json()["routing"]["mixture"]
         assert used["dropped"] == "demos"
         assert sent(api) == [{"role": "system", "content": "Write short code."}, *users(CODE)]
-        # Nothing of ours fits beside so long an answer: the request goes out as it came.
-        used = (await api.chat(CODE, model="helper", max_tokens=3_980)).json()["routing"]["mixture"]
-        assert used["dropped"] == "prompt"
-        assert sent(api) == users(CODE)
+        # A cap is no need: it leaves nothing more out, and is clipped to what the prompt leaves.
+        used = (await api.chat(CODE, model="helper", max_tokens=4_000)).json()["routing"]["mixture"]
+        assert used["dropped"] == "demos"
+        assert sent(api) == [{"role": "system", "content": "Write short code."}, *users(CODE)]
+        assert api.fakes["coder"].log.last["max_tokens"] < 4_000
 
 
 async def test_a_refusal_for_length_is_answered_with_less_in_front(experts: Experts) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from base.token_count import TokenCount
 from routers.decide import NoExpertFits, UnknownName, decide
 from routers.decision import Classification, Decision, Reason
 from routers.policy import Policy, Rule
@@ -114,7 +115,27 @@ def test_a_request_too_long_for_its_expert_is_filtered_to_the_next() -> None:
     assert (decision.expert, decision.reason) == ("large", Reason.FILTERED)
     assert "coder would be best" in decision.detail
     ruled_out = {choice.expert: choice.excluded for choice in decision.ranking}
-    assert "4500" in (ruled_out["coder"] or "")
+    assert "3,500 tokens (counted) and needs 1000 for an answer" in (ruled_out["coder"] or "")
+
+
+def test_each_expert_is_held_to_its_own_count_and_tried_where_bounds_leave_it_open() -> None:
+    counts = {
+        "small": TokenCount(1_500, 1_000, 9_000, "bounded"),
+        "coder": TokenCount.counted(4_001),
+        "large": TokenCount(9_000, 8_001, 12_000, "bounded"),
+    }
+    decision = routed(about("coding"), prompt_counts=counts)
+    assert (decision.expert, decision.reason) == ("small", Reason.FILTERED)
+    assert "4,001 tokens (counted)" in decision.detail
+    ruled_out = {choice.expert: choice.excluded for choice in decision.ranking}
+    assert "at least 8,001 tokens (bounded)" in (ruled_out["large"] or "")
+    assert ruled_out["small"] is None
+
+
+def test_where_nobody_has_room_the_largest_context_is_named() -> None:
+    with pytest.raises(NoExpertFits, match="largest context has 8,000") as caught:
+        routed(about("coding"), prompt_tokens=8_001)
+    assert caught.value.code == "context_length_exceeded"
 
 
 def test_a_request_with_tools_is_filtered_to_an_expert_that_has_them() -> None:
@@ -220,7 +241,7 @@ def test_excluding_everybody_is_an_error_with_its_code() -> None:
 
 
 def test_a_pin_that_cannot_answer_is_refused_and_not_replaced() -> None:
-    with pytest.raises(NoExpertFits, match="small: the request needs") as caught:
+    with pytest.raises(NoExpertFits, match="small: the request has") as caught:
         routed(pinned_expert="small", prompt_tokens=3_000)
     assert caught.value.code == "context_length_exceeded"
 

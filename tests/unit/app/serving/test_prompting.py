@@ -14,7 +14,7 @@ from app.serving.request_context import NOTHING_USED, RequestContext
 from experts.client import ExpertClient
 from experts.fake import run_fake_expert
 from experts.registry import Expert
-from experts.tokens import most_prompt_tokens
+from experts.tokens import reserved_tokens
 from prompts.identities import (
     MAX_TOKENS,
     Identities,
@@ -142,7 +142,8 @@ async def test_what_routing_did_not_read_is_embedded_once() -> None:
         (1200, {}, None),
         (600, {}, "demos"),
         (270, {}, "prompt"),
-        (1200, {"max_tokens": 900}, "demos"),
+        (1200, {"max_tokens": 900}, None),
+        (700, {"max_tokens": 900}, "demos"),
     ],
 )
 async def test_what_does_not_fit_is_left_out_by_a_cautious_estimate(
@@ -160,7 +161,7 @@ async def test_what_does_not_fit_is_left_out_by_a_cautious_estimate(
     assert used.dropped == dropped
 
 
-def test_what_may_stand_in_front_is_counted_by_the_request() -> None:
+async def test_what_may_stand_in_front_is_counted_by_the_request() -> None:
     known = new_identities("small", [Identity(category="coding", text="You are a compiler. " * 9)])
     made = mixture()
     regions = (replace(made.regions[0], demos=made.regions[0].demos[:1]), *made.regions[1:])
@@ -173,46 +174,50 @@ def test_what_may_stand_in_front_is_counted_by_the_request() -> None:
     mixed = expert("http://127.0.0.1:1/v1")
     prompting = Prompting(ExpertClient(), never, files, [mixed, by_category, by_request])
     body = {"messages": [{"role": "user", "content": "Hi"}]}
-    said = most_prompt_tokens(body["messages"])
+    said = reserved_tokens(body)
 
-    def added(asked: Expert, context: RequestContext, **how: Any) -> int:
-        return prompting.prompt_tokens(asked, body, context, **how).asking - said
+    async def added(asked: Expert, context: RequestContext, **how: Any) -> int:
+        return (await prompting.prompt_tokens(asked, body, context, **how)).asking - said
 
-    one_demo = added(mixed, RequestContext(embedding=made.regions[0].centroid))
-    eight_demos = added(mixed, RequestContext(embedding=made.regions[1].centroid))
+    one_demo = await added(mixed, RequestContext(embedding=made.regions[0].centroid))
+    eight_demos = await added(mixed, RequestContext(embedding=made.regions[1].centroid))
     assert 50 < one_demo < eight_demos / 4
-    assert added(mixed, RequestContext(embedding=-made.regions[0].centroid * 9)) == 0
-    assert added(mixed, RequestContext()) == eight_demos
-    assert added(mixed, RequestContext(), plain=True) == 0
+    assert await added(mixed, RequestContext(embedding=-made.regions[0].centroid * 9)) == 0
+    assert await added(mixed, RequestContext()) == eight_demos
+    assert await added(mixed, RequestContext(), plain=True) == 0
     # What would be dropped is not counted.
-    assert 0 < added(mixed, RequestContext(), room=4096 - eight_demos + 1) < eight_demos
-    assert added(mixed, RequestContext(), room=4096) == 0
-    assert added(by_category, RequestContext(category="coding")) > 60
-    assert added(by_category, RequestContext(category="law")) == added(by_category, RequestContext()) == 0
+    assert 0 < await added(mixed, RequestContext(), room=4096 - eight_demos + 1) < eight_demos
+    assert await added(mixed, RequestContext(), room=4096) == 0
+    assert await added(by_category, RequestContext(category="coding")) > 60
+    assert (
+        await added(by_category, RequestContext(category="law"))
+        == await added(by_category, RequestContext())
+        == 0
+    )
     turns = (Turn("user", "Hi"),)
-    assert prompting.prompt_tokens(by_request, body, RequestContext(turns)).writing is None
-    most = prompting.prompt_tokens(by_request, body, RequestContext(turns, category="coding"))
+    assert (await prompting.prompt_tokens(by_request, body, RequestContext(turns))).writing is None
+    most = await prompting.prompt_tokens(by_request, body, RequestContext(turns, category="coding"))
     assert most.asking >= said + MAX_TOKENS
-    assert most.writing == most_prompt_tokens(identity_messages("Hi"))
+    assert most.writing == reserved_tokens({"messages": identity_messages("Hi")})
 
 
-def test_picked_demos_are_counted_by_the_request_and_by_the_longest_without_one() -> None:
+async def test_picked_demos_are_counted_by_the_request_and_by_the_longest_without_one() -> None:
     made = picking()
     assert made.pool is not None
     prompting = Prompting(ExpertClient(), never, PromptFiles({"m": made}))
     asked = expert("http://127.0.0.1:1/v1")
     body = {"messages": [{"role": "user", "content": "Hi"}]}
-    said = most_prompt_tokens(body["messages"])
+    said = reserved_tokens(body)
 
-    def added(context: RequestContext, **how: Any) -> int:
-        return prompting.prompt_tokens(asked, body, context, **how).asking - said
+    async def added(context: RequestContext, **how: Any) -> int:
+        return (await prompting.prompt_tokens(asked, body, context, **how)).asking - said
 
     one, other = (RequestContext(embedding=made.pool.embeddings[each]) for each in (10, 900))
-    assert 0 < added(one) != added(other) > 0
-    most = added(RequestContext())
-    assert max(added(one), added(other)) <= most
+    assert 0 < await added(one) != await added(other) > 0
+    most = await added(RequestContext())
+    assert max(await added(one), await added(other)) <= most
     # Where the longest would be left out, shorter ones may still be shown.
-    assert added(RequestContext(), room=4096 - most) > added(one, room=4096 - 40)
+    assert await added(RequestContext(), room=4096 - most) > await added(one, room=4096 - 40)
 
 
 async def test_no_more_is_sent_than_was_counted_before_the_request_was_read() -> None:
@@ -226,11 +231,11 @@ async def test_no_more_is_sent_than_was_counted_before_the_request_was_read() ->
         async with ExpertClient() as client:
             prompting = Prompting(client, never, PromptFiles({"m": made}))
             asked = expert(fake.endpoint)
-            most = prompting.prompt_tokens(asked, body, RequestContext()).asking
+            most = (await prompting.prompt_tokens(asked, body, RequestContext())).asking
             for towards in (rows[0] + rows[1], rows[2] + rows[3], rows[1] + rows[2]):
                 context = RequestContext((), (towards / np.sqrt(2)).astype(np.float32))
                 await prompting.complete(asked, body, context)
-                assert most_prompt_tokens(fake.log.last["messages"]) <= most
+                assert reserved_tokens(fake.log.last) <= most
 
 
 def with_kept(known: Identities) -> Identities:
@@ -262,5 +267,5 @@ async def test_no_more_is_sent_than_was_counted() -> None:
                 asked = expert(fake.endpoint, context_length=length, system_prompt="Base.")
                 context = RequestContext((), made.regions[0].centroid)
                 await prompting.complete(asked, body, context)
-                counted = prompting.prompt_tokens(asked, body, context).asking
-                assert most_prompt_tokens(fake.log.last["messages"]) <= counted
+                counted = (await prompting.prompt_tokens(asked, body, context)).asking
+                assert reserved_tokens(fake.log.last) <= counted

@@ -8,6 +8,7 @@ import pytest
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
 from app.serving.request_parsing import Names, routing_request
+from experts.token_counter import LEAST_ANSWER
 from routers.request import Capability, Request, Turn
 
 NAMES = Names(
@@ -87,10 +88,10 @@ def test_model_and_routing_pin(fields: dict[str, Any], pins: tuple[str | None, s
     assert (request.pinned_expert, request.pinned_category) == pins
 
 
-def test_the_length_of_the_answer_counts_under_either_name() -> None:
+def test_a_cap_on_the_answer_is_no_need() -> None:
     assert read(max_tokens=5).output_tokens == 5
     assert read(max_tokens=5, max_completion_tokens=7).output_tokens == 7
-    assert read().output_tokens == 0
+    assert read().output_tokens == read(max_tokens=10**9).output_tokens == LEAST_ANSWER
 
 
 def test_rules_see_headers_and_the_keys_label_but_no_secret() -> None:

@@ -1,0 +1,269 @@
+"""Counts prompts as the experts that would read them count them.
+
+With the tokenizer's file where it is at hand, else by asking the expert's server (vLLM's `/tokenize`); where
+neither is there, the bounds of `experts.tokens` hold. Nobody counts what the bounds settle. Knows nothing of
+decisions.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from base.token_count import TokenCount
+from experts.count_cache import CountCache
+from experts.errors import ExpertError, ExpertRejected
+from experts.expert import Expert
+from experts.model_tokenizer import ModelTokenizer
+from experts.outgoing import outgoing_body
+from experts.tokenizer_files import read_tokenizers
+from experts.tokens import (
+    MOST_TEMPLATE,
+    RESERVE,
+    TokenBounds,
+    as_json,
+    has_media,
+    prompt_bounds,
+    prompt_length,
+    system_bounds,
+    utf8,
+)
+
+Body = Mapping[str, Any]
+Made = TypeVar("Made")
+
+LEAST_ANSWER = 16
+"""Tokens that a prompt has to leave for an answer, or as many as the client wants."""
+AT_ONCE = 2_000
+"""Characters that are looked at without a thread: less than a millisecond."""
+MOST_PER_CHARACTER = 40
+"""Bytes, after any normalisation."""
+LEARNED_FROM = 256
+"""Tokens of a prompt that is worth remembering when its server reports them."""
+
+log = structlog.get_logger(__name__)
+
+
+class ServerTokenizer(Protocol):
+    """Asks an expert's server; `experts.client.ExpertClient` is one."""
+
+    async def tokenize(self, expert: Expert, body: Body) -> int | None:
+        """The tokens of a body as it would be sent; None when the server cannot say. Raises ExpertError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CounterLimits:
+    """Bounds of one counter."""
+
+    cache: int = 20_000
+    """Counts that are remembered."""
+    threads: int = 1
+    queue: int = 64
+    """Long prompts that may wait for a thread; beyond it the bounds stand."""
+    ask_s: float = 1.0
+    """How long a server's `/tokenize` may take."""
+    asks: int = 4
+    """Servers asked at once; beyond it the bounds stand."""
+    rest_s: float = 300.0
+    """How long a server that could not say is not asked again."""
+
+
+@dataclass(slots=True)
+class _Server:
+    """What is known of one server's `/tokenize`."""
+
+    answers: bool = False
+    rests_until: float = 0.0
+
+
+@dataclass(slots=True)
+class TokenCounter:
+    """Belongs to one event loop; `close` it."""
+
+    tokenizers: Mapping[str, ModelTokenizer]
+    """By expert."""
+    server: ServerTokenizer | None
+    counts: CountCache
+    limits: CounterLimits = CounterLimits()
+    _servers: dict[tuple[str, str], _Server] = field(default_factory=dict)
+    _asking: int = 0
+    _waiting: int = 0
+    _pool: ThreadPoolExecutor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        experts: Collection[Expert],
+        server: ServerTokenizer | None = None,
+        limits: CounterLimits | None = None,
+    ) -> "TokenCounter":
+        """A counter for `experts`, their tokenizers read. Blocks for up to a second for each of them. Raises
+        TokenizerError."""
+        limits = limits or CounterLimits()
+        counts = CountCache(limits.cache)
+        return cls(read_tokenizers(experts, counts), server, counts, limits)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def count(self, expert: Expert, document: Body) -> TokenCount:
+        """The tokens of a chat completion request for `expert`, its system prompt included, as exactly as can
+        be had."""
+        bounds = await self._bounds(document)
+        return await self._counted(expert, document, bounds + system_bounds(expert.system_prompt), None)
+
+    async def fit(self, expert: Expert, document: Body, answer: int) -> TokenCount:
+        """The tokens of a request for `expert`, counted unless bounds tell whether it fits with an
+        answer of `answer` tokens."""
+        return (await self.fits([expert], document, answer))[expert.name]
+
+    async def fits(self, experts: Collection[Expert], document: Body, answer: int) -> dict[str, TokenCount]:
+        """`fit` for each of `experts`, by name."""
+        bounds = await self._bounds(document)
+        found: dict[str, TokenCount] = {}
+        undecided = []
+        for expert in experts:
+            own = bounds + system_bounds(expert.system_prompt)
+            found[expert.name] = own.count
+            if own.least <= expert.context_length < own.most + answer:
+                undecided.append((expert, own))
+        counts = await asyncio.gather(
+            *(self._counted(each, document, own, each.context_length - answer) for each, own in undecided)
+        )
+        return found | {expert.name: count for (expert, _), count in zip(undecided, counts, strict=True)}
+
+    async def estimate(self, expert: Expert, document: Body) -> int:
+        """The tokens of a request: counted where the tokenizer is at hand or the server has reported them,
+        else estimated."""
+        if expert.name in self.tokenizers and (count := await self._tokenized(expert, document)):
+            return count.tokens
+        bounds = (await self._bounds(document)) + system_bounds(expert.system_prompt)
+        return (await self._learned(expert, document, bounds)).tokens
+
+    async def reserve(self, expert: Expert, document: Body) -> int:
+        """Tokens that a budget sets aside for a request: counted where the tokenizer is at hand or the server
+        has reported them, else estimated on the high side."""
+        if expert.name in self.tokenizers and (count := await self._tokenized(expert, document)):
+            return (
+                count.tokens
+                if count.method == "counted"
+                else min(count.most, math.ceil(RESERVE * count.tokens))
+            )
+        bounds = (await self._bounds(document)) + system_bounds(expert.system_prompt)
+        known = await self._learned(expert, document, bounds)
+        return known.tokens if known.method == "counted" else math.ceil(RESERVE * known.tokens)
+
+    async def learn(self, expert: Expert, document: Body, tokens: int | None) -> None:
+        """Remember the prompt tokens that `expert`'s server reported for a request: the conversation's next
+        request is longer by what is new."""
+        if tokens is None or tokens < LEARNED_FROM or expert.name in self.tokenizers:
+            return
+        chain = await self._in_thread(prompt_length(document), lambda: _chain(expert, document))
+        if chain is not None:
+            self.counts.put(chain[-1], tokens)
+
+    async def _bounds(self, document: Body) -> TokenBounds:
+        length = prompt_length(document)
+        found = await self._in_thread(length, lambda: prompt_bounds(document))
+        return TokenBounds(0, length, MOST_PER_CHARACTER * length + MOST_TEMPLATE) if found is None else found
+
+    async def _counted(
+        self, expert: Expert, document: Body, bounds: TokenBounds, room: int | None
+    ) -> TokenCount:
+        """The count, as exactly as can be had; `room`: tokens below which nothing more need be known."""
+        if expert.name in self.tokenizers:
+            return await self._tokenized(expert, document) or bounds.count
+        known = await self._learned(expert, document, bounds)
+        if known.method == "counted" or (room is not None and known.most <= room):
+            return known
+        told = await self._ask(expert, document)
+        return known if told is None else TokenCount.counted(told)
+
+    async def _tokenized(self, expert: Expert, document: Body) -> TokenCount | None:
+        """By the tokenizer of `expert`; None when too many wait already."""
+        tokenizer, body = self.tokenizers[expert.name], outgoing_body(expert, document, stream=False)
+        return await self._in_thread(prompt_length(body), lambda: tokenizer.prompt(body))
+
+    async def _learned(self, expert: Expert, document: Body, bounds: TokenBounds) -> TokenCount:
+        """`bounds`, narrowed by what is known of the longest beginning of the conversation."""
+        if not len(self.counts):
+            return bounds.count
+        length = prompt_length(document)
+        chain = await self._in_thread(length, lambda: _chain(expert, document))
+        for read in range(len(chain or ()) - 1, -1, -1):
+            if chain is None or (known := self.counts.get(chain[read])) is None:
+                continue
+            rest = document["messages"][read:]
+            if not rest:
+                return TokenCount.counted(known)
+            new = await self._in_thread(length, partial(prompt_bounds, {"messages": rest}))
+            if new is None:
+                break
+            # A template may leave out what it had in the beginning, so that the lower bound stays.
+            most = min(bounds.most, known + new.most)
+            likely = math.ceil(known + new.likely)
+            return TokenCount(min(most, max(bounds.least, likely)), min(most, bounds.least), most, "bounded")
+        return bounds.count
+
+    async def _ask(self, expert: Expert, document: Body) -> int | None:
+        """By the server of `expert`; None when it cannot say, or not now."""
+        if self.server is None or not expert.tokenize or expert.provider != "openai" or has_media(document):
+            return None
+        state = self._servers.setdefault((expert.endpoint or "", expert.model), _Server())
+        if self._asking >= self.limits.asks or time.monotonic() < state.rests_until:
+            return None
+        self._asking += 1
+        told = None
+        try:
+            async with asyncio.timeout(self.limits.ask_s):
+                told = await self.server.tokenize(expert, document)
+        except ExpertRejected:
+            # It may be the conversation's fault, where the server has answered others.
+            if state.answers:
+                return None
+        except (ExpertError, TimeoutError) as error:
+            log.info("tokenize_failed", expert=expert.name, error=type(error).__name__)
+        finally:
+            self._asking -= 1
+        if told is None:
+            state.rests_until = time.monotonic() + self.limits.rest_s
+            return None
+        state.answers = True
+        await self.learn(expert, document, told)
+        return told
+
+    async def _in_thread(self, length: int, work: Callable[[], Made]) -> Made | None:
+        """`work` on `length` characters, beside the event loop when it is long; None when too many wait."""
+        if length <= AT_ONCE:
+            return work()
+        if self._waiting >= self.limits.queue:
+            return None
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="counting")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._waiting -= 1
+
+
+def _chain(expert: Expert, document: Body) -> list[bytes]:
+    """Digests of the beginnings of a conversation as `expert` reads it: of no message, of one, of two, …"""
+    front = [expert.endpoint, expert.model, expert.system_prompt]
+    front += [document.get(name) for name in ("tools", "functions", "chat_template_kwargs")]
+    digest = hashlib.blake2b(utf8(as_json(front)), digest_size=16).digest()
+    chain = [digest]
+    for message in document["messages"]:
+        digest = hashlib.blake2b(utf8(as_json(message)), digest_size=16, key=digest).digest()
+        chain.append(digest)
+    return chain
