@@ -1,79 +1,143 @@
 """Reading a closed answer out of a reply as models, small ones above all, really talk: a number, an
-option's letter, a few words.
+option's letter, a few words, in any language.
 
 Each reader takes the text of one reply and returns what it found, or None. It knows nothing of which
-answer is right, so that a reply is never read towards it. Checks and votes read by the same rules.
+answer is right, so that a reply is never read towards it. Checks, votes and the metrics of mixtures read by
+the same rules.
 """
 
-import math
 import re
+import unicodedata
+from fractions import Fraction
 
-from base.text_folding import MAX_REPLY_CHARS, fold, normalise
+from base.answer_wording import (
+    ANSWER,
+    CHOSEN,
+    DENIED,
+    ENDING,
+    IS,
+    IT_IS,
+    LABEL,
+    NOT,
+    OPTION,
+    RECONSIDERED,
+    RIGHT,
+)
+from base.phrases import HANGUL, LATIN, UNSPACED, WORD
+from base.reply_text import boxed, own_text, plain_latex, unboxed, unfenced
+from base.text_folding import fold, normalise
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-
-
-def fenced_blocks(reply: str) -> list[tuple[str, str]]:
-    """(language, content) of each fenced block; one that never closes reaches to the end."""
-    return [(m.group(1).lower(), m.group(2)) for m in _FENCE.finditer(reply[:MAX_REPLY_CHARS])]
-
-
-def unfenced(reply: str) -> str:
-    """The content of the fence when the whole reply is one fenced block, otherwise the reply itself."""
-    text = reply[:MAX_REPLY_CHARS].strip()
-    match = _FENCE.match(text)
-    return match.group(2).strip() if match and match.end() == len(text) else text
-
-
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
-
-
-def _boxed(text: str) -> str | None:
-    boxes = _BOXED.findall(text)
-    return boxes[-1] if boxes else None
-
+_GAP = rf"(?:(?!{NOT})[^\n.,;:!?。、।؟]){{0,40}}?"
+"""What a sentence may say between "answer" and "is"."""
+_LEAD = r"[\s*_$(\[{\"'`<>~≈「『【《〈€£¥]{0,12}"
+_RECONSIDERED = re.compile(RECONSIDERED, re.IGNORECASE)
 
 # Numbers
 
 # A sign counts only where no word or number ends just before it: "3-5" holds 3 and 5.
-_NUMBER = (
-    r"(?:(?<![\w.)\]])[-+])?"
+_SIGN = rf"(?:(?<!{WORD})(?<![.)\]])[-+])?"
+_WHOLE_OR_DECIMAL = (
     r"(?:\d{1,3}(?:\.\d{3})+,\d+"  # 1.204,50
+    r"|\d{1,3}(?:\.\d{3}){2,}(?![\d,]|\.\d)"  # 1.204.500
     r"|\d{1,3}(?:[,']\d{3}(?!\d))+(?:\.\d+)?"  # 1,204.50
+    r"|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)(?:\.\d+)?"  # 12,04,500
+    r"|(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?"  # 1 204,50
     r"|\d+(?:[.,]\d+)?|(?<![\d.,])\.\d+)"
 )
-_EXPONENT = r"(?:[eE][-+]?\d{1,3}\b|\s?[x×*·]\s?10\s?\^\s?\{?[-+]?\d{1,3}\}?)?"
-_NUMBER_RE = re.compile(_NUMBER + _EXPONENT)
+_QUOTIENT = r"(?<![\d.,/])(?:\d{1,3} )?\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?(?![\d/]|\.\d|\s?/)"
+_EXPONENT = r"(?:[eE][-+]?\d{1,3}\b|\s?[x×*·]\s?10\s?\^\s?\{?[-+]?\d{1,3}\}?)"
+_TIMES = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
+_NUMBER = rf"{_SIGN}(?:{_QUOTIENT}|{_WHOLE_OR_DECIMAL}(?:{_EXPONENT}|\s?[{''.join(_TIMES)}])?)"
+_NUMBER_RE = re.compile(_NUMBER)
 _SAID = re.compile(
-    r"(?:(?:answer|result|antwort|respuesta|réponse|risposta)\b[*_\"']{0,4}"
-    r"(?:\s{0,3}(?:is\b|was\b|:|=|ist\b|es\b|est\b|è)){1,3}(?:\s(?:about|approximately)\b)?|####)"
-    rf"[\s*_$(\[\"'=:€£]{{0,12}}({_NUMBER}{_EXPONENT})",
+    rf"(?:{ANSWER}(?:{_GAP}{IS}|[*_\"'`>]{{0,4}}\s{{0,3}}[:=])(?:\s{{0,3}}(?:{IS}|[:=])){{0,2}}"
+    rf"(?:\s(?:about|approximately|etwa|environ|约|約))?|####){_LEAD}({_NUMBER})",
     re.IGNORECASE,
 )
+_CORRECTED_NUMBER = re.compile(
+    rf"(?:{IT_IS}{_LEAD}|^[\s,:.!、-]{{0,3}})({_NUMBER})(?=[^\n.。]{{0,12}}(?:[.!。\n]|$))", re.IGNORECASE
+)
+_ALONE = re.compile(rf"[\s*_$(\[\"']{{0,12}}({_NUMBER})[\s*_$)\]\"'.%€£]{{0,12}}")
+_FRACTION = re.compile(
+    r"(\d?)\s{0,3}\\[dt]?frac\s{0,3}(?:\{\s*(-?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}|(\d)(\d))"
+)
+_VULGAR = re.compile(r"(\d?)\s?([\u00bc-\u00be\u2150-\u215e])")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 _UNITS = """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
     sixteen seventeen eighteen nineteen twenty
 """
 _TENS = {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _WORD_VALUES = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
+_WORD_SAID = re.compile(
+    rf"{ANSWER}(?:{_GAP}{IS}|\s?:)\s?:?{_LEAD}({'|'.join(_WORD_VALUES)})(?![\w-])", re.IGNORECASE
+)
+_HAN = {character: value for value, character in enumerate("〇一二三四五六七八九")} | {
+    "零": 0,
+    "两": 2,
+    "兩": 2,
+}
+_HAN_POWERS = {"十": 10, "百": 100, "千": 1000}
+_HAN_NUMBER = f"[{''.join((*_HAN, *_HAN_POWERS))}万萬亿億]+"
+_HAN_SAID = re.compile(rf"{ANSWER}(?:{_GAP}{IS}|\s?:)\s?:?{_LEAD}({_HAN_NUMBER})")
 
 
-def _value(token: str) -> float | None:
-    """The value of one number as written: `1,234.5`, `1.234,5`, `3,5` (a decimal comma), `2 x 10^3`."""
-    mantissa, *power = re.split(r"[eE]|\s?[x×*·]\s?10\s?\^\s?\{?", token.rstrip("}"), maxsplit=1)
-    digits = mantissa.replace("'", "")
-    head, _, tail = digits.rpartition(",")
-    if "." in head:
-        digits = f"{head.replace('.', '')}.{tail}"
-    elif head and "." not in tail and "," not in head and (len(tail) != 3 or head.lstrip("+-") == "0"):
-        digits = f"{head}.{tail}"  # one comma that cannot be a thousands separator
+def read_number(reply: str) -> float | None:
+    """The number that a reply ends on or declares to be its answer: `read_exact_number` as a float."""
+    exact = read_exact_number(reply)
     try:
-        value = float(digits.replace(",", "")) * 10.0 ** int(power[0] if power else 0)
-    except (ValueError, OverflowError):
+        return None if exact is None else float(exact)
+    except OverflowError:
         return None
-    return value if math.isfinite(value) else None
+
+
+def read_exact_number(reply: str) -> Fraction | None:
+    """The number that a reply ends on or declares to be its answer.
+
+    In this order: the last `\\boxed{}`; what a correction says ("wait, it is N"); the last "answer is N" or
+    "#### N"; a first line that is only a number with prose below; the last number. `1,234.5`, `1.234,5` and
+    `1 234,5` are one number, as are `3/4` and `\\frac{3}{4}`; per cent and units are passed over. A reply
+    of one English number word counts as a number, and so does one in Chinese characters.
+    """
+    text = _numeric_text(reply)
+    box = boxed(text)
+    if box is not None and (tokens := _number_tokens(box)):
+        return _value(tokens[-1])
+    for marks in reversed(list(_RECONSIDERED.finditer(text))):
+        after = text[marks.end() :]
+        if corrected := _SAID.findall(after) or _CORRECTED_NUMBER.findall(after):
+            return _value(corrected[-1])
+        break
+    if said := _SAID.findall(text):
+        return _value(said[-1])
+    first, _, rest = text.strip().partition("\n")
+    alone = _ALONE.fullmatch(first)
+    if alone and re.search(r"[^\W\d_]", rest):
+        return _value(alone.group(1))
+    if tokens := _number_tokens(text):
+        return _value(tokens[-1])
+    return _worded(text)
+
+
+def _numeric_text(reply: str) -> str:
+    text = plain_latex(normalise(own_text(reply)), " ")
+    text = re.sub(r"(?<=\d)(?:_|\\,|\{,\}|\\!)(?=\d)", "", text)
+    if not text.isascii():
+        text = _OTHER_DIGIT.sub(lambda match: str(unicodedata.decimal(match.group())), text)
+        text = text.replace("٫", ".").replace("٬", ",").replace("\u2044", "/")
+        text = _VULGAR.sub(_spelled_out, text)
+    return _FRACTION.sub(_slashed, text)
+
+
+def _spelled_out(match: re.Match[str]) -> str:
+    quotient = unicodedata.normalize("NFKC", match.group(2)).replace("\u2044", "/")
+    return f"{match.group(1)} {quotient}" if match.group(1) else quotient
+
+
+def _slashed(match: re.Match[str]) -> str:
+    whole, top, bottom, upper, lower = match.groups()
+    quotient = f"{top or upper}/{bottom or lower}"
+    return f"{whole} {quotient}" if whole else quotient
 
 
 def _number_tokens(text: str) -> list[str]:
@@ -88,98 +152,172 @@ def _number_tokens(text: str) -> list[str]:
     return free or named
 
 
-def read_number(reply: str) -> float | None:
-    """The number that a reply ends on or declares to be its answer.
-
-    In this order: the last `\\boxed{}`; the last "answer is N" or "#### N"; a first line that is only a
-    number with prose below; the last number. A reply of one English number word counts as a number.
-    """
-    # Thin and non-breaking spaces group digits; plain ones also stand between numbers.
-    text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", "", reply[:MAX_REPLY_CHARS])
-    text = _LATEX_TEXT.sub(r" \1 ", normalise(text))
-    text = re.sub(r"(?<=\d)(?:_|\\,|\{,\}|\\!)(?=\d)", "", text)
-    box = _boxed(text)
-    if box is not None and (tokens := _number_tokens(box)):
-        return _quotient(box, tokens)
-    said = _SAID.findall(text)
-    if said:
-        return _value(said[-1])
-    first, _, rest = text.strip().partition("\n")
-    alone = re.fullmatch(rf"[\s*_$(\[\"']{{0,12}}({_NUMBER})[\s*_$)\]\"'.%€£]{{0,12}}", first)
-    if alone and re.search(r"[^\W\d_]", rest):
-        return _value(alone.group(1))
-    if tokens := _number_tokens(text):
-        return _value(tokens[-1])
-    return _WORD_VALUES.get(fold(text).strip(" .!*_\"'"))
+def _value(token: str) -> Fraction | None:
+    """The value of one number as written: `1,234.5`, `1.234,5`, `3,5` (a decimal comma), `2 x 10^3`, `3/4`,
+    `3万`."""
+    times = 1
+    if token[-1] in _TIMES:
+        times, token = _TIMES[token[-1]], token[:-1].rstrip()
+    try:
+        if "/" in token:
+            return _quotient(token)
+        mantissa, *power = re.split(r"[eE]|\s?[x×*·]\s?10\s?\^\s?\{?", token.rstrip("}"), maxsplit=1)
+        return Fraction(_plain(mantissa)) * times * Fraction(10) ** int(power[0] if power else 0)
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
-def _quotient(box: str, tokens: list[str]) -> float | None:
-    """The value of a box: its last number, or the quotient when it holds one fraction."""
-    if _FRACTION.fullmatch(box.strip(" $")) and len(tokens) == 2:
-        top, bottom = _value(tokens[0]), _value(tokens[1])
-        return top / bottom if top is not None and bottom else None
-    return _value(tokens[-1])
+def _quotient(token: str) -> Fraction:
+    top, _, bottom = token.partition("/")
+    whole, _, top = top.strip().rpartition(" ")
+    value = Fraction(top.lstrip("+-")) / Fraction(bottom.strip())
+    value += Fraction(whole.lstrip("+-") or 0)
+    return -value if token.startswith("-") else value
+
+
+def _plain(digits: str) -> str:
+    """`digits` with a decimal point alone."""
+    grouped = " " in digits
+    digits = digits.replace("'", "").replace(" ", "")
+    if digits.count(".") > 1 and "," not in digits:
+        return digits.replace(".", "")
+    head, _, tail = digits.rpartition(",")
+    if "." in head:
+        digits = f"{head.replace('.', '')}.{tail}"
+    elif head and not {".", ","} & {*head, *tail} and (grouped or len(tail) != 3 or head.lstrip("+-") == "0"):
+        digits = f"{head}.{tail}"  # one comma that cannot be a thousands separator
+    return digits.replace(",", "")
+
+
+def _worded(text: str) -> Fraction | None:
+    """A number in words or Chinese characters that is the whole text or is said to be the answer."""
+    whole = fold(text).strip(" .!*_\"'。")
+    if (word := _WORD_VALUES.get(whole)) is not None:
+        return Fraction(word)
+    if words := _WORD_SAID.findall(text):
+        return Fraction(_WORD_VALUES[words[-1].lower()])
+    characters = re.findall(rf"^({_HAN_NUMBER})\w?$", whole) or _HAN_SAID.findall(text)
+    return Fraction(_han_value(characters[-1])) if characters else None
+
+
+def _han_value(characters: str) -> int:
+    if not any(each in _HAN_POWERS or each in _TIMES for each in characters):
+        return int("".join(str(_HAN[each]) for each in characters)[:18])
+    total = section = digit = 0
+    for each in characters[:40]:
+        if each in _HAN:
+            digit = _HAN[each]
+        elif each in _HAN_POWERS:
+            section, digit = section + (digit or 1) * _HAN_POWERS[each], 0
+        else:
+            total, section, digit = (total + section + digit) * _TIMES[each], 0, 0
+    return total + section + digit
 
 
 # Letters of multiple choice
 
-# A capital alone, but neither an article nor a pronoun: "A spider has" names no option.
-_LETTER = r"([A-Z])(?![\w'])(?!\s+(?!is\b|was\b|because\b|since\b|as\b|and\b|n?or\b|but\b|not\b)[a-z])"
-_LETTER_SAID = re.compile(
-    r"\b(?i:answer|antwort|respuesta|réponse|risposta|answer\s(?:option|choice)|correct\s(?:option|choice|letter))\b"
-    r"[*_\"']{0,4}(?:\s{1,3}(?:is|would be|should be|must be|ist|es|est|è)\b)?\s{0,3}[:=-]?"
-    r"(?:\s{0,3}(?i:option|letter|choice)\b)?[\s*_$(\[\"'`]{0,12}" + _LETTER
+_REASON = (
+    "is|was|over|because|since|as|and|n?or|but|not|weil|da|denn|und|oder|parce|car|et|ou|porque|ya|pues|y|o|perché|e"
+    "|want|omdat|en|för|eftersom|och|ponieważ|i|vì|karena|dan|olarak|şıkkı|seçeneği|cevabı"
 )
-_LETTER_IS_RIGHT = re.compile(
-    r"(?<![\w'.-])([A-Z])[)*_\]\"'.]{0,4}\s{1,3}is\s(?:the\s)?(?:most\s)?(?:correct|right|best)"
+# A capital alone, but neither an article nor a pronoun: "A spider has" names no option.
+_LETTER = rf"(?<![{LATIN}\d_])([A-Z])(?![{LATIN}\d_]|'(?i:s|m|d|ll|ve|re)\b)(?!\s+(?!(?:{_REASON})\b)[a-z])"
+_CONSONANT = rf"(?<![{LATIN}\d_])([B-DF-HJL-NP-RTX])(?![{LATIN}\d_]|'(?i:s|m|d|ll|ve|re)\b)"
+_CLOSE = r"[)*_\]}\"'`」』】》〉]{0,4}"
+_SMALL = (
+    rf"(?<![{LATIN}\d_])([a-z])(?=[)*_\]}}\"'`<」』】]*\s*(?:$|[,:;!?\n。、]|\.(?!\w)|[{UNSPACED}{HANGUL}]))"
+)
+_SMALL_BRACKETED = r"(?<=\()([a-z])(?=\))"
+_ANY_LETTER = rf"(?:{_LETTER}|{_CONSONANT}|{_SMALL_BRACKETED}|{_SMALL})"
+_LETTER_SAID = re.compile(
+    rf"(?i:{ANSWER})(?:(?i:{_GAP}{IS}))?[*_\"'`>]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
+    rf"(?:\s{{0,3}}(?i:{OPTION}))?(?:\s{{0,3}}[:=-])?{_LEAD}{_ANY_LETTER}"
+)
+_LETTER_IS_RIGHT = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z]){_CLOSE}\.?(?i:{RIGHT})")
+_LETTER_PICKED = re.compile(rf"(?i:{OPTION}|{CHOSEN})\s?:?{_LEAD}(?:{_LETTER}|{_CONSONANT})")
+_CORRECTED_LETTER = re.compile(
+    rf"(?:(?i:{IT_IS})|[:,.!、-])(?:\s{{0,3}}(?i:{OPTION}))?{_LEAD}([A-Z])(?={_CLOSE}\s*(?:[.!,;。\n]|{ENDING}|$))"
 )
 _LINE_LETTER = re.compile(
-    r"^[ \t>*_#(\[\"'`$-]{0,12}([A-Za-z])[*_\"'`$]{0,4}(?:[)\]:]|\.(?!\w\.)|[ \t]*$|[ \t]+[-=][ \t])",
+    r"^[ \t>*_#(\[\"'`$「『【-]{0,12}([A-Za-z])[*_\"'`$]{0,4}"
+    r"(?:[)\]:。」』】]|、(?!\s?[A-Z]\b)|\.(?!\w\.)|[ \t]*$|[ \t]+[-=][ \t])",
     re.MULTILINE,
 )
-_STANDALONE = re.compile(r"(?<![\w'.-])" + _LETTER.replace("(?![\\w'])", "(?![\\w'-])"))
+_STANDALONE = re.compile(rf"(?<!['.-]){_LETTER}(?!-)")
 # "A. Flour B. Rent C. Fuel" on one line; a single other one may be the C of "B. Vitamin C".
-_LISTED = re.compile(r"(?<![\w'.-])([A-Z])[.)\]:](?=\s)")
+_LISTED = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z])[.)\]:、](?=[\s{UNSPACED}])")
 _ANOTHER = re.compile(
-    r"[)\].*_\"'` ]{0,6}(?:,|/|&|\band\b|\bor\b)[\s(\[*_\"'`]{0,6}[A-Z](?![\w'])(?!\s+[a-z])"
+    r"[)\].*_\"'` ]{0,6}(?:,|/|&|、|和|或|与|및|と|か|\b(?:and|or|und|oder|et|ou|y|o|e|и|или|dan|atau)\b)"
+    rf"[\s(\[*_\"'`]{{0,6}}[A-Z](?![{LATIN}\d_'])(?!\s+[a-z])"
 )
+_DENIED_AFTER = re.compile(rf"{_CLOSE}{DENIED}", re.IGNORECASE)
+_DENIED_BEFORE = re.compile(rf"(?:{NOT})\s?(?:{IS})?\s?(?:{OPTION})?{_LEAD}$", re.IGNORECASE)
 
 
 def read_choice(reply: str) -> str | None:
     """The one option letter (upper case) that a reply settles on, or None when it names several.
 
-    In this order: the last `\\boxed{}`; the last "answer is B" or "B is correct"; the letters that begin
-    lines; the letters that stand alone. A reply that repeats the list of options has chosen none.
+    In this order: the last `\\boxed{}`; what a correction says ("wait, it is C"); the last "answer is B" or
+    "B is correct"; the letters that begin lines, and those that are picked ("option B"); the letters that
+    stand alone. A letter that is denied ("not A", "A is wrong") is none of these. A reply that repeats the
+    list of options has chosen none.
     """
-    text = _LATEX_TEXT.sub(r"\1", normalise(unfenced(reply)))
-    box = _boxed(text)
+    text = plain_latex(normalise(unfenced(own_text(reply))))
+    box = boxed(text)
     if box is not None and (match := re.fullmatch(r"\W*([A-Za-z])(?:\W.*)?", box, re.DOTALL)):
         return match.group(1).upper()
-    said = list(_LETTER_SAID.finditer(text)) or list(_LETTER_IS_RIGHT.finditer(text))
-    if said:
-        return None if _ANOTHER.match(text, said[-1].end()) else said[-1].group(1)
+    for marks in reversed(list(_RECONSIDERED.finditer(text))):
+        after = text[marks.end() :]
+        if corrected := _affirmed(_LETTER_SAID, after) or _affirmed(_CORRECTED_LETTER, after):
+            return None if _ANOTHER.match(after, corrected[-1].end()) else _of(corrected[-1])
+        break
+    if said := _affirmed(_LETTER_SAID, text) or _affirmed(_LETTER_IS_RIGHT, text):
+        return None if _ANOTHER.match(text, said[-1].end()) else _of(said[-1])
+    picked = {_of(match) for match in _affirmed(_LETTER_PICKED, text)}
     lines = {str(letter).upper() for letter in _LINE_LETTER.findall(text)}
     if lines:
         listed = lines | set(_LISTED.findall(text))
-        return lines.pop() if len(lines) == 1 and len(listed) <= 2 else None
-    letters = set(_STANDALONE.findall(text))
-    return str(letters.pop()) if len(letters) == 1 else None
+        first = lines if len(lines) == 1 and len(listed) <= 2 and listed != {"A", "B"} else set()
+        return _only(first | picked)
+    return _only(picked) or _only({_of(match) for match in _affirmed(_STANDALONE, text)})
+
+
+def _of(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).upper()
+
+
+def _only(letters: set[str]) -> str | None:
+    return next(iter(letters)) if len(letters) == 1 else None
+
+
+def _affirmed(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """The matches whose letter is not denied."""
+    found = []
+    for match in pattern.finditer(text):
+        start, end = next(match.span(each) for each in range(1, len(match.groups()) + 1) if match.group(each))
+        if _DENIED_AFTER.match(text, end) or _DENIED_BEFORE.search(text[max(0, start - 30) : start]):
+            continue
+        found.append(match)
+    return found
 
 
 # Whole replies
 
+_LABEL = re.compile(LABEL)
+_PAIRS = ('""', "''", "**", "$$", "()", "[]", "「」", "『』", "【】", "《》", "〈〉")
+_TEX_QUOTIENT = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
+
 
 def bare(reply: str) -> str:
     """The whole reply folded, without fence, emphasis, outer quotes, "Answer:" and final punctuation."""
-    text = unfenced(reply)
-    box = _BOXED.fullmatch(text.strip(" $.\n"))
-    text = _LATEX_TEXT.sub(r"\1", _FRACTION.sub(r"\1/\2", box.group(1) if box else text))
-    text = fold(text).replace("**", "").replace("`", "")
-    text = re.sub(r"^(?:the )?(?:final |correct )?answer(?:\s*:|\s+is\b:?)\s*", "", text)
+    text = plain_latex(_TEX_QUOTIENT.sub(r"\1/\2", unboxed(unfenced(own_text(reply)))))
+    text = fold(text).replace("**", "").replace("`", "").strip()
+    if label := _LABEL.match(text):
+        text = re.sub(rf"{ENDING}[.。!]*$", "", text[label.end() :])
     previous = None
     while previous != text:
         previous = text
-        text = text.strip().rstrip(".!?;,:。！？").strip()
-        if len(text) >= 2 and text[0] + text[-1] in ('""', "''", "**", "$$", "()", "[]"):
+        text = text.strip().rstrip(".!?;,:。！？、").strip()
+        if len(text) >= 2 and text[0] + text[-1] in _PAIRS:
             text = text[1:-1]
     return text

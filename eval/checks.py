@@ -13,6 +13,7 @@ from eval.reply_parsing import (
     contains_phrase,
     count_words,
     fold,
+    own_text,
     read_choice,
     read_number,
     read_objects,
@@ -111,8 +112,10 @@ def score(check: Check, reply: str, *, allow_network_code: bool = False) -> floa
 
 
 def grade(check: Check, reply: str, *, allow_network_code: bool = False) -> Grade:
-    """Score `reply`; an empty one scores 0. Blocks up to `sandbox.Limits.wall_s` seconds for `python` checks,
-    which raise SandboxUnavailable if the network cannot be blocked, unless `allow_network_code`."""
+    """Score `reply` without its thinking; an empty one scores 0. Blocks up to `sandbox.Limits.wall_s` seconds
+    for `python` checks, which raise SandboxUnavailable if the network cannot be blocked, unless
+    `allow_network_code`."""
+    reply = own_text(reply)
     if not fold(reply):
         return Grade(0.0, "the reply is empty")
     if isinstance(check, PythonCheck):

@@ -8,9 +8,10 @@ import re
 import textwrap
 from typing import Any
 
-from base.closed_answers import bare, fenced_blocks, read_choice, read_number, unfenced
+from base.closed_answers import bare, read_choice, read_number
 from base.json_documents import refuse_constant
 from base.phrases import contains_phrase, count_words
+from base.reply_text import fenced_blocks, own_text, unfenced
 from base.text_folding import MAX_REPLY_CHARS, fold, normalise
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "fenced_blocks",
     "fold",
     "normalise",
+    "own_text",
     "read_choice",
     "read_number",
     "read_objects",

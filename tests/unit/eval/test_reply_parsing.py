@@ -120,7 +120,7 @@ CHOICES = [
     ("**B.** Monthly rent", "B"),
     ("> B", "B"),
     ("Answer: B", "B"),
-    ("answer: (b) is it", None),
+    ("answer: (b) is it", "B"),
     ("**Answer:** B", "B"),
     ("**Answer**: B", "B"),
     ("ANSWER: B.", "B"),
