@@ -69,7 +69,7 @@ def create_app(
             allow_origins=settings.origins,
             allow_methods=["DELETE", "GET", "HEAD", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", *HEADERS],
+            expose_headers=["x-request-id", "request-id", "retry-after", *HEADERS],
         )
     app.add_middleware(RequestLine)
     app.add_middleware(RequestScope)

@@ -104,14 +104,16 @@ class ExpertClient:
         *,
         dialect: DialectName = "chat",
         request_id: str | None = None,
+        client_headers: Mapping[str, str] | None = None,
     ) -> ExpertReply:
         """A whole answer to `body` in `dialect`, with the expert's model, sampling defaults and system prompt
-        filled in, and adapted where the server refuses them. Raises `ExpertError`."""
+        filled in, and adapted where the server refuses them. `client_headers` go with it. Raises
+        `ExpertError`."""
         asking = self._asking(expert, dialect)
         while True:
             out = native_body(expert, body, dialect, stream=False, learned=asking.adaptations)
             try:
-                reply = await self._answer(expert, FORMS[dialect], out, request_id)
+                reply = await self._answer(expert, FORMS[dialect], out, _sent(request_id, client_headers))
             except ExpertError as error:
                 if not asking.learns_from(error, out):
                     raise
@@ -123,10 +125,10 @@ class ExpertClient:
         self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
     ) -> ExpertReply:
         """Embeddings of `body["input"]`. Raises `ExpertError`."""
-        return await self._answer(expert, EMBEDDINGS, embedding_body(expert, body), request_id)
+        return await self._answer(expert, EMBEDDINGS, embedding_body(expert, body), _sent(request_id))
 
     async def _answer(
-        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], request_id: str | None
+        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], sent: Mapping[str, str]
     ) -> ExpertReply:
         async with self.admission.slot(expert):
             await self.prepare([expert])
@@ -134,7 +136,7 @@ class ExpertClient:
                 async with asyncio.timeout(expert.timeouts.total_s):
                     if expert.provider == "litellm":
                         return await self._litellm_complete(expert, form, out)
-                    return await self._complete(expert, form, out, request_id)
+                    return await self._complete(expert, form, out, sent)
             except TimeoutError:
                 raise ExpertTimeout(
                     expert.name, f"Expert {expert.name} did not answer in {expert.timeouts.total_s:g} s."
@@ -148,15 +150,16 @@ class ExpertClient:
         *,
         dialect: DialectName = "chat",
         request_id: str | None = None,
+        client_headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer in `dialect`. Entering waits for the first text and raises `ExpertError` for
         failures before it; leaving early closes the connection, which makes the server abort."""
-        asking = self._asking(expert, dialect)
+        asking, sent = self._asking(expert, dialect), _sent(request_id, client_headers)
         async with contextlib.AsyncExitStack() as stack:
             stream = None
             while stream is None:
                 out = native_body(expert, body, dialect, stream=True, learned=asking.adaptations)
-                opened = self._streamed(expert, out, dialect, request_id)
+                opened = self._streamed(expert, out, dialect, sent)
                 try:
                     stream = await stack.enter_async_context(opened)
                 except ExpertError as error:
@@ -170,7 +173,7 @@ class ExpertClient:
 
     @contextlib.asynccontextmanager
     async def _streamed(
-        self, expert: Expert, out: Mapping[str, Any], dialect: DialectName, request_id: str | None
+        self, expert: Expert, out: Mapping[str, Any], dialect: DialectName, sent: Mapping[str, str]
     ) -> AsyncIterator[ReplyStream]:
         async with self.admission.slot(expert), contextlib.AsyncExitStack() as stack:
             await self.prepare([expert])
@@ -181,7 +184,7 @@ class ExpertClient:
 
                 source = litellm_adapter.stream(expert, out)
             else:
-                opened = self._opened(expert, "POST", FORMS[dialect].path, out, request_id)
+                opened = self._opened(expert, "POST", FORMS[dialect].path, out, sent)
                 try:
                     async with asyncio.timeout(min(first_byte_s, expert.timeouts.total_s)):
                         response = await stack.enter_async_context(opened)
@@ -229,9 +232,9 @@ class ExpertClient:
         return count if isinstance(count, int) and count > 0 else None
 
     async def _complete(
-        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], request_id: str | None
+        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], sent: Mapping[str, str]
     ) -> ExpertReply:
-        async with self._opened(expert, "POST", form.path, out, request_id) as response:
+        async with self._opened(expert, "POST", form.path, out, sent) as response:
             payload = await self._json(expert, response)
             body = form.check(expert, payload, read_api_key(expert))
             return ExpertReply(response.status, body, _headers(response), form.usage(body))
@@ -251,11 +254,11 @@ class ExpertClient:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
+        sent: Mapping[str, str] | None = None,
         root: str | None = None,
     ) -> AsyncIterator["ClientResponse"]:
         """An unread 2xx response; other statuses raise. A partly read body closes the connection, which makes
-        the server abort. `root`: in the place of the endpoint."""
+        the server abort. `sent`: headers beside our own; `root`: in the place of the endpoint."""
         import aiohttp
 
         secret = read_api_key(expert)
@@ -266,8 +269,7 @@ class ExpertClient:
             headers["anthropic-version"] = ANTHROPIC_VERSION
             if secret is not None:
                 headers["x-api-key"] = secret.get_secret_value()
-        if request_id is not None:
-            headers["x-request-id"] = request_id
+        headers |= sent or {}
         data = None
         if body is not None:
             headers["content-type"] = "application/json"
@@ -371,6 +373,11 @@ def _unreachable(expert: Expert, error: Exception) -> ExpertError:
     else:
         why = "closed the connection without an answer"
     return ExpertUnavailable(expert.name, f"Expert {expert.name} {why}.")
+
+
+def _sent(request_id: str | None, client_headers: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What of the caller's request is told to the server, as headers."""
+    return {**(client_headers or {}), **({} if request_id is None else {"x-request-id": request_id})}
 
 
 def _headers(response: "ClientResponse") -> dict[str, str]:

@@ -106,7 +106,8 @@ def _meant(request: Request) -> str:
     for first in range(len(steps)):
         path = "/v1/" + "/".join(steps[first:])
         if path in known:
-            return f" Did you mean {path}? A client's base URL is this server's address and /v1."
+            base = "alone" if speaks_messages(path) else "and /v1"
+            return f" Did you mean {path}? A client's base URL is this server's address {base}."
     return ""
 
 

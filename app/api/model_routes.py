@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.json import JsonResponse
+from app.dialects.messages_models import anthropic_model, anthropic_models
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import expert_document
@@ -19,10 +20,14 @@ router = APIRouter()
 
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
-    """Everything `model` may say: `coterie`, `coterie/<category>`, and every expert."""
+    """Everything `model` may say: `coterie`, `coterie/<category>`, and every expert. In Anthropic's shape for
+    its clients, which send `anthropic-version`."""
     services: Services = request.app.state.services
     names = services.routing.names
-    return JsonResponse({"object": "list", "data": [_model(name, names, services) for name in names.models]})
+    found = [_model(name, names, services) for name in names.models]
+    if "anthropic-version" in request.headers:
+        return JsonResponse(anthropic_models(found))
+    return JsonResponse({"object": "list", "data": found})
 
 
 @router.get("/v1/models/{name:path}")
@@ -32,7 +37,8 @@ async def model(request: Request, name: str) -> Response:
     names = services.routing.names
     if name not in names.models:
         raise ServiceError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
-    return JsonResponse(_model(name, names, services))
+    found = _model(name, names, services)
+    return JsonResponse(anthropic_model(found) if "anthropic-version" in request.headers else found)
 
 
 @router.get("/v1/experts")

@@ -29,21 +29,17 @@ def _openai_type(status: int) -> str:
 
 
 def anthropic_error(error: ServiceError, request_id: str = "") -> dict[str, Any]:
-    """`{"type": "error", "error": {"type": …, "message": …}, "request_id": …}`; our `code` and `param` are in
-    the inner object."""
+    """`{"type": "error", "error": {"type": …, "message": …, "details": …}, "request_id": …}`; `code` and
+    `param` are in the details, as `error_code` and `param`."""
     said = {name: value for name, value in (error.error or {}).items() if value is not None}
     message, code = said.get("message", error.message), said.get("code", error.code)
     if code == "context_length_exceeded":
         # Anthropic's words: agents look for them and compact the conversation.
         message = f"prompt is too long: {message}"
-    inner: dict[str, Any] = {
-        "type": _anthropic_type(error.status),
-        "message": message,
-        "code": code,
-        "details": {"error_code": code},  # where Anthropic's SDK looks for it
-    }
+    details = {"error_code": code}
     if (param := said.get("param", error.param)) is not None:
-        inner["param"] = param
+        details["param"] = param
+    inner = {"type": _anthropic_type(error.status), "message": message, "details": details}
     return {"type": "error", "error": inner, "request_id": request_id}
 
 

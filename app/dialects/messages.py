@@ -3,7 +3,6 @@
 https://platform.claude.com/docs/en/api/messages
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,7 +67,8 @@ class NativePresenter:
         self._request_id = chat.request_id
 
     def whole(self, answer: Document, routing: Document) -> Document:
-        return {**answer, "routing": routing}
+        # vLLM leaves the stop sequence out where there is none.
+        return {"stop_sequence": None, **answer, "routing": routing}
 
     def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
         shown: list[StreamEvent] = []
@@ -107,10 +107,8 @@ def _to_chat(document: Mapping[str, Any]) -> Document:
 
 
 def _event(document: Document) -> StreamEvent:
-    """An event of Anthropic's streams: its type is its name. Half a surrogate pair becomes `?`."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    raw = f"event: {document['type']}\ndata: {text}\n\n".encode("utf-8", "replace")
-    return StreamEvent(raw, document)
+    """An event of Anthropic's streams: its type is its name."""
+    return StreamEvent.of(document, document["type"])
 
 
 MESSAGES = Dialect("messages", MessagesBody, _to_chat, MessagesPresenter, NativePresenter)

@@ -13,6 +13,7 @@ from experts.expert import DialectName
 
 CONVERSATION_LENGTH = 128
 MESSAGES = 10_000
+ANTHROPIC_HEADERS = ("anthropic-version", "anthropic-beta")
 
 
 class _Lenient(BaseModel):
@@ -137,3 +138,10 @@ class ChatRequest:
     """What the client speaks."""
     native: Mapping[str, Any] | None = None
     """The client's own document, for servers that speak its dialect; None for chat, whose document it is."""
+
+    @property
+    def dialect_headers(self) -> dict[str, str]:
+        """The headers that belong to the client's dialect: Anthropic's version and betas."""
+        if self.dialect != "messages":
+            return {}
+        return {name: self.headers[name] for name in ANTHROPIC_HEADERS if name in self.headers}

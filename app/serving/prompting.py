@@ -170,7 +170,11 @@ class Prompting:
         while True:
             try:
                 reply = await self._client.complete(
-                    expert, tries.body, dialect=dialect, request_id=context.request_id
+                    expert,
+                    tries.body,
+                    dialect=dialect,
+                    request_id=context.request_id,
+                    client_headers=context.client_headers,
                 )
                 break
             except ExpertRejected as error:
@@ -197,7 +201,11 @@ class Prompting:
         async with AsyncExitStack() as stack:
             while True:
                 asked = self._client.stream(
-                    expert, tries.body, dialect=dialect, request_id=context.request_id
+                    expert,
+                    tries.body,
+                    dialect=dialect,
+                    request_id=context.request_id,
+                    client_headers=context.client_headers,
                 )
                 try:
                     stream = await stack.enter_async_context(asked)

@@ -63,9 +63,9 @@ NOTHING_USED = PromptUse()
 
 @dataclass(slots=True)
 class RequestContext:
-    """A request as prompting needs it. `embedding` is filled in when it is first needed; `request_id` is sent
-    to experts; `used` records what was put in front, by expert, the latest one; `chat` is the request in
-    chat's form, whatever dialect its client speaks."""
+    """A request as prompting needs it. `embedding` is filled in when it is first needed; `request_id` and
+    `client_headers` are sent to experts; `used` records what was put in front, by expert, the latest one;
+    `chat` is the request in chat's form, whatever dialect its client speaks."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
@@ -73,6 +73,8 @@ class RequestContext:
     request_id: str | None = None
     used: dict[str, PromptUse] = field(default_factory=dict)
     chat: Mapping[str, Any] | None = None
+    client_headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the client's own dialect, for servers that speak it."""
 
     def fresh(self, request_id: str | None = None) -> "RequestContext":
         """A copy without `used`, perhaps under another id."""

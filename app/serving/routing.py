@@ -99,7 +99,7 @@ class RoutingService:
         if explore and self._exploration.rate:
             decision = self._exploration.apply(decision, in_conversation=current is not None)
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
-        context.chat = chat.document
+        context.chat, context.client_headers = chat.document, chat.dialect_headers
         return decision, context
 
     async def _counted(self, request: Request, chat: ChatRequest, router: "Router") -> Request:

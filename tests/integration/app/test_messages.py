@@ -1,13 +1,17 @@
 """Anthropic's Messages API through the service, with its own SDK."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic, NotFoundError, beta_async_tool
+from anthropic.types import Message, ModelInfo
 
+from tests.contracts.validation import problems
 from tests.integration.app.world import CODE, TALK, Api, World, events_of
+from tests.integration.experts.anthropic_server import KEY, RunningAnthropic, run_anthropic_server
 
 Document = dict[str, Any]
 
@@ -121,7 +125,7 @@ async def test_errors_have_anthropics_shape(
     response = await api.http.request(method, path, content=raw)
     document = response.json()
     assert (response.status_code, document["type"], document["error"]["type"]) == (status, "error", kind)
-    assert document["error"]["message"] and document["error"]["code"]
+    assert document["error"]["message"] and document["error"]["details"]["error_code"]
     assert document["request_id"] == response.headers["request-id"]
 
 
@@ -168,3 +172,79 @@ async def test_tokens_are_counted_without_asking_anybody(api: Api) -> None:
 async def test_clients_that_look_whether_anybody_is_there(api: Api) -> None:
     assert (await api.http.head("/")).status_code == 200
     assert (await api.http.post("/v1/messages?beta=true", json={})).status_code == 400
+
+
+async def test_anthropics_clients_get_models_in_their_shape(api: Api) -> None:
+    async with anthropic(api) as client:
+        found = {model.id: model async for model in await client.models.list()}
+        coder = await client.models.retrieve("coder")
+    assert set(found) > {"coterie", "coterie/coding", "talker"}
+    assert coder.max_input_tokens == 4000 and coder == found["coder"]
+    headers = {"anthropic-version": "2023-06-01"}
+    listed = (await api.http.get("/v1/models", headers=headers)).json()["data"]
+    assert [problems(ModelInfo, each) for each in listed] == [[]] * len(listed)
+    assert (await api.http.get("/v1/models")).json()["object"] == "list"
+
+
+# An expert whose server speaks Messages itself
+
+
+@pytest.fixture
+def native(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningAnthropic]:
+    """A server of Anthropic's protocol in the place of the coder."""
+    monkeypatch.setenv("NATIVE_KEY", KEY)
+    with run_anthropic_server() as server:
+        world.endpoints["coder"] = f"{server.base}/v1"
+        world.own["coder"] = {"dialects": ["messages"], "api_key_env": "NATIVE_KEY"}
+        yield server
+
+
+CACHED = {"type": "text", "text": CODE, "cache_control": {"type": "ephemeral"}}
+BY_ID = {"type": "image", "source": {"type": "file", "file_id": "file_1"}}
+
+
+async def test_a_server_that_speaks_messages_gets_them_as_they_came(
+    world: World, native: RunningAnthropic
+) -> None:
+    turns = [{"role": "user", "content": [CACHED]}]
+    async with world.serve(check_health=False) as api:
+        response = await ask(
+            api, model="coder", messages=turns, some_beta={"on": 1}, headers={"anthropic-beta": "some-beta"}
+        )
+        message = response.json()
+        assert problems(Message, message) == []
+        assert message["content"][0]["text"] == f"Claude heard: {CODE}"
+        assert (message["model"], message["routing"]["expert"]) == ("coder", "coder")
+        assert (await api.decision(message["routing"]["id"]))["usage"]["completion_tokens"] == 7
+    assert native.seen.bodies[0] == {
+        "model": "coder",
+        "max_tokens": 64,
+        "messages": turns,
+        "some_beta": {"on": 1},
+    }
+    assert native.seen.headers[0]["anthropic-beta"] == "some-beta"
+
+
+async def test_its_stream_is_passed_on_with_the_decision(world: World, native: RunningAnthropic) -> None:
+    async with world.serve(check_health=False) as api:
+        response = await ask(api, model="coder", stream=True, tools=[LOOK])
+    events = events_of(response.text)
+    assert events[0]["message"]["routing"]["expert"] == events[0]["message"]["model"] == "coder"
+    assert [event["type"] for event in events if "type" in event][-2:] == ["message_delta", "message_stop"]
+    assert any(event.get("content_block", {}).get("type") == "tool_use" for event in events)
+
+
+async def test_what_only_messages_can_say_goes_to_who_speaks_them(
+    world: World, native: RunningAnthropic
+) -> None:
+    turns = [{"role": "user", "content": [BY_ID, {"type": "text", "text": TALK}]}]
+    async with world.serve(check_health=False, expert_fields={"capabilities": ["vision"]}) as api:
+        routed = await ask(api, messages=turns)
+        assert routed.json()["routing"]["expert"] == "coder", routed.text
+        named = await ask(api, model="talker", messages=turns)
+        several = await ask(api, messages=turns, routing={"strategy": "panel"})
+    assert (named.status_code, several.status_code) == (400, 400)
+    assert named.json()["error"]["details"] == {
+        "error_code": "unsupported_value",
+        "param": "messages[0].content[0].source",
+    }

@@ -98,8 +98,13 @@ def small_composition(folder: Path, encoder: Encoder | None = None) -> Path:
     return folder
 
 
-def write_registry(path: Path, endpoints: Mapping[str, str], **fields: Any) -> Path:
-    """A registry of the world's experts at `endpoints`; `fields` are added to each."""
+def write_registry(
+    path: Path,
+    endpoints: Mapping[str, str],
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    **fields: Any,
+) -> Path:
+    """A registry of the world's experts at `endpoints`; `fields` are added to each, `own` to some by name."""
     entries = [
         {
             "name": name,
@@ -108,6 +113,7 @@ def write_registry(path: Path, endpoints: Mapping[str, str], **fields: Any) -> P
             "timeouts": {"connect_s": 2, "first_byte_s": 2, "idle_s": 0.5, "total_s": 20},
             **facts,
             **fields,
+            **(own or {}).get(name, {}),
         }
         for name, facts in EXPERTS.items()
     ]
@@ -146,10 +152,14 @@ class World:
     fakes: Mapping[str, RunningFake]
     database_url: str | None = None
     endpoints: dict[str, str] = field(default_factory=dict)
+    own: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Fields of single experts, by name."""
 
     def settings(self, **changes: Any) -> Settings:
         endpoints = {name: fake.endpoint for name, fake in self.fakes.items()} | self.endpoints
-        registry = write_registry(self.folder / "experts.yaml", endpoints, **changes.pop("expert_fields", {}))
+        registry = write_registry(
+            self.folder / "experts.yaml", endpoints, self.own, **changes.pop("expert_fields", {})
+        )
         return Settings(
             experts=registry,
             composition=self.folder / "composition",
