@@ -1,15 +1,20 @@
-"""The text of a conversation that is embedded: the recent user turns, the latest in full.
+"""The text of a conversation that is embedded: what the person asked lately, the latest in full.
 
-A turn longer than LATEST_CHARACTERS (about 8,000 words, one second of encoding) is sampled: both ends and
-evenly spaced passages between them.
+What harnesses wrap around a request is no part of it (`routers.harness_text`). A turn longer than
+LATEST_CHARACTERS (about 8,000 words, one second of encoding) is sampled: both ends and evenly spaced passages
+between them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from routers.harness_text import UserWords, user_words, without_harness
 from routers.request import Turn
 
 EARLIER_CHARACTERS = 400
-"""Characters read of each earlier user turn."""
+"""Characters read of each earlier user turn, and at most of what is pasted beside a request."""
+
+TERSE_CHARACTERS = 40
+"""A request shorter than this ("Fix this") says little without what was pasted beside it."""
 
 LATEST_CHARACTERS = 48_000
 ENDS, PASSAGES = 12_000, 24
@@ -17,25 +22,51 @@ ENDS, PASSAGES = 12_000, 24
 
 
 def routing_text(turns: Sequence[Turn], recent_turns: int = 3) -> str:
-    """The last user turn, preceded by the starts of earlier ones if it is short; at most LATEST_CHARACTERS
-    + `recent_turns` · (EARLIER_CHARACTERS + 1) characters.
+    """The last request of the person, preceded by the starts of earlier ones if it is short; at most
+    LATEST_CHARACTERS + `recent_turns` · (EARLIER_CHARACTERS + 1) characters.
 
     Assistant messages are left out (long, and in the style of an expert), and so are system messages
-    (constant per application). `recent_turns` counts user turns, the last included. Without any user turn
-    the last turn is read.
+    (constant per application) and what a harness adds. Turns of nothing else are passed over; `recent_turns`
+    counts the others, the last included. What is pasted weighs at most half as much as the words beside it;
+    where there are no words it is read in their place. Without any user turn the last turn is read.
     """
-    latest = latest_user_text(turns)
+    said, pasted = _recent_words(turns, recent_turns)
+    if not said:
+        return _sample(pasted or latest_user_text(turns))
+    latest = said[-1]
     # Earlier turns are context for "and in French?" or "why?"; a long turn needs none.
     if len(latest) > EARLIER_CHARACTERS or recent_turns < 2:
-        return _sample(latest)
-    earlier = [text[:EARLIER_CHARACTERS] for text in _user_texts(turns)[-recent_turns:-1]]
-    return "\n".join([*earlier, latest])
+        earlier = []
+    else:
+        earlier = [text[:EARLIER_CHARACTERS] for text in said[:-1]]
+    words = sum(map(len, earlier)) + len(latest)
+    room = EARLIER_CHARACTERS if words < TERSE_CHARACTERS else min(EARLIER_CHARACTERS, words // 2)
+    excerpt = [pasted[:room]] if pasted and len(latest) <= EARLIER_CHARACTERS else []
+    return "\n".join([*earlier, *excerpt, _sample(latest)])
 
 
 def latest_user_text(turns: Sequence[Turn]) -> str:
-    """The text of the last user turn; of the last turn if there is none."""
-    texts = _user_texts(turns) or [turn.text for turn in turns[-1:]]
-    return texts[-1] if texts else ""
+    """The text of the last user turn without what a harness added, pasted text included; turns of nothing
+    else are passed over where there are others. Of the last turn if there is no user turn."""
+    for text in _user_texts(turns):
+        if rest := without_harness(text):
+            return rest
+    return next(_user_texts(turns), turns[-1].text if turns else "")
+
+
+def _recent_words(turns: Sequence[Turn], recent_turns: int) -> tuple[list[str], str]:
+    """The last `recent_turns` requests, oldest first, and what was pasted with the last one or after it."""
+    said: list[str] = []
+    pasted: list[str] = []
+    for text in _user_texts(turns):
+        words: UserWords = user_words(text)
+        if words.pasted and not said:
+            pasted.append(words.pasted)
+        if words.said.strip():
+            said.append(words.said)
+        if len(said) == recent_turns:
+            break
+    return said[::-1], "\n".join(pasted[::-1])
 
 
 def _sample(text: str) -> str:
@@ -51,5 +82,6 @@ def _sample(text: str) -> str:
     return "\n".join([text[: ENDS - 1], *passages, text[-ENDS:]])
 
 
-def _user_texts(turns: Sequence[Turn]) -> list[str]:
-    return [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
+def _user_texts(turns: Sequence[Turn]) -> Iterator[str]:
+    """The user turns that are not empty, the latest first."""
+    return (turn.text for turn in reversed(turns) if turn.role == "user" and turn.text.strip())

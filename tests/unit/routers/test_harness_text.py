@@ -1,0 +1,135 @@
+"""What a harness wraps around a request is told from what the person asks."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routers.conversation import latest_user_text, routing_text
+from routers.harness_text import user_words, without_harness
+from routers.request import Turn
+
+NOTES = "Calendar notes: contract review with the lawyers at nine, invoice run at noon. " * 6
+REMINDER = f"<system-reminder>\n{NOTES}\n</system-reminder>"
+ASK = "Why does the parser fail?"
+FILE = '<file path="parser.py">\ndef parse(): ...\n</file>'
+
+
+@pytest.mark.parametrize(
+    "harness",
+    [
+        REMINDER,
+        REMINDER.upper(),
+        f'<system-reminder kind="calendar" at=9>\n{NOTES}\n</system-reminder>',
+        f"<system-reminder>a\n{REMINDER}\nb</system-reminder>",
+        f"<system_reminder>{NOTES}</system_reminder>",
+        f"<reminderInstructions>\n{NOTES}\n</reminderInstructions>",
+        "<environment_context>\n  <cwd>/srv</cwd>\n  <shell>zsh</shell>\n</environment_context>",
+        "<environment_details>\n# Open tabs\nparser.py\n</environment_details>",
+        "<user_instructions>\nUse tabs.\n</user_instructions>",
+        "# AGENTS.md instructions for /srv\n\n<INSTRUCTIONS>\nUse tabs.\n```sh\nmake\n```\n</INSTRUCTIONS>",
+        "<ide_opened_file>The user opened parser.py in the IDE.</ide_opened_file>",
+        "<command-message>review is running</command-message>\n<command-name>/review</command-name>",
+        "<local-command-stdout>\nSet model.\n</local-command-stdout>",
+        "<open_and_recently_viewed_files>\n- parser.py\n</open_and_recently_viewed_files>",
+        "<git_status>\n M parser.py\n</git_status>",
+        "gitStatus: This is the git status now.\nCurrent branch: main\n\nStatus:\n M a.py\n?? b.py\n\n"
+        "Recent commits:\n0a1b2c3 Parse\n",
+        "On branch main\nChanges not staged for commit:\n\tmodified:   parser.py\n",
+        "[Request interrupted by user for tool use]",
+    ],
+)
+def test_harness_text_is_not_asked(harness: str) -> None:
+    assert user_words(harness).said == ""
+    assert without_harness(harness) == ""
+    for text in (f"{harness}\n{ASK}", f"{ASK}\n{harness}", f"{harness}\n{ASK}\n{REMINDER}"):
+        if "AGENTS.md" in text and text.endswith(REMINDER):
+            continue
+        assert user_words(text).said == ASK
+    earlier = [Turn("user", ASK), Turn("assistant", "Let me look."), Turn("user", harness)]
+    assert latest_user_text(earlier) == ASK
+    assert routing_text(earlier) == ASK
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does <system-reminder> mean?",
+        "<system-reminder> keeps coming up in my logs, what is it?",
+        "Is <command-name>x</command-name> documented anywhere?",
+        "Explain this:\n```xml\n<environment_context>\n  <cwd>/srv</cwd>\n</environment_context>\n```",
+        "Does Vec<String> own its buffer, or Box<T>?",
+        "<div>\n<p>text</p>\n</div>\nWhy is this not centred?",
+        "<b>Hello</b>",
+        "if a < b and c > d: print('<ok>')",
+    ],
+)
+def test_a_person_may_speak_of_tags(text: str) -> None:
+    assert user_words(text).said == text
+    assert routing_text([Turn("user", text)]) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<user_query>\n{ASK}\n</user_query>",
+        f"<additional_data>\n<current_file>parser.py</current_file>\n</additional_data>\n<user_query>{ASK}</user_query>",
+        f"<task>\n{ASK}\n</task>\n<environment_details>\nx\n</environment_details>",
+        f"<context>\nMonday.\n</context>\n<userRequest>\n{ASK}\n</userRequest>",
+        f"<command-name>/fix</command-name>\n<command-args>{ASK}</command-args>",
+        f"<USER_REQUEST>\n{ASK}\n</USER_REQUEST>",
+        f"<system-reminder>\nnever closed\n<user_query>\n{ASK}\n</user_query>",
+        f"{ASK} <system-reminder>{NOTES}</system-reminder>",
+        f"{FILE}\n{ASK}",
+    ],
+)
+def test_the_request_is_found_in_what_wraps_it(text: str) -> None:
+    assert user_words(text).said == ASK
+
+
+def test_pasted_text_weighs_less_than_the_words_beside_it() -> None:
+    pasted = f'<file path="notes.md">\n{NOTES}\n</file>'
+    question = "Which of these functions should be covered by tests first?"
+    read = routing_text([Turn("user", f"{pasted}\n{question}")])
+    assert read.endswith(question)
+    assert 0 < len(read) - len(question) <= len(question)
+
+
+def test_terse_words_lean_on_what_is_pasted() -> None:
+    read = routing_text([Turn("user", f"{FILE}\nFix this")])
+    assert read == "def parse(): ...\nFix this"
+
+
+def test_pasted_text_is_read_when_it_is_all_there_is() -> None:
+    assert routing_text([Turn("user", f"<document>\n{NOTES}\n</document>")]) == NOTES.strip()
+    after = [Turn("user", ASK), Turn("assistant", "Which file?"), Turn("user", FILE)]
+    assert routing_text(after) == f"def parse(): ...\n{ASK}"
+    assert "def parse" in latest_user_text(after)
+
+
+def test_harness_text_alone_is_read_when_nobody_asked_anything() -> None:
+    assert routing_text([Turn("user", REMINDER)]) == REMINDER
+    assert latest_user_text([Turn("user", REMINDER)]) == REMINDER
+
+
+def test_a_reminder_after_a_short_turn_changes_nothing() -> None:
+    asked = [Turn("user", "Fix the off-by-one error in my Python binary search"), Turn("user", "ok")]
+    assert routing_text([*asked, Turn("user", REMINDER)]) == routing_text(asked)
+
+
+@given(st.text(alphabet="<>/ab_-\n`~ ?[]#", max_size=200))
+def test_every_text_is_read(text: str) -> None:
+    words = user_words(text)
+    assert len(words.said) + len(words.pasted) <= len(text)
+    assert len(without_harness(text)) <= len(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<a_b>", "</a_b>", "<a_b", "```\n", "~~~\n```\n", "# TODO LIST\n", "<a_b x='", "<query>\n"]
+)
+def test_hostile_text_is_read_in_time(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))
+    started = time.perf_counter()
+    user_words(text)
+    assert time.perf_counter() - started < 10
