@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     """US dollars that it may spend, by the registry's prices; default: any."""
     conversations: int = Field(10_000, ge=1)
     """Conversations whose expert is remembered in memory; older ones are read from storage."""
+    conversation_idle_s: float = Field(3_600.0, gt=0)
+    """Seconds without an answer after which the router is free to choose anew in a conversation, since prefix
+    caches are gone by then. An open tool call still goes to the expert that made it."""
     record_queue: int = Field(5_000, ge=1)
     """Decisions and feedback waiting to be written; beyond it requests wait."""
     record_batch: int = Field(200, ge=1, le=1_000)

@@ -16,7 +16,7 @@ from routers.decision import CategoryProbability, Choice, Classification, Decisi
 from routers.estimate import estimate
 from routers.policy import MatchedRules, Policy, Rule, match_rules
 from routers.request import Request, Vector
-from routers.strategy_choice import StrategySetting, choose_strategy
+from routers.strategy_choice import StrategySetting, choose_strategy, one_expert
 
 RUNNERS_UP = 3
 ANY_STRATEGY = StrategySetting()
@@ -79,6 +79,8 @@ def decide(
     chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
     sure = stage1.classification is not Classification.UNCLASSIFIED
     strategy = choose_strategy(request, stage1.category if sure else None, policy, rules.strategy, strategies)
+    if reason is Reason.HELD:
+        strategy = one_expert(strategy, "a tool call is open")
     return Decision(
         id=request.id,
         composition=composition.digest,
@@ -120,6 +122,8 @@ def fall_back(
     state = "cannot take the request" if too_long else "is unavailable"
     if decision.reason is Reason.PINNED and decision.category is None:
         raise NoExpertFits(f"{decision.expert} {state} ({why})", code)
+    if decision.reason is Reason.HELD:
+        raise NoExpertFits(f"{decision.expert} {state} ({why}), and a tool call of its is open", code)
     rest = [
         choice
         for choice in decision.ranking
@@ -241,6 +245,8 @@ def _choose(
     rule: Rule | None,
 ) -> tuple[str, Reason, str]:
     by_name = {choice.expert: choice for choice in ranking}
+    if held := _held(request, composition, by_name):
+        return held
     if expert is not None:
         if by_name[expert].excluded:
             raise _nobody({expert: by_name[expert].excluded}, request, composition)
@@ -257,7 +263,7 @@ def _choose(
         return best.expert, Reason.RULE if rule else Reason.PINNED, detail
     if stage1.classification is Classification.UNCLASSIFIED:
         return _choose_unclassified(request, policy, stage1, by_name, best)
-    if stay := _stays(request, policy, by_name, best):
+    if stay := _stays(request, policy, stage1, by_name, best):
         return stay
     ideal = _ideal(ranking, request)
     if ideal is not best:
@@ -300,14 +306,35 @@ def _choose_unclassified(
     return best.expert, Reason.FILTERED, detail
 
 
+def _held(
+    request: Request, composition: Composition, by_name: dict[str, Choice]
+) -> tuple[str, Reason, str] | None:
+    """The expert whose tool call is open, unless the client names another one. One that has left the
+    composition is nobody to wait for."""
+    current = by_name.get(request.current_expert or "")
+    if request.hold != "tool_call" or current is None or request.pinned_expert is not None:
+        return None
+    if current.excluded:
+        refused = _nobody({current.expert: current.excluded}, request, composition)
+        raise NoExpertFits(f"a tool call of {current.expert} is open, and {refused}", refused.code)
+    detail = f"A tool call of {current.expert} is open; it goes on."
+    return current.expert, Reason.HELD, detail
+
+
 def _stays(
-    request: Request, policy: Policy, by_name: dict[str, Choice], best: Choice
+    request: Request, policy: Policy, stage1: _Stage1, by_name: dict[str, Choice], best: Choice
 ) -> tuple[str, Reason, str] | None:
     current = by_name.get(request.current_expert or "")
     if current is None or current.excluded or current.expert == best.expert:
         return None
     gain = best.value - current.value
-    cost = policy.switch_cost * request.prompt_tokens / 1000
+    cost = policy.switch_cost * request.prompt_tokens * request.prefix_share / 1000
+    if request.hold == "provider_state" and stage1.category == request.current_category:
+        detail = (
+            f"{best.expert} would gain {gain:.3f}, but could not read the state that {current.expert} "
+            f"keeps in the conversation; the conversation keeps {current.expert}."
+        )
+        return current.expert, Reason.STICKY, detail
     if gain > cost:
         return None
     detail = (

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """An operator's rule named the expert or the category."""
     STICKY = "sticky"
     """The conversation's current expert stays: the gain of leaving is below the switch cost."""
+    HELD = "held"
+    """A tool call of this expert is open: nobody else may answer between call and result."""
     FILTERED = "filtered"
     """Context length, tools or vision ruled out the first choice."""
     SPILLED = "spilled"

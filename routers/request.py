@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,11 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
+Hold = Literal["tool_call", "provider_state"]
+"""What ties a conversation to its expert: a tool call of its that is open, so that nobody else may answer; or
+state that only it can read, which a change of subject gives up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One chat message, its parts joined to text."""
@@ -48,6 +53,10 @@ class Request:
     experts' own, by name; `output_tokens` are the fewest that must be left for an answer. `features`
     (`routers.features`) may be absent when nothing has to be classified. `attributes` are matched by
     operators' rules: lower-case header names and `api_key` labels.
+
+    `current_expert` has the conversation, and was sure of `current_category` when it last answered;
+    `prefix_share` is the share of the prompt that it has read already, 0..1 (0: its prefix cache is gone);
+    `hold` ties the conversation to it.
     """
 
     id: str
@@ -63,6 +72,9 @@ class Request:
     boost: Mapping[str, float] = field(default_factory=lambda: NOTHING)
     strategy: str | None = None
     current_expert: str | None = None
+    current_category: str | None = None
+    prefix_share: float = 1.0
+    hold: Hold | None = None
     attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
     def prompt_count(self, expert: str) -> TokenCount:

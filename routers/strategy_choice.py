@@ -38,6 +38,13 @@ def choose_strategy(
     return StrategyChoice(SINGLE, chosen.source, _one_expert(chosen.detail, missing))
 
 
+def one_expert(chosen: StrategyChoice, why: str) -> StrategyChoice:
+    """`chosen`, answered by one expert all the same; `why` ends a sentence."""
+    if chosen.name == SINGLE:
+        return chosen
+    return StrategyChoice(SINGLE, chosen.source, _one_expert(chosen.detail, why))
+
+
 def give_up_strategy(decision: Decision, why: str) -> Decision:
     """The decision for one expert after all; `why` ends a sentence."""
     return replace(decision, strategy=SINGLE, strategy_detail=_one_expert(decision.strategy_detail, why))

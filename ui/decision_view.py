@@ -16,6 +16,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "pinned": ("blue", "You chose the expert or the category."),
     "rule": ("blue", "An operator's rule chose."),
     "sticky": ("gray", "The conversation's expert stays: changing would gain too little."),
+    "held": ("gray", "A tool call of this expert is open, so nobody else may answer."),
     "filtered": ("orange", "The first choice cannot take this request, so the next best answers."),
     "explored": ("gray", "An expert drawn at random answers, to learn how it does."),
     "spilled": ("red", "The chosen expert was unavailable, so the next best answers."),

@@ -97,6 +97,7 @@ class AnswerResponse(Response):
     async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = self._record
         answer = await self._source.whole(record)
+        record.reader.whole(answer)
         self._lifecycle.first_byte(record)
         presenter = self._present()
         document = presenter.whole(answer, record.document)
@@ -111,6 +112,7 @@ class AnswerResponse(Response):
             async for events in stream:
                 presenter = self._present()
                 done = bool(events) and events[-1].done
+                may_go_on = record.reader.events(events)
                 # Strategies show at the end what they did.
                 routing = None if self._sent else record.document
                 shown = presenter.events([each for each in events if not each.done or each.chunk], routing)
@@ -122,6 +124,8 @@ class AnswerResponse(Response):
                     self._lifecycle.first_byte(record)
                     self._sent = True
                     await send(self._start())
+                if may_go_on and not done:
+                    self._lifecycle.remember(record)
                 if done:
                     # A client stops reading at the end and may ask for its decision at once: write it before.
                     await self._finish(presenter)

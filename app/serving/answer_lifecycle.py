@@ -5,7 +5,12 @@ import structlog
 from app.serving.answer_record import AnswerRecord, Status
 from app.serving.conversations import Conversations
 from app.storage.recorder import Recorder
+from app.storage.rows import MarkRow
 from app.telemetry.metrics import Metrics
+
+FLUSH_S = 0.25
+"""How long an answer that only its expert can go on with waits to be written: its client may go on at another
+worker at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +33,22 @@ class AnswerLifecycle:
     def first_byte(self, record: AnswerRecord) -> None:
         """The expert has begun to answer: it has the conversation now."""
         record.first_byte_s = record.seconds
-        chat, decision = record.chat, record.decision
-        conversation = chat.body.routing.conversation
-        self._conversations.remember(chat.api_key, conversation, decision.id, decision.expert)
-        self._metrics.first_byte_seconds.labels(decision.expert).observe(record.first_byte_s)
+        self.remember(record)
+        self._metrics.first_byte_seconds.labels(record.decision.expert).observe(record.first_byte_s)
+
+    def remember(self, record: AnswerRecord) -> tuple[MarkRow, ...]:
+        """Remember who answers, and what was said so far; returns what storage has to keep of it."""
+        chat, decision, chain = record.chat, record.decision, record.context.chain
+        if chain is None or record.first_byte_s is None:
+            return ()
+        return self._conversations.remember(
+            chain,
+            chat.api_key,
+            chat.body.routing.conversation,
+            decision.id,
+            (decision.expert, decision.sure_category),
+            record.reader.answers,
+        )
 
     async def finish(
         self, record: AnswerRecord, status: Status, http_status: int, *, error_code: str | None = None
@@ -42,6 +59,7 @@ class AnswerLifecycle:
         record.finished = True
         decision = record.decision
         row = record.row(status, http_status, error_code=error_code)
+        row.marks = self.remember(record)
         self._metrics.answers.labels(
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
@@ -66,6 +84,8 @@ class AnswerLifecycle:
                 await self._recorder.submit_over_bound(row)
             else:
                 await self._recorder.submit(row)
+            if status == "ok" and any(said.calls or said.state for said in record.reader.answers):
+                await self._recorder.written(FLUSH_S)
         finally:
             self.in_flight.pop(decision.id, None)
             self._metrics.in_flight.dec()

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from app.serving.answer_reader import AnswerReader
 from app.serving.chat_body import ChatRequest
 from app.serving.decision_document import decision_document
 from app.serving.request_context import RequestContext
@@ -32,6 +33,8 @@ class AnswerRecord:
         """What the one expert reported, in chat's form."""
         self.native = False
         """The expert answers in the client's own dialect, which is not chat."""
+        self.reader = AnswerReader()
+        """What the answer says, so far as it came."""
         self.created_at = datetime.now(UTC)
         self.first_byte_s: float | None = None
         """Seconds from the request's arrival to the first byte of its answer."""

@@ -1,82 +1,305 @@
-"""The current expert of each conversation: cached for recent ones, read from storage otherwise."""
+"""Which expert has a conversation: by the client's own name for it, or by what its messages say.
+
+Marks (`app.serving.message_chain`) are cached for what was used lately, and read from storage otherwise, so
+that a conversation survives a restart and goes on at another worker.
+"""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Generic, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.serving.message_chain import MessageChain, OpenCalls, Said
 from app.storage import queries
 from app.storage.database import Database
-
-Key = tuple[str | None, str]
-"""A caller's key label, and its name of a conversation or a decision's id."""
+from app.storage.rows import DecisionRow, MarkRow
+from routers.decision import Classification
+from routers.request import Hold
 
 LOOKUP_S = 1.0
 """Timeout of the lookup in storage."""
+BEGINNINGS = 64
+"""Beginnings of a request that are looked for, the longest first."""
+CALLS, STATES = 64, 64
+"""Tool calls of one answer, and pieces of provider state in a request, that are looked for."""
+EXPERTS = 4
+"""Experts remembered of one mark: ids of tool calls and short openings are no conversation's own."""
+MARKS_OF_ONE = 8
+"""Marks in the cache for each conversation that it holds."""
+KEPT = timedelta(days=30)
+"""Marks that nobody has seen for longer are deleted when the service starts."""
 
 log = structlog.get_logger(__name__)
 
+K = TypeVar("K")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An expert, the category it was sure of, and when it last answered."""
+
+    expert: str
+    category: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a request goes on with. `expert` has the conversation, None: nobody has, or not any more;
+    `prefix_share` is the share of the prompt that it has read already; `makers`: whose the provider state in
+    the request is, where that is known."""
+
+    expert: str | None = None
+    category: str | None = None
+    prefix_share: float = 0.0
+    hold: Hold | None = None
+    makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+NEW = Continuation()
+
 
 class Conversations:
-    """A conversation belongs to its caller: two API keys may use the same name for different ones."""
+    """A conversation belongs to its caller: two API keys may say the same, and use the same name, in
+    different ones."""
 
-    def __init__(self, database: Database, bound: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bound: int,
+        *,
+        idle_s: float = 3_600,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """`bound`: conversations, and as many decisions, in the cache; of each the least recently used ones
-        are evicted."""
+        are evicted. After `idle_s` seconds without an answer a conversation is nobody's: its prefix cache is
+        gone."""
         self._database = database
-        self._by_conversation = _Recent(bound)
-        self._by_decision = _Recent(bound)
+        self._idle = timedelta(seconds=idle_s)
+        self._clock = clock
+        self._by_name = _Recent[tuple[str | None, str]](bound)
+        self._by_decision = _Recent[tuple[str | None, str]](bound)
+        self._by_mark = _Recent[str](bound * MARKS_OF_ONE)
 
-    async def current_expert(
+    async def continuation(
+        self,
+        chain: MessageChain,
+        api_key: str | None = None,
+        conversation: str | None = None,
+        previous_decision: str | None = None,
+    ) -> Continuation:
+        """What the request of `chain` goes on with. The expert of an open tool call is found whenever it was
+        made; any other only while the conversation is not idle."""
+        named = await self._named(api_key, conversation, previous_decision)
+        calls, state = chain.open_calls(), chain.state()[:STATES]
+        beginnings = chain.beginnings(BEGINNINGS)
+        exchange = chain.exchange_mark()
+        state_marks = {value: chain.state_mark(value) for value in state}
+        marks = [mark for mark, _ in beginnings]
+        marks += [exchange] if exchange is not None else []
+        marks += _call_marks(chain, calls)
+        if marks and marks[0] in self._by_mark:
+            # The last answer was given here, and all else of its conversation is known by it.
+            marks = []
+        await self._read_marks([*marks, *state_marks.values()])
+        makers = {
+            value: found[0].expert
+            for value, mark in state_marks.items()
+            if (found := self._by_mark.get(mark))
+        }
+        if calls is not None and (maker := self._maker(chain, calls, named)) is not None:
+            share = 1.0 if calls.made_at is None else chain.share(calls.made_at + 1)
+            return Continuation(maker.expert, maker.category, share, "tool_call", makers)
+        current, share = self._current(chain, beginnings, exchange, named)
+        if current is None or self._clock() - current.at > self._idle:
+            return Continuation(makers=makers)
+        hold: Hold | None = "provider_state" if current.expert in makers.values() else None
+        return Continuation(current.expert, current.category, share, hold, makers)
+
+    def remember(
+        self,
+        chain: MessageChain,
+        api_key: str | None,
+        conversation: str | None,
+        decision_id: str,
+        seen: tuple[str, str | None],
+        answers: Iterable[Said] = (),
+    ) -> tuple[MarkRow, ...]:
+        """An expert (`seen`: its name, and the sure category) has said `answers` so far. Returns what storage
+        has to keep."""
+        now = Seen(*seen, self._clock())
+        self._by_decision.put((api_key, decision_id), now)
+        if conversation is not None:
+            self._by_name.put((api_key, conversation), now)
+        marks = _marks_of(chain, answers)
+        for mark in marks:
+            self._by_mark.put(mark, now)
+        return tuple(
+            MarkRow(mark=mark, expert=now.expert, category=now.category, seen_at=now.at) for mark in marks
+        )
+
+    async def forget_old(self) -> None:
+        """Delete marks in storage that are long out of use."""
+        before = self._clock() - KEPT
+
+        async def forget(session: AsyncSession) -> None:
+            await queries.forget_marks(session, before)
+
+        await self._stored(forget)
+
+    async def _named(
         self, api_key: str | None, conversation: str | None, previous_decision: str | None
-    ) -> str | None:
-        """The expert of the conversation's last answer; None in a new one, or without either name."""
-        expert = None
+    ) -> Seen | None:
+        """Who answered last in what the client names."""
+        found = None
         if conversation is not None:
-            expert = await self._find(self._by_conversation, (api_key, conversation), queries.last_expert)
-        if expert is None and previous_decision is not None:
-            expert = await self._find(self._by_decision, (api_key, previous_decision), queries.expert_of)
-        return expert
-
-    def remember(self, api_key: str | None, conversation: str | None, decision_id: str, expert: str) -> None:
-        """An expert has begun to answer."""
-        self._by_decision.put((api_key, decision_id), expert)
-        if conversation is not None:
-            self._by_conversation.put((api_key, conversation), expert)
+            read = queries.last_of_conversation
+            found = await self._find(self._by_name, (api_key, conversation), read)
+        if found is None and previous_decision is not None:
+            found = await self._find(self._by_decision, (api_key, previous_decision), queries.decision_of)
+        return found
 
     async def _find(
         self,
-        recent: "_Recent",
-        key: Key,
-        read: Callable[[AsyncSession, str, str | None], Awaitable[str | None]],
-    ) -> str | None:
-        if key not in recent:
-            api_key, name = key
-            try:
-                async with asyncio.timeout(LOOKUP_S), self._database.session() as session:
-                    found = await read(session, name, api_key)
-            except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
-                # Without its history a request is routed as the first of its conversation.
-                log.warning("conversation_lookup_failed", error=type(error).__name__)
-                return None
-            if key not in recent:
-                recent.put(key, found)
-        recent.move_to_end(key)
-        return recent[key]
+        recent: "_Recent[tuple[str | None, str]]",
+        key: tuple[str | None, str],
+        read: Callable[[AsyncSession, str, str | None], Awaitable[DecisionRow | None]],
+    ) -> Seen | None:
+        if cached := recent.get(key):
+            return cached[0]
+        row = await self._stored(lambda session: read(session, key[1], key[0]))
+        if row is None:
+            return None
+        sure = row.category if row.classification != Classification.UNCLASSIFIED else None
+        at = row.created_at + timedelta(milliseconds=row.latency_ms or 0)
+        found = Seen(row.expert, sure, at)
+        recent.put(key, found)
+        return found
+
+    async def _read_marks(self, marks: Sequence[str]) -> None:
+        """Bring what storage has of them into the cache."""
+        missing = [mark for mark in dict.fromkeys(marks) if mark not in self._by_mark]
+        if not missing:
+            return
+        for row in await self._stored(lambda session: queries.marks_of(session, missing)) or ():
+            self._by_mark.put(row.mark, Seen(row.expert, row.category, row.seen_at))
+
+    async def _stored(self, read: Callable[[AsyncSession], Awaitable[Found]]) -> Found | None:
+        try:
+            async with asyncio.timeout(LOOKUP_S), self._database.session() as session:
+                return await read(session)
+        except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
+            # Without its history a request is routed as the first of its conversation.
+            log.warning("conversation_lookup_failed", error=type(error).__name__)
+            return None
+
+    def _current(
+        self,
+        chain: MessageChain,
+        beginnings: Sequence[tuple[str, int]],
+        exchange: str | None,
+        named: Seen | None,
+    ) -> tuple[Seen | None, float]:
+        """The expert of the longest beginning that is known, and the share of the request that it is; else of
+        the name, else of the last exchange, whose beginning the client has cut off."""
+        for mark, turns in beginnings:
+            if seen := self._by_mark.get(mark):
+                return _preferred(seen, named), chain.share(turns)
+        answered = beginnings[0][1] if beginnings else 0
+        if named is not None:
+            return named, chain.share(answered)
+        if exchange is not None and (seen := self._by_mark.get(exchange)):
+            return seen[0], chain.share(answered)
+        return None, 0.0
+
+    def _maker(self, chain: MessageChain, calls: OpenCalls, named: Seen | None) -> Seen | None:
+        """Who made the open calls. The answer itself tells best, then an id in this place, then an id alone,
+        then the question; where several experts come into question, what follows decides between them."""
+        possible: list[Seen] = []
+        for mark in _call_marks(chain, calls):
+            seen = self._by_mark.get(mark)
+            if not possible:
+                possible = list(seen)
+            else:
+                names = {each.expert for each in seen}
+                possible = [each for each in possible if each.expert in names] or possible
+            if len(possible) == 1:
+                return possible[0]
+        if not possible and (exchange := chain.exchange_mark()) is not None:
+            possible = list(self._by_mark.get(exchange))
+        return _preferred(possible, named) if possible else named
 
 
-class _Recent(OrderedDict[Key, str | None]):
-    """Experts by what was used last; None: storage has none."""
+def _call_marks(chain: MessageChain, calls: OpenCalls | None) -> list[str]:
+    """By what the maker of open calls is found, the surest first."""
+    if calls is None:
+        return []
+    ids = calls.ids[:CALLS]
+    alone = [chain.call_mark(call_id) for call_id in ids]
+    if calls.made_at is None:
+        return alone
+    answer, question = chain.mark_after(calls.made_at), chain.mark_before(calls.made_at)
+    here = [] if question is None else [chain.call_here_mark(call_id, question) for call_id in ids]
+    return [
+        *([] if answer is None else [answer]),
+        *here,
+        *alone,
+        *([] if question is None else [question]),
+    ]
+
+
+def _marks_of(chain: MessageChain, answers: Iterable[Said]) -> list[str]:
+    """By what a conversation is recognised after `answers`."""
+    question = chain.request_mark
+    found: list[str | None] = [question]
+    for answer in answers:
+        found += [chain.answer_mark(answer), chain.exchange_mark(answer)]
+        for call in answer.calls[:CALLS]:
+            if call.id is not None:
+                here = None if question is None else chain.call_here_mark(call.id, question)
+                found += [here, chain.call_mark(call.id)]
+        found += [chain.state_mark(value) for value in answer.state[:STATES]]
+    return list(dict.fromkeys(mark for mark in found if mark is not None))
+
+
+def _preferred(seen: Sequence[Seen], named: Seen | None) -> Seen:
+    """The one of `seen` that the client's name stands for too; else the latest."""
+    if named is not None:
+        for each in seen:
+            if each.expert == named.expert:
+                return each
+    return seen[0]
+
+
+class _Recent(Generic[K]):
+    """Who was seen, by what was used last. Unknown keys are not remembered: another worker may learn them."""
 
     def __init__(self, bound: int) -> None:
-        super().__init__()
         self._bound = bound
+        self._seen: OrderedDict[K, tuple[Seen, ...]] = OrderedDict()
 
-    def put(self, key: Key, expert: str | None) -> None:
-        self[key] = expert
-        self.move_to_end(key)
-        while len(self) > self._bound:
-            self.popitem(last=False)
+    def __contains__(self, key: K) -> bool:
+        return key in self._seen
+
+    def get(self, key: K) -> tuple[Seen, ...]:
+        """The latest first; empty when there is none."""
+        found = self._seen.get(key, ())
+        if found:
+            self._seen.move_to_end(key)
+        return found
+
+    def put(self, key: K, seen: Seen) -> None:
+        others = (each for each in self._seen.get(key, ()) if each.expert != seen.expert)
+        newest = sorted([seen, *others], key=lambda each: each.at, reverse=True)
+        self._seen[key] = tuple(newest[:EXPERTS])
+        self._seen.move_to_end(key)
+        while len(self._seen) > self._bound:
+            self._seen.popitem(last=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from routers.decision import Decision, Reason
 
 EXPLORED_REASONS = frozenset({Reason.MATCHED, Reason.UNCERTAIN, Reason.FILTERED})
-"""Reasons of decisions that may be explored: never pins, rules or kept conversations."""
+"""Reasons of decisions that may be explored: never pins, rules, kept conversations or open tool calls."""
 
 
 @dataclass(frozen=True, slots=True)

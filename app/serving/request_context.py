@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
+from app.serving.message_chain import MessageChain
 from prompts.identities import Per
 from prompts.templates import PromptOrigin
 from routers.request import Turn, Vector
@@ -65,7 +67,9 @@ NOTHING_USED = PromptUse()
 class RequestContext:
     """A request as prompting needs it. `embedding` is filled in when it is first needed; `request_id` and
     `client_headers` are sent to experts; `used` records what was put in front, by expert, the latest one;
-    `chat` is the request in chat's form, whatever dialect its client speaks."""
+    `chat` is the request in chat's form, whatever dialect its client speaks. `chain` is
+    what its conversation is recognised by; `makers` says whose the provider state in it is, where that is
+    known."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
@@ -75,6 +79,8 @@ class RequestContext:
     chat: Mapping[str, Any] | None = None
     client_headers: Mapping[str, str] = field(default_factory=dict)
     """Of the client's own dialect, for servers that speak it."""
+    chain: MessageChain | None = None
+    makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def fresh(self, request_id: str | None = None) -> "RequestContext":
         """A copy without `used`, perhaps under another id."""

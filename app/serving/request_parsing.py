@@ -54,9 +54,7 @@ class Names:
         )
 
 
-def routing_request(
-    chat: ChatRequest, names: Names, *, decision_id: str, current_expert: str | None = None
-) -> Request:
+def routing_request(chat: ChatRequest, names: Names, *, decision_id: str) -> Request:
     """The router's view of `chat`. Raises ServiceError for a name that is not there."""
     body = chat.body
     expert, category = pins(body, names)
@@ -83,7 +81,6 @@ def routing_request(
         exclude=frozenset(options.exclude),
         boost=options.boost,
         strategy=options.strategy,
-        current_expert=current_expert,
         attributes=attributes(chat),
     )
 

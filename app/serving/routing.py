@@ -13,6 +13,7 @@ from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
 from app.serving.conversations import Conversations
 from app.serving.exploration import Exploration
+from app.serving.message_chain import MessageChain
 from app.serving.operator_rules import load_rules
 from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
@@ -78,18 +79,27 @@ class RoutingService:
         Raises what `routers.decide` raises, and ServiceError: 400 or 404 for an unknown name, 503 when too
         many requests wait already.
         """
-        router, options, current = self.router, chat.body.routing, None
-        if options.conversation or options.previous_decision:
-            current = await self._conversations.current_expert(
-                chat.api_key, options.conversation, options.previous_decision
-            )
-        request = routing_request(
-            chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}", current_expert=current
+        router, options = self.router, chat.body.routing
+        request = routing_request(chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}")
+        chain = MessageChain(chat.api_key, chat.document["messages"])
+        going_on = await self._conversations.continuation(
+            chain, chat.api_key, options.conversation, options.previous_decision
         )
-        request = await self._counted(request, chat, router)
+        request = replace(
+            request,
+            current_expert=going_on.expert,
+            current_category=going_on.category,
+            prefix_share=going_on.prefix_share,
+            hold=going_on.hold,
+        )
         read: Callable[[Request], tuple[Decision, Vector | None]] = router.read
-        if request.pinned_expert and request.pinned_expert not in router.composition.expert_names:
-            read = partial(_outside, self._registry.get(request.pinned_expert), router)
+        experts: Sequence[str] = router.composition.expert_names
+        only = request.pinned_expert or (request.current_expert if request.hold == "tool_call" else None)
+        if only is not None and only in self._registry.names:
+            if only not in experts:
+                read = partial(_outside, self._registry.get(only), router)
+            experts = (only,)
+        request = await self._counted(request, chat, experts)
         pinned = request.pinned_expert is not None or request.pinned_category is not None
         if pinned and not any(rule.strategy for rule in router.composition.policy.rules):
             # Nothing to encode and no rule to match: quicker than handing it to a thread.
@@ -97,16 +107,14 @@ class RoutingService:
         else:
             decision, embedding = await self._in_thread(read, request)
         if explore and self._exploration.rate:
-            decision = self._exploration.apply(decision, in_conversation=current is not None)
+            decision = self._exploration.apply(decision, in_conversation=going_on.expert is not None)
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
         context.chat, context.client_headers = chat.document, chat.dialect_headers
+        context.chain, context.makers = chain, going_on.makers
         return decision, context
 
-    async def _counted(self, request: Request, chat: ChatRequest, router: "Router") -> Request:
+    async def _counted(self, request: Request, chat: ChatRequest, names: Sequence[str]) -> Request:
         """`request` with its tokens for each expert that may answer it."""
-        names = router.composition.expert_names
-        if request.pinned_expert is not None:
-            names = (request.pinned_expert,)
         experts = [self._registry.get(name) for name in names]
         counts = await self._tokens.fits(experts, chat.document, request.output_tokens)
         current = counts.get(request.current_expert or "") or max(counts.values(), key=lambda c: c.tokens)
@@ -183,11 +191,11 @@ def expert_card(expert: Expert) -> "ExpertCard":
 
 
 def _outside(expert: Expert, router: "Router", request: Request) -> tuple[Decision, None]:
-    """The decision for an expert that the client named and the composition does not have. Nothing of the
-    request is embedded."""
+    """The decision for an expert that the client named, or whose tool call is open, and that the composition
+    does not have. Nothing of the request is embedded."""
     from routers.decide import exclusion
     from routers.policy import match_rules
-    from routers.strategy_choice import choose_strategy
+    from routers.strategy_choice import choose_strategy, one_expert
 
     card = expert_card(expert)
     lacking = sorted(request.needs - card.capabilities)
@@ -200,6 +208,9 @@ def _outside(expert: Expert, router: "Router", request: Request) -> tuple[Decisi
     policy = router.composition.policy
     rule = match_rules(policy.rules, request).strategy
     strategy = choose_strategy(request, None, policy, rule, router.strategies)
+    held = request.pinned_expert is None
+    if held:
+        strategy = one_expert(strategy, "a tool call is open")
     decision = Decision(
         id=request.id,
         composition=router.composition.digest,
@@ -213,7 +224,9 @@ def _outside(expert: Expert, router: "Router", request: Request) -> tuple[Decisi
         strategy=strategy.name,
         strategy_source=strategy.source,
         strategy_detail=strategy.detail,
-        reason=Reason.PINNED,
-        detail=f"The client asked for {card.name}, which the composition does not have.",
+        reason=Reason.HELD if held else Reason.PINNED,
+        detail=f"A tool call of {card.name} is open; it goes on."
+        if held
+        else f"The client asked for {card.name}, which the composition does not have.",
     )
     return decision, None

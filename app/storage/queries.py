@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.rows import DecisionRow, FeedbackRow, ResponseRow, ShadowRow
+from app.storage.rows import DecisionRow, FeedbackRow, MarkRow, ResponseRow, ShadowRow
 
 Found = TypeVar("Found", FeedbackRow, ShadowRow)
 
@@ -136,10 +136,12 @@ async def shadow_spending(session: AsyncSession, since: datetime) -> tuple[int, 
     return int(tokens), float(price)
 
 
-async def last_expert(session: AsyncSession, conversation: str, api_key: str | None) -> str | None:
-    """The expert that answered last in a conversation of this caller; None when none did."""
+async def last_of_conversation(
+    session: AsyncSession, conversation: str, api_key: str | None
+) -> DecisionRow | None:
+    """The last decision in a conversation of this caller whose expert answered; None when none did."""
     query = (
-        select(DecisionRow.expert)
+        select(DecisionRow)
         .where(
             DecisionRow.conversation == conversation,
             _of_caller(DecisionRow, api_key),
@@ -148,14 +150,14 @@ async def last_expert(session: AsyncSession, conversation: str, api_key: str | N
         .order_by(DecisionRow.created_at.desc(), DecisionRow.id.desc())
         .limit(1)
     )
-    expert: str | None = await session.scalar(query)
-    return expert
+    row: DecisionRow | None = await session.scalar(query)
+    return row
 
 
-async def expert_of(session: AsyncSession, decision_id: str, api_key: str | None) -> str | None:
-    """The expert of one decision of this caller."""
+async def decision_of(session: AsyncSession, decision_id: str, api_key: str | None) -> DecisionRow | None:
+    """A decision of this caller."""
     row = await decision_by_id(session, decision_id)
-    return row.expert if row is not None and row.api_key == api_key else None
+    return row if row is not None and row.api_key == api_key else None
 
 
 async def responses_by_id(
@@ -197,3 +199,15 @@ async def delete_response(session: AsyncSession, response_id: str, api_key: str 
 
 def _of_caller(table: type[DecisionRow | ResponseRow], api_key: str | None) -> ColumnElement[bool]:
     return table.api_key.is_(None) if api_key is None else table.api_key == api_key
+
+
+async def marks_of(session: AsyncSession, marks: Sequence[str]) -> Sequence[MarkRow]:
+    """Who answered where these marks stand for, the latest first."""
+    query = select(MarkRow).where(MarkRow.mark.in_(marks)).order_by(MarkRow.seen_at.desc(), MarkRow.expert)
+    return (await session.scalars(query)).all()
+
+
+async def forget_marks(session: AsyncSession, before: datetime) -> None:
+    """Delete the marks that nobody has seen since `before`."""
+    await session.execute(delete(MarkRow).where(MarkRow.seen_at < before))
+    await session.commit()

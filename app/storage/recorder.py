@@ -16,7 +16,7 @@ from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import Database, is_transient
-from app.storage.rows import TABLES, Row, column_names
+from app.storage.rows import TABLES, DecisionRow, MarkRow, Row, column_names
 from base.databases import is_sqlite
 from base.retries import RetryPolicy
 
@@ -178,6 +178,15 @@ class Recorder:
                 values = [_values(row) for row in batch if isinstance(row, table)]
                 if values:
                     await connection.execute(self._insert(table), values)
+            # One of each: PostgreSQL changes no row twice in a statement.
+            marks = {
+                (mark.mark, mark.expert): _values(mark)
+                for row in batch
+                if isinstance(row, DecisionRow)
+                for mark in row.marks
+            }
+            if marks:
+                await connection.execute(self._upsert_marks(), list(marks.values()))
 
     def _insert(self, table: type[Row]) -> Insert:
         """An insert that passes over ids already there: a commit whose answer was lost is tried again."""
@@ -185,6 +194,17 @@ class Recorder:
             return sqlite.insert(table).on_conflict_do_nothing()
         return postgresql.insert(table).on_conflict_do_nothing()
 
+    def _upsert_marks(self) -> Insert:
+        """An insert that brings a mark that is there already up to date."""
+        key, changing = ["mark", "expert"], ("category", "seen_at")
+        if is_sqlite(self._database.url):
+            here = sqlite.insert(MarkRow)
+            news = {name: here.excluded[name] for name in changing}
+            return here.on_conflict_do_update(index_elements=key, set_=news)
+        there = postgresql.insert(MarkRow)
+        news = {name: there.excluded[name] for name in changing}
+        return there.on_conflict_do_update(index_elements=key, set_=news)
 
-def _values(row: Row) -> dict[str, object]:
+
+def _values(row: Row | MarkRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in column_names(type(row))}

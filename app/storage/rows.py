@@ -1,5 +1,5 @@
-"""The tables: one row a decision, one row a piece of feedback, one row a shadow answer, one row
-a stored response."""
+"""The tables: one row a decision, a piece of feedback, a shadow answer, a stored response, a mark of a
+conversation."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,20 @@ class TableBase(MappedAsDataclass, DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+class MarkRow(TableBase, kw_only=True):
+    """That an expert answered in a conversation which `mark` stands for: a digest of messages, of a tool
+    call's id or of provider state, under the caller's key (`app/serving/message_chain.py`). Holds no text."""
+
+    __tablename__ = "conversation_marks"
+
+    mark: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expert: Mapped[str] = mapped_column(String(128), primary_key=True)
+    category: Mapped[str | None] = mapped_column(String(128), default=None)
+    """The category that the router was sure of."""
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    """When the expert last answered there."""
 
 
 class DecisionRow(TableBase, kw_only=True):
@@ -92,6 +106,8 @@ class DecisionRow(TableBase, kw_only=True):
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     messages: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The request's messages, only when the operator keeps prompts."""
+    marks: tuple[MarkRow, ...] = ()
+    """No column: rows of their own, written with the decision."""
 
 
 class FeedbackRow(TableBase, kw_only=True):
@@ -162,6 +178,6 @@ Row = DecisionRow | FeedbackRow | ShadowRow | ResponseRow
 TABLES: tuple[type[Row], ...] = (DecisionRow, FeedbackRow, ShadowRow, ResponseRow)
 
 
-def column_names(table: type[Row]) -> tuple[str, ...]:
+def column_names(table: type[TableBase]) -> tuple[str, ...]:
     """The columns in the order of the class."""
     return tuple(table.__table__.columns.keys())

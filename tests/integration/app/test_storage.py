@@ -16,14 +16,21 @@ from sqlalchemy import Connection, func, select, text
 
 from app.settings import PROJECT
 from app.storage.database import Database
-from app.storage.queries import Cursor, Filters, decision_by_id, decisions_page, feedback_of, last_expert
+from app.storage.queries import (
+    Cursor,
+    Filters,
+    decision_by_id,
+    decisions_page,
+    feedback_of,
+    last_of_conversation,
+)
 from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow, FeedbackRow, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError
 from tests.integration.app.postgres import Postgres
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -143,10 +150,10 @@ async def test_a_conversation_is_with_the_expert_that_last_answered_its_caller(d
         a_decision(5, conversation="c", expert="backup"),
     )
     async with database.session() as session:
-        assert await last_expert(session, "c", "a") == "talker"
-        assert await last_expert(session, "c", "b") == "coder"
-        assert await last_expert(session, "c", None) == "backup"
-        assert await last_expert(session, "other", None) is None
+        for key, expert in (("a", "talker"), ("b", "coder"), (None, "backup")):
+            last = await last_of_conversation(session, "c", key)
+            assert last is not None and last.expert == expert
+        assert await last_of_conversation(session, "other", None) is None
 
 
 async def test_the_migrations_make_the_tables_of_the_models(database: Database) -> None:

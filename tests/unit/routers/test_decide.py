@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from base.token_count import TokenCount
-from routers.decide import NoExpertFits, UnknownName, decide
+from routers.decide import NoExpertFits, UnknownName, decide, fall_back
 from routers.decision import Classification, Decision, Reason
 from routers.policy import Policy, Rule
-from routers.request import Capability, Request, Turn
+from routers.request import Capability, Request, Turn, Vector
 from tests.unit.routers.world import CATEGORIES, UNCLEAR, about, card, composition, request, routed
 
 CALLING = Rule("calls", keywords=("call",), expert="small")
@@ -182,6 +182,62 @@ def test_a_conversation_stays_while_leaving_gains_too_little() -> None:
     assert (staying.expert, staying.reason) == ("large", Reason.STICKY)  # 0.1 gained, 0.15 lost
     leaving = routed(about("coding"), policy=policy, current_expert="large", prompt_tokens=1_000)
     assert (leaving.expert, leaving.reason) == ("coder", Reason.MATCHED)  # 0.1 gained, 0.05 lost
+
+
+def test_only_what_the_expert_has_read_is_lost_by_leaving() -> None:
+    policy = Policy(generalist="large", switch_cost=0.05)
+    facts: dict[str, Any] = {"policy": policy, "current_expert": "large", "prompt_tokens": 3_000}
+    assert routed(about("coding"), **facts, prefix_share=1.0).expert == "large"
+    assert routed(about("coding"), **facts, prefix_share=0.5).expert == "coder"  # 0.1 gained, 0.075 lost
+    assert routed(about("coding"), **facts, prefix_share=0.0).reason is Reason.MATCHED
+
+
+@pytest.mark.parametrize("features", [about("coding"), about("law"), UNCLEAR])
+def test_an_open_tool_call_goes_on_with_its_expert_whatever_speaks_against_it(features: Vector) -> None:
+    rule = Rule(name="law", keywords=("hello",), expert="large")
+    policy = Policy(generalist="large", strategy="panel", rules=(rule,))
+    for facts in ({}, {"strategy": "cascade"}, {"pinned_category": "law"}, {"boost": {"large": 9.0}}):
+        decision = routed(features, policy=policy, current_expert="small", hold="tool_call", **facts)
+        assert (decision.expert, decision.reason, decision.strategy) == ("small", Reason.HELD, "single")
+
+
+def test_an_open_tool_call_yields_to_the_clients_own_pin() -> None:
+    decision = routed(about("law"), current_expert="small", hold="tool_call", pinned_expert="coder")
+    assert (decision.expert, decision.reason) == ("coder", Reason.PINNED)
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"prompt_tokens": 3_000}, "context_length_exceeded"),
+        ({"needs": frozenset({Capability.VISION})}, "capability_unavailable"),
+        ({"exclude": frozenset({"small"})}, "no_expert_left"),
+    ],
+)
+def test_an_open_tool_call_whose_expert_cannot_go_on_is_an_error(facts: dict[str, Any], code: str) -> None:
+    with pytest.raises(NoExpertFits, match="tool call of small is open") as caught:
+        routed(about("law"), current_expert="small", hold="tool_call", **facts)
+    assert caught.value.code == code
+
+
+def test_an_open_tool_call_is_not_passed_on_when_its_expert_is_down() -> None:
+    held = routed(about("law"), current_expert="small", hold="tool_call")
+    with pytest.raises(NoExpertFits) as caught:
+        fall_back(held, {"small"}, "connection refused")
+    assert caught.value.code == "expert_unavailable"
+
+
+def test_the_open_tool_call_of_an_expert_that_left_the_composition_is_nobodys() -> None:
+    decision = routed(about("law"), current_expert="retired", hold="tool_call")
+    assert (decision.expert, decision.reason) == ("large", Reason.MATCHED)
+
+
+def test_provider_state_stays_with_its_expert_until_the_subject_changes() -> None:
+    facts: dict[str, Any] = {"current_expert": "small", "prefix_share": 0.0, "hold": "provider_state"}
+    kept = routed(about("coding"), **facts, current_category="coding")
+    assert (kept.expert, kept.reason) == ("small", Reason.STICKY)
+    freed = routed(about("coding"), **facts, current_category="law")
+    assert (freed.expert, freed.reason) == ("coder", Reason.MATCHED)
 
 
 def test_an_unclear_turn_of_a_conversation_stays_with_its_expert() -> None:
