@@ -24,7 +24,7 @@ from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
 from app.dialects.messages_body import MessagesBody, TokenCountBody
-from app.dialects.responses_request import ResponsesBody
+from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.services import Services
 from app.serving.chat_body import ChatBody
 from app.serving.decision_document import HEADERS
@@ -82,7 +82,9 @@ class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= body_components(ChatBody, FeedbackBody, MessagesBody, TokenCountBody, ResponsesBody)
+        schemas |= body_components(
+            ChatBody, FeedbackBody, MessagesBody, TokenCountBody, ResponsesBody, InputTokensBody
+        )
         return document
 
 

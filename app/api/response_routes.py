@@ -12,11 +12,12 @@ from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
 from app.dialects.responses import responses_dialect
-from app.dialects.responses_request import ResponsesBody
+from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.dialects.responses_stored import listed_items, references, response_of_item
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
+from app.serving.decision_document import decision_headers
 from app.storage.rows import ResponseRow
 
 router = APIRouter()
@@ -46,6 +47,22 @@ async def responses(request: Request) -> Response:
 
     keeps = services.stored_responses.keeps and body.store is not False
     return await answer_request(request, dialect, chat, keep=keep if keeps else None)
+
+
+@router.post("/v1/responses/input_tokens", openapi_extra=body_schema(InputTokensBody))
+async def input_tokens(request: Request) -> Response:
+    """The prompt tokens of a request, as the expert counts them that it would be routed to now."""
+    services: Services = request.app.state.services
+    started = time.perf_counter()
+    body, document = await read_body(request, InputTokensBody)
+    whole, _ = await _expanded(services, request.state.api_key, {**document, "input": body.input})
+    chat = chat_request(request, responses_dialect(body.previous_response_id), body, whole, started)
+    decision, _ = await services.routing.route(chat)
+    count = await services.tokens.count(services.registry.get(decision.expert), chat.document)
+    return JsonResponse(
+        {"object": "response.input_tokens", "input_tokens": count.tokens},
+        headers=decision_headers(decision),
+    )
 
 
 @router.get("/v1/responses/{response_id}")

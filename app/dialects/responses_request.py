@@ -66,6 +66,12 @@ class ResponsesBody(BaseModel):
     routing: dict[str, Any] | None = None
 
 
+class InputTokensBody(ResponsesBody):
+    """The same for counting its tokens: instructions alone will do."""
+
+    input: StrictStr | list[dict[str, Any]] = Field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:
     """What a response shows of its request, and needs to know of it."""

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 from openai import BadRequestError
-from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses import InputTokenCountResponse, Response, ResponseStreamEvent
 
 from tests.contracts.validation import problems
 from tests.integration.app.world import CODE, TALK, Api, World, events_of
@@ -217,6 +217,19 @@ async def test_what_is_not_there_is_refused_in_so_many_words(keeping: Api) -> No
     assert (streamed.status_code, streamed.json()["error"]["param"]) == (400, "stream")
 
 
+async def test_tokens_are_counted_of_the_whole_conversation(keeping: Api) -> None:
+    async def count(**fields: Any) -> int:
+        response = await keeping.http.post("/v1/responses/input_tokens", json={"model": "coterie", **fields})
+        assert response.status_code == 200, response.text
+        assert problems(InputTokenCountResponse, response.json()) == []
+        return int(response.json()["input_tokens"])
+
+    made = await answered(keeping, TALK)
+    alone = await count(input="Go on.")
+    assert 0 < alone < await count(input="Go on.", previous_response_id=made["id"])
+    assert await count(instructions="Be brief.") > 0
+
+
 async def test_a_response_that_failed_is_not_kept(keeping: Api) -> None:
     response = await ask(keeping, fake={"die_after": 3}, stream=True)
     last = events_of(response.text)[-1]["response"]
@@ -241,3 +254,34 @@ async def test_the_openai_client_goes_on_from_a_tool_call(keeping: Api) -> None:
         assert [item.type for item in items] == ["function_call_output", "function_call", "message"]
         with pytest.raises(BadRequestError, match="no response"):
             await client.responses.create(model="coterie", input="hi", previous_response_id="resp_0")
+
+
+async def test_a_server_that_speaks_the_dialect_is_asked_in_it(world: World) -> None:
+    fields = {"dialects": ["responses"], "system_prompt": "The operator's."}
+    async with world.serve(store_prompts=True, expert_fields=fields) as api:
+        first = await answered(api, CODE, instructions="Be brief.")
+        streamed = await ask(api, "And sorted?", previous_response_id=first["id"], stream=True)
+        events = events_of(streamed.text)
+        for number, event in enumerate(events):
+            assert problems(ResponseStreamEvent, event) == []
+            assert event["sequence_number"] == number
+        last = events[-1]["response"]
+        assert events[0]["response"]["routing"]["expert"] == last["model"] == "coder"
+        assert (first["instructions"], last["instructions"]) == ("Be brief.", None)
+        assert last["previous_response_id"] == first["id"]
+        assert (await api.http.get(f"/v1/responses/{last['id']}")).json() == last
+        one, two = api.fakes["coder"].log.bodies
+        assert one["instructions"] == "The operator's.\n\nBe brief."
+        assert [body["store"] for body in (one, two)] == [False, False]
+        assert "previous_response_id" not in two
+        assert [item["role"] for item in two["input"]] == ["user", "assistant", "user"]
+        decision = await api.decision(last["routing"]["id"])
+        assert decision["usage"]["completion_tokens"] == last["usage"]["output_tokens"]
+
+
+async def test_a_native_stream_that_breaks_fails_the_response(world: World) -> None:
+    async with world.serve(expert_fields={"dialects": ["responses"]}) as api:
+        response = await ask(api, fake={"die_after": 5}, stream=True)
+        events = events_of(response.text)
+        assert [problems(ResponseStreamEvent, event) for event in events] == [[]] * len(events)
+        assert events[-1]["type"] == "response.failed"
