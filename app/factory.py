@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.api import (
     chat_routes,
+    completion_routes,
     decision_routes,
     message_routes,
     model_routes,
@@ -23,6 +24,7 @@ from app.api.error_handlers import install_error_handlers
 from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
+from app.dialects.completions import CompletionsBody
 from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.services import Services
@@ -58,7 +60,15 @@ def create_app(
     if services is not None:
         app.state.services = services
     guarded = [Depends(check_api_key)]
-    for part in (chat_routes, response_routes, message_routes, model_routes, decision_routes, reload_route):
+    for part in (
+        chat_routes,
+        response_routes,
+        message_routes,
+        completion_routes,
+        model_routes,
+        decision_routes,
+        reload_route,
+    ):
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)
@@ -83,7 +93,8 @@ class _App(FastAPI):
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas |= body_components(
-            ChatBody, FeedbackBody, MessagesBody, TokenCountBody, ResponsesBody, InputTokensBody
+            *(ChatBody, CompletionsBody, FeedbackBody, InputTokensBody),
+            *(MessagesBody, ResponsesBody, TokenCountBody),
         )
         return document
 

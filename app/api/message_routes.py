@@ -1,8 +1,6 @@
 """/v1/messages and /v1/messages/count_tokens: Anthropic's Messages API."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,13 +8,12 @@ from starlette.responses import Response
 from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
+from app.api.native_experts import for_native_experts
 from app.dialects.messages import MESSAGES
 from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.messages_request import translate
-from app.errors import ServiceError
 from app.services import Services
 from app.serving.chat_body import ChatRequest
-from routers.decision import SINGLE
 
 router = APIRouter()
 
@@ -44,30 +41,5 @@ async def _read(request: Request, kind: type[TokenCountBody]) -> ChatRequest:
     translation = translate(document)
     chat = translation.chat
     if translation.beyond is not None:
-        chat = _for_native_experts(request.app.state.services, chat, translation.beyond)
+        chat = for_native_experts(request.app.state.services, chat, "messages", translation.beyond)
     return chat_request(request, MESSAGES, body, document, started, chat=chat)
-
-
-def _for_native_experts(services: Services, chat: Mapping[str, Any], beyond: str) -> dict[str, Any]:
-    """The request for experts whose servers speak Messages themselves, since no other can be asked for what
-    is at the path `beyond`. Raises ServiceError (400) when there is none, or another one is named."""
-    names, routing = services.routing.names, chat.get("routing")
-    options = dict(routing) if isinstance(routing, dict) else {}
-    named = str(options.get("expert") or chat.get("model"))
-    pinned = named in names.experts
-    asked = [named] if pinned else list(names.composed)
-    mute = [each for each in asked if not services.prompting.speaks(services.registry.get(each), "messages")]
-    if len(mute) == len(asked) or options.get("strategy") not in (None, SINGLE):
-        why = "it cannot go with a strategy"
-        if len(mute) == len(asked):
-            why = f"{named} has none" if pinned else "no expert here has one"
-        raise ServiceError(
-            400,
-            "unsupported_value",
-            f"{beyond}: this needs a server that speaks Anthropic's Messages API itself, and {why}.",
-            param=beyond,
-        )
-    if not pinned:
-        given = options.get("exclude")
-        options["exclude"] = [*(given if isinstance(given, list) else ()), *mute]
-    return {**chat, "routing": {**options, "strategy": SINGLE}}
