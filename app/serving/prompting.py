@@ -16,6 +16,7 @@ import structlog
 from app.serving.cap_clipping import CapClipping
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, answer_room, front_tokens
 from app.serving.prompt_files import PromptFiles
+from app.serving.provider_state import without_foreign_state
 from app.serving.request_context import Dropped, IdentityUse, MixtureUse, PromptUse, RequestContext
 from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
@@ -95,6 +96,8 @@ class Prompting:
         self._embed = embed
         self._mixtures = files.mixtures
         self._identities = files.identities
+        experts = tuple(experts)
+        self._models = {expert.name: (expert.endpoint, expert.model) for expert in experts}
         self._kept = {
             expert.name: files.identities[expert.name].kept(expert.identity.per)
             for expert in experts
@@ -166,6 +169,7 @@ class Prompting:
         the body's own limit. `dialect`: that of the body and the answer, one that the expert `speaks`.
         Raises ExpertError."""
         tries = _Tries(self._caps, expert, context, dialect)
+        body = self._readable(expert, body, context)
         await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
         while True:
             try:
@@ -197,6 +201,7 @@ class Prompting:
         """A streamed answer whose first event has come; all as above. Raises ExpertError, also from the
         iterator."""
         tries = _Tries(self._caps, expert, context, dialect)
+        body = self._readable(expert, body, context)
         await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
         async with AsyncExitStack() as stack:
             while True:
@@ -215,6 +220,17 @@ class Prompting:
                         raise
             yield stream
             await self._tokens.learn(expert, tries.chat, TokenUsage.of(stream.usage).prompt)
+
+    def _readable(self, expert: Expert, body: Body, context: RequestContext) -> Body:
+        """`body` without provider state that another model made, or nobody we know."""
+
+        def keeps(value: str) -> bool:
+            maker = context.makers.get(value)
+            return maker == expert.name or (
+                maker in self._models and self._models[maker] == self._models.get(expert.name)
+            )
+
+        return without_foreign_state(body, keeps)
 
     async def preview(self, expert: Expert, context: RequestContext) -> None:
         """Record in `context` what would be put in front for `expert`, without any call."""

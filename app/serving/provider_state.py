@@ -7,10 +7,13 @@ the assistant message that they belong to. Plain reasoning text is no state: any
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+Keeps = Callable[[str], bool]
+
 STATE_FIELDS = ("thinking_blocks", "reasoning_items", "reasoning_details")
 """Fields of assistant messages that hold such items: the Messages dialect's, the Responses dialect's,
 OpenRouter's."""
 _OPAQUE = ("signature", "encrypted_content", "data")
+_ANSWERS = frozenset({"message", "function_call", "custom_tool_call"})
 _STATE_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 
@@ -28,18 +31,41 @@ def opaque_value(item: Mapping[str, Any]) -> str | None:
     return None
 
 
-def without_foreign_state(
-    messages: Sequence[Mapping[str, Any]], keeps: Callable[[str], bool]
-) -> Sequence[Mapping[str, Any]]:
-    """`messages` without the state that an expert cannot read; the same object when there is none. `keeps`
-    says of an opaque value whether it may stay. Reasoning that stands beside a state goes with it."""
-    if all(keeps(value) for message in messages for value in state_of(message)):
-        return messages
-    return [_stripped(message, keeps) for message in messages]
+def without_foreign_state(document: Mapping[str, Any], keeps: Keeps) -> Mapping[str, Any]:
+    """A request (chat, Messages or Responses) without the state that an expert cannot read; the same object
+    when there is none. `keeps` says of an opaque value whether it may stay. Reasoning that stands beside a
+    state goes with it."""
+    items = document.get("input")
+    if isinstance(items, list):
+        return _without_foreign_items(document, items, keeps)
+    messages = document.get("messages")
+    if not isinstance(messages, list | tuple):
+        return document
+    stripped = [_stripped(message, keeps) for message in messages]
+    if all(new is old for new, old in zip(stripped, messages, strict=True)):
+        return document
+    return {**document, "messages": stripped}
 
 
-def _stripped(message: Mapping[str, Any], keeps: Callable[[str], bool]) -> Mapping[str, Any]:
-    if all(keeps(value) for value in state_of(message)):
+def _without_foreign_items(
+    document: Mapping[str, Any], items: Sequence[Any], keeps: Keeps
+) -> Mapping[str, Any]:
+    """Responses: without reasoning items that cannot be read. Ids go with them, by which a server would miss
+    the reasoning before an item."""
+    kept = [item for item in items if not _is_state_part(item) or _stays(item, keeps)]
+    if len(kept) == len(items):
+        return document
+    return {**document, "input": [_without_id(item) for item in kept]}
+
+
+def _without_id(item: Any) -> Any:
+    if not isinstance(item, Mapping) or item.get("type") not in _ANSWERS:
+        return item
+    return {name: value for name, value in item.items() if name != "id"}
+
+
+def _stripped(message: Any, keeps: Keeps) -> Any:
+    if not isinstance(message, Mapping) or all(keeps(value) for value in state_of(message)):
         return message
     out = dict(message)
     for name in STATE_FIELDS:
@@ -55,14 +81,14 @@ def _stripped(message: Mapping[str, Any], keeps: Callable[[str], bool]) -> Mappi
     return out
 
 
-def _call_without(call: Any, keeps: Callable[[str], bool]) -> Any:
+def _call_without(call: Any, keeps: Keeps) -> Any:
     value = _thought_signature(call)
     if value is None or keeps(value):
         return call
     return {name: field for name, field in call.items() if name != "extra_content"}
 
 
-def _stays(item: Any, keeps: Callable[[str], bool]) -> bool:
+def _stays(item: Any, keeps: Keeps) -> bool:
     value = opaque_value(item) if isinstance(item, Mapping) else None
     return value is None or keeps(value)
 

@@ -100,8 +100,8 @@ class RoutingService:
                 read = partial(_outside, self._registry.get(only), router)
             experts = (only,)
         request = await self._counted(request, chat, experts)
-        pinned = request.pinned_expert is not None or request.pinned_category is not None
-        if pinned and not any(rule.strategy for rule in router.composition.policy.rules):
+        settled = request.pinned_expert is not None or request.pinned_category is not None
+        if settled and not any(rule.strategy for rule in router.composition.policy.rules):
             # Nothing to encode and no rule to match: quicker than handing it to a thread.
             decision, embedding = read(request)
         else:
@@ -111,6 +111,9 @@ class RoutingService:
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
         context.chat, context.client_headers = chat.document, chat.dialect_headers
         context.chain, context.makers = chain, going_on.makers
+        if (pinned := request.pinned_expert) is not None:
+            # Of state that nobody here made the client knows best who did.
+            context.makers = {**dict.fromkeys(chain.state(), pinned), **going_on.makers}
         return decision, context
 
     async def _counted(self, request: Request, chat: ChatRequest, names: Sequence[str]) -> Request:
