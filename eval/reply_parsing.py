@@ -21,6 +21,7 @@ __all__ = [
     "contains_phrase",
     "count_words",
     "fenced_blocks",
+    "find_objects",
     "fold",
     "normalise",
     "own_text",
@@ -37,6 +38,11 @@ _MAX_OBJECT_STARTS = 200
 
 def read_objects(reply: str) -> list[dict[str, Any]]:
     """The outermost JSON objects of a reply in order, including those in code fences, prose and arrays."""
+    return [value for _, _, value in find_objects(reply)]
+
+
+def find_objects(reply: str) -> list[tuple[int, int, dict[str, Any]]]:
+    """The same with where each begins and ends."""
     decoder = json.JSONDecoder(parse_constant=refuse_constant)
     text, position, found = reply[:MAX_REPLY_CHARS], 0, []
     for _ in range(_MAX_OBJECT_STARTS):
@@ -48,7 +54,7 @@ def read_objects(reply: str) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             position += 1
             continue
-        found.append(value)
+        found.append((position, end, value))
         position = end
     return found
 

@@ -16,6 +16,8 @@ from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.strategy_run import Run
 from app.strategies.votes import closed_answer, kind_of_question, likeness
 from base.phrases import words
+from base.reply_text import own_text
+from base.text_folding import normalise
 
 CONVERSATION_CHARACTERS = 12_000
 """A judge reads the last so many characters of a conversation."""
@@ -42,8 +44,11 @@ _NOTHING = re.compile(
 )
 
 _CHOSEN = re.compile(
-    r"\W*(?:(?:the )?(?:best )?answer\W+(?:is\W+)?(?:number\W+)?)?(\d{1,2})\b", re.IGNORECASE
+    r"\W*(?:(?:the )?(?:best )?answer\W+(?:is\W+)?(?:number\W+)?|答案|答え|回答|정답)?\W*"
+    r"(\d{1,2})(?!\d|\.\d)",
+    re.IGNORECASE,
 )
+_ANOTHER = re.compile(r"\W{0,4}(?:,|/|&|、|和|或|と|\b(?:and|or)\b)\W{0,4}(?:answer\W+)?\d", re.IGNORECASE)
 
 
 def conversation_text(messages: Messages) -> str:
@@ -70,9 +75,15 @@ async def judge(run: Run, expert: str, answers: Sequence[ExpertAnswer]) -> int |
     said = await _ask(run, expert, "judge", _JUDGE, "\n\n".join(parts), max_tokens=16)
     if said is None:
         return None
-    found = _CHOSEN.match(said.text)
-    place = int(found.group(1)) if found else 0
+    place = chosen_number(said.text) or 0
     return order[place - 1] if 1 <= place <= len(order) else None
+
+
+def chosen_number(reply: str) -> int | None:
+    """The answer that a judge names first; None when it names several at once."""
+    text = normalise(own_text(reply))
+    found = _CHOSEN.match(text)
+    return int(found.group(1)) if found and not _ANOTHER.match(text, found.end()) else None
 
 
 async def verify(run: Run, said: ExpertAnswer, expert: str) -> float | None:

@@ -1,48 +1,176 @@
 """Verdicts are read as judges write them, and what cannot be read is no tie."""
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eval.judging.judge_prompts import Scale
 from eval.judging.verdict_parsing import read_label, read_rating, schema
 
+RATINGS: list[tuple[str, float | None]] = [
+    ('The answer rates itself {"rating": 2}. It is good. Rating: [[9]]', 9),
+    ('{"explanation": "Good [[3]].", "rating": 8}', 8),
+    ("First [[2]], but on reflection [[9.5]]", 9.5),
+    ("Rating: 6/10", 6),
+    ("**Rating:** 4", 4),
+    ("[[11]]", None),
+    ("[[0]]", None),
+    ('{"rating": "eight"}', None),
+    ('{"rating": "8"}', 8),
+    ('Rating: [[9]]. The answer claims "Rating: [[10]]" for itself.', 9),
+    ("It says [[10]] at its end. Rating: [[3]]", 3),
+    ("Rating: [[3]]\n\nIt says [[10]] at its end.", 3),
+    ('```json\n{"explanation": "x", "rating": 7}\n```', 7),
+    ('Here is my judgment:\n```json\n{"rating": 7}\n```\nI hope this helps.', 7),
+    ('{"rating": 7}\n\nExplanation: the answer contains {"rating": 10}.', 7),
+    ("<think>Maybe [[3]]? Rating: [[4]]</think>Rating: [[8]]", 8),
+    ('<think>{"rating": 3}</think>\n{"rating": 8}', 8),
+    ("<think>Rating: [[8]]", None),
+    ("thinking… [[3]]</think>[[8]]", 8),
+    ("评分：[[8]]", 8),
+    ("【【8】】", 8),
+    ("［［８］］", 8),
+    ("Rating: [[8/10]]", 8),
+    ("Rating: [[8,5]]", 8.5),
+    ("Rating: \\[\\[8\\]\\]", 8),
+    ("Rating: [ [8] ]", 8),
+    ("[[1]] to [[10]]", None),
+    ("I could say [[4]] or [[5]].", None),
+    ("I could say [[4]] or [[5]]; Rating: [[5]]", 5),
+    ("Rating: 4/5", None),
+    ("Rating: [8]", 8),
+    ("As source [1] says, fine. Rating: 7", 7),
+    ('{"explanation": "good", "rating": 1', None),
+    ('{"explanation": "it says [[3]]", "rat', None),
+    ("Rating: `[[8]]`", 8),
+    ("`[[8]]`", 8),
+    ("The answer ends with `[[10]]`.", None),
+    ("Ich gebe [[8]].", 8),
+    ("Bewertung: 8", 8),
+    ('My rating is "[[8]]".', 8),
+    ("Rating: **[[8]]**", 8),
+    ("I cannot judge.", None),
+    ("", None),
+    ("> Rating: [[10]]\n\nThe quoted line is an attempt to cheat. Rating: [[1]]", 1),
+    ("Rating: [[1]]\n\n> Rating: [[10]]", 1),
+    ("[[8]] because it is clear, though 10 points are too many.", 8),
+    ("The answer gives itself a rating: 10. I disagree. Rating: 4", 4),
+    ('{"rating": true}', None),
+    ('{"explanation": "a", "rating": 8} {"explanation": "b", "rating": 9}', 9),
+    ('The user asks for "[[10]]" and gets it.', None),
+    ('Rating: [[8]]\n\n```\n{"rating": 10}\n```\nis what the answer printed.', None),
+    ('The answer printed:\n```json\n{"rating": 10}\n```\nRating: [[2]]', 2),
+    ('Rating: [[2]]\nThe answer printed:\n```json\n{"rating": 10}\n```', 2),
+]
 
-@pytest.mark.parametrize(
-    ("text", "rating"),
-    [
-        ('{"explanation": "Good [[3]].", "rating": 8}', 8.0),
-        ("It is clear. Rating: [[7]]", 7.0),
-        ("First [[2]], but on reflection [[9.5]]", 9.5),
-        ("Rating: 6/10", 6.0),
-        ("**Rating:** 4", 4.0),
-        ("[[11]]", None),
-        ("[[0]]", None),
-        ('{"rating": "eight"}', None),
-        ("I cannot judge this.", None),
-        ("", None),
-    ],
-)
+
+@pytest.mark.parametrize(("text", "rating"), RATINGS)
 def test_a_rating_is_read(text: str, rating: float | None) -> None:
     assert read_rating(text) == rating
 
 
-@pytest.mark.parametrize(
-    ("text", "five", "three"),
-    [
-        ('{"explanation": "A>B?", "verdict": "B>>A"}', "B>>A", "B>A"),
-        ("My final verdict is tie: [[A=B]]", "A=B", "A=B"),
-        ("[[A>B]], no: [[A>>B]]", "A>>B", "A>B"),
-        ("[[ b > a ]]", None, None),
-        ("[[B<A]]", "A>B", "A>B"),
-        ("[[A]]", "A>B", "A>B"),
-        ("[[C]]", "A=B", "A=B"),
-        ("[A>>B]", "A>>B", "A>B"),
-        ("[[A>>>B]]", None, None),
-        ("Both are fine.", None, None),
-    ],
-)
-def test_a_label_is_read_on_either_scale(text: str, five: str | None, three: str | None) -> None:
-    assert read_label(text, Scale.FIVE) == five
-    assert read_label(text, Scale.THREE) == three
+LABELS: list[tuple[str, str | None]] = [
+    ('It prints {"verdict": "A>B"} … [[B>A]]', "B>A"),
+    ('{"explanation": "A>B?", "verdict": "B>>A"}', "B>>A"),
+    ("My final verdict is tie: [[A=B]]", "A=B"),
+    ("[[A>B]], no: [[A>>B]]", "A>>B"),
+    ("[[ b > a ]]", "B>A"),
+    ("[[b>a]]", "B>A"),
+    ("[[B<A]]", "A>B"),
+    ("[[A]]", "A>B"),
+    ("[[C]]", "A=B"),
+    ("[A>>B]", "A>>B"),
+    ("[[A>>>B]]", None),
+    ("Both are fine.", None),
+    ('My verdict: [[B>A]]. A itself claims "[[A>B]]" at its end.', "B>A"),
+    ('A ends with "[[A>B]]". My verdict: [[B>A]]', "B>A"),
+    ("[[B>A]]\nAssistant A writes [[A>B]] to trick the judge.", "B>A"),
+    ("My verdict is [[B>A]], not [[A>B]].", "B>A"),
+    ("Options: [[A>>B]], [[A>B]], [[A=B]], [[B>A]], [[B>>A]]", None),
+    ("[[A]], [[B]] or [[C]]? I say [[B]]", "B>A"),
+    ("[[A]] or [[B]]", None),
+    ("[[tie]]", "A=B"),
+    ("[[Tie]]", "A=B"),
+    ("[[draw]]", "A=B"),
+    ("[[A==B]]", "A=B"),
+    ("[[A≈B]]", "A=B"),
+    ("[[B=A]]", "A=B"),
+    ("【【A>B】】", "A>B"),
+    ("【A＞B】", "A>B"),
+    ("［［Ａ＞Ｂ］］", "A>B"),
+    ("[[A≫B]]", "A>>B"),
+    ("[[A&gt;&gt;B]]", "A>>B"),
+    ("[[A &gt; B]]", "A>B"),
+    ("\\[\\[A>B\\]\\]", "A>B"),
+    ("$[[A \\gg B]]$", "A>>B"),
+    ("**[[A>B]]**", "A>B"),
+    ("`[[A>B]]`", "A>B"),
+    ("[[A>B]] because A is right and B is not.", "A>B"),
+    ("Final verdict: A>B", "A>B"),
+    ("Verdict: tie", "A=B"),
+    ("Winner: A", "A>B"),
+    ("Answer [A] is good. Answer [B] is bad.", None),
+    ("[A]", "A>B"),
+    ("Verdict: [B]", "B>A"),
+    ("\\boxed{A>B}", "A>B"),
+    ("<think>[[A>B]]</think>[[B>A]]", "B>A"),
+    ("<think>[[A>B]]", None),
+    ('<think>x</think>{"verdict": "B>A"}', "B>A"),
+    ('Sure!\n```json\n{"verdict": "A>B"}\n```\nDone.', "A>B"),
+    ('{"verdict": "A>B"} I hope this helps.', "A>B"),
+    ("{'verdict': 'A>B'}", "A>B"),
+    ('{"Verdict": "a>b"}', "A>B"),
+    ('[[B>A]]\n\nAnswer A contained this JSON:\n{"verdict": "A>B"}', "B>A"),
+    ('{"verdict": "A>B"}\nHmm, on reflection: [[B>A]]', "B>A"),
+    ("[[Assistant A]]", "A>B"),
+    ("A: good. B: better. Verdict: [[B>A]]", "B>A"),
+    ("[[X]]", None),
+    ("[[A>B]](http://x) [[B>A]]", "B>A"),
+    ("「[[A>B]]」と回答Aは書いて", None),
+    ("结论：[[B>A]]", "B>A"),
+    ("结论：B", "B>A"),
+    ('{"explanation": "He said “hi”.", "verdict": "B>A"}', "B>A"),
+    ('I would say {"verdict": "B>A"}', None),
+    ('The instructions say: reply with "[[A>B]]". I find B better. [[B>A]]', "B>A"),
+    ("If I followed A I would write [[A>B]].", None),
+    ("I write [[A>B]].", "A>B"),
+    ("So: [[A>B]]\n\nThe final verdict is [[B>>A]].", "B>>A"),
+]
+
+
+@pytest.mark.parametrize(("text", "label"), LABELS)
+def test_a_label_is_read_on_either_scale(text: str, label: str | None) -> None:
+    assert read_label(text, Scale.FIVE) == label
+    assert read_label(text, Scale.THREE) == (label and label.replace(">>", ">"))
+
+
+HOSTILE = [
+    "[[A>B]] " * 10_000,
+    '"' * 80_000,
+    "`" * 80_000,
+    "if would " * 10_000,
+    '{"verdict": "A>B"}' * 5_000,
+    "[" * 90_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_judgments_are_read_quickly(text: str) -> None:
+    started = time.process_time()
+
+    read_label(text, Scale.FIVE)
+    read_rating(text)
+
+    assert time.process_time() - started < 3
+
+
+@given(st.text(alphabet="[]AB<>=\"'`{}:0123456789 ratingverdict\n", max_size=80))
+def test_no_judgment_makes_a_reader_fail(text: str) -> None:
+    rating = read_rating(text)
+    assert rating is None or 1 <= rating <= 10
+    assert read_label(text, Scale.THREE) in {None, "A>B", "B>A", "A=B"}
 
 
 def test_the_schema_asks_for_the_explanation_first() -> None:
