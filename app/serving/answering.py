@@ -108,15 +108,16 @@ class _Attempts:
         self._access.failed(self.expert.name, error)
         self._out |= self._access.sharing(self.expert, error)
         self._tries -= 1
-        if final or self._tries < 0 or not error.replaceable:
-            return False
-        # Where everybody seems down, the next in the ranking is tried.
+        moved = not final and self._tries >= 0 and error.replaceable and self._next(error)
+        if not moved and isinstance(error, ContextTooLong):
+            error.add(f"The largest context of an expert has {self._largest_context:,} tokens.")
+        return moved
+
+    def _next(self, error: ExpertError) -> bool:
+        """Move on to the next expert. Where everybody seems down, the next in the ranking is tried."""
         outs = self._out | self._access.down(), self._out
         if isinstance(error, ContextTooLong):
-            moved = self._fall_back("its server says that it is too long", *outs, reason=Reason.FILTERED)
-            if not moved:
-                error.add(f"The largest context of an expert has {self._largest_context:,} tokens.")
-            return moved
+            return self._fall_back("its server says that it is too long", *outs, reason=Reason.FILTERED)
         return self._fall_back(error.code, *outs)
 
     @property

@@ -130,6 +130,7 @@ def test_an_unknown_name_is_answered_with_close_ones(written: Path) -> None:
         ),
         ("api_key_file: keys/small", "{", 11, "could not find expected ':'"),
         ("params_b: 1\n", "params_b: 1\n    params_b: 2\n", 6, "params_b: "),
+        ("api_key_file: keys/small", "tokenizer: missing.json", 10, "tokenizer: "),
         (
             "api_key_file: keys/small",
             "local: {source: a, port: 8101, max_model_len: 99, args: [--tool-call-parser, hermes]}",
