@@ -344,6 +344,7 @@ async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[
     """The body's bytes. Raises `ExpertUnavailable` when the connection breaks before the first byte,
     `ExpertBadReply` later."""
     import aiohttp
+    from aiohttp.http_exceptions import ContentEncodingError
 
     begun = False
     try:
@@ -351,6 +352,10 @@ async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[
             begun = True
             yield chunk
     except (aiohttp.ClientError, OSError) as error:
+        if isinstance(error.__cause__, ContentEncodingError):
+            raise ExpertBadReply(
+                expert.name, f"Expert {expert.name} sent a compressed reply that cannot be read."
+            ) from error
         if begun:
             raise ExpertBadReply(
                 expert.name, f"Expert {expert.name} stopped in the middle of its answer."

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx2
 
-from experts.fake import Behaviour, RunningFake, run_fake_expert
+from app.services import Services
+from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
 from tests.integration.app.world import EXPERTS, Api, small_world
 
 WAYS: Mapping[str, Behaviour] = {
@@ -40,13 +41,14 @@ class Service:
     url: str
     http: httpx2.Client
     fakes: Mapping[str, RunningFake]
+    services: Services
 
 
 @contextmanager
-def serve(folder: Path, **fields: Any) -> Iterator[Service]:
+def serve(folder: Path, behaviour: Chooser = behave, **fields: Any) -> Iterator[Service]:
     """A service whose experts can all do everything; `fields` are added to each in the registry."""
     with ExitStack() as stack:
-        fakes = {name: stack.enter_context(run_fake_expert(behave, name=name)) for name in EXPERTS}
+        fakes = {name: stack.enter_context(run_fake_expert(behaviour, name=name)) for name in EXPERTS}
         world = small_world(folder, fakes)
         capable = {"capabilities": ["tools", "json_schema", "vision"], "context_length": 8000, **fields}
         running, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
@@ -73,7 +75,7 @@ def serve(folder: Path, **fields: Any) -> Iterator[Service]:
             raise RuntimeError("the service did not start")
         try:
             with httpx2.Client(base_url=found[0].url, timeout=20) as http:
-                yield Service(found[0].url, http, fakes)
+                yield Service(found[0].url, http, fakes, found[0].services)
         finally:
             running.call_soon_threadsafe(stop.set)
             thread.join(10)
