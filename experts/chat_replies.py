@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
+from base.usage import TokenUsage
 from experts.errors import ExpertBadReply
 from experts.event_reader import EventReader
 from experts.expert import Expert
@@ -46,10 +47,23 @@ def check_completion(
     for choice in choices:
         if isinstance(choice, dict) and choice.get("error"):
             raise reported_error(expert, choice, secret)
-    return {
+    completion = {
         **_envelope(expert, body, kind, streamed=False),
         "choices": [_whole_choice(expert, index, choice, kind) for index, choice in enumerate(choices)],
     }
+    completion.pop("usage", None)
+    usage = whole_usage(body.get("usage"))
+    return completion if usage is None else {**completion, "usage": usage}
+
+
+def whole_usage(usage: Any) -> dict[str, Any] | None:
+    """A server's `usage` with OpenAI's counts as they are meant; None when it does not hold them."""
+    counted = TokenUsage.of(usage)
+    told = counted.document()
+    if told is None or counted.both is None:
+        return None
+    details = {name: value for name, value in usage.items() if isinstance(value, dict)}
+    return {**usage, **told, **details}
 
 
 def no_completion(expert: Expert) -> ExpertBadReply:
@@ -175,8 +189,7 @@ class ChunkReader(EventReader):
     def _read_usage(self, document: Mapping[str, Any]) -> None:
         groq = document.get("x_groq")
         for place in (document, groq if isinstance(groq, dict) else {}):
-            if isinstance(place.get("usage"), dict):
-                self.usage = place["usage"]
+            self.usage = whole_usage(place.get("usage")) or self.usage
 
 
 def _is_chunk(document: Mapping[str, Any]) -> bool:

@@ -96,8 +96,10 @@ class ResponsesReader(EventReader):
             found = error_in(response)
             raise self._failure({"error": "no reason given"} if found is None else found)
         if isinstance(response, dict):
+            if kind == "response.completed" and response.get("status") == "incomplete":
+                kind = "response.incomplete"  # vLLM ends truncated responses as if they were complete
             self._read_response(kind, response)
-            document = {**document, "response": {**response, "model": self._expert.name}}
+            document = {**document, "type": kind, "response": {**response, "model": self._expert.name}}
         item = document.get("item")
         self.begun = (
             self.begun

@@ -188,6 +188,17 @@ def test_what_fails_before_the_first_text_gives_way_to_the_next_expert(
     assert response.headers["x-coterie-reason"] == "spilled"
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("case", sorted(ROOMIER))
+def test_what_is_too_long_for_one_expert_goes_to_the_next(stage: Stage, case: str, stream: bool) -> None:
+    stage.play("coder", case)
+    response = stage.ask(stream=stream)
+    assert_whole(response, "backup")
+    assert response.headers["x-coterie-reason"] == "filtered"
+    pinned = stage.ask(stream=stream, model="coder")
+    assert (pinned.status_code, pinned.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 @pytest.mark.parametrize(("case", "stream"), ALL_REFUSED)
 def test_a_pinned_expert_is_not_replaced_and_the_error_says_what_happened(
     stage: Stage, case: str, stream: bool

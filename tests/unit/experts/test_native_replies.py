@@ -99,6 +99,13 @@ async def test_a_native_answer_passes_with_our_name_and_its_own_end(
     assert last.raw.startswith(f"event: {last.event}\ndata: ".encode())
 
 
+async def test_a_truncated_response_that_is_told_as_complete_ends_as_incomplete() -> None:
+    ending = response("completed")
+    ending["response"]["status"] = "incomplete"
+    stream, events = await read("responses", CREATED + TEXT + event(ending))
+    assert (events[-1].event, stream.finish_reason) == ("response.incomplete", "length")
+
+
 @pytest.mark.parametrize(
     ("dialect", "source"),
     [("responses", CREATED + TEXT + COMPLETED), ("messages", START + BLOCK + DELTA + ENDING + STOP)],
