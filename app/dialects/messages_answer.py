@@ -122,10 +122,10 @@ def ending(
     reason = STOP_REASONS.get(str(choice.get("finish_reason")), "end_turn")
     if called and reason == "end_turn":
         reason = "tool_use"
-    sequence = None
-    if reason == "end_turn" and choice.get("stop_reason") in options.stop_sequences:
+    sequence, met = None, choice.get("stop_reason")
+    if reason == "end_turn" and isinstance(met, str) and met in options.stop_sequences:
         # vLLM names the stop string that it met; others say no more than "stop".
-        reason, sequence = "stop_sequence", choice["stop_reason"]
+        reason, sequence = "stop_sequence", met
     details = None
     if reason == "refusal" or (isinstance(refusal, str) and refusal):
         reason = "refusal"

@@ -106,11 +106,14 @@ class _Translation:
             return []
         if isinstance(content, str):
             return [content] if content else []
+        if not isinstance(content, list):
+            raise _bad(path, "must be a string or a list of text blocks")
         texts = []
         for number, block in enumerate(content):
-            if block.get("type") != "text" or not isinstance(block.get("text"), str):
+            part = block if isinstance(block, dict) else {}
+            if part.get("type") != "text" or not isinstance(part.get("text"), str):
                 raise _bad(f"{path}[{number}]", "must be a text block here")
-            texts.append(block["text"])
+            texts.append(part["text"])
         return texts
 
     def _add_turn(self, turn: Mapping[str, Any], path: str) -> None:
@@ -209,7 +212,10 @@ class _Translation:
             case "content" if isinstance(source.get("content"), str | list):
                 parts: list[Part] = []
                 for number, inner in enumerate(_blocks(source["content"])):
-                    parts += self._parts(inner, f"{path}.content[{number}]")
+                    where = f"{path}.content[{number}]"
+                    if not isinstance(inner, dict) or inner.get("type") not in ("text", "image"):
+                        raise _bad(where, "must be a text or image block here")
+                    parts += self._parts(inner, where)
                 text = "\n".join(part["text"] for part in parts if part["type"] == "text")
                 images = [part for part in parts if part["type"] != "text"]
                 return [{"type": "text", "text": _titled("document", block, text)}, *images]

@@ -32,7 +32,7 @@ Document = dict[str, Any]
 class _Call:
     """A tool call that is still coming."""
 
-    id: Any = None
+    id: str = ""
     name: str = ""
     arguments: str = ""
     started: bool = False
@@ -47,7 +47,7 @@ class MessageStream:
         """Of the open content block, or of the next one."""
         self._open: str | None = None
         """The open block's type."""
-        self._calls: dict[Any, _Call] = {}
+        self._calls: dict[int | str | None, _Call] = {}
         """Calls that have not been sent whole, in their order."""
         self._called = False
         self._choice: Document = {}
@@ -108,7 +108,7 @@ class MessageStream:
         for block in signed_blocks(delta):
             if block.get("type") == "redacted_thinking":
                 data = {"type": "redacted_thinking", "data": str(block.get("data") or "")}
-                events += [*self._close(), *self._begin("redacted_thinking", data), *self._close()]
+                events += [*self._begin("redacted_thinking", data), *self._close()]
             else:
                 text += str(block.get("thinking") or "")
                 signature += str(block.get("signature") or "")
@@ -123,18 +123,20 @@ class MessageStream:
 
     def _add_call(self, piece: Mapping[str, Any]) -> None:
         """Add a piece to its call: that of its index, or without one the last, unless a new id begins one."""
-        key = piece.get("index")
-        if key is None:
+        key, call_id = piece.get("index"), str(piece.get("id") or "")
+        if not isinstance(key, int):
             last = next(reversed(self._calls), None)
-            new = piece.get("id") and (last is None or self._calls[last].id != piece["id"])
-            key = piece["id"] if new or last is None else last
+            new = last is None or (call_id and self._calls[last].id != call_id)
+            key = call_id if new else last
         call = self._calls.setdefault(key, _Call())
-        call.id = call.id or piece.get("id")
+        call.id = call.id or call_id
         function = piece.get("function")
         if isinstance(function, dict):
             call.name = call.name or str(function.get("name") or "")
             arguments = function.get("arguments")
-            call.arguments += json.dumps(arguments) if isinstance(arguments, dict) else arguments or ""
+            if isinstance(arguments, dict):
+                arguments = json.dumps(arguments)
+            call.arguments += arguments if isinstance(arguments, str) else ""
 
     def _send_calls(self, *, last: bool) -> list[Document]:
         """The events of the calls in their order, up to the first that is not complete. A call is complete
@@ -146,7 +148,7 @@ class MessageStream:
                 events += self._close()
                 events += self._begin("tool_use", tool_use(call.id, call.name, {}))
                 call.started = self._called = True
-            complete = len(self._calls) > 1 and read_object(call.arguments) is not None
+            complete = call.started and len(self._calls) > 1 and read_object(call.arguments) is not None
             if not last and not complete:
                 if call.started and not events:
                     events.append(self._delta({"type": "input_json_delta", "partial_json": ""}))

@@ -81,11 +81,11 @@ def chat_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]]
     beyond: str | None = None
     for number, tool in enumerate(tools):
         kind, path = tool.get("type") or "custom", f"tools[{number}]"
-        if kind != "custom" and kind not in CLIENT_TOOLS:
-            if isinstance(kind, str) and "input_schema" not in tool:
-                beyond = beyond or path
-                continue
+        if not isinstance(kind, str) or ("input_schema" in tool and kind != "custom"):
             raise _bad(f"{path}.type", "must be custom, or the type of one of Anthropic's own tools")
+        if kind != "custom" and kind not in CLIENT_TOOLS:
+            beyond = beyond or path
+            continue
         if not isinstance(tool.get("name"), str) or not tool["name"]:
             raise _bad(f"{path}.name", "is required")
         functions.append({"type": "function", "function": _function(tool, kind, path)})

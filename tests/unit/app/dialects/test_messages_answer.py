@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 from app.dialects.messages_answer import AnswerOptions, whole_message
@@ -21,6 +23,8 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 4},
     "completion_tokens_details": {"reasoning_tokens": 2},
 }
+MESSAGE = TypeAdapter(Message)
+EVENT = TypeAdapter[Any](RawMessageStreamEvent)
 THINKS = AnswerOptions(thinking=True)
 PLAIN = AnswerOptions()
 
@@ -45,7 +49,7 @@ def shown(message: Document, options: AnswerOptions = PLAIN, **choice: Any) -> D
         "usage": USAGE,
     }
     document = whole_message(completion, ROUTING, options)
-    fits(TypeAdapter(Message).validate_python(document, strict=True))
+    fits(MESSAGE.validate_python(document, strict=True))
     return document
 
 
@@ -160,7 +164,7 @@ def events(chunks: Sequence[Document], options: AnswerOptions = PLAIN) -> list[D
         made += stream.add(chunk)
     made += stream.finish()
     for event in made:
-        fits(TypeAdapter[Any](RawMessageStreamEvent).validate_python(event, strict=True))
+        fits(EVENT.validate_python(event, strict=True))
     return made
 
 
@@ -271,3 +275,40 @@ def test_a_streamed_refusal() -> None:
     made = events([delta(refusal="I can"), delta(refusal="not."), delta("stop")])
     assert blocks(made) == [("text", "I cannot.")]
     assert made[-2]["delta"]["stop_reason"] == "refusal"
+
+
+WORDS = st.sampled_from(["", "a", '{"a": ', "1}", "{}", "[1]"])
+PIECES = st.fixed_dictionaries(
+    {"function": st.fixed_dictionaries({"arguments": WORDS | st.none()}, optional={"name": WORDS})},
+    optional={"index": st.sampled_from([0, 1, None]), "id": st.sampled_from(["call_1", "call_2", ""])},
+)
+DELTAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "content": WORDS | st.none(),
+        "reasoning": WORDS,
+        "refusal": WORDS | st.none(),
+        "tool_calls": st.lists(PIECES, max_size=2),
+        "thinking_blocks": st.lists(
+            st.sampled_from(
+                [
+                    {"type": "thinking", "thinking": "", "signature": "c2ln"},
+                    {"type": "redacted_thinking", "data": "eHg="},
+                ]
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@given(st.lists(DELTAS, min_size=1, max_size=8), st.booleans())
+def test_whatever_comes_the_blocks_are_whole(deltas: list[Document], thinking: bool) -> None:
+    chunks = [*(delta(**said) for said in deltas), delta("stop"), LAST]
+    made = events(chunks, AnswerOptions(thinking=thinking))
+    called = False
+    for name, written in blocks(made):
+        if name not in {"text", "thinking", "redacted_thinking"}:
+            called = True
+            assert isinstance(json.loads(written), dict)
+    assert called == (made[-2]["delta"]["stop_reason"] in {"tool_use"}) or "refusal" in str(deltas)

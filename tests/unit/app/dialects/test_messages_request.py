@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.dialects.messages_body import MessagesBody
 from app.dialects.messages_request import ChatTranslation, translate
@@ -324,3 +327,60 @@ def test_what_is_no_request_is_refused_by_its_path(fields: Document, path: str) 
     with pytest.raises(ServiceError) as refused:
         translate({"model": "coterie", "max_tokens": 1, "messages": [USER], **fields})
     assert (refused.value.status, refused.value.param) == (400, path)
+
+
+SCALARS: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
+)
+KINDS = [
+    "text",
+    "image",
+    "document",
+    "search_result",
+    "tool_use",
+    "tool_result",
+    "thinking",
+    "base64",
+    "content",
+    "custom",
+    "enabled",
+]
+NAMES = ["text", "source", "content", "data", "tool_use_id", "id", "name", "input", "title", "input_schema"]
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.builds(
+            lambda kind, fields: {"type": kind, **fields},
+            st.sampled_from(KINDS) | SCALARS,
+            st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+        )
+    ),
+    max_leaves=8,
+)
+FIELDS = [
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "output_format",
+    "metadata",
+    "container",
+]
+TURNS = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]), "content": ANYTHING}),
+    max_size=3,
+)
+
+
+@given(TURNS, st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=3))
+def test_any_document_is_translated_or_refused(turns: list[Document], fields: Document) -> None:
+    document = {"model": "coterie", "max_tokens": 1, "messages": [*turns, USER], **fields}
+    try:
+        MessagesBody.model_validate(document)
+        ChatBody.model_validate(translate(document).chat)
+    except ValidationError as error:
+        assert error.title == "MessagesBody"
+    except ServiceError as error:
+        assert error.status == 400 and error.param
