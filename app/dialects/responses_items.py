@@ -1,13 +1,15 @@
 """The items of a Responses request as messages of a chat completion.
 
 An assistant's turn may be several items (its reasoning, text, and calls of tools): one message in chat.
-Reasoning goes along as `reasoning_content`; what only its author can read of it (`encrypted_content`) as
-`reasoning_items`.
+Reasoning goes along as `reasoning_content`; what only its author can read of it (`encrypted_content`) in the
+field that it came in, or as `reasoning_items`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.dialects.responses_state import CALLS as CALL_STATE
+from app.dialects.responses_state import LISTS, unsealed
 from app.dialects.responses_tools import ToolName, custom_arguments
 from app.errors import ServiceError
 
@@ -49,6 +51,8 @@ class _Turns:
         self._open: dict[str, Any] | None = None
         """The last message while it is the assistant's own turn."""
         self._calls: set[str] = set()
+        self._call_state: dict[str, Any] = {}
+        """What a provider wants back with its calls, by their ids."""
 
     def add(self, item: Any, where: str) -> None:
         if not isinstance(item, Mapping):
@@ -75,6 +79,9 @@ class _Turns:
         for message in self.messages:
             if message["role"] == "assistant" and "tool_calls" not in message:
                 message["content"] = message["content"] or ""
+            for call in message.get("tool_calls", ()):
+                if call["id"] in self._call_state:
+                    call["extra_content"] = self._call_state[call["id"]]
         return self.messages
 
     def _message(self, item: Mapping[str, Any], where: str) -> None:
@@ -103,8 +110,17 @@ class _Turns:
         if text:
             before = message.get("reasoning_content")
             message["reasoning_content"] = f"{before}\n{text}" if before else text
-        if item.get("encrypted_content"):
+        if (state := unsealed(item.get("encrypted_content"))) is not None:
+            self._restore(message, state)
+        elif item.get("encrypted_content"):
             message.setdefault("reasoning_items", []).append(dict(item))
+
+    def _restore(self, message: dict[str, Any], state: Mapping[str, Any]) -> None:
+        for name in LISTS:
+            if isinstance(state.get(name), list):
+                message[name] = [*message.get(name, ()), *state[name]]
+        if isinstance(state.get(CALL_STATE), Mapping):
+            self._call_state |= state[CALL_STATE]
 
     def _call(self, item: Mapping[str, Any], kind: str, where: str) -> None:
         call_id, name, said = item.get("call_id"), item.get("name"), item.get(CALLS[kind])

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from app.dialects.responses_state import StateCollector
 from app.dialects.responses_tools import ToolName, Tools, custom_input
 
 Item = dict[str, Any]
@@ -28,6 +29,7 @@ class ResponseOutput:
         self.finish_reason: str | None = None
         self._key = response_id.removeprefix("resp_")
         self._tools = tools
+        self._state = StateCollector()
         self._open: int | None = None
         """The index of the reasoning or message that text is added to."""
         self._calls: list[_Call] = []
@@ -42,6 +44,7 @@ class ResponseOutput:
     def take(self, choice: Mapping[str, Any], delta: Mapping[str, Any]) -> list[Event]:
         """The events for a delta, or a whole message, of `choice`."""
         events: list[Event] = []
+        self._state.take(delta)
         if thought := next((delta[name] for name in REASONING_FIELDS if _text(delta, name)), None):
             events += self._add_reasoning(thought)
         for state in _mappings(delta.get("reasoning_items")):
@@ -64,6 +67,7 @@ class ResponseOutput:
         events = self._close()
         for call in self._calls:
             events += self._end_call(call)
+        events += self._seal()
         if not any(item["type"] != "reasoning" for item in self.items) and self.cut_off is None:
             events += [*self._open_message(), *self._open_part(_text_part())]
             events += self._close()
@@ -122,6 +126,7 @@ class ResponseOutput:
             call = self._begin_call(name, call_id)
             self._call_at[index] = call
             events.append(self._added(call.item))
+        self._state.take_call(call.item["call_id"], said)
         if call.ended or not arguments:
             return events
         return [*events, *self._argue(call, arguments)]
@@ -180,7 +185,15 @@ class ResponseOutput:
     def _open_message(self) -> list[Event]:
         if self._current("message") is not None:
             return []
-        return self._begin({"type": "message", "role": "assistant", "content": []}, "msg")
+        ended = [*self._close(), *self._seal()]
+        return [*ended, *self._begin({"type": "message", "role": "assistant", "content": []}, "msg")]
+
+    def _seal(self) -> list[Event]:
+        """An item for state that no reasoning came with."""
+        sealed = self._state.sealed()
+        if sealed is None:
+            return []
+        return [*self._add_state({"encrypted_content": sealed}), *self._close()]
 
     def _begin(self, item: Item, prefix: str) -> list[Event]:
         events = [*self._close(), *self._end_whole_calls()]
@@ -194,6 +207,8 @@ class ResponseOutput:
         if self._open is None:
             return []
         item, self._open = self.items[self._open], None
+        if item["type"] == "reasoning" and (sealed := self._state.sealed()) is not None:
+            item["encrypted_content"] = sealed
         item["status"] = self._status()
         events = self._end_part(item) if item["content"] else []
         return [*events, self._done(item)]

@@ -375,6 +375,61 @@ def test_reasoning_that_only_its_author_reads_is_an_item() -> None:
     assert response["output"][0]["encrypted_content"] == "c2VjcmV0"
 
 
+SIGNED = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
+HIDDEN = [{"type": "redacted_thinking", "data": "ZGF0YQ=="}]
+DETAILS = [{"type": "reasoning.text", "index": 0, "text": "hm", "signature": "c2ln"}]
+CALL_STATE = {"google": {"thought_signature": "c2ln"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "chunks"),
+    [
+        (
+            {"content": "x", "reasoning_content": "hm", "thinking_blocks": SIGNED},
+            [
+                delta(reasoning_content="h", thinking_blocks=[{"type": "thinking", "thinking": "h"}]),
+                delta(reasoning_content="m", thinking_blocks=[{"type": "thinking", "thinking": "m"}]),
+                delta(thinking_blocks=[{"type": "thinking", "thinking": "", "signature": "c2ln"}]),
+                delta(content="x"),
+            ],
+        ),
+        ({"content": "x", "thinking_blocks": HIDDEN}, [delta(thinking_blocks=HIDDEN), delta(content="x")]),
+        (
+            {"content": "x", "reasoning_details": DETAILS},
+            [
+                delta(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "h"}]),
+                delta(reasoning_details=[{**DETAILS[0], "text": "m"}]),
+                delta(content="x"),
+            ],
+        ),
+        (
+            {"content": None, "tool_calls": [{**CALLS[0], "extra_content": CALL_STATE}]},
+            [delta(tool_calls=[{**CALLS[0], "extra_content": CALL_STATE}])],
+        ),
+    ],
+)
+def test_what_a_provider_wants_back_comes_back(message: Document, chunks: list[Document]) -> None:
+    """Whole or streamed, it goes through the client in a reasoning item."""
+    for output in (
+        whole(message, tools=TOOLS)["output"],
+        streamed(*chunks, end("stop"), tools=TOOLS)[-1]["response"]["output"],
+    ):
+        said = responses_dialect().to_chat({"input": output})["messages"]
+        assert len(said) == 1
+        kept = {
+            name: value for name, value in message.items() if name.startswith(("thinking_", "reasoning_"))
+        }
+        assert kept.items() <= said[0].items()
+        calls = said[0].get("tool_calls", [])
+        assert [call.get("extra_content") for call in calls] == [CALL_STATE] * len(calls)
+
+
+@pytest.mark.parametrize("thoughts", [[{"type": "thinking", "thinking": "hm"}], "hm", [None]])
+def test_thoughts_that_nobody_signed_are_no_state(thoughts: Any) -> None:
+    response = whole({"content": "x", "thinking_blocks": thoughts})
+    assert [item["type"] for item in response["output"]] == ["message"]
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(502, "server_error"), (429, "rate_limit_exceeded"), (400, "invalid_prompt")]
 )

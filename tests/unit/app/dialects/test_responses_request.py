@@ -107,6 +107,17 @@ def test_a_text_is_one_user_message_after_the_instructions() -> None:
         # What only its author can read goes along as it came.
         ([SECRET, said("Yes.")], [{"role": "assistant", "content": "Yes.", "reasoning_items": [SECRET]}]),
         (
+            [thought("hm", encrypted_content="coterie_?"), said("Yes.")],
+            [
+                {
+                    "role": "assistant",
+                    "content": "Yes.",
+                    "reasoning_content": "hm",
+                    "reasoning_items": [thought("hm", encrypted_content="coterie_?")],
+                }
+            ],
+        ),
+        (
             [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}, said("Yes.")],
             [{"role": "assistant", "content": "Yes.", "reasoning_content": "hm"}],
         ),
