@@ -104,6 +104,9 @@ def refuse_unfit(request: Request, composition: Composition) -> None:
     request is read that nobody takes."""
     _check_names(composition, None, None, request.exclude)
     ruled_out = {card.name: exclusion(card, request) for card in composition.experts}
+    held = None if request.hold != "tool_call" or request.pinned_expert else request.current_expert
+    if held is not None and (why := ruled_out.get(held)):
+        raise _held_up(held, why, request, composition)
     if all(ruled_out.values()):
         raise _nobody(ruled_out, request, composition)
 
@@ -315,10 +318,15 @@ def _held(
     if request.hold != "tool_call" or current is None or request.pinned_expert is not None:
         return None
     if current.excluded:
-        refused = _nobody({current.expert: current.excluded}, request, composition)
-        raise NoExpertFits(f"a tool call of {current.expert} is open, and {refused}", refused.code)
+        raise _held_up(current.expert, current.excluded, request, composition)
     detail = f"A tool call of {current.expert} is open; it goes on."
     return current.expert, Reason.HELD, detail
+
+
+def _held_up(expert: str, why: str, request: Request, composition: Composition) -> NoExpertFits:
+    """The expert whose tool call is open may not answer."""
+    refused = _nobody({expert: why}, request, composition)
+    return NoExpertFits(f"a tool call of {expert} is open, and {refused}", refused.code)
 
 
 def _stays(
