@@ -14,7 +14,7 @@ from tests.contracts.validation import problems
 
 TOOL = {
     "type": "function",
-    "function": {"name": TOOL_NAME, "description": TOOL_ABOUT, "parameters": TOOL_SCHEMA},
+    "function": {"name": TOOL_NAME, "description": TOOL_ABOUT, "parameters": TOOL_SCHEMA, "strict": True},
 }
 
 

@@ -1,0 +1,101 @@
+"""OpenAI's own client against the service."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+from openai import OpenAI
+from pydantic import BaseModel
+
+from tests.contracts.chat_contract import TOOL
+from tests.contracts.contract import QUESTION
+from tests.contracts.contract_world import Service
+
+
+class Answer(BaseModel):
+    answer: str
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0) as opened:
+        yield opened
+
+
+def asking(text: str = QUESTION) -> list[openai.types.chat.ChatCompletionMessageParam]:
+    return [{"role": "user", "content": text}]
+
+
+def test_a_chat_and_the_model_that_it_names(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model="coterie", messages=asking())
+    assert answer.choices[0].message.content == f"coder heard: {QUESTION}"
+    again = client.chat.completions.create(model=answer.model, messages=asking())
+    assert again.model == answer.model
+    assert client.models.retrieve(answer.model).id == answer.model
+
+
+def test_the_stream_helper_puts_a_chat_together(client: OpenAI) -> None:
+    options: openai.types.chat.ChatCompletionStreamOptionsParam = {"include_usage": True}
+    with client.chat.completions.stream(model="coterie", messages=asking(), stream_options=options) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done"} <= kinds
+    assert final.choices[0].message.content == f"coder heard: {QUESTION}"
+    assert final.choices[0].finish_reason == "stop"
+    assert final.usage is not None and final.usage.total_tokens > 0
+
+
+def test_tool_calls_and_their_results(client: OpenAI) -> None:
+    tools: list[openai.types.chat.ChatCompletionToolUnionParam] = [TOOL]  # type: ignore[list-item]
+    with client.chat.completions.stream(model="coterie", messages=asking(), tools=tools) as stream:
+        message = stream.get_final_completion().choices[0].message
+    (call,) = message.tool_calls or ()
+    assert call.function.parsed_arguments == {"text": QUESTION}
+    result: openai.types.chat.ChatCompletionToolMessageParam = {
+        "role": "tool",
+        "tool_call_id": call.id,
+        "content": "found",
+    }
+    said = message.model_dump(exclude_none=True, exclude={"parsed"})
+    called: openai.types.chat.ChatCompletionAssistantMessageParam = said  # type: ignore[assignment]
+    final = client.chat.completions.create(model="coterie", messages=[*asking(), called, result], tools=tools)
+    assert final.choices[0].finish_reason == "stop"
+
+
+def test_structured_output_is_parsed(client: OpenAI) -> None:
+    answer = client.chat.completions.parse(model="coterie", messages=asking(), response_format=Answer)
+    assert answer.choices[0].message.parsed == Answer(answer=f"coder heard: {QUESTION}")
+
+
+def test_models_are_listed(client: OpenAI) -> None:
+    assert {"coterie", "coder", "talker", "backup"} <= {model.id for model in client.models.list()}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("mark", "model", "kind"),
+    [
+        ("rejected", "coterie", openai.BadRequestError),
+        ("busy", "coterie", openai.RateLimitError),
+        ("", "nobody", openai.NotFoundError),
+    ],
+)
+def test_errors_are_the_clients_own_classes(
+    failing: Service, mark: str, model: str, kind: type[openai.APIStatusError], stream: bool
+) -> None:
+    with (
+        OpenAI(base_url=f"{failing.url}/v1", api_key="none", max_retries=0) as client,
+        pytest.raises(kind) as caught,
+    ):
+        client.chat.completions.create(model=model, messages=asking(f"python [[{mark}]]"), stream=stream)
+    assert caught.value.code
+    assert caught.value.request_id
+
+
+def test_a_stream_that_breaks_raises(failing: Service) -> None:
+    with OpenAI(base_url=f"{failing.url}/v1", api_key="none", max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model="coterie", messages=asking("python [[breaks]]"), stream=True
+        )
+        with pytest.raises(openai.APIError, match="in the middle of its answer"):
+            list(stream)
