@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.strategies.strategy_registry import OWN
-from tests.contracts import chat_contract, messages_contract
+from tests.contracts import chat_contract, messages_contract, responses_contract
 from tests.contracts.contract import CASES, FAILURES, Case, Contract
 from tests.contracts.contract_world import Service
 from tests.contracts.sse import Event, events_of
@@ -15,6 +15,7 @@ from tests.contracts.sse import Event, events_of
 CONTRACTS: Mapping[str, Contract] = {
     "chat": chat_contract.CONTRACT,
     "messages": messages_contract.CONTRACT,
+    "responses": responses_contract.CONTRACT,
 }
 STRATEGIES = ("single", *OWN)
 HOLDING = {"panel", "self_select"}
