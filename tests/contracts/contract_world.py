@@ -55,7 +55,7 @@ def serve(folder: Path, behaviour: Chooser = behave, **fields: Any) -> Iterator[
         found: list[Api] = []
 
         async def run() -> None:
-            async with world.serve(expert_fields=capable) as api:
+            async with world.serve(expert_fields=capable, store_prompts=True) as api:
                 await api.services.strategies.catalogue.ready("panel")
                 found.append(api)
                 ready.set()

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from tests.contracts.chat_contract import TOOL
 from tests.contracts.contract import QUESTION
 from tests.contracts.contract_world import Service
+from tests.contracts.responses_contract import TOOL as RESPONSES_TOOL
 
 
 class Answer(BaseModel):
@@ -49,7 +50,8 @@ def test_tool_calls_and_their_results(client: OpenAI) -> None:
     tools: list[openai.types.chat.ChatCompletionToolUnionParam] = [TOOL]  # type: ignore[list-item]
     with client.chat.completions.stream(model="coterie", messages=asking(), tools=tools) as stream:
         message = stream.get_final_completion().choices[0].message
-    (call,) = message.tool_calls or ()
+    assert message.tool_calls is not None
+    (call,) = message.tool_calls
     assert call.function.parsed_arguments == {"text": QUESTION}
     result: openai.types.chat.ChatCompletionToolMessageParam = {
         "role": "tool",
@@ -60,6 +62,48 @@ def test_tool_calls_and_their_results(client: OpenAI) -> None:
     called: openai.types.chat.ChatCompletionAssistantMessageParam = said  # type: ignore[assignment]
     final = client.chat.completions.create(model="coterie", messages=[*asking(), called, result], tools=tools)
     assert final.choices[0].finish_reason == "stop"
+
+
+def test_a_response_and_what_follows_it(client: OpenAI) -> None:
+    first = client.responses.create(model="coterie", input=QUESTION, instructions="Be brief.")
+    assert (first.status, first.output_text) == ("completed", f"coder heard: {QUESTION}")
+    second = client.responses.create(model="coterie", input="And now?", previous_response_id=first.id)
+    assert second.output_text == "coder heard: And now?"
+    assert second.previous_response_id == first.id
+    assert client.responses.retrieve(second.id).output_text == second.output_text
+    client.responses.delete(second.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(second.id)
+
+
+def test_the_stream_helper_puts_a_response_together(client: OpenAI) -> None:
+    with client.responses.stream(model="coterie", input=QUESTION) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        final = stream.get_final_response()
+    assert text == final.output_text == f"coder heard: {QUESTION}"
+    assert final.usage is not None and final.usage.total_tokens > 0
+
+
+def test_function_calls_of_responses_and_their_results(client: OpenAI) -> None:
+    tools: list[openai.types.responses.ToolParam] = [RESPONSES_TOOL]  # type: ignore[list-item]
+    first = client.responses.create(model="coterie", input=QUESTION, tools=tools)
+    (call,) = first.output
+    assert call.type == "function_call"
+    assert call.name == "look_up"
+    result: openai.types.responses.response_input_param.FunctionCallOutput = {
+        "type": "function_call_output",
+        "call_id": call.call_id,
+        "output": "found",
+    }
+    final = client.responses.create(
+        model="coterie", input=[result], previous_response_id=first.id, tools=tools
+    )
+    assert final.output_text
+
+
+def test_structured_output_of_a_response_is_parsed(client: OpenAI) -> None:
+    response = client.responses.parse(model="coterie", input=QUESTION, text_format=Answer)
+    assert response.output_parsed == Answer(answer=f"coder heard: {QUESTION}")
 
 
 def test_structured_output_is_parsed(client: OpenAI) -> None:
