@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from base.text_files import TextFileError, read_text
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 MEGABYTE = 1024 * 1024
@@ -177,9 +179,9 @@ class Settings(BaseSettings):
             lines += self.api_keys.get_secret_value().replace(",", "\n").splitlines()
         if self.api_keys_file is not None:
             try:
-                lines += self.api_keys_file.read_text(encoding="utf-8").splitlines()
-            except OSError as error:
-                raise ValueError(f"COTERIE_API_KEYS_FILE cannot be read: {error.strerror}") from None
+                lines += read_text(self.api_keys_file).splitlines()
+            except TextFileError as error:
+                raise ValueError(f"COTERIE_API_KEYS_FILE: {error}") from None
         found: dict[str, ApiKey] = {}
         for line in lines:
             entry = line.strip()

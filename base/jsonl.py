@@ -1,9 +1,14 @@
 """JSON lines: one object a line, in UTF-8. Errors name the file and the line."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from base.text_files import TextFileError, decoded_text
+
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 class JsonlError(ValueError):
@@ -16,17 +21,15 @@ def read_lines(path: Path, *, unfinished: bool = False) -> list[tuple[str, str]]
     written. Raises JsonlError."""
     try:
         content = path.read_bytes()
+        if unfinished:
+            content = content[: content.rfind(b"\n") + 1]
+        text = decoded_text(content, path)
     except OSError as error:
         raise JsonlError(f"{path}: cannot be read: {error.strerror}") from error
-    if unfinished:
-        content = content[: content.rfind(b"\n") + 1]
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise JsonlError(f"{path}:{line}: is not UTF-8 text") from error
+    except TextFileError as error:
+        raise JsonlError(str(error)) from error
     # Not `splitlines`: JSON strings may hold U+2028 and its like unescaped.
-    lines = (line.removeprefix("\ufeff") for line in text.split("\n"))
+    lines = (line.removeprefix("\ufeff") for line in _LINE_END.split(text))
     return [(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 

@@ -6,6 +6,10 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from base.text_files import TextFileError, read_text
+
+_SEPARATORS = "\x85\u2028\u2029"
+
 
 class YamlProblem(Exception):
     """The file cannot be read as YAML; the text is `file:line: what is wrong`."""
@@ -50,18 +54,24 @@ class Lines:
 def read_yaml(path: Path) -> tuple[Any, Lines]:
     """Parse `path` (safe YAML, one document). Raises `YamlProblem`, also for a key written twice,
     which YAML readers otherwise resolve silently in favour of the last."""
+    if not path.exists():
+        raise YamlProblem(f"{path}: no such file")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise YamlProblem(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise YamlProblem(f"{path}: is not UTF-8 text") from error
-    except OSError as error:
-        raise YamlProblem(f"{path}: cannot be read: {error.strerror}") from error
-    loader = yaml.SafeLoader(text)
+        text = read_text(path)
+    except TextFileError as error:
+        raise YamlProblem(str(error)) from error
+    stand_ins = _stand_ins(text)
+    try:
+        loader = yaml.SafeLoader(text.translate({ord(own): other for own, other in stand_ins.items()}))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlProblem(
+            f"{path}:{line}: holds the character U+{error.character:04X}, which YAML forbids"
+        ) from error
     try:
         root = loader.get_single_node()
         if root is not None:
+            _put_back(root, {ord(other): own for own, other in stand_ins.items()})
             _refuse_duplicates(path, root)
         data = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
@@ -72,6 +82,27 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
     finally:
         loader.dispose()
     return data, Lines(root)
+
+
+def _stand_ins(text: str) -> dict[str, str]:
+    """Characters of private use in the place of those that only YAML 1.1 takes for line ends."""
+    free = (character for character in map(chr, range(0xE000, 0xF8FF)) if character not in text)
+    return {separator: next(free) for separator in _SEPARATORS if separator in text}
+
+
+def _put_back(root: Node, characters: dict[int, str]) -> None:
+    pending, seen = [root] if characters else [], set[int]()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, ScalarNode):
+            node.value = node.value.translate(characters)
+        elif isinstance(node, SequenceNode):
+            pending += node.value
+        elif isinstance(node, MappingNode):
+            pending += (each for pair in node.value for each in pair)
 
 
 def _line(node: Node) -> int:

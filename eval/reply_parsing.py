@@ -78,7 +78,7 @@ def code_candidates(reply: str) -> list[str]:
     if len(wholes) > 1:
         wholes.insert(0, "\n".join(wholes))
     if not blocks:
-        lines = text.replace("`", "").splitlines()
+        lines = text.replace("`", "").split("\n")
         start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line.strip())), None)
         if start is None:
             return []
@@ -87,7 +87,7 @@ def code_candidates(reply: str) -> list[str]:
     for whole in wholes:
         candidates.append(whole)
     for whole in wholes:
-        lines = whole.rstrip().splitlines()
+        lines = whole.rstrip().split("\n")
         shortest = max(1, len(lines) - _MAX_TRIMMED_LINES)
         candidates.extend("\n".join(lines[:end]) for end in range(len(lines) - 1, shortest - 1, -1))
     return [candidate for candidate in dict.fromkeys(candidates) if candidate.strip()]

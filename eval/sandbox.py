@@ -167,7 +167,7 @@ def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, str
 def _verdict(report: bytes, ending: str, token: str, n_tests: int) -> Verdict:
     passed, problems = [False] * n_tests, []
     seen: set[str] = set()
-    for line in report.decode(errors="replace").splitlines():
+    for line in report.decode(errors="replace").split("\n"):
         said, _, rest = line.partition(" ")
         what, _, reason = rest.partition(" ")
         if not secrets.compare_digest(said.encode(), token.encode()) or what in seen:

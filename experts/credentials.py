@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import SecretStr
 
+from base.text_files import TextFileError, read_text
 from experts.errors import ExpertUnavailable
 from experts.expert import Expert
 
@@ -29,8 +30,8 @@ def read_api_key(expert: Expert) -> SecretStr | None:
     elif expert.api_key_file is not None:
         where = f"the file {expert.api_key_file.name}"
         try:
-            value = expert.api_key_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            value = read_text(expert.api_key_file)
+        except TextFileError as error:
             raise ExpertUnavailable(
                 expert.name, f"Expert {expert.name} has no API key: {where} cannot be read."
             ) from error

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from base.jsonl import JsonlError, read_rows
 from base.strict_model import StrictModel
+from base.text_files import TextFileError, read_text
 from base.validation_messages import problems_of
 
 HERE = Path(__file__).resolve().parent
@@ -58,8 +59,8 @@ def load_categories(path: Path = HERE / "categories.yaml") -> list[Category]:
     import yaml
 
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data: Any = yaml.safe_load(read_text(path))
+    except (TextFileError, yaml.YAMLError) as error:
         raise PromptsError(f"{path}: cannot be read: {error}") from error
     listed = data.get("categories") if isinstance(data, dict) else None
     if not isinstance(listed, list) or not listed:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from pydantic import AliasChoices, Field, ValidationError
 
 from base.strict_model import StrictModel
 from base.validation_messages import problems_of
+from base.yaml_lines import YamlProblem, read_yaml
 from routers.composition import ExpertCard
 from routers.request import Capability, Matrix
 
@@ -135,12 +135,12 @@ def read_outcomes(folder: Path) -> OutcomeTable:
 
 def read_cards(path: Path) -> tuple[ExpertCard, ...]:
     """The experts of an `experts.yaml`, prices in $ per million tokens. Raises OutcomeError."""
+    if not path.exists():
+        raise OutcomeError(f"{path} is missing")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document, _ = read_yaml(path)
         rows = document["experts"]
-    except FileNotFoundError as error:
-        raise OutcomeError(f"{path} is missing") from error
-    except (yaml.YAMLError, TypeError, KeyError) as error:
+    except (YamlProblem, TypeError, KeyError) as error:
         raise OutcomeError(f"{path}: expected `experts:` and a list: {error}") from error
     if not isinstance(rows, list) or not rows:
         raise OutcomeError(f"{path}: expected `experts:` and a list of at least one expert")

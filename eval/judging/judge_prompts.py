@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from base.files import file_digest
 from base.jsonl import JsonlError, read_rows
+from base.yaml_lines import YamlProblem, read_yaml
 from eval.errors import EvalError
 
 
@@ -173,17 +172,11 @@ def own_prompts() -> JudgePrompts:
 def read_prompts(path: Path) -> JudgePrompts:
     """Prompts from MT-Bench's JSONL (FastChat's `judge_prompts.jsonl`) or Arena-Hard's YAML (`system_prompt`
     or `system_prompts` by category, and `prompt_template`). Raises PromptFileError."""
-    try:
-        content = path.read_bytes()
-        text = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptFileError(f"{path}: cannot be read ({error})") from error
-    digest = hashlib.sha256(content).hexdigest()
     if path.suffix in {".yaml", ".yml"}:
-        prompts, by_category = _arena_hard(path, text)
+        prompts, by_category = _arena_hard(path)
     else:
         prompts, by_category = _mt_bench(path), {}
-    return JudgePrompts(str(path), digest, prompts, by_category)
+    return JudgePrompts(str(path), file_digest(path), prompts, by_category)
 
 
 def _mt_bench(path: Path) -> dict[Kind, JudgePrompt]:
@@ -213,11 +206,11 @@ def _mt_bench(path: Path) -> dict[Kind, JudgePrompt]:
     return found
 
 
-def _arena_hard(path: Path, text: str) -> tuple[dict[Kind, JudgePrompt], dict[str, str]]:
+def _arena_hard(path: Path) -> tuple[dict[Kind, JudgePrompt], dict[str, str]]:
     try:
-        document: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PromptFileError(f"{path}: is not YAML") from error
+        document, _ = read_yaml(path)
+    except YamlProblem as error:
+        raise PromptFileError(str(error)) from error
     document = document if isinstance(document, dict) else {}
     template = document.get("prompt_template")
     template = template[0] if isinstance(template, list) and template else template

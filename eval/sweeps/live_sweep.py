@@ -13,6 +13,7 @@ import numpy as np
 from base.prices import usage_cost
 from base.reply import AskError
 from base.task_groups import together
+from base.text_files import TextFileError, read_text
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, RetryPolicy, routes
 from eval.benchmark_registry import BENCHMARKS, Keys, RunRequest, prepare
 from eval.decontamination import DecontaminationError, Screening, screen_for
@@ -315,9 +316,9 @@ def _system(point: LivePoint) -> str | None:
     if point.prompt.file is None:
         return point.prompt.system
     try:
-        return point.prompt.file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(f"{point.prompt.file}: cannot be read as text ({error})") from error
+        return read_text(point.prompt.file).strip()
+    except TextFileError as error:
+        raise SweepError(str(error)) from error
 
 
 def _blank(contestant: Contestant, question: Question, error: str | None) -> ItemRow:

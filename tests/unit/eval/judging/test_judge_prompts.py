@@ -97,7 +97,7 @@ def test_categories_may_have_system_prompts_of_their_own(tmp_path: Path) -> None
     [
         ("a.yaml", "prompt_template: x", "needs prompt_template and system_prompt"),
         ("a.yaml", "{system_prompt: x, prompt_template: no places}", "no places for the two answers"),
-        ("a.yaml", "a: [", "is not YAML"),
+        ("a.yaml", "a: [", r"a\.yaml:1: expected"),
         ("a.jsonl", "{}", "a.jsonl:1: needs name"),
         ("a.jsonl", "", "holds no prompt"),
     ],
@@ -107,3 +107,16 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str, text: st
 
     with pytest.raises(PromptFileError, match=says):
         read_prompts(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["prompts.jsonl", "prompts.yaml"])
+def test_prompts_with_a_byte_order_mark_and_line_separators_are_read(tmp_path: Path, name: str) -> None:
+    text = (
+        '{"name": "one", "type": "single", "system_prompt": "Be\u2028fair\u0085.", '
+        '"prompt_template": "{answer}"}\r\n'
+        if name.endswith("jsonl")
+        else 'system_prompt: "Be\u2028fair\u0085."\r\nprompt_template: "{answer_1} {answer_2}"\r\n'
+    )
+    (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
+    [prompt] = read_prompts(tmp_path / name).by_kind.values()
+    assert prompt.system == "Be\u2028fair\u0085."
