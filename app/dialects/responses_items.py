@@ -18,6 +18,7 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call a tool, and the field with what the call says."""
 REFERENCE = "item_reference"
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
+FOLLOWS = "The output is in the next message."
 CHAT_PARTS = ("text", "image_url", "video_url", "audio_url", "input_audio", "file")
 """Parts that are the same in chat completions; clients mix both forms."""
 
@@ -51,6 +52,7 @@ class _Turns:
         self._open: dict[str, Any] | None = None
         """The last message while it is the assistant's own turn."""
         self._calls: set[str] = set()
+        self._media: list[dict[str, Any]] = []
         self._call_state: dict[str, Any] = {}
         """What a provider wants back with its calls, by their ids."""
 
@@ -58,6 +60,8 @@ class _Turns:
         if not isinstance(item, Mapping):
             raise _bad("must be an object", where)
         kind = kind_of(item)
+        if kind not in OUTPUTS:
+            self._show_media()
         if kind == "message":
             self._message(item, where)
         elif kind == "reasoning":
@@ -76,6 +80,7 @@ class _Turns:
             )
 
     def finish(self) -> list[dict[str, Any]]:
+        self._show_media()
         for message in self.messages:
             if message["role"] == "assistant" and "tool_calls" not in message:
                 message["content"] = message["content"] or ""
@@ -149,9 +154,18 @@ class _Turns:
             )
         self._open = None
         content = _content(item.get("output"), f"{where}.output")
-        if isinstance(content, list) and all(part["type"] == "text" for part in content):
-            content = "\n".join(part["text"] for part in content)
+        if isinstance(content, list):
+            media = [part for part in content if part["type"] not in ("text", "refusal")]
+            self._media += media
+            text = "\n".join(part["text"] for part in content if part["type"] == "text")
+            content = text or (FOLLOWS if media else "")
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+
+    def _show_media(self) -> None:
+        """Images and files of the outputs, after the last of them: a tool's message has text alone."""
+        if self._media:
+            self.messages.append({"role": "user", "content": self._media})
+            self._media = []
 
     def _assistant(self, *, fresh: bool = False) -> dict[str, Any]:
         """The message of the assistant's present turn; `fresh` begins another one, but not while a call of

@@ -124,15 +124,6 @@ def to_chat(document: Mapping[str, Any]) -> dict[str, Any]:
     return chat | _text(document.get("text") or {})
 
 
-def without_reasoning_items(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The request without reasoning that only the expert that wrote it can read."""
-    items = document.get("input")
-    if not isinstance(items, list):
-        return dict(document)
-    kept = [item for item in items if not (isinstance(item, Mapping) and item.get("type") == "reasoning")]
-    return {**document, "input": kept}
-
-
 def _text(text: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if text.get("verbosity") is not None:
@@ -150,7 +141,8 @@ def _text(text: Mapping[str, Any]) -> dict[str, Any]:
                     f"text.format.{name}: is required.",
                     param=f"text.format.{name}",
                 )
-        schema = {name: form[name] for name in ("name", "schema", "strict", "description") if name in form}
+        fields = ("name", "schema", "strict", "description")
+        schema = {name: form[name] for name in fields if form.get(name) is not None}
         return {**found, "response_format": {"type": "json_schema", "json_schema": schema}}
     if kind == "json_object":
         return {**found, "response_format": {"type": "json_object"}}

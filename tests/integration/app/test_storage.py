@@ -21,11 +21,13 @@ from app.storage.queries import (
     Filters,
     decision_by_id,
     decisions_page,
+    delete_response,
     feedback_of,
     last_of_conversation,
+    response_chain,
 )
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, FeedbackRow, TableBase
+from app.storage.rows import DecisionRow, FeedbackRow, ResponseRow, Row, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError
 from tests.integration.app.postgres import Postgres
@@ -68,7 +70,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def write(database: Database, *rows: DecisionRow | FeedbackRow) -> None:
+async def write(database: Database, *rows: Row) -> None:
     recorder = Recorder(database, queue=100, batch=7)
     recorder.start()
     for row in rows:
@@ -88,6 +90,31 @@ async def test_a_decision_is_read_back_as_it_was_written(database: Database) -> 
     assert found.detail == kept.detail
     assert found.usage == {"prompt_tokens": 3}
     assert found.messages == [{"role": "user", "content": "a\0b"}]
+
+
+async def test_a_chain_of_responses_is_its_callers_oldest_first_and_bounded(database: Database) -> None:
+    def a_response(name: str, previous: str | None, **changes: Any) -> ResponseRow:
+        said = [{"role": "user", "content": f"{name}\0"}]
+        return ResponseRow(
+            id=name, previous=previous, created_at=START, input=said, response={"output": []}, **changes
+        )
+
+    rows = [a_response(f"r{n}", f"r{n - 1}" if n else None, api_key="one") for n in range(5)]
+    await write(database, *rows, a_response("other", "r2", api_key="two"), a_response("open", None))
+
+    async def chain(last: str, api_key: str | None, bound: int = 10) -> list[str]:
+        async with database.session() as session:
+            return [row.id for row in await response_chain(session, last, api_key, bound=bound)]
+
+    assert await chain("r3", "one") == ["r0", "r1", "r2", "r3"]
+    assert await chain("r3", "one", bound=2) == ["r2", "r3"]
+    assert await chain("r3", "two") == await chain("r3", None) == await chain("none", "one") == []
+    assert await chain("other", "two") == ["other"]
+    assert await chain("open", None) == ["open"]
+    async with database.session() as session:
+        assert not await delete_response(session, "r1", "two")
+        assert await delete_response(session, "r1", "one")
+    assert await chain("r3", "one") == ["r2", "r3"]
 
 
 async def test_pages_follow_each_other_newest_first_without_gap_or_repeat(database: Database) -> None:

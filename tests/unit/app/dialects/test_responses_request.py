@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dialects.responses import responses_dialect
-from app.dialects.responses_request import without_reasoning_items
 from app.errors import ServiceError
 
 Item = dict[str, Any]
@@ -106,6 +105,23 @@ def test_a_text_is_one_user_message_after_the_instructions() -> None:
         ),
         # What only its author can read goes along as it came.
         ([SECRET, said("Yes.")], [{"role": "assistant", "content": "Yes.", "reasoning_items": [SECRET]}]),
+        # An image in an output follows the last output.
+        (
+            [
+                call("a"),
+                call("b"),
+                result("a", [{"type": "input_image", "image_url": "data:,"}]),
+                result("b"),
+                ASKED,
+            ],
+            [
+                called("a", "b"),
+                {"role": "tool", "tool_call_id": "a", "content": "The output is in the next message."},
+                {"role": "tool", "tool_call_id": "b", "content": "fine"},
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
+                USER,
+            ],
+        ),
         (
             [thought("hm", encrypted_content="coterie_?"), said("Yes.")],
             [
@@ -325,11 +341,3 @@ def test_what_cannot_be_said_is_refused_by_name(fields: Item, param: str) -> Non
     with pytest.raises(ServiceError) as refused:
         chat(**fields)
     assert (refused.value.status, refused.value.param) == (400, param)
-
-
-def test_reasoning_is_stripped_for_other_experts() -> None:
-    assert without_reasoning_items({"input": [SECRET, ASKED], "model": "x"}) == {
-        "input": [ASKED],
-        "model": "x",
-    }
-    assert without_reasoning_items({"input": "hi"}) == {"input": "hi"}
