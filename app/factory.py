@@ -12,6 +12,7 @@ from app.api import (
     chat_routes,
     completion_routes,
     decision_routes,
+    embedding_routes,
     message_routes,
     model_routes,
     probes,
@@ -25,6 +26,7 @@ from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
 from app.dialects.completions import CompletionsBody
+from app.dialects.embeddings import EmbeddingsBody
 from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.services import Services
@@ -65,6 +67,7 @@ def create_app(
         response_routes,
         message_routes,
         completion_routes,
+        embedding_routes,
         model_routes,
         decision_routes,
         reload_route,
@@ -93,7 +96,7 @@ class _App(FastAPI):
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas |= body_components(
-            *(ChatBody, CompletionsBody, FeedbackBody, InputTokensBody),
+            *(ChatBody, CompletionsBody, EmbeddingsBody, FeedbackBody, InputTokensBody),
             *(MessagesBody, ResponsesBody, TokenCountBody),
         )
         return document

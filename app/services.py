@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.composition_reload import Reloader
 from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answering import Answering
+from app.serving.encoder_embeddings import EncoderEmbeddings
 from app.serving.prompting import Prompting
 from app.serving.routing import RoutingService
 from app.serving.shadow import Shadow
@@ -14,6 +15,7 @@ from app.storage.database import Database
 from app.storage.recorder import Recorder
 from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
+from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.registry import Registry
 from experts.token_counter import TokenCounter
@@ -30,6 +32,8 @@ class Services:
     reloader: Reloader
     health: HealthMonitor
     tokens: TokenCounter
+    client: ExpertClient
+    embeddings: EncoderEmbeddings
     prompting: Prompting
     answering: Answering
     lifecycle: AnswerLifecycle

@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     """Long requests that may wait for their tokens to be counted; beyond it bounds stand for the count."""
     tokenize_s: float = Field(1.0, gt=0)
     """How long an expert's server may take to count tokens (`/tokenize`)."""
+    embedding_inputs: int = Field(2_048, ge=1)
+    """Texts in one request for embeddings."""
+    embedding_s: float = Field(60.0, gt=0)
+    """How long the router's encoder may take for one request for embeddings."""
     spill_tries: int = Field(2, ge=0, le=16)
     """Further experts to try when the chosen one is unavailable before its first byte."""
     strategy_max_calls: int = Field(8, ge=2, le=100)

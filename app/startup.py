@@ -14,6 +14,7 @@ from app.services import Services
 from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answering import Answering
 from app.serving.conversations import Conversations
+from app.serving.encoder_embeddings import EncoderEmbeddings
 from app.serving.expert_access import ExpertAccess
 from app.serving.exploration import Exploration
 from app.serving.operator_rules import RulesError
@@ -141,6 +142,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             reloader=Reloader(routing, settings, registry, metrics, strategies),
             health=health,
             tokens=tokens,
+            client=client,
+            embeddings=EncoderEmbeddings(routing, seconds=settings.embedding_s),
             prompting=prompting,
             answering=Answering(access, tries=settings.spill_tries),
             lifecycle=AnswerLifecycle(metrics, recorder, conversations),

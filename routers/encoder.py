@@ -12,12 +12,15 @@ change a text's vector (by up to 0.02 of cosine), and batches are no faster per 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from base.cache_folder import cache_folder
 from routers.request import Matrix, Vector
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 ENCODER_NAME = "all-MiniLM-L6-v2"
 DIMENSION = 384
@@ -50,6 +53,10 @@ class Encoder(Protocol):
     def dimension(self) -> int: ...
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Vectors of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, without special ones."""
         ...
 
 
@@ -109,9 +116,7 @@ class OnnxEncoder:
 
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Vectors of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
-        # Half a surrogate pair is no character; the tokenizer refuses it.
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
+        encodings = self._tokenized(texts)
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, encoding in enumerate(encodings):
             for batch in _batches(_windows(encoding.ids)):
@@ -119,6 +124,15 @@ class OnnxEncoder:
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
         vectors: Matrix = sums / np.maximum(norms, 1e-12)
         return vectors
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, without special ones."""
+        return [len(encoding.ids) for encoding in self._tokenized(texts)]
+
+    def _tokenized(self, texts: Sequence[str]) -> "list[Encoding]":
+        # Half a surrogate pair is no character; the tokenizer refuses it.
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        return self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
 
     def _pooled_sums(self, windows: Sequence[Sequence[int]]) -> Vector:
         """Sum of all token states: their total over a long text is the pool weighted by length."""

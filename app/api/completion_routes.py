@@ -50,7 +50,9 @@ async def _answer_all(
     record = AnswerRecord(chat, decision, context, keep_messages=services.settings.store_prompts)
     answered = []
     for part in parts:
-        each = AnswerRecord(part, decision, context.fresh())
+        own = context.fresh()
+        own.chat = part.document
+        each = AnswerRecord(part, decision, own)
         run = None if decision.strategy == SINGLE else await services.strategies.start(each)
         answered.append(PromptPart(each, services.answering if run is None else run))
     services.lifecycle.begin(record)

@@ -6,12 +6,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.api.embedding_routes import embedding_models
 from app.api.json import JsonResponse
 from app.dialects.messages_models import anthropic_model, anthropic_models
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import expert_document
-from app.serving.request_parsing import Names
+from app.serving.encoder_embeddings import TEXT_TOKENS
 from routers.composition import Composition
 from routers.policy import Policy
 
@@ -20,11 +21,11 @@ router = APIRouter()
 
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
-    """Everything `model` may say: `coterie`, `coterie/<category>`, and every expert. In Anthropic's shape for
+    """Everything `model` may say: `coterie`, `coterie/<category>`, every expert, and the
+    router's encoder. In Anthropic's shape for
     its clients, which send `anthropic-version`."""
     services: Services = request.app.state.services
-    names = services.routing.names
-    found = [_model(name, names, services) for name in names.models]
+    found = [_model(name, services) for name in _names(services)]
     if "anthropic-version" in request.headers:
         return JsonResponse(anthropic_models(found))
     return JsonResponse({"object": "list", "data": found})
@@ -34,10 +35,9 @@ async def models(request: Request) -> Response:
 async def model(request: Request, name: str) -> Response:
     """One model."""
     services: Services = request.app.state.services
-    names = services.routing.names
-    if name not in names.models:
+    if name not in _names(services):
         raise ServiceError(404, "model_not_found", f"The model {name[:80]!r} does not exist.", param="model")
-    found = _model(name, names, services)
+    found = _model(name, services)
     return JsonResponse(anthropic_model(found) if "anthropic-version" in request.headers else found)
 
 
@@ -99,18 +99,29 @@ def _by_expert(composition: Composition, row: Any) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in zip(composition.expert_names, row, strict=True)}
 
 
-def _model(name: str, names: Names, services: Services) -> dict[str, Any]:
+def _names(services: Services) -> list[str]:
+    """What `model` may say, of chats and of embeddings."""
+    models = list(services.routing.names.models)
+    return [*models, *(name for name in embedding_models(services) if name not in models)]
+
+
+def _model(name: str, services: Services) -> dict[str, Any]:
     """A model as clients list it. Where the router chooses, what is possible at all: the longest context and
     every capability of the experts that it chooses from. `max_model_len` is vLLM's name for the context."""
-    one = name in names.experts
-    experts = [services.registry.get(each) for each in ((name,) if one else names.composed)]
-    longest = max(expert.context_length for expert in experts)
+    names = services.routing.names
+    if name not in names.models:
+        longest, able = TEXT_TOKENS, {"embeddings"}
+    else:
+        chosen = (name,) if name in names.experts else names.composed
+        experts = [services.registry.get(each) for each in chosen]
+        longest = max(expert.context_length for expert in experts)
+        able = {str(each) for expert in experts for each in expert.capabilities}
     return {
         "id": name,
         "object": "model",
         "created": 0,
-        "owned_by": "expert" if one else "coterie",
+        "owned_by": "expert" if name in names.experts else "coterie",
         "context_length": longest,
         "max_model_len": longest,
-        "capabilities": sorted({each for expert in experts for each in expert.capabilities}),
+        "capabilities": sorted(able),
     }

@@ -105,7 +105,7 @@ class RoutingService:
             # Nothing to encode and no rule to match: quicker than handing it to a thread.
             decision, embedding = read(request)
         else:
-            decision, embedding = await self._in_thread(read, request)
+            decision, embedding = await self._timed(read, request)
         if explore and self._exploration.rate:
             decision = self._exploration.apply(decision, in_conversation=going_on.expert is not None)
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
@@ -125,20 +125,26 @@ class RoutingService:
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""
-        return await self._in_thread(self.router.embed, turns)
+        return await self._timed(self.router.embed, turns)
 
-    async def _in_thread(self, work: Callable[[Given], Made], given: Given) -> Made:
+    async def _timed(self, work: Callable[[Given], Made], given: Given) -> Made:
+        started = time.perf_counter()
+        try:
+            return await self.in_thread(work, given)
+        finally:
+            self._observe(time.perf_counter() - started)
+
+    async def in_thread(self, work: Callable[[Given], Made], given: Given) -> Made:
+        """`work(given)` by one of the routing threads. Raises ServiceError (503) when too many wait."""
         if self._waiting >= self._bound:
             raise ServiceError(
                 503, "overloaded", "Too many requests wait to be routed.", headers={"retry-after": "1"}
             )
-        started = time.perf_counter()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work, given)
         finally:
             self._waiting -= 1
-            self._observe(time.perf_counter() - started)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -54,6 +54,9 @@ class WordEncoder:
     revision = "1"
     dimension = DIMENSION
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
     def encode(self, texts: Sequence[str]) -> Matrix:
         rows = np.zeros((len(texts), DIMENSION), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):

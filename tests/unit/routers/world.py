@@ -120,6 +120,9 @@ class BagOfWords:
         self.encoded: list[str] = []
         """Every text it was asked for."""
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
     def encode(self, texts: Sequence[str]) -> Matrix:
         self.encoded += texts
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
