@@ -79,6 +79,7 @@ class ExpertLine:
                 error.message,
                 unavailable=isinstance(error, ExpertUnavailable | ExpertBusy | ExpertTimeout),
                 transient=isinstance(error, ExpertUnavailable | ExpertBusy | ExpertTimeout | ExpertBadReply),
+                retry_after=error.retry_after_s,
                 said=str(rejected.error.get("message") or "") if rejected else "",
             ) from error
         answered_by = found.headers.get("x-coterie-expert")

@@ -184,6 +184,8 @@ class ReplyStream:
         rest = self._cutter.rest()
         if rest is not None and rest.data is None and not self._reader.begun:
             self._refuse_whole(rest.raw)
+            if rest.comment is None and rest.raw.strip():
+                raise self._malformed()
         last = self._reader.read(rest) if rest is not None and _is_complete(rest) else None
         found = [] if last is None else [last]
         if not self._reader.begun:

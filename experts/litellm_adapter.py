@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import Expert
-from experts.refusals import refusal
+from experts.refusals import refusal, retry_after_s
 
 FIELDS = frozenset(
     [
@@ -191,7 +191,10 @@ def _mapped(expert: Expert, error: Exception, secret: SecretStr | None) -> Exper
         code = "context_length_exceeded"
     elif isinstance(error, litellm.ContentPolicyViolationError):
         code = "content_policy_violation"
-    return refusal(expert, status, {"error": {"message": said, "code": code}}, secret)
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    wait_s = retry_after_s({str(name).lower(): str(value) for name, value in headers.items()})
+    payload = {"error": {"message": said, "code": code}}
+    return refusal(expert, status, payload, secret, retry_after_s=wait_s)
 
 
 def _said(error: Exception) -> str:

@@ -4,7 +4,7 @@ model, sampling defaults and system prompt filled in under that dialect's names.
 from collections.abc import Mapping
 from typing import Any
 
-from experts.adaptations import NOTHING, Adaptations
+from experts.adaptations import LIMIT_FIELDS, NOTHING, Adaptations
 from experts.expert import DialectName, Expert
 from experts.outgoing import OUR_FIELDS, outgoing_body
 
@@ -15,10 +15,27 @@ LIMIT_NAMES: Mapping[DialectName, str] = {
 }
 """What the bound of the answer is called."""
 _DEFAULTS: Mapping[DialectName, frozenset[str]] = {
-    "responses": frozenset({"temperature", "top_p", "top_logprobs", "service_tier"}),
-    "messages": frozenset({"temperature", "top_p", "top_k"}),
+    "responses": frozenset(
+        {
+            "chat_template_kwargs",
+            "frequency_penalty",
+            "min_p",
+            "presence_penalty",
+            "repetition_penalty",
+            "service_tier",
+            "temperature",
+            "top_k",
+            "top_logprobs",
+            "top_p",
+        }
+    ),
+    "messages": frozenset({"temperature", "top_k", "top_p"}),
 }
 """Sampling defaults that are called the same; completions take what chat takes, but for `_CHAT_ONLY`."""
+_RENAMED: Mapping[DialectName, frozenset[str]] = {
+    "responses": frozenset({*LIMIT_FIELDS, "reasoning_effort"}),
+    "messages": frozenset({*LIMIT_FIELDS, "stop"}),
+}
 _CHAT_ONLY = frozenset(
     {
         "functions",
@@ -32,6 +49,16 @@ _CHAT_ONLY = frozenset(
         "verbosity",
     }
 )
+
+
+def can_say(expert: Expert, dialect: DialectName) -> bool:
+    """Whether all that the registry puts into requests for `expert` has a place in `dialect`: its sampling
+    defaults, and its system prompt. Else the server is asked for a chat completion."""
+    if dialect == "chat":
+        return True
+    if dialect == "completions":
+        return expert.system_prompt is None and not expert.sampling.keys() & _CHAT_ONLY
+    return expert.sampling.keys() <= _DEFAULTS[dialect] | _RENAMED[dialect]
 
 
 def native_body(
@@ -85,9 +112,9 @@ def _defaults(expert: Expert, dialect: DialectName) -> dict[str, Any]:
 
 
 def _put_in_front(prompt: str, out: dict[str, Any], dialect: DialectName) -> None:
-    """The expert's system prompt before the client's own. Completions have no place for one."""
+    """The expert's system prompt before the client's own."""
     if dialect == "completions":
-        return
+        return  # no place for one: see `can_say`
     name = "instructions" if dialect == "responses" else "system"
     said = out.get(name)
     if isinstance(said, list):

@@ -89,9 +89,11 @@ def refusal(
     secret: SecretStr | None = None,
     *,
     retry_after_s: float | None = None,
+    how: str | None = None,
 ) -> ExpertError:
-    """The error that an HTTP status and its body (parsed JSON, else text, or None) stand for."""
-    error = _refusal(expert, status, payload, secret)
+    """The error that an HTTP status and its body (parsed JSON, else text, or None) stand for. `how` tells
+    users where it was said, where that was not the status."""
+    error = _refusal(expert, status, how or f"HTTP {status}", payload, secret)
     error.said = _message(_error_object(payload))[:MAX_MESSAGE]
     error.retry_after_s = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
     return error
@@ -117,32 +119,30 @@ def error_in(document: Any) -> Any:
 
 def reported_error(expert: Expert, document: Any, secret: SecretStr | None = None) -> ExpertError:
     """The error that a document found by `error_in` stands for, as if it had come with its own status."""
-    return refusal(expert, _status_in(document), document, secret)
+    return refusal(expert, _status_in(document), document, secret, how="an error in its reply")
 
 
-def _refusal(expert: Expert, status: int, payload: Any, secret: SecretStr | None) -> ExpertError:
+def _refusal(expert: Expert, status: int, how: str, payload: Any, secret: SecretStr | None) -> ExpertError:
     name = expert.name
     if status < 400:
         return ExpertBadReply(name, f"Expert {name} answered with HTTP {status}.")
     error = openai_error(payload, secret)
     said = f"{error['code']} {error['type']} {error['message']}"
     if status == 402 or (status in {400, 403, 429} and _NO_CREDIT.search(said)):
-        return ExpertUnavailable(name, f"Expert {name} has no credit left (HTTP {status}).")
+        return ExpertUnavailable(name, f"Expert {name} has no credit left ({how}).")
     if status == 413 or (status in {400, 422, 500} and _CONTEXT.search(said)):
         error |= {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
         return ContextTooLong(name, f"The conversation is too long for expert {name}.", error=error)
     if status in _PLAIN or status >= 500:
         kind, what = _PLAIN.get(status, (ExpertUnavailable, "failed"))
-        return kind(name, f"Expert {name} {what} (HTTP {status}).")
+        return kind(name, f"Expert {name} {what} ({how}).")
     if _LOADING.search(said):
-        return ExpertUnavailable(name, f"The model of expert {name} is still loading (HTTP {status}).")
+        return ExpertUnavailable(name, f"The model of expert {name} is still loading ({how}).")
     if error["code"] == "model_not_found":
         return ExpertUnavailable(name, f"The server of expert {name} does not serve its model.")
     if isinstance(payload, str) and payload.startswith("<"):
-        return ExpertBadReply(name, f"Expert {name} answered with a web page (HTTP {status}).")
-    return ExpertRejected(
-        name, f"Expert {name} rejected the request (HTTP {status}).", error=error, status=status
-    )
+        return ExpertBadReply(name, f"Expert {name} answered with a web page ({how}).")
+    return ExpertRejected(name, f"Expert {name} rejected the request ({how}).", error=error, status=status)
 
 
 def openai_error(payload: Any, secret: SecretStr | None) -> dict[str, Any]:

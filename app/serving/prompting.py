@@ -30,6 +30,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import DialectName
+from experts.native_outgoing import can_say
 from experts.registry import Expert
 from experts.token_counter import TokenCounter
 from prompts.identities import (
@@ -111,11 +112,11 @@ class Prompting:
         }
 
     def speaks(self, expert: Expert, dialect: DialectName) -> bool:
-        """Whether `expert` can be asked in `dialect` itself: its server speaks it, and no more than a system
-        prompt is put in front, for which completions have no place."""
-        if dialect == "completions" and expert.system_prompt:
+        """Whether `expert` can be asked in `dialect` itself: its server speaks it, and what the registry adds
+        to requests can be said there, which a mixture or an identity cannot."""
+        if expert.mixture is not None or expert.identity is not None:
             return False
-        return expert.speaks(dialect) and expert.mixture is None and expert.identity is None
+        return expert.speaks(dialect) and can_say(expert, dialect)
 
     async def prompt_tokens(
         self,

@@ -105,6 +105,16 @@ def _ends_apart(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**chunk, "choices": [choice]} for choice in chunk.get("choices") or ()] or [chunk]
 
 
+def _one_choice_lost(events: Events) -> Events:
+    """The last choice never ends, and nor does the stream."""
+    for each in _documents(_ends_apart)(events):
+        if each.startswith(b'data: {"id'):
+            choices = json.loads(each.removeprefix(b"data: "))["choices"]
+            if any(choice["finish_reason"] and choice["index"] for choice in choices):
+                return
+        yield each
+
+
 def _usage_in_choice(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     """Usage stands in the choice that ends, and in no chunk of its own."""
     counts = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -166,6 +176,7 @@ FAULTS: Mapping[str, Fault] = {
     # Streams that break after the first text.
     "cut": Fault("the stream ends in the middle", events=_broken(after=3)),
     "cut-in-event": Fault("it ends in the middle of an event", events=_broken(b'data: {"id', after=3)),
+    "choice-lost": Fault("the second choice never ends", events=_one_choice_lost),
     "cut-empty-reason": Fault("every reason is empty, then it ends", events=_reasonless_cut),
     "error-late": Fault("an error after the first text", events=_broken(event(_ERROR), DONE, after=3)),
     "error-late-string": Fault("the same as a string", events=_broken(event(_OVERLOADED), after=3)),
@@ -187,6 +198,8 @@ FAULTS: Mapping[str, Fault] = {
     "html": Fault("a page", reply=lambda: Reply(200, _PAGE, "text/html")),
     "empty": Fault("nothing", reply=lambda: Reply(200, b"")),
     "empty-object": Fault("an empty object", reply=_said(200, {})),
+    "half": Fault("half a reply", reply=lambda: Reply(200, b'{"id": "c", "choices": [{"ind')),
+    "no-choices": Fault("an answer without any choice", reply=_said(200, {"id": "c", "choices": []})),
     "null": Fault("null", reply=_said(200, None)),
     "done-alone": Fault("an end and nothing else", events=_broken(DONE, after=0)),
     "whole-to-stream": Fault("a whole answer where a stream was asked for", ignores_stream=True),

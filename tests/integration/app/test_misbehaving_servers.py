@@ -58,6 +58,8 @@ REFUSED: dict[str, tuple[int, str]] = {
     "html": (502, "expert_bad_reply"),
     "empty": (502, "expert_bad_reply"),
     "empty-object": (502, "expert_bad_reply"),
+    "half": (502, "expert_bad_reply"),
+    "no-choices": (502, "expert_bad_reply"),
     "null": (502, "expert_bad_reply"),
     "302": (502, "expert_bad_reply"),
     "400-html": (502, "expert_bad_reply"),
@@ -87,6 +89,8 @@ ROOMIER = {"400-too-long", "413"}
 """The next expert answers if it has more room."""
 FINAL: dict[str, int] = {"400": 400, "422": 422}
 """The request itself is at fault: no other expert is asked."""
+SEVERAL = {"choice-lost"}
+"""Takes two choices."""
 DELIVERY = {"whole-to-stream", "stream-to-whole"}
 
 
@@ -149,7 +153,7 @@ def assert_whole(response: httpx2.Response, expert: str) -> None:
 
 
 def test_the_table_holds_every_fault() -> None:
-    told = [WHOLE, BROKEN, REFUSED, REFUSED_STREAMS, ROOMIER, FINAL, DELIVERY]
+    told = [WHOLE, BROKEN, REFUSED, REFUSED_STREAMS, ROOMIER, FINAL, SEVERAL, DELIVERY]
     assert sorted(name for each in told for name in each) == sorted(FAULTS)
 
 
@@ -171,6 +175,21 @@ def test_an_answer_that_breaks_ends_in_an_error_and_not_as_if_it_were_whole(stag
     assert text_of(response).startswith("coder: one")
     decision = stage.service.http.get(f"/v1/decisions/{events[0]['routing']['id']}").json()
     assert (decision["status"], decision["error_code"]) == ("error", "expert_bad_reply")
+
+
+@pytest.mark.parametrize("case", ["choices-end-apart", "choice-lost"])
+def test_several_choices_end_apart_and_all_of_them_must(stage: Stage, case: str) -> None:
+    stage.play("coder", case)
+    events = events_of(stage.ask(stream=True, n=2).text)
+    chunks = [each for each in events if isinstance(each, dict) and "choices" in each]
+    ended = {c["index"] for each in chunks for c in each["choices"] if c["finish_reason"]}
+    if case == "choice-lost":
+        assert ended <= {0}
+        assert events[-1]["error"]["code"] == "expert_bad_reply"
+        assert "[DONE]" not in events
+    else:
+        assert ended == {0, 1}
+        assert events[-1] == "[DONE]"
 
 
 ALL_REFUSED = [(case, stream) for case in sorted(REFUSED) for stream in (False, True)] + [
@@ -277,4 +296,4 @@ def test_a_strategy_survives_every_fault(stage: Stage, case: str, stream: bool) 
         assert events[-1]["error"]["code"] == "expert_bad_reply"
         assert "[DONE]" not in events
     else:
-        assert_whole(response, "backup" if case in WHOLE | DELIVERY else "coder")
+        assert_whole(response, "backup" if case in WHOLE | DELIVERY | SEVERAL else "coder")

@@ -13,7 +13,7 @@ from base.sse import Event
 from experts.errors import ExpertBadReply, ExpertBusy, ExpertError, ExpertRejected, ExpertUnavailable
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ReplyStream, StreamEvent
-from experts.native_outgoing import embedding_body, native_body
+from experts.native_outgoing import can_say, embedding_body, native_body
 from experts.reply_forms import EMBEDDINGS, FORMS
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
@@ -233,6 +233,7 @@ def test_defaults_go_under_each_dialects_own_names() -> None:
         "input": "hi",
         "model": "m",
         "temperature": 0.5,
+        "top_k": 5,
         "max_output_tokens": 9,
         "reasoning": {"effort": "low"},
         "instructions": "Be brief.",
@@ -261,6 +262,27 @@ def test_defaults_go_under_each_dialects_own_names() -> None:
         "input": "hi",
         "model": "m",
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "sayable"),
+    [
+        ({}, {"chat", "responses", "messages", "completions"}),
+        ({"system_prompt": "Be brief."}, {"chat", "responses", "messages"}),
+        (
+            {"sampling": {"temperature": 0.2, "max_tokens": 9}},
+            {"chat", "responses", "messages", "completions"},
+        ),
+        ({"sampling": {"repetition_penalty": 1.1}}, {"chat", "responses", "completions"}),
+        ({"sampling": {"stop": "X"}}, {"chat", "messages", "completions"}),
+        ({"sampling": {"response_format": {"type": "json_object"}}}, {"chat"}),
+    ],
+)
+def test_a_dialect_that_cannot_say_what_the_registry_adds_is_translated(
+    fields: dict[str, Any], sayable: set[str]
+) -> None:
+    expert = expert_with(**fields)
+    assert {dialect for dialect in FORMS if can_say(expert, dialect)} == sayable
 
 
 @pytest.mark.parametrize(
