@@ -1,6 +1,7 @@
 """/v1/messages and /v1/messages/count_tokens: Anthropic's Messages API."""
 
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -42,4 +43,5 @@ async def _read(request: Request, kind: type[TokenCountBody]) -> ChatRequest:
     chat = translation.chat
     if translation.beyond is not None:
         chat = for_native_experts(request.app.state.services, chat, "messages", translation.beyond)
-    return chat_request(request, MESSAGES, body, document, started, chat=chat)
+    asked = chat_request(request, MESSAGES, body, document, started, chat=chat)
+    return replace(asked, native_only=translation.beyond is not None)

@@ -30,6 +30,7 @@ USER_LENGTH = 64
 SAME_NAME = ("temperature", "top_p", "top_k", "max_tokens", "stream", "routing", "model")
 STATEFUL = ("mcp_servers", "container", "compaction")
 """Fields that need what only Anthropic's own service has: connectors, containers, its own summaries."""
+TOOL_CHANGES = frozenset({"tool_addition", "tool_removal"})
 
 Message = dict[str, Any]
 Part = dict[str, Any]
@@ -101,6 +102,18 @@ class _Translation:
         if texts:
             self._messages.append({"role": "system", "content": "\n".join(texts)})
 
+    def _without_tool_changes(self, content: Any, path: str) -> Any:
+        """A system message in the middle without the blocks by which tools come and go."""
+        if isinstance(content, str):
+            return content
+        kept = []
+        for number, block in enumerate(content):
+            if block["type"] in TOOL_CHANGES:
+                self._is_beyond(f"{path}[{number}]")
+            else:
+                kept.append(block)
+        return kept
+
     def _texts(self, content: Any, path: str) -> list[str]:
         if content is None:
             return []
@@ -120,7 +133,7 @@ class _Translation:
         content, path = turn["content"], f"{path}.content"
         match turn["role"]:
             case "system":
-                self._add_system(content, path)
+                self._add_system(self._without_tool_changes(content, path), path)
             case "assistant":
                 self._add_assistant(_blocks(content), path)
             case _:

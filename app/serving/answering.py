@@ -7,7 +7,7 @@ import structlog
 
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
-from experts.errors import ContextTooLong, ExpertError, NotStreamed
+from experts.errors import ContextTooLong, ExpertError, ExpertRejected, NotStreamed
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ReplyStream, StreamEvent
 from routers.decide import NoExpertFits, fall_back
@@ -80,6 +80,8 @@ class _Attempts:
         self._tries = tries
         self._out: set[str] = set()
         """Experts that failures rule out."""
+        self._translated: set[str] = set()
+        """Experts whose servers refused the client's own document: they get the chat form of it."""
         if not access.health.available(record.decision.expert):
             # When nobody seems up the chosen one is asked all the same: what is known may be old.
             waits = access.health.resting_s(record.decision.expert) > 0
@@ -92,9 +94,13 @@ class _Attempts:
     @property
     def question(self) -> tuple[DialectName, Mapping[str, Any]]:
         """What to ask the present expert, and in which dialect; `record.native` says it too."""
-        chat = self._record.chat
+        chat, expert = self._record.chat, self.expert
         native = chat.native
-        self._record.native = native is not None and self._access.prompting.speaks(self.expert, chat.dialect)
+        self._record.native = (
+            native is not None
+            and expert.name not in self._translated
+            and self._access.prompting.speaks(expert, chat.dialect)
+        )
         if native is None or not self._record.native:
             return "chat", chat.document
         return chat.dialect, native
@@ -105,6 +111,9 @@ class _Attempts:
     def failed(self, error: ExpertError, *, final: bool = False) -> bool:
         """Report the failure and move on to the next expert. False when there is none, when no other expert
         could do better, and when the answer had begun (`final`)."""
+        if not final and self._translates(error):
+            self._translated.add(self.expert.name)
+            return True
         self._access.failed(self.expert.name, error)
         self._out |= self._access.sharing(self.expert, error)
         self._tries -= 1
@@ -112,6 +121,17 @@ class _Attempts:
         if not moved and isinstance(error, ContextTooLong):
             error.add(f"The largest context of an expert has {self._largest_context:,} tokens.")
         return moved
+
+    def _translates(self, error: ExpertError) -> bool:
+        """Whether the same expert is to be asked once more, in chat's form: servers know less of a dialect
+        than our translation of it (vLLM refuses Anthropic's documents and its shell tool)."""
+        return (
+            self._record.native
+            and not self._record.chat.native_only
+            and self._record.chat.dialect != "completions"
+            and isinstance(error, ExpertRejected)
+            and not isinstance(error, ContextTooLong)
+        )
 
     def _next(self, error: ExpertError) -> bool:
         """Move on to the next expert. Where everybody seems down, the next in the ranking is tried."""

@@ -138,6 +138,8 @@ class ChatRequest:
     """What the client speaks."""
     native: Mapping[str, Any] | None = None
     """The client's own document, for servers that speak its dialect; None for chat, whose document it is."""
+    native_only: bool = False
+    """`document` does not say all of `native`: only servers that speak the dialect can be asked."""
 
     @property
     def dialect_headers(self) -> dict[str, str]:

@@ -8,7 +8,12 @@ import httpx2
 import pytest
 from anthropic import AsyncAnthropic, NotFoundError, beta_async_tool
 from anthropic.types import Message, ModelInfo
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from experts.fake import create_fake_expert, serve_in_thread
 from tests.contracts.validation import problems
 from tests.integration.app.world import CODE, TALK, Api, World, events_of
 from tests.integration.experts.anthropic_server import KEY, RunningAnthropic, run_anthropic_server
@@ -232,6 +237,26 @@ async def test_its_stream_is_passed_on_with_the_decision(world: World, native: R
     assert events[0]["message"]["routing"]["expert"] == events[0]["message"]["model"] == "coder"
     assert [event["type"] for event in events if "type" in event][-2:] == ["message_delta", "message_stop"]
     assert any(event.get("content_block", {}).get("type") == "tool_use" for event in events)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_server_refuses_of_messages_is_asked_as_a_chat(world: World, stream: bool) -> None:
+    """A server that knows less of Messages than our translation does."""
+
+    def refuse(request: Request) -> Response:
+        return JSONResponse(
+            {"type": "error", "error": {"type": "BadRequestError", "message": "no such block"}}, 400
+        )
+
+    app = Starlette(routes=[Route("/v1/messages", refuse, methods=["POST"])])
+    app.mount("/", create_fake_expert(name="coder"))
+    world.own["coder"] = {"dialects": ["messages"]}
+    with serve_in_thread(app) as port:
+        world.endpoints["coder"] = f"http://127.0.0.1:{port}/v1"
+        async with world.serve() as api:
+            response = await ask(api, CODE, model="coder", stream=stream)
+    assert response.status_code == 200 and CODE.split()[0] in response.text
+    assert response.headers["x-coterie-expert"] == "coder"
 
 
 async def test_what_only_messages_can_say_goes_to_who_speaks_them(
