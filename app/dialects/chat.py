@@ -65,7 +65,9 @@ class ChatPresenter:
             chunk = with_function_call(chunk, "delta")
         if not chunk.get("choices"):
             return []
-        chunk = {name: value for name, value in chunk.items() if name != "usage"}
+        # Some experts tell their usage in the last choice.
+        choices = [_without_usage(choice) for choice in chunk["choices"]]
+        chunk = {**_without_usage(chunk), "choices": choices}
         self._envelope = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
         if self._routing is not None:
             chunk, self._routing = {**chunk, "routing": self._routing}, None
@@ -75,6 +77,12 @@ class ChatPresenter:
             return held
         self._last = None
         return [*held, StreamEvent.of(chunk)]
+
+
+def _without_usage(document: Any) -> Any:
+    if not isinstance(document, Mapping):
+        return document
+    return {name: value for name, value in document.items() if name != "usage"}
 
 
 def _ends(choice: Any) -> bool:

@@ -48,6 +48,8 @@ def _of_responses(body: Body) -> dict[str, Any]:
         out["max_tokens"] = body["max_output_tokens"]
     if isinstance(body.get("text"), dict) and "format" in body["text"]:
         out["response_format"] = body["text"]["format"]
+    if "message.output_text.logprobs" in (body.get("include") or ()):
+        out["logprobs"] = True
     if tools := [tool for tool in body.get("tools") or [] if tool.get("type") == "function"]:
         out["tools"] = [{"type": "function", "function": tool} for tool in tools]
     return out

@@ -48,11 +48,17 @@ def _chat_envelope(answer: Answer, kind: str) -> Document:
 def _chat_logprobs(answer: Answer, pieces: Sequence[str]) -> Document | None:
     if answer.logprob is None:
         return None
-    tokens = [
+    return {"content": _tokens(answer, pieces), "refusal": None}
+
+
+def _tokens(answer: Answer, pieces: Sequence[str]) -> list[Document]:
+    """Their log-probabilities, none when nobody asked."""
+    if answer.logprob is None:
+        return []
+    return [
         {"token": piece, "logprob": answer.logprob, "bytes": list(piece.encode()), "top_logprobs": []}
         for piece in pieces
     ]
-    return {"content": tokens, "refusal": None}
 
 
 def _chat_whole(answer: Answer) -> Document:
@@ -156,7 +162,8 @@ def _items(answer: Answer) -> list[Document]:
             }
             for call in answer.tool_calls
         ]
-    part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
+    logprobs = _tokens(answer, answer.pieces)
+    part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": logprobs}
     return [
         {
             "type": "message",
@@ -165,6 +172,13 @@ def _items(answer: Answer) -> list[Document]:
             "status": _status(answer),
             "content": [part],
         }
+    ]
+
+
+def _bare(answer: Answer, pieces: Sequence[str]) -> list[Document]:
+    """As events have them, without the bytes."""
+    return [
+        {name: value for name, value in token.items() if name != "bytes"} for token in _tokens(answer, pieces)
     ]
 
 
@@ -198,10 +212,13 @@ def _responses_events(answer: Answer) -> Iterator[bytes]:
         else:
             place |= {"content_index": 0}
             part = item["content"][0]
-            yield said("response.content_part.added", **place, part={**part, "text": ""})
+            yield said("response.content_part.added", **place, part={**part, "text": "", "logprobs": []})
             for piece in answer.pieces:
-                yield said("response.output_text.delta", **place, delta=piece, logprobs=[])
-            yield said("response.output_text.done", **place, text=answer.text, logprobs=[])
+                yield said(
+                    "response.output_text.delta", **place, delta=piece, logprobs=_bare(answer, [piece])
+                )
+            whole = _bare(answer, answer.pieces)
+            yield said("response.output_text.done", **place, text=answer.text, logprobs=whole)
             yield said("response.content_part.done", **place, part=part)
         yield said("response.output_item.done", output_index=index, item=item)
     status = _status(answer)

@@ -26,6 +26,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Its experts speak every dialect: their answers are passed on."""
+    dialects = ["responses", "messages", "completions"]
+    with serve(tmp_path_factory.mktemp("native"), dialects=dialects) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """For every fault that experts have: after a while they all count as down."""
+    with serve(tmp_path_factory.mktemp("faulty")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The same for requests that fail: what the service remembers of failures does not change other tests."""
     with serve(tmp_path_factory.mktemp("failing")) as running:

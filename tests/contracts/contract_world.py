@@ -16,6 +16,8 @@ from app.services import Services
 from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
 from tests.integration.app.world import EXPERTS, Api, small_world
 
+STEPS = 10
+"""Tool calls of the agent's task."""
 WAYS: Mapping[str, Behaviour] = {
     "empty": Behaviour(reply=""),
     "unicode": Behaviour(reply='naïve 東京 🙂\u200d↔️ \u2028 "quoted" \\ end\n'),
@@ -23,15 +25,18 @@ WAYS: Mapping[str, Behaviour] = {
     "rejected": Behaviour(status=400, error={"message": "bad top_k", "type": "BadRequestError"}),
     "busy": Behaviour(status=429),
     "breaks": Behaviour(error_after=3),
+    "steps": Behaviour(tool_steps=STEPS, reply="All is done."),
 }
 """What an expert does by the mark in the question; without one it repeats the question."""
-_MARK = re.compile(r"\[\[(\w+)\]\]")
+_MARK = re.compile(r"\[\[([\w-]+)\]\]")
 
 
 def behave(body: Mapping[str, Any]) -> Behaviour:
-    """By the first mark in any message: a strategy's own questions hold the client's."""
+    """By the first mark in any message: a strategy's own questions hold the client's. A fault is a mark."""
     found = _MARK.search(str(body))
-    return WAYS.get(found[1], Behaviour()) if found else Behaviour()
+    if found is None:
+        return Behaviour()
+    return WAYS.get(found[1]) or Behaviour(case=found[1])
 
 
 @dataclass(frozen=True, slots=True)

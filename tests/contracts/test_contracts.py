@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.strategies.strategy_registry import OWN
+from experts.fake import FAULTS
 from tests.contracts import chat_contract, messages_contract, responses_contract
 from tests.contracts.contract import CASES, FAILURES, Case, Contract
 from tests.contracts.contract_world import Service
@@ -21,6 +22,7 @@ STRATEGIES = ("single", *OWN)
 HOLDING = {"panel", "self_select"}
 """These show an answer when it is whole: one that breaks is replaced by another, or nothing is sent."""
 DIALECTS = pytest.mark.parametrize("dialect", CONTRACTS)
+STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 EACH_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
@@ -67,9 +69,37 @@ def test_an_answer_is_what_the_dialect_says_whole_and_streamed(
     assert other.usage in (None, one.usage)
 
 
+@pytest.mark.parametrize(("dialect", "case"), [each for each in sayable() if each.values[0] != "chat"])
+def test_an_answer_of_a_server_that_speaks_the_dialect_is_no_different(
+    native: Service, dialect: str, case: Case
+) -> None:
+    test_an_answer_is_what_the_dialect_says_whole_and_streamed(native, dialect, case, "single")
+    path = CONTRACTS[dialect].path
+    assert {fake.log.paths[-1] for fake in native.fakes.values() if fake.log.paths} == {path}
+
+
+@STREAMED
+@DIALECTS
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_an_expert_does_clients_read_their_own_dialect(
+    faulty: Service, dialect: str, fault: str, stream: bool
+) -> None:
+    contract, case = CONTRACTS[dialect], Case(fault)
+    response = faulty.http.post(contract.path, json=request_of(contract, case, "single", stream))
+    if response.status_code != 200:
+        assert contract.error(response.json()) == []
+        return
+    if not stream:
+        found = contract.whole(case, response.json())
+    else:
+        events = events_of(response.content.decode())
+        found = contract.failed_stream(events) and contract.stream(case, events)
+    assert [each for each in found if each != "no usage"] == []  # no fault of ours
+
+
 @EACH_STRATEGY
 @DIALECTS
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@STREAMED
 @pytest.mark.parametrize(("mark", "status"), FAILURES.values(), ids=FAILURES)
 def test_a_failure_before_the_first_byte_is_an_error_of_the_dialect(
     failing: Service, dialect: str, strategy: str, stream: bool, mark: str, status: int
