@@ -65,11 +65,8 @@ class ModelTokenizer:
     def prompt(self, body: Mapping[str, Any]) -> TokenCount:
         """The tokens of a chat completion request as it is sent to the server. Counted when the template
         takes it and it is text alone; else its texts are counted, and the rest is an allowance."""
-        if self._template is not None and not has_media(body):
-            try:
-                return TokenCount.counted(self.text(self._template.render(body)))
-            except TemplateRefusal:
-                pass
+        if (text := self._rendered(body)) is not None:
+            return TokenCount.counted(self.text(text))
         found = TEMPLATE
         for piece in prompt_pieces(body):
             if isinstance(piece, str):
@@ -79,6 +76,29 @@ class ModelTokenizer:
             else:
                 found += piece
         return found.count
+
+    def quick_prompt(self, body: Mapping[str, Any], new: int) -> TokenCount | None:
+        """`prompt` where it takes no time: when no more than `new` characters were not counted before."""
+        if (text := self._rendered(body)) is None:
+            return None
+        tokens = 0
+        for piece in self._pieces(text):
+            if (known := self._known(piece)) is None:
+                new -= len(piece)
+                if new < 0:
+                    return None
+                known = self._piece(piece)
+            tokens += known
+        return TokenCount.counted(tokens)
+
+    def _rendered(self, body: Mapping[str, Any]) -> str | None:
+        """The prompt as the template has it; None without one, when it refuses, and for more than text."""
+        if self._template is None or has_media(body):
+            return None
+        try:
+            return self._template.render(body)
+        except TemplateRefusal:
+            return None
 
     def _pieces(self, text: str) -> Iterator[str]:
         """`text`, cut in front of its special tokens."""
@@ -92,22 +112,28 @@ class ModelTokenizer:
                 start = found.start()
         yield text[start:]
 
+    def _known(self, piece: str) -> int | None:
+        return None if len(piece) < CACHED_FROM else self._cache.get(self._key(piece))
+
     def _piece(self, piece: str) -> int:
         if len(piece) < CACHED_FROM:
             return self._encoded(piece)
-        key = hashlib.blake2b(utf8(piece), digest_size=16, key=self._salt).digest()
+        key = self._key(piece)
         if (count := self._cache.get(key)) is None:
             count = self._encoded(piece)
             self._cache.put(key, count)
         return count
 
+    def _key(self, piece: str) -> bytes:
+        return hashlib.blake2b(utf8(piece), digest_size=16, key=self._salt).digest()
+
     def _encoded(self, piece: str) -> int:
-        text = piece.encode("utf-8", "replace").decode() if _SURROGATE.search(piece) else piece
+        try:
+            piece.encode()
+        except UnicodeEncodeError:  # halves of surrogate pairs
+            piece = piece.encode("utf-8", "replace").decode()
         # Of the library's ways the one that lets other threads run, and makes no offsets.
-        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+        return len(self._tokenizer.encode_batch_fast([piece], add_special_tokens=False)[0])
 
 
 def _pattern(tokenizer: Tokenizer) -> re.Pattern[str] | None:

@@ -41,8 +41,8 @@ Made = TypeVar("Made")
 
 LEAST_ANSWER = 16
 """Tokens that a prompt has to leave for an answer, or as many as the client wants."""
-AT_ONCE = 2_000
-"""Characters that are looked at without a thread: less than a millisecond."""
+AT_ONCE, COUNTED_AT_ONCE = 32_000, 2_000
+"""Characters that are looked at, and counted, without a thread: in less than a millisecond."""
 MOST_PER_CHARACTER = 40
 """Bytes, after any normalisation."""
 LEARNED_FROM = 256
@@ -119,8 +119,10 @@ class TokenCounter:
     async def count(self, expert: Expert, document: Body) -> TokenCount:
         """The tokens of a chat completion request for `expert`, its system prompt included, as exactly as can
         be had."""
-        bounds = await self._bounds(document)
-        return await self._counted(expert, document, bounds + system_bounds(expert.system_prompt), None)
+        if expert.name in self.tokenizers and (found := await self._tokenized(expert, document)):
+            return found
+        bounds = (await self._bounds(document)) + system_bounds(expert.system_prompt)
+        return await self._counted(expert, document, bounds, None)
 
     async def fit(self, expert: Expert, document: Body, answer: int) -> TokenCount:
         """The tokens of a request for `expert`, counted unless bounds tell whether it fits with an
@@ -145,23 +147,20 @@ class TokenCounter:
     async def estimate(self, expert: Expert, document: Body) -> int:
         """The tokens of a request: counted where the tokenizer is at hand or the server has reported them,
         else estimated."""
-        if expert.name in self.tokenizers and (count := await self._tokenized(expert, document)):
-            return count.tokens
-        bounds = (await self._bounds(document)) + system_bounds(expert.system_prompt)
-        return (await self._learned(expert, document, bounds)).tokens
+        return (await self._known(expert, document)).tokens
 
     async def reserve(self, expert: Expert, document: Body) -> int:
         """Tokens that a budget sets aside for a request: counted where the tokenizer is at hand or the server
         has reported them, else estimated on the high side."""
-        if expert.name in self.tokenizers and (count := await self._tokenized(expert, document)):
-            return (
-                count.tokens
-                if count.method == "counted"
-                else min(count.most, math.ceil(RESERVE * count.tokens))
-            )
-        bounds = (await self._bounds(document)) + system_bounds(expert.system_prompt)
-        known = await self._learned(expert, document, bounds)
+        known = await self._known(expert, document)
         return known.tokens if known.method == "counted" else math.ceil(RESERVE * known.tokens)
+
+    async def _known(self, expert: Expert, document: Body) -> TokenCount:
+        """What is known of a request without asking a server."""
+        if expert.name in self.tokenizers and (found := await self._tokenized(expert, document)):
+            return found
+        bounds = (await self._bounds(document)) + system_bounds(expert.system_prompt)
+        return await self._learned(expert, document, bounds)
 
     async def learn(self, expert: Expert, document: Body, tokens: int | None) -> None:
         """Remember the prompt tokens that `expert`'s server reported for a request: the conversation's next
@@ -182,8 +181,9 @@ class TokenCounter:
     ) -> TokenCount:
         """The count, as exactly as can be had; `room`: tokens below which nothing more need be known."""
         if expert.name in self.tokenizers:
-            return await self._tokenized(expert, document) or bounds.count
-        known = await self._learned(expert, document, bounds)
+            known = await self._tokenized(expert, document) or bounds.count
+        else:
+            known = await self._learned(expert, document, bounds)
         if known.method == "counted" or (room is not None and known.most <= room):
             return known
         told = await self._ask(expert, document)
@@ -192,7 +192,10 @@ class TokenCounter:
     async def _tokenized(self, expert: Expert, document: Body) -> TokenCount | None:
         """By the tokenizer of `expert`; None when too many wait already."""
         tokenizer, body = self.tokenizers[expert.name], outgoing_body(expert, document, stream=False)
-        return await self._in_thread(prompt_length(body), lambda: tokenizer.prompt(body))
+        length = prompt_length(body)
+        if length <= AT_ONCE and (quick := tokenizer.quick_prompt(body, COUNTED_AT_ONCE)) is not None:
+            return quick
+        return await self._in_thread(max(length, AT_ONCE + 1), lambda: tokenizer.prompt(body))
 
     async def _learned(self, expert: Expert, document: Body, bounds: TokenBounds) -> TokenCount:
         """`bounds`, narrowed by what is known of the longest beginning of the conversation."""
