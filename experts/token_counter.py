@@ -165,8 +165,10 @@ class TokenCounter:
     async def learn(self, expert: Expert, document: Body, tokens: int | None) -> None:
         """Remember the prompt tokens that `expert`'s server reported for a request: the conversation's next
         request is longer by what is new."""
-        if tokens is None or tokens < LEARNED_FROM or expert.name in self.tokenizers:
-            return
+        if tokens is not None and tokens >= LEARNED_FROM and expert.name not in self.tokenizers:
+            await self._remember(expert, document, tokens)
+
+    async def _remember(self, expert: Expert, document: Body, tokens: int) -> None:
         chain = await self._in_thread(prompt_length(document), lambda: _chain(expert, document))
         if chain is not None:
             self.counts.put(chain[-1], tokens)
@@ -242,7 +244,7 @@ class TokenCounter:
             state.rests_until = time.monotonic() + self.limits.rest_s
             return None
         state.answers = True
-        await self.learn(expert, document, told)
+        await self._remember(expert, document, told)
         return told
 
     async def _in_thread(self, length: int, work: Callable[[], Made]) -> Made | None:

@@ -73,6 +73,14 @@ async def test_a_text_counted_as_too_long_goes_to_the_next_that_has_room(countin
     assert counting.fakes["talker"].log.started == 0
 
 
+async def test_without_a_tokenizer_the_server_counts(experts: World) -> None:
+    async with experts.serve() as api:
+        response = await api.chat("hello " + "a" * 5_000, model="talker", max_tokens=5_000)
+        assert response.status_code == 200
+        log = api.fakes["talker"].log
+        assert (log.bodies[0]["max_tokens"], log.counted) == (1_000 - 3, 1)
+
+
 async def test_a_text_that_the_server_refuses_goes_to_the_next_that_has_room(unasked: Api) -> None:
     text = "hi " * 600
     for stream in (False, True):

@@ -221,7 +221,7 @@ def forget(fakes: Mapping[str, RunningFake]) -> None:
     """Empty the logs of `fakes`, for the next test."""
     for fake in fakes.values():
         log = fake.log
-        log.started = log.finished = log.cancelled = log.max_in_flight = 0
+        log.started = log.finished = log.cancelled = log.max_in_flight = log.counted = 0
         log.bodies.clear()
         log.headers.clear()
 

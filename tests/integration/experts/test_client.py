@@ -346,6 +346,21 @@ async def test_the_server_lists_its_models(client: ExpertClient) -> None:
         assert await client.models(make_expert(fake.endpoint)) == ("small-model", "other")
 
 
+async def test_the_server_counts_what_it_would_be_sent(client: ExpertClient) -> None:
+    with run_fake_expert() as fake:
+        plain = make_expert(fake.endpoint)
+        prompted = plain.model_copy(update={"system_prompt": "Be very brief."})
+        assert await client.tokenize(plain, ask("two words")) == 3
+        assert await client.tokenize(prompted, ask("two words")) == 7
+        assert fake.log.started == 0
+
+
+async def test_a_server_that_does_not_count_is_an_error(client: ExpertClient, expert: Expert) -> None:
+    elsewhere = expert.model_copy(update={"endpoint": f"{expert.endpoint}/v1"})
+    with pytest.raises(ExpertUnavailable):
+        await client.tokenize(elsewhere, ask("Hi"))
+
+
 async def test_a_closed_client_refuses_to_ask(expert: Expert) -> None:
     client = ExpertClient()
     await client.complete(expert, ask())
