@@ -6,6 +6,8 @@ replaced: then the error has a status and a code that say what happened.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -94,6 +96,15 @@ SEVERAL = {"choice-lost"}
 DELIVERY = {"whole-to-stream", "stream-to-whole"}
 
 
+ASKED: dict[str, dict[str, Any]] = {
+    "responses": {"input": CODE},
+    "messages": {"messages": [{"role": "user", "content": CODE}], "max_tokens": 100},
+    "completions": {"prompt": CODE},
+}
+"""The question in each of the other dialects."""
+ENDS = {"responses": "response.completed", "messages": "message_stop", "completions": "[DONE]"}
+
+
 class Stage:
     """A running service, and what each of its experts does."""
 
@@ -116,11 +127,23 @@ class Stage:
         return self.service.http.post("/v1/chat/completions", json=body)
 
 
+@contextmanager
+def staged(folder: Path, **fields: Any) -> Iterator[Stage]:
+    ways: dict[str, Behaviour] = {}
+    with serve(folder, lambda body: ways[body["model"]], **fields) as service:
+        yield Stage(service, ways)
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    ways: dict[str, Behaviour] = {}
-    with serve(tmp_path_factory.mktemp("service"), lambda body: ways[body["model"]]) as service:
-        yield Stage(service, ways)
+    with staged(tmp_path_factory.mktemp("service")) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def running_natively(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("native"), dialects=list(ASKED)) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -128,6 +151,13 @@ def stage(running: Stage) -> Stage:
     """With experts that are sound and known to be."""
     running.reset()
     return running
+
+
+@pytest.fixture
+def native(running_natively: Stage) -> Stage:
+    """With experts whose servers speak every dialect."""
+    running_natively.reset()
+    return running_natively
 
 
 def text_of(response: httpx2.Response) -> str:
@@ -297,3 +327,46 @@ def test_a_strategy_survives_every_fault(stage: Stage, case: str, stream: bool) 
         assert "[DONE]" not in events
     else:
         assert_whole(response, "backup" if case in WHOLE | DELIVERY | SEVERAL else "coder")
+
+
+def text_in(dialect: str, document: dict[str, Any]) -> str:
+    """The text of a whole answer or of one event."""
+    match dialect:
+        case "responses":
+            items = [part for item in document.get("output", []) for part in item.get("content", [])]
+            told = document if document.get("type") == "response.output_text.delta" else {}
+            return "".join(part.get("text", "") for part in items) + str(told.get("delta", ""))
+        case "messages":
+            told = document.get("delta") or {}
+            content = document.get("content", [])
+            return "".join(block.get("text", "") for block in content) + str(told.get("text", ""))
+        case _:
+            return "".join(choice["text"] for choice in document.get("choices", []))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", sorted(ASKED))
+@pytest.mark.parametrize("case", sorted(FAULTS))
+def test_an_answer_passed_on_in_its_own_dialect_is_whole_or_an_error(
+    native: Stage, dialect: str, case: str, stream: bool
+) -> None:
+    native.play("coder", case)
+    body = {"model": "coterie", "stream": stream, **ASKED[dialect]}
+    response = native.service.http.post(f"/v1/{dialect}", json=body)
+    if case in FINAL:
+        assert response.status_code == FINAL[case]
+        return
+    assert response.status_code == 200, response.text
+    said = f"{response.headers['x-coterie-expert']}: {SAID}"
+    if not stream:
+        assert text_in(dialect, response.json()) == said
+        return
+    events = events_of(response.text)
+    text = "".join(text_in(dialect, each) for each in events if isinstance(each, dict))
+    kinds = [each if isinstance(each, str) else each.get("type", "chunk") for each in events]
+    if ENDS[dialect] in kinds:
+        assert (kinds[-1], text) == (ENDS[dialect], said)
+    else:
+        assert "error" in str(events[-1])
+        assert text
+        assert said.startswith(text)
