@@ -82,6 +82,8 @@ def create_app(
             allow_origins=settings.origins,
             allow_methods=["DELETE", "GET", "HEAD", "POST"],
             allow_headers=["*"],
+            # A named page may call a service on its user's own machine.
+            allow_private_network="*" not in settings.origins,
             expose_headers=["x-request-id", "request-id", "retry-after", *HEADERS],
         )
     app.add_middleware(RequestLine)

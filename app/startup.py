@@ -128,6 +128,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             await strategies.prepare(settings.strategy)
         if settings.open_to_the_network:
             log.warning("open_to_the_network", host=settings.host, remedy="set COTERIE_API_KEYS")
+        if "*" in settings.origins and not settings.keys:
+            log.warning("open_to_every_web_page", remedy="set COTERIE_API_KEYS, or name the origins")
         log.info(
             "opened",
             experts=list(registry.names),

@@ -35,8 +35,12 @@ class EmbeddingsBody(BaseModel):
             return given
         if not isinstance(given, list) or not given:
             raise PydanticCustomError("input", "must be a text, or a list of texts or of tokens")
-        kind = type(given[0])
-        if kind not in {str, int, list} or any(type(each) is not kind for each in given):
+        of_one_kind = (
+            all(isinstance(each, str) for each in given)
+            or _are_tokens(given)
+            or all(isinstance(each, list) and each and _are_tokens(each) for each in given)
+        )
+        if not of_one_kind:
             raise PydanticCustomError("input", "must be a list of texts, or of tokens, and of one kind")
         return given
 
@@ -52,6 +56,10 @@ class EmbeddingsBody(BaseModel):
         """How many vectors are asked for."""
         one = isinstance(self.input, str) or isinstance(self.input[0], int)
         return 1 if one else len(self.input)
+
+
+def _are_tokens(given: list[Any]) -> bool:
+    return all(isinstance(each, int) and not isinstance(each, bool) for each in given)
 
 
 def embedding_list(model: str, vectors: Iterable[Any], tokens: int, form: Format) -> dict[str, Any]:

@@ -139,3 +139,27 @@ async def test_an_error_after_the_first_text_ends_the_stream(world: World) -> No
         response = await complete(api, ["hello", CODE], stream=True, fake={"die_after": 3})
         last = events_of(response.text)[-1]
         assert last["error"]["code"] == "expert_bad_reply"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_server_with_completions_of_its_own_gets_the_prompt_as_it_came(
+    world: World, stream: bool
+) -> None:
+    async with world.serve(expert_fields={"dialects": ["completions"]}) as api:
+        response = await complete(api, CODE, suffix="end", best_of=2, stream=stream)
+        assert response.status_code == 200, response.text
+        asked = api.fakes["coder"].log
+        assert asked.paths[-1].endswith("/completions") and "chat" not in asked.paths[-1]
+        assert {name: asked.last[name] for name in ("prompt", "suffix", "best_of", "model")} == {
+            **{"prompt": CODE, "suffix": "end", "best_of": 2, "model": "coder"}
+        }
+        first = events_of(response.text)[0] if stream else response.json()
+        assert (first["model"], first["object"], first["routing"]["expert"]) == (
+            *("coder", "text_completion"),
+            "coder",
+        )
+        # Several prompts are asked one by one here too.
+        many = await complete(api, [CODE, "hello"], stream=stream, n=2)
+        assert [each["prompt"] for each in asked.bodies[-2:]] == [CODE, "hello"]
+        chunks = events_of(many.text)[:-1] if stream else [many.json()]
+        assert {choice["index"] for chunk in chunks for choice in chunk["choices"]} == {0, 1, 2, 3}

@@ -1,6 +1,7 @@
 """HTTP as clients use it: compressed bodies, addresses misspelt, HEAD, pages of other origins."""
 
 import gzip
+import io
 import json
 import zlib
 
@@ -67,11 +68,15 @@ async def test_browsers_keep_other_pages_out_unless_their_origin_is_set(api: Api
     response = await api.http.options("/v1/chat/completions", headers=preflight)
     assert "access-control-allow-origin" not in response.headers
     async with world.serve(cors_origins=f"{PAGE}, http://localhost:3000", api_keys="a:key") as other:
-        wanted = {"access-control-request-headers": "authorization, content-type, x-stainless-os"}
+        wanted = {
+            "access-control-request-headers": "authorization, content-type, x-stainless-os",
+            "access-control-request-private-network": "true",
+        }
         response = await other.http.options("/v1/chat/completions", headers=preflight | wanted)
         assert response.status_code == 200
         assert response.headers["access-control-allow-origin"] == PAGE
         assert "x-stainless-os" in response.headers["access-control-allow-headers"]
+        assert response.headers["access-control-allow-private-network"] == "true"
         asked = await other.http.post(
             "/v1/chat/completions", json=BODY, headers={"origin": PAGE, "authorization": "Bearer key"}
         )
@@ -85,6 +90,13 @@ async def test_browsers_keep_other_pages_out_unless_their_origin_is_set(api: Api
         for origin in ("https://evil.example.org", "https://chat.example.org.evil.example"):
             stranger = await other.http.options("/v1/models", headers=preflight | {"origin": origin})
             assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_every_origin_without_a_key_is_warned_of(world: World, logged: io.StringIO) -> None:
+    async with world.serve(cors_origins="*") as api:
+        response = await api.http.get("/healthz", headers={"origin": PAGE})
+        assert response.headers["access-control-allow-origin"] == "*"
+    assert "open_to_every_web_page" in logged.getvalue()
 
 
 class StrictModel(Model):
