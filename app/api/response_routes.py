@@ -11,12 +11,15 @@ from starlette.responses import Response
 from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
-from app.dialects.responses import responses_dialect
+from app.api.native_experts import for_native_experts
+from app.dialects.dialect import Dialect
+from app.dialects.responses import chat_form, responses_dialect
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.dialects.responses_stored import listed_items, references, response_of_item
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
+from app.serving.chat_body import ChatRequest
 from app.serving.decision_document import decision_headers
 from app.storage.rows import ResponseRow
 
@@ -32,7 +35,7 @@ async def responses(request: Request) -> Response:
     body, document = await read_body(request, ResponsesBody)
     whole, own_items = await _expanded(services, request.state.api_key, document)
     dialect = responses_dialect(body.previous_response_id)
-    chat = chat_request(request, dialect, body, whole, started)
+    chat = _chat(request, dialect, body, whole, started)
 
     async def keep(record: AnswerRecord, response: dict[str, Any]) -> None:
         row = ResponseRow(
@@ -56,7 +59,7 @@ async def input_tokens(request: Request) -> Response:
     started = time.perf_counter()
     body, document = await read_body(request, InputTokensBody)
     whole, _ = await _expanded(services, request.state.api_key, {**document, "input": body.input})
-    chat = chat_request(request, responses_dialect(body.previous_response_id), body, whole, started)
+    chat = _chat(request, responses_dialect(body.previous_response_id), body, whole, started)
     decision, _ = await services.routing.route(chat)
     count = await services.tokens.count(services.registry.get(decision.expert), chat.document)
     return JsonResponse(
@@ -133,6 +136,22 @@ async def cancel(request: Request, response_id: str) -> Response:
         "connection to stop an answer.",
         param="response_id",
     )
+
+
+def _chat(
+    request: Request, dialect: Dialect, body: ResponsesBody, whole: Mapping[str, Any], started: float
+) -> ChatRequest:
+    """The request in the form of a chat request. What no chat completion can say is for experts alone whose
+    servers speak the dialect. Raises ServiceError (400)."""
+    services: Services = request.app.state.services
+    made = chat_form(whole, body.previous_response_id)
+    chat = made.chat
+    if made.refusal is not None:
+        experts = services.registry.experts.values()
+        if not any(services.prompting.speaks(expert, dialect.name) for expert in experts):
+            raise made.refusal
+        chat = for_native_experts(services, chat, dialect.name, made.refusal.param or "input")
+    return chat_request(request, dialect, body, whole, started, chat=chat)
 
 
 async def _expanded(

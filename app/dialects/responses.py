@@ -9,7 +9,13 @@ from typing import Any
 
 from app.dialects.dialect import Dialect, Document
 from app.dialects.responses_output import Event, ResponseOutput
-from app.dialects.responses_request import ResponsesBody, ResponsesRequest, responses_request, to_chat
+from app.dialects.responses_request import (
+    ResponsesBody,
+    ResponsesRequest,
+    Translation,
+    responses_request,
+    translate,
+)
 from app.dialects.responses_tools import shown_choice
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
@@ -32,15 +38,24 @@ def decision_id(response: str) -> str:
     return DECISION_PREFIX + response.removeprefix(PREFIX)
 
 
+def chat_form(document: Mapping[str, Any], previous: str | None = None) -> Translation:
+    """The request as a chat request, after the decision of the response `previous`. Raises ServiceError."""
+    made = translate(document)
+    if previous is None:
+        return made
+    routing = {"previous_decision": decision_id(previous)} | (made.chat.get("routing") or {})
+    return Translation({**made.chat, "routing": routing}, made.refusal)
+
+
 def responses_dialect(previous: str | None = None) -> Dialect:
     """The dialect for one request; `previous`: the response that it goes on from, whose items are in front of
     its own by now."""
 
     def chat(document: Mapping[str, Any]) -> Document:
-        out = to_chat(document)
-        if previous is not None:
-            out["routing"] = {"previous_decision": decision_id(previous)} | (out.get("routing") or {})
-        return out
+        made = chat_form(document, previous)
+        if made.refusal is not None:
+            raise made.refusal
+        return made.chat
 
     def presented(chat: ChatRequest) -> ResponsesPresenter:
         return ResponsesPresenter(_request(chat, previous))
@@ -196,7 +211,7 @@ class NativeResponses:
             # Theirs has the system prompt in front that the operator gave the expert.
             "instructions": begun["instructions"],
             "previous_response_id": begun["previous_response_id"],
-            "routing": begun["routing"],
+            "routing": self._routing,
             "usage": response_usage(response.get("usage")),
         }
 

@@ -23,17 +23,20 @@ CHAT_PARTS = ("text", "image_url", "video_url", "audio_url", "input_audio", "fil
 """Parts that are the same in chat completions; clients mix both forms."""
 
 
-def chat_messages(items: str | Sequence[Any], instructions: str | None = None) -> list[dict[str, Any]]:
-    """The messages. Raises ServiceError (400) for an item that no chat completion can have."""
+def chat_messages(
+    items: str | Sequence[Any], instructions: str | None = None
+) -> tuple[list[dict[str, Any]], ServiceError | None]:
+    """The messages, and the error for the first item that no chat completion can have; it is left out. Raises
+    ServiceError (400) for what is no item."""
     turns = _Turns()
     if instructions:
         turns.messages.append({"role": "system", "content": instructions})
     if isinstance(items, str):
         turns.messages.append({"role": "user", "content": items})
-        return turns.messages
+        return turns.messages, None
     for index, item in enumerate(items):
         turns.add(item, f"input[{index}]")
-    return turns.finish()
+    return turns.finish(), turns.refusal
 
 
 def kind_of(item: Mapping[str, Any]) -> str:
@@ -49,6 +52,7 @@ class _Turns:
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.refusal: ServiceError | None = None
         self._open: dict[str, Any] | None = None
         """The last message while it is the assistant's own turn."""
         self._calls: set[str] = set()
@@ -70,8 +74,10 @@ class _Turns:
             self._call(item, kind, where)
         elif kind in OUTPUTS:
             self._output(item, where)
+        elif not kind:
+            raise _bad("must have a type", where)
         else:
-            raise ServiceError(
+            self.refusal = self.refusal or ServiceError(
                 400,
                 "unsupported_item",
                 f"{where}: an item of type {kind[:80]!r} cannot be given to an expert of this service. There "

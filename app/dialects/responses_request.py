@@ -99,15 +99,24 @@ def responses_request(document: Mapping[str, Any], previous: str | None = None) 
     return ResponsesRequest(document, read_tools(document.get("tools") or ()), previous)
 
 
-def to_chat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The request as a chat completion request. `input` holds every item: what is said before is put in front
-    of it by then. Raises ServiceError (400) for what no chat completion can say."""
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A request as a chat completion request. `refusal`: the error for the first tool or item that is left
+    out, which only a server that speaks the dialect may know."""
+
+    chat: dict[str, Any]
+    refusal: ServiceError | None
+
+
+def translate(document: Mapping[str, Any]) -> Translation:
+    """`input` holds every item: what was said before is in front of it by then. Raises ServiceError (400) for
+    what nobody can be asked."""
     _refuse_unsupported(document)
     tools = read_tools(document.get("tools") or ())
     choice, functions = read_tool_choice(document.get("tool_choice"), tools)
     chat = {name: value for name, value in document.items() if name not in OURS and name not in SAME_IN_CHAT}
     chat |= {name: document[name] for name in SAME_IN_CHAT if document.get(name) is not None}
-    chat["messages"] = chat_messages(document["input"], document.get("instructions"))
+    chat["messages"], refusal = chat_messages(document["input"], document.get("instructions"))
     if functions:
         chat["tools"] = list(functions)
         if choice is not None:
@@ -121,7 +130,7 @@ def to_chat(document: Mapping[str, Any]) -> dict[str, Any]:
         chat["reasoning_effort"] = effort
     if LOGPROBS in (document.get("include") or ()):
         chat |= {"logprobs": True, "top_logprobs": document.get("top_logprobs") or 0}
-    return chat | _text(document.get("text") or {})
+    return Translation(chat | _text(document.get("text") or {}), tools.refusal or refusal)
 
 
 def _text(text: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A custom tool is a function with one string, `input`. A tool of a namespace is a function whose name begins
 with the namespace's. Tools that OpenAI's servers run have no counterpart: those that agents always announce
-are left out beside functions, the others are refused.
+are left out beside functions, and the first of the others is an error.
 """
 
 import json
@@ -47,6 +47,8 @@ class Tools:
     """The client's tools, without those that are left out."""
     ignored: tuple[str, ...] = ()
     """The types of those that are left out."""
+    refusal: ServiceError | None = None
+    """The error for the first one that no chat completion can have."""
 
     def of(self, function: str) -> ToolName:
         """What the client calls a function that an expert calls; experts make names up, too."""
@@ -54,17 +56,21 @@ class Tools:
 
 
 def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
-    """Raises ServiceError (400) for a tool that no chat completion can have."""
+    """Raises ServiceError (400) for a tool that is none."""
     functions: dict[str, dict[str, Any]] = {}
     names: dict[str, ToolName] = {}
     shown: list[dict[str, Any]] = []
     ignored: list[tuple[str, str]] = []
+    refusal: ServiceError | None = None
     for index, tool in enumerate(tools):
         where, kind = f"tools[{index}]", tool.get("type")
         if kind not in ("function", "custom", "namespace"):
-            if not str(kind).startswith(OPTIONAL_TOOLS):
-                raise _unsupported(kind, where)
-            ignored.append((str(kind), where))
+            if not isinstance(kind, str):
+                raise _bad("must be a string", f"{where}.type")
+            if kind.startswith(OPTIONAL_TOOLS):
+                ignored.append((kind, where))
+            else:
+                refusal = refusal or _unsupported(kind, where)
             continue
         shown.append(_shown(tool))
         for name, function in _functions(tool, where):
@@ -74,39 +80,44 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
                 )
             functions[name.function], names[name.function] = function, name
     if ignored and not functions:
-        raise _unsupported(*ignored[0])
-    return Tools(tuple(functions.values()), names, tuple(shown), tuple(kind for kind, _ in ignored))
+        refusal = refusal or _unsupported(*ignored[0])
+    kinds = tuple(kind for kind, _ in ignored)
+    return Tools(tuple(functions.values()), names, tuple(shown), kinds, refusal)
 
 
 def read_tool_choice(choice: Any, tools: Tools) -> tuple[Any, tuple[dict[str, Any], ...]]:
-    """`tool_choice` of a chat request, and the functions that are left. Raises ServiceError (400)."""
+    """`tool_choice` of a chat request, and the functions that are left; neither for a choice of a tool that
+    no chat completion can have. Raises ServiceError (400) for a choice that is none."""
     if choice is None or choice in ("none", "auto", "required"):
         return choice, tools.functions
     choice = _flat(choice) if isinstance(choice, Mapping) else {}
     kind = choice.get("type")
     if kind in ("function", "custom"):
-        return {
-            "type": "function",
-            "function": {"name": _chosen(choice, tools, "tool_choice")},
-        }, tools.functions
+        function = {"name": _chosen(choice, tools, "tool_choice")}
+        return {"type": "function", "function": function}, tools.functions
     if kind == "allowed_tools":
-        listed = choice.get("tools")
-        mode = choice.get("mode", "auto")
-        if not isinstance(listed, list) or mode not in ("auto", "required"):
-            raise _bad("allowed_tools needs a mode, auto or required, and a list of tools", "tool_choice")
-        allowed = set()
-        for index, each in enumerate(listed):
-            where = f"tool_choice.tools[{index}]"
-            if not isinstance(each, Mapping):
-                raise _bad("every allowed tool must be an object", where)
-            if each.get("type") in ("function", "custom"):
-                allowed.add(_chosen(each, tools, where))
-            elif each.get("type") not in tools.ignored:
-                raise _unsupported(each.get("type"), where)
-        return mode, tuple(each for each in tools.functions if each["function"]["name"] in allowed)
-    if isinstance(kind, str):
+        return _allowed(choice, tools)
+    if not isinstance(kind, str):
+        raise _bad("must be none, auto, required, or an object that names a tool", "tool_choice")
+    if tools.refusal is None:
         raise _unsupported(kind, "tool_choice")
-    raise _bad("must be none, auto, required, or an object that names a tool", "tool_choice")
+    return None, ()
+
+
+def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[str, tuple[dict[str, Any], ...]]:
+    listed, mode = choice.get("tools"), choice.get("mode", "auto")
+    if not isinstance(listed, list) or mode not in ("auto", "required"):
+        raise _bad("allowed_tools needs a mode, auto or required, and a list of tools", "tool_choice")
+    allowed = set()
+    for index, each in enumerate(listed):
+        where = f"tool_choice.tools[{index}]"
+        if not isinstance(each, Mapping):
+            raise _bad("every allowed tool must be an object", where)
+        if each.get("type") in ("function", "custom"):
+            allowed.add(_chosen(each, tools, where))
+        elif each.get("type") not in tools.ignored and tools.refusal is None:
+            raise _unsupported(each.get("type"), where)
+    return mode, tuple(each for each in tools.functions if each["function"]["name"] in allowed)
 
 
 def shown_choice(choice: Any) -> Any:

@@ -279,6 +279,17 @@ async def test_a_server_that_speaks_the_dialect_is_asked_in_it(world: World) -> 
         assert decision["usage"]["completion_tokens"] == last["usage"]["output_tokens"]
 
 
+async def test_what_only_such_a_server_can_be_asked_goes_to_it(world: World) -> None:
+    search = {"type": "file_search", "vector_store_ids": ["vs_1"]}
+    async with world.serve(expert_fields={"dialects": ["responses"], "capabilities": ["tools"]}) as api:
+        items = [{"role": "user", "content": TALK}, {"type": "web_search_call", "id": "ws_1"}]
+        made = await answered(api, items, tools=[search], tool_choice={"type": "file_search"})
+        sent = api.fakes[made["model"]].log.last
+        assert (sent["input"], sent["tools"]) == (items, [search])
+        refused = await ask(api, tools=[search], routing={"strategy": "panel"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[0]")
+
+
 async def test_a_native_stream_that_breaks_fails_the_response(world: World) -> None:
     async with world.serve(expert_fields={"dialects": ["responses"]}) as api:
         response = await ask(api, fake={"die_after": 5}, stream=True)

@@ -309,7 +309,7 @@ def test_other_formats(kind: str) -> None:
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"tools": [FUNCTION, {"type": "file_search", "vector_store_ids": []}]}, "tools[1]"),
         ({"tools": [FUNCTION, {"type": "mcp"}]}, "tools[1]"),
-        ({"tools": [FUNCTION, {"type": None}]}, "tools[1]"),
+        ({"tools": [FUNCTION, {"type": None}]}, "tools[1].type"),
         ({"tools": [FUNCTION, FUNCTION]}, "tools[1]"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [{"type": "custom", "name": "c", "format": {"type": "xml"}}]}, "tools[0].format"),
