@@ -221,8 +221,9 @@ class Conversations:
         return None, 0.0
 
     def _maker(self, chain: MessageChain, calls: OpenCalls, named: Seen | None) -> Seen | None:
-        """Who made the open calls. The answer itself tells best, then an id in this place, then an id alone,
-        then the question; where several experts come into question, what follows decides between them."""
+        """Who made the open calls. The answer in its place tells best, then an id in this place, then the
+        answer by itself, then an id alone, then the question; where several experts come into question, what
+        follows decides between them."""
         possible: list[Seen] = []
         for mark in _call_marks(chain, calls):
             seen = self._by_mark.get(mark)
@@ -247,10 +248,13 @@ def _call_marks(chain: MessageChain, calls: OpenCalls | None) -> list[str]:
     if calls.made_at is None:
         return alone
     answer, question = chain.mark_after(calls.made_at), chain.mark_before(calls.made_at)
+    made = chain.turns[calls.made_at]
+    itself = [*(chain.state_mark(value) for value in made.state[:STATES]), chain.calling_mark(made)]
     here = [] if question is None else [chain.call_here_mark(call_id, question) for call_id in ids]
     return [
         *([] if answer is None else [answer]),
         *here,
+        *itself,
         *alone,
         *([] if question is None else [question]),
     ]
@@ -262,6 +266,8 @@ def _marks_of(chain: MessageChain, answers: Iterable[Said]) -> list[str]:
     found: list[str | None] = [question]
     for answer in answers:
         found += [chain.answer_mark(answer), chain.exchange_mark(answer)]
+        if answer.calls:
+            found.append(chain.calling_mark(answer))
         for call in answer.calls[:CALLS]:
             if call.id is not None:
                 here = None if question is None else chain.call_here_mark(call.id, question)

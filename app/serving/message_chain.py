@@ -167,6 +167,14 @@ class MessageChain:
         digest.update(f"{mark} {call_id}".encode("utf-8", "surrogatepass"))
         return _hex(digest)
 
+    def calling_mark(self, said: Said) -> str:
+        """The digest of an answer with tool calls by itself, their ids included, wherever it was given: what
+        is left when a client has put a summary in the place of what came before."""
+        digest = self._digest("calling")
+        said.feed(digest)
+        digest.update(json.dumps([call.id for call in said.calls]).encode())
+        return _hex(digest)
+
     def state_mark(self, value: str) -> str:
         """The digest of a piece of provider state under this key."""
         digest = self._digest("state")
