@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from base.phrases import UNSPACED, words
 from prompts.mixture.call_budget import Asking, Call
 from prompts.mixture.demos import Demo, counts_of_outputs
 from prompts.mixture.hyperparameters import BuildConfig
@@ -38,7 +39,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`",
 _WORD = re.compile(r"[^\W\d_]{2,}")
 MIN_WORDS = 3
 """Shorter instructions are answers or headings."""
-_LETTERS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u4e00-\u9fff]")
+_LETTERS = re.compile(f"[{UNSPACED}]")
 MIN_LETTERS = 6
 """The same for scripts without blanks between words."""
 
@@ -95,8 +96,8 @@ def _fits(messages: Sequence[Mapping[str, str]], config: BuildConfig) -> bool:
 def usable(text: str, demos: Sequence[Demo], config: BuildConfig) -> str | None:
     """The instruction in the model's text; None when too short, too long, or when it repeats demos."""
     instruction = clean(text)
-    letters, words = len(_LETTERS.findall(instruction)), len(_WORD.findall(instruction))
-    if len(instruction) > config.max_instruction_chars or (letters < MIN_LETTERS and words < MIN_WORDS):
+    letters, spaced = len(_LETTERS.findall(instruction)), len(_WORD.findall(instruction))
+    if len(instruction) > config.max_instruction_chars or (letters < MIN_LETTERS and spaced < MIN_WORDS):
         return None
     return None if leaks(instruction, demos) else instruction
 
@@ -125,7 +126,7 @@ def leaks(instruction: str, demos: Iterable[Demo]) -> bool:
     said = f" {normalised_words(instruction)} "
     for demo in demos:
         asked = normalised_words(demo.input)
-        if " " in asked and f" {asked} " in said:
+        if _is_several_words(asked) and f" {asked} " in said:
             return True
         answer = normalised_words(demo.output)
         if answer and counts[demo.output.strip()] == 1 and len(answer) > 1 and f" {answer} " in said:
@@ -133,9 +134,14 @@ def leaks(instruction: str, demos: Iterable[Demo]) -> bool:
     return False
 
 
+def _is_several_words(text: str) -> bool:
+    letters = len(_LETTERS.findall(text))
+    return letters >= MIN_LETTERS if letters else " " in text
+
+
 def normalised_words(text: str) -> str:
-    """The case-folded words of `text`, without punctuation."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    """The case-folded words of `text`, without punctuation; of a script without blanks its characters."""
+    return " ".join(words(re.sub(r"\W+", " ", text.casefold())))
 
 
 def _unquoted(text: str) -> str:

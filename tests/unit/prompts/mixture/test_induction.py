@@ -131,3 +131,10 @@ async def test_after_a_refusal_queries_show_fewer_demos() -> None:
     found = await induce(numbered(20), divided(*[0] * 20), config, asking(model))
     assert [messages[0]["content"].count("Input:") for messages, *_ in model.seen] == [8, 8, 4, 4]
     assert found
+
+
+def test_a_leak_is_seen_in_scripts_without_blanks() -> None:
+    demos = [Demo("法国的首都是哪里？", "巴黎"), Demo("日本的首都是哪里？", "东京"), Demo("数", "一")]
+    assert leaks("说出首都，例如东京。", demos)
+    assert leaks("回答“法国的首都是哪里”这样的问题。", demos)
+    assert not leaks("说出一个国家的首都。", [demos[0], demos[1]])
