@@ -1,6 +1,9 @@
 """Frameworks and tools that people point at a model server: LangChain, LiteLLM, `llm` and Inspect."""
 
+import contextlib
 import gc
+import io
+import re
 from collections.abc import Iterator
 from functools import reduce
 from operator import add
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from app.settings import PROJECT
 from tests.contracts.chat_contract import TOOL
 from tests.contracts.contract import QUESTION
 from tests.contracts.contract_world import Service
@@ -19,6 +23,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),  # Inspect's retries
 ]
+
+PAGE = (PROJECT / "docs" / "how-to" / "connect-clients.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 HEARD = f"coder heard: {QUESTION}"
 
@@ -174,3 +181,11 @@ async def test_inspect_generates_and_calls_tools(service: Service) -> None:
     assert (call.function, call.arguments) == ("look_up", {"text": QUESTION})
     result = ChatMessageTool(content="found", tool_call_id=call.id, function=call.function)
     assert (await model.generate([asked, said, result], tools=[tool])).completion == HEARD
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[each.split()[1] for each in EXAMPLES])
+def test_the_examples_of_the_page_run_as_they_stand(litellm: Any, service: Service, example: str) -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example.replace("http://127.0.0.1:8000", service.url), "connect-clients.md", "exec"), {})
+    assert "heard: Reverse a string in Python" in printed.getvalue()
