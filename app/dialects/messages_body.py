@@ -9,7 +9,6 @@ MESSAGES = 100_000
 """Anthropic's own bound."""
 
 Number = Annotated[float, Field(strict=True)]
-Blocks = Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
 class _Lenient(BaseModel):
@@ -41,12 +40,19 @@ class TokenCountBody(_Lenient):
 
     model: Annotated[StrictStr, Field(min_length=1, max_length=256)]
     messages: Annotated[list[TurnBody], Field(min_length=1, max_length=MESSAGES)]
-    system: StrictStr | list[dict[str, Any]] | None = None
+    system: Any = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
     output_config: dict[str, Any] | None = None
     output_format: dict[str, Any] | None = None
+
+    @field_validator("system")
+    @classmethod
+    def _text_or_text_blocks(cls, system: Any) -> Any:
+        if system is None or isinstance(system, str | list):
+            return system
+        raise PydanticCustomError("system", "must be a string or a list of text blocks")
 
 
 class MessagesBody(TokenCountBody):

@@ -9,24 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.dialects.messages_options import chat_options
 from app.dialects.messages_tools import chat_tool_choice, chat_tools
 from app.errors import ServiceError
 
 BILLING_BLOCK = "x-anthropic-billing-header:"
 """A system block of Claude Code for Anthropic's billing; it changes between requests, and would spoil every
 prefix cache."""
-EFFORTS: Mapping[str, str] = {
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "high",
-}
-"""`output_config.effort` as `reasoning_effort`: its three values that all servers know."""
-LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
-"""Thinking budgets, in tokens, up to which the effort is low and medium."""
-USER_LENGTH = 64
-"""Longest `user` that servers take; Claude Code's `metadata.user_id` is longer and left out."""
 SAME_NAME = ("temperature", "top_p", "top_k", "max_tokens", "stream", "routing", "model")
 STATEFUL = ("mcp_servers", "container", "compaction")
 """Fields that need what only Anthropic's own service has: connectors, containers, its own summaries."""
@@ -84,7 +73,7 @@ class _Translation:
             chat |= {"continue_final_message": True, "add_generation_prompt": False}
         if stop := document.get("stop_sequences"):
             chat["stop"] = stop
-        chat |= self._tools() | _effort(document) | _format(document) | _user(document)
+        chat |= self._tools() | chat_options(document)
         return ChatTranslation(chat, self._beyond)
 
     def _tools(self) -> dict[str, Any]:
@@ -338,43 +327,6 @@ def _finished(message: Message) -> Message:
 
 def _is_prefill(message: Message) -> bool:
     return message["role"] == "assistant" and bool(message["content"]) and "tool_calls" not in message
-
-
-def _effort(document: Mapping[str, Any]) -> dict[str, Any]:
-    """`reasoning_effort` for `output_config.effort`, or for the budget of `thinking`."""
-    if effort := EFFORTS.get((document.get("output_config") or {}).get("effort") or ""):
-        return {"reasoning_effort": effort}
-    thinking = document.get("thinking") or {}
-    budget = thinking.get("budget_tokens")
-    if thinking.get("type") != "enabled" or not isinstance(budget, int):
-        return {}
-    return {
-        "reasoning_effort": "low" if budget <= LOW_BUDGET else "medium" if budget <= MEDIUM_BUDGET else "high"
-    }
-
-
-def _format(document: Mapping[str, Any]) -> dict[str, Any]:
-    """`response_format` for `output_config.format`, or its older name `output_format`."""
-    path = "output_config.format"
-    wanted = (document.get("output_config") or {}).get("format")
-    if wanted is None:
-        path, wanted = "output_format", document.get("output_format")
-    if wanted is None:
-        return {}
-    schema = wanted.get("schema") if isinstance(wanted, dict) else None
-    if not isinstance(schema, dict) or wanted.get("type") != "json_schema":
-        raise _bad(path, "must be of type json_schema, with a schema")
-    return {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": schema, "strict": True},
-        }
-    }
-
-
-def _user(document: Mapping[str, Any]) -> dict[str, Any]:
-    user = (document.get("metadata") or {}).get("user_id")
-    return {"user": user} if isinstance(user, str) and len(user) <= USER_LENGTH else {}
 
 
 def _bad(path: str, message: str) -> ServiceError:

@@ -320,6 +320,8 @@ def test_what_only_anthropics_api_can_do_is_named(fields: Document, path: str) -
         ({"tools": [{"name": "look"}]}, "tools[0].input_schema"),
         ({"tools": [{"input_schema": {"type": "object"}}]}, "tools[0].name"),
         ({"tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
+        ({"output_config": {"effort": {}}, "tools": [{"type": []}, {"type": {}}]}, "tools[0].name"),
+        ({"system": [{"type": "image"}]}, "system[0]"),
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
     ],
 )
@@ -345,7 +347,23 @@ KINDS = [
     "custom",
     "enabled",
 ]
-NAMES = ["text", "source", "content", "data", "tool_use_id", "id", "name", "input", "title", "input_schema"]
+NAMES = [
+    "budget_tokens",
+    "content",
+    "data",
+    "effort",
+    "format",
+    "id",
+    "input",
+    "input_schema",
+    "name",
+    "schema",
+    "source",
+    "text",
+    "title",
+    "tool_use_id",
+    "user_id",
+]
 ANYTHING = st.recursive(
     SCALARS,
     lambda inner: (
