@@ -118,7 +118,7 @@ _TEXT = re.compile(
 )
 _CONTENT = re.compile(
     r"content.{0,60}(?:none is not an allowed|null|none|required|must not be empty|valid string)"
-    r"|invalid type: null, expected a string",
+    r"|invalid type: null, expected a string|NoneType",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -45,6 +45,11 @@ def routing_text(turns: Sequence[Turn], recent_turns: int = 3) -> str:
     return "\n".join([*earlier, *excerpt, _sample(latest)])
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in it to read: white space, and characters that nobody sees."""
+    return not any(each.isprintable() and not each.isspace() for each in text)
+
+
 def latest_user_text(turns: Sequence[Turn]) -> str:
     """The text of the last user turn without what a harness added, pasted text included; turns of nothing
     else are passed over where there are others. Of the last turn if there is no user turn."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from base.token_count import TokenCount
 from routers.composition import Composition, ExpertCard, costs
-from routers.conversation import routing_text
+from routers.conversation import is_blank, routing_text
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
 from routers.estimate import estimate
 from routers.policy import MatchedRules, Policy, Rule, match_rules
@@ -172,7 +172,7 @@ def _given(composition: Composition, category: str | None) -> _Stage1:
 
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
     if request.features is None:
-        if routing_text(request.turns, policy.recent_turns).strip():
+        if not is_blank(routing_text(request.turns, policy.recent_turns)):
             raise ValueError("a request that is to be classified needs its features")
         utilities = composition.global_utilities
         return _Stage1(Classification.UNCLASSIFIED, utilities, np.zeros_like(utilities), None, None)

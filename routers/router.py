@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from routers.composition import Composition, CompositionError
-from routers.conversation import LATEST_CHARACTERS, latest_user_text, routing_text
+from routers.conversation import LATEST_CHARACTERS, is_blank, latest_user_text, routing_text
 from routers.decide import ANY_STRATEGY, decide, refuse_unfit
 from routers.decision import Decision
 from routers.encoder import Encoder
@@ -46,7 +46,7 @@ class Router:
             refuse_unfit(request, self.composition)
             text = routing_text(request.turns, policy.recent_turns)
             # Nothing is not like anything: an image alone is not small talk.
-            if text.strip():
+            if not is_blank(text):
                 request = replace(request, features=features_of(self.encoder, [text])[0])
         decision = decide(request, self.composition, policy, self.strategies, rules)
         length = len(latest_user_text(request.turns)) if unread else 0

@@ -91,11 +91,23 @@ def _chat_events(answer: Answer) -> Iterator[bytes]:
     yield DONE
 
 
-def _text_choices(answer: Answer, text: str, finish: str | None) -> list[Document]:
-    return [
-        {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
-        for index in range(answer.choices)
-    ]
+def _text_choices(
+    answer: Answer, pieces: Sequence[str], finish: str | None, offset: int = 0
+) -> list[Document]:
+    """`offset`: of the first piece in the whole text."""
+    end = {"logprobs": _text_logprobs(answer, pieces, offset), "finish_reason": finish}
+    return [{"index": index, "text": "".join(pieces), **end} for index in range(answer.choices)]
+
+
+def _text_logprobs(answer: Answer, pieces: Sequence[str], offset: int) -> Document | None:
+    if answer.logprob is None or not pieces:
+        return None
+    return {
+        "tokens": list(pieces),
+        "token_logprobs": [answer.logprob] * len(pieces),
+        "top_logprobs": [{piece: answer.logprob} for piece in pieces],
+        "text_offset": [offset + len("".join(pieces[:number])) for number in range(len(pieces))],
+    }
 
 
 def _text_envelope(answer: Answer) -> Document:
@@ -103,14 +115,16 @@ def _text_envelope(answer: Answer) -> Document:
 
 
 def _text_whole(answer: Answer) -> Document:
-    choices = _text_choices(answer, answer.text, answer.finish_reason)
+    choices = _text_choices(answer, answer.pieces, answer.finish_reason)
     return _text_envelope(answer) | {"choices": choices, "usage": _chat_usage(answer)}
 
 
 def _text_events(answer: Answer) -> Iterator[bytes]:
+    offset = 0
     for piece in answer.pieces:
-        yield event(_text_envelope(answer) | {"choices": _text_choices(answer, piece, None)})
-    yield event(_text_envelope(answer) | {"choices": _text_choices(answer, "", answer.finish_reason)})
+        yield event(_text_envelope(answer) | {"choices": _text_choices(answer, [piece], None, offset)})
+        offset += len(piece)
+    yield event(_text_envelope(answer) | {"choices": _text_choices(answer, [], answer.finish_reason)})
     if _wants_usage(answer):
         yield event(_text_envelope(answer) | {"choices": [], "usage": _chat_usage(answer)})
     yield DONE

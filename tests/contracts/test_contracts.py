@@ -5,16 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from openai.types import CreateEmbeddingResponse
 
 from app.strategies.strategy_registry import OWN
 from experts.fake import FAULTS
-from tests.contracts import chat_contract, messages_contract, responses_contract
+from tests.contracts import chat_contract, completions_contract, messages_contract, responses_contract
 from tests.contracts.contract import CASES, FAILURES, Case, Contract
 from tests.contracts.contract_world import Service
+from tests.contracts.errors import openai_error_problems
 from tests.contracts.sse import Event, events_of
+from tests.contracts.validation import problems
 
 CONTRACTS: Mapping[str, Contract] = {
     "chat": chat_contract.CONTRACT,
+    "completions": completions_contract.CONTRACT,
     "messages": messages_contract.CONTRACT,
     "responses": responses_contract.CONTRACT,
 }
@@ -124,3 +128,20 @@ def test_a_failure_after_the_first_byte_ends_the_stream_with_an_error(
         assert contract.stream(case, events_of(response.content.decode())) == []
     else:
         assert contract.error(response.json()) == []
+
+
+@pytest.mark.parametrize("form", [None, "float", "base64"])
+def test_embeddings_are_what_the_description_says(native: Service, form: str | None) -> None:
+    body = {"model": "words", "input": ["python", "hello there"]}
+    answer = native.http.post("/v1/embeddings", json=body | ({"encoding_format": form} if form else {}))
+    # The SDK's model holds what it has unpacked.
+    packed = [isinstance(each["embedding"], str) for each in answer.json()["data"]]
+    assert packed == [form == "base64"] * 2
+    if form != "base64":
+        assert problems(CreateEmbeddingResponse, answer.json()) == []
+    assert answer.json()["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+    wrongs: list[dict[str, Any]] = [{"model": "coterie"}, {"input": []}, {"dimensions": 5}]
+    for wrong in wrongs:
+        refused = native.http.post("/v1/embeddings", json=body | wrong)
+        assert refused.status_code in (400, 404)
+        assert openai_error_problems(refused.json()) == []

@@ -42,7 +42,12 @@ def test_a_request_is_embedded_and_decided() -> None:
 
 def test_a_request_without_text_is_unclear_and_not_encoded() -> None:
     encoder = BagOfWords()
-    for turns in (saying(""), saying(" \n"), (Turn("system", "be kind"), Turn("user", ""))):
+    for turns in (
+        saying(""),
+        saying(" \n"),
+        saying("\u200b\ufeff"),
+        (Turn("system", "be kind"), Turn("user", "")),
+    ):
         decision = Router(encoder, composed()).route(request(turns=turns))
         assert (decision.category, decision.probability, decision.reason) == (None, None, Reason.UNCERTAIN)
         assert decision.expert == "large"
