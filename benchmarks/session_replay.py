@@ -374,6 +374,9 @@ class KnownTexts:
         self.name, self.revision, self.dimension = encoder.name, encoder.revision, encoder.dimension
         self._known: dict[str, Matrix] = {}
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return list(self._encoder.count_tokens(texts))
+
     def encode(self, texts: Sequence[str]) -> Matrix:
         if len(texts) != 1:
             matrix: Matrix = self._encoder.encode(texts)
