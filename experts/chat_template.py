@@ -64,15 +64,15 @@ class ChatTemplate:
         try:
             return self._template.render(
                 **{
+                    **(own if isinstance(own, Mapping) else {}),
                     **self._special,
                     "messages": [_message(each) for each in body["messages"]],
                     "tools": body.get("tools") or None,
                     "documents": body.get("documents"),
                     "add_generation_prompt": body.get("add_generation_prompt", True),
-                    **(own if isinstance(own, Mapping) else {}),
                 }
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             # A template meets whatever a client wrote.
             raise TemplateRefusal(type(error).__name__) from error
 

@@ -60,7 +60,8 @@ class ModelTokenizer:
 
     def text(self, text: str) -> int:
         """The tokens of a text, special ones that it spells included."""
-        return sum(self._piece(piece) for piece in self._pieces(text))
+        known, new = self._looked_up(text)
+        return known + self._encoded(new)
 
     def prompt(self, body: Mapping[str, Any]) -> TokenCount:
         """The tokens of a chat completion request as it is sent to the server. Counted when the template
@@ -77,19 +78,14 @@ class ModelTokenizer:
                 found += piece
         return found.count
 
-    def quick_prompt(self, body: Mapping[str, Any], new: int) -> TokenCount | None:
-        """`prompt` where it takes no time: when no more than `new` characters were not counted before."""
+    def quick_prompt(self, body: Mapping[str, Any], characters: int) -> TokenCount | None:
+        """`prompt` where it takes no time: when no more than `characters` were not counted before."""
         if (text := self._rendered(body)) is None:
             return None
-        tokens = 0
-        for piece in self._pieces(text):
-            if (known := self._known(piece)) is None:
-                new -= len(piece)
-                if new < 0:
-                    return None
-                known = self._piece(piece)
-            tokens += known
-        return TokenCount.counted(tokens)
+        known, new = self._looked_up(text)
+        if sum(map(len, new)) > characters:
+            return None
+        return TokenCount.counted(known + self._encoded(new))
 
     def _rendered(self, body: Mapping[str, Any]) -> str | None:
         """The prompt as the template has it; None without one, when it refuses, and for more than text."""
@@ -112,28 +108,40 @@ class ModelTokenizer:
                 start = found.start()
         yield text[start:]
 
-    def _known(self, piece: str) -> int | None:
-        return None if len(piece) < CACHED_FROM else self._cache.get(self._key(piece))
-
-    def _piece(self, piece: str) -> int:
-        if len(piece) < CACHED_FROM:
-            return self._encoded(piece)
-        key = self._key(piece)
-        if (count := self._cache.get(key)) is None:
-            count = self._encoded(piece)
-            self._cache.put(key, count)
-        return count
+    def _looked_up(self, text: str) -> tuple[int, list[str]]:
+        """The tokens of the pieces that are known, and the pieces that are not."""
+        known, new = 0, []
+        for piece in self._pieces(text):
+            count = self._cache.get(self._key(piece)) if len(piece) >= CACHED_FROM else None
+            if count is None:
+                new.append(piece)
+            else:
+                known += count
+        return known, new
 
     def _key(self, piece: str) -> bytes:
         return hashlib.blake2b(utf8(piece), digest_size=16, key=self._salt).digest()
 
-    def _encoded(self, piece: str) -> int:
-        try:
-            piece.encode()
-        except UnicodeEncodeError:  # halves of surrogate pairs
-            piece = piece.encode("utf-8", "replace").decode()
+    def _encoded(self, pieces: list[str]) -> int:
+        """The tokens of `pieces`, which are remembered."""
+        if not pieces:
+            return 0
         # Of the library's ways the one that lets other threads run, and makes no offsets.
-        return len(self._tokenizer.encode_batch_fast([piece], add_special_tokens=False)[0])
+        found = self._tokenizer.encode_batch_fast([_whole(each) for each in pieces], add_special_tokens=False)
+        counts = [len(each) for each in found]
+        for piece, count in zip(pieces, counts, strict=True):
+            if len(piece) >= CACHED_FROM:
+                self._cache.put(self._key(piece), count)
+        return sum(counts)
+
+
+def _whole(text: str) -> str:
+    """`text` without halves of surrogate pairs, which JSON can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _pattern(tokenizer: Tokenizer) -> re.Pattern[str] | None:

@@ -21,6 +21,8 @@ Body = Mapping[str, Any]
 
 CHUNK = 65_536
 """Characters looked at without letting other threads run: at most a few milliseconds."""
+PIECE_COST = 32
+"""Characters that are as much work as a message without any."""
 LONG_WORD = 16
 CHARACTERS_PER_TOKEN = 8
 """In words longer than LONG_WORD; text without blanks has 1 to 4 characters per token."""
@@ -161,8 +163,8 @@ def as_json(value: Any) -> str:
 
 
 def prompt_length(body: Body) -> int:
-    """Characters of a prompt, without looking at them: what counting it costs."""
-    return sum(len(piece) for piece in prompt_pieces(body) if isinstance(piece, str))
+    """Characters of a prompt, without looking at them, with some for each message: what counting it costs."""
+    return sum(len(piece) if isinstance(piece, str) else PIECE_COST for piece in prompt_pieces(body))
 
 
 def has_media(body: Body) -> bool:

@@ -260,10 +260,7 @@ def _choose(
     if best.excluded:
         raise _nobody({choice.expert: choice.excluded for choice in ranking}, request, composition)
     if stage1.classification is Classification.SKIPPED:
-        said = f"The operator's rule {rule.name!r} names" if rule else "The client asked for"
-        what = "best for it" if _ideal(ranking, request) is best else "best of those that can answer"
-        detail = f"{said} the category {stage1.category}; {best.expert} is {what}."
-        return best.expert, Reason.RULE if rule else Reason.PINNED, detail
+        return _choose_for_category(stage1, rule, best, _ideal(ranking, request))
     if stage1.classification is Classification.UNCLASSIFIED:
         return _choose_unclassified(request, policy, stage1, by_name, best)
     if stay := _stays(request, policy, stage1, by_name, best):
@@ -273,6 +270,18 @@ def _choose(
         detail = f"{ideal.expert} would be best for {stage1.category}, but {ideal.excluded}."
         return best.expert, Reason.FILTERED, detail
     return best.expert, Reason.MATCHED, f"{best.expert} has the best expected value for {stage1.category}."
+
+
+def _choose_for_category(
+    stage1: _Stage1, rule: Rule | None, best: Choice, ideal: Choice
+) -> tuple[str, Reason, str]:
+    """The choice where the client or a rule names the category."""
+    said = f"The operator's rule {rule.name!r} names" if rule else "The client asked for"
+    detail = f"{said} the category {stage1.category}"
+    if ideal is best:
+        return best.expert, Reason.RULE if rule else Reason.PINNED, f"{detail}; {best.expert} is best for it."
+    why = f"{ideal.expert} would be best for it, but {ideal.excluded}"
+    return best.expert, Reason.FILTERED, f"{detail}; {why}."
 
 
 def _ideal(ranking: Sequence[Choice], request: Request) -> Choice:

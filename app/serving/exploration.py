@@ -9,7 +9,7 @@ estimate what another composition would have scored (`coterie eval offpolicy`). 
 import hashlib
 from dataclasses import dataclass, replace
 
-from routers.decision import Decision, Reason
+from routers.decision import Classification, Decision, Reason
 
 EXPLORED_REASONS = frozenset({Reason.MATCHED, Reason.UNCERTAIN, Reason.FILTERED})
 """Reasons of decisions that may be explored: never pins, rules, kept conversations or open tool calls."""
@@ -32,6 +32,7 @@ class Exploration:
             not self.rate
             or in_conversation
             or decision.reason not in EXPLORED_REASONS
+            or decision.classification is Classification.SKIPPED  # a category was named
             or decision.strategy != "single"
         ):
             return decision

@@ -81,8 +81,8 @@ def test_a_pinned_category_whose_best_expert_cannot_answer_says_so() -> None:
     longer = replace(composition().experts[2], context_length=100)
     cards = (*composition().experts[:2], longer)
     decision = routed(None, composition(cards), pinned_category="law", prompt_tokens=3_000)
-    assert decision.expert == "coder"
-    assert "best of" in decision.detail
+    assert (decision.expert, decision.reason) == ("coder", Reason.FILTERED)
+    assert "large would be best for it, but the request has 3,000 tokens" in decision.detail
 
 
 def test_a_rule_names_an_expert() -> None:

@@ -78,3 +78,8 @@ def test_with_one_expert_left_it_answers_for_sure() -> None:
     decision = replace(DECISION, ranking=(RANKING[0], RANKING[3]))
     found = Exploration(0.5).apply(decision)
     assert (found.expert, found.propensity) == ("best", 1.0)
+
+
+def test_a_named_category_is_not_explored_when_its_best_expert_was_left_out() -> None:
+    named = replace(DECISION, classification=Classification.SKIPPED, reason=Reason.FILTERED)
+    assert Exploration(1.0).apply(named) is named
