@@ -44,6 +44,7 @@ from experts.registry import Registry, load_registry
 from experts.token_counter import TokenCounter
 from routers.decide import fall_back
 from routers.decision import Decision, Reason
+from routers.encoder import Encoder
 from routers.request import Matrix
 from routers.router import Router
 
@@ -369,7 +370,7 @@ _TOOLS = [{"type": "function", "function": {"name": name}} for name in ("read_fi
 class KnownTexts:
     """An encoder that encodes each text once."""
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self.name, self.revision, self.dimension = encoder.name, encoder.revision, encoder.dimension
         self._known: dict[str, Matrix] = {}
@@ -379,11 +380,13 @@ class KnownTexts:
 
     def encode(self, texts: Sequence[str]) -> Matrix:
         if len(texts) != 1:
-            matrix: Matrix = self._encoder.encode(texts)
-            return matrix
+            return self._encoder.encode(texts)
         if texts[0] not in self._known:
             self._known[texts[0]] = self._encoder.encode(texts)
         return self._known[texts[0]]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self._encoder.count_tokens(texts)
 
 
 async def all_ways(

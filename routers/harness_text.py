@@ -1,8 +1,8 @@
 """Tells what a person asks from what a program puts around it: reminders, environment blocks, pasted files.
 
 Agents, editors and chat front ends (harnesses) wrap their own text in elements such as `<system-reminder>`.
-The general rule is of form: an element that begins a line, or ends one, with a compound name
-(`ide_opened_file`, `command-name`, `reminderInstructions`) or a file's attributes was put there by a program.
+The general rule is of form: an element that begins a line, or ends one, and is not one of HTML's
+(`ide_opened_file`, `command-name`, `reminderInstructions`) or names a file was put there by a program.
 Its name says what it is: the harness's own text, which nobody asks; something pasted, which is context; or a
 wrapper around the very request. What is mentioned within a sentence, or quoted in a fenced block, is the
 person's. Pure text.
@@ -75,11 +75,13 @@ _TOKEN = re.compile(
             | \#\ TODO\ LIST\b
             | \#?\ ?\*SEARCH/REPLACE\ block\*\ Rules:
             | This\ is\ the\ Gemini\ CLI\.\ We\ are\ setting\ up\ the\ context
+            | ---\ Context\ from:
         )
         | (?P<pasted_to_next>
             (?:<SYSTEM>\ )?I\ have\ \*added\ (?:these\ files|this\ file)\ to\ the\ chat\*
             | Here\ are\ summaries\ of\ some\ files\ present\ in\ my\ git\ repository
             | Result\ of\ calling\ the\ \w+\ tool:
+            | ---\ Content\ from\ referenced\ files\ ---
         )
         | (?P<line>
             \[Request\ interrupted\ by\ user[^\]\n]*\]
@@ -121,20 +123,21 @@ _WRAPPERS = _names(
 )
 """Elements that hold the person's own request."""
 _HARNESS = _names(
-    "additional_metadata agent_skills agent_transcripts available_skills collaboration_mode current_file "
-    "current_time custom_instructions edit_history editor_context env environment ephemeral_message "
-    "git_branch git_status important_reminders new_diagnostics now open_and_recently_viewed_files "
-    "open_files open_tabs permissions_instructions project_instructions project_layout "
-    "recently_viewed_files recommended_plugins repo_context repository_info rules session_context "
-    "session_info skill subagent_notification task_notification timestamp todo_list todos tool_context "
-    "turn_aborted user_info user_information user_instructions user_memories user_memory user_rules "
-    "user_shell_command visible_files workspace_context workspace_info workspace_state"
+    "additional_metadata agent_skills agent_transcripts available_skills available_tools collaboration_mode "
+    "current_file current_time custom_instructions edit_history editor_context env environment "
+    "ephemeral_message git_branch git_status important_reminders memories memory new_diagnostics now "
+    "observation open_and_recently_viewed_files open_files open_tabs permissions_instructions persona "
+    "project_instructions project_layout recently_viewed_files recommended_plugins repo_context "
+    "repository_info rules session_context session_info skill skills subagent_notification task_notification "
+    "timestamp todo_list todos tool_context tools turn_aborted user_info user_information user_instructions "
+    "user_memories user_memory user_rules user_shell_command visible_files workspace_context workspace_info "
+    "workspace_state"
 )
 """Elements of known harnesses with names that other elements could have too."""
 _HARNESS_WORDS = frozenset({"caveat", "hook", "reminder", "reminders"})
 _HARNESS_BEGINNINGS = (
     *("bash_", "claude_", "cline_", "codex_", "command_", "copilot_", "cursor_", "environment_", "ide_"),
-    *("local_command_", "mcp_", "opencode_", "system_"),
+    *("function_", "local_command_", "mcp_", "opencode_", "system_", "tool_"),
 )
 _PASTED = _names(
     "attachment attachments code content context data diff document documents file files ide_selection log "
@@ -142,6 +145,13 @@ _PASTED = _names(
 )
 _AFTER_A_WORD = (" ", ",", ".", ":", ";", "!", "'")
 """What follows a tag's name in a sentence."""
+_HTML = _names(
+    "a abbr article aside audio b blockquote body br button canvas center circle dd div dl dt em fieldset "
+    "figure font footer form g h1 h2 h3 h4 h5 h6 head header hr html i iframe img input label legend li line "
+    "link main mark math meta nav ol option p path pre rect s script section select small span strong style "
+    "sub sup svg table tbody td template text textarea tfoot th thead title tr tt u ul video"
+)
+"""Elements of pages, which people paste and ask about like other code."""
 _FILE_ATTRIBUTE = re.compile(r"\b(?:path|file|file_?name|file_?path|filename|uri|lines?)\s*=", re.IGNORECASE)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -156,7 +166,7 @@ def _kind(name: str, attributes: str) -> Source | None:
     words = plain.split("_")
     if plain in _HARNESS or plain.startswith(_HARNESS_BEGINNINGS) or not _HARNESS_WORDS.isdisjoint(words):
         return Source.HARNESS
-    if len(words) > 1 or _FILE_ATTRIBUTE.search(attributes):
+    if len(words) > 1 or plain not in _HTML or _FILE_ATTRIBUTE.search(attributes):
         return Source.PASTED
     return None
 
@@ -242,7 +252,8 @@ class _Scan:
             return number + 1
         closing = self._closed_by.get(number)
         if closing is None:
-            return self._unclosed(number, kind) if begins_line else number + 1
+            cut = begins_line and kind is Source.HARNESS
+            return self._unclosed(number) if cut else number + 1
         close = self._tokens[closing]
         ends_line = not text[close.end() : _line_end(text, close.end())].strip()
         mention = not begins_line and close.start() - token.end() < MENTION_CHARACTERS
@@ -255,17 +266,15 @@ class _Scan:
         self._take(token.start(), close.end(), kind, text[token.end() : close.start()])
         return closing + 1
 
-    def _unclosed(self, number: int, kind: Source) -> int:
+    def _unclosed(self, number: int) -> int:
         """A tag never closed holds all up to the request that follows, unless a person talks of it."""
-        if kind is Source.SAID:
-            return number + 1
         token = self._tokens[number]
         end = self._next_element(number, wrappers_only=True)
         inner = self._text[token.end() : end]
         sentence = "?" in inner or "\uff1f" in inner or inner[:1] in _AFTER_A_WORD
         if sentence and len(inner) < QUESTION_CHARACTERS and "\n" not in inner.strip():
             return number + 1
-        self._take(token.start(), end, kind, inner)
+        self._take(token.start(), end)
         return self._first_after(number + 1, end)
 
     def _past_instructions(self, at: int) -> int:

@@ -66,7 +66,7 @@ class AnswerReader:
         number = index if isinstance(index, int) else 0
         if isinstance(delta, Mapping) and (number in self._messages or len(self._messages) < CHOICES):
             self._delta(self._messages.setdefault(number, {}), delta)
-        return isinstance(choice.get("finish_reason"), str)
+        return isinstance(choice.get("finish_reason"), str) and choice["finish_reason"] != ""
 
     def _delta(self, message: Message, delta: Mapping[str, Any]) -> None:
         for name in ("content", "refusal"):

@@ -20,6 +20,7 @@ from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
 from experts.registry import Expert, Registry
 from experts.token_counter import TokenCounter
+from experts.tokens import prompt_length
 from routers.decision import Choice, Classification, Decision, Reason
 from routers.request import Capability, Request, Turn, Vector
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from routers.encoder import Encoder
     from routers.policy import Policy
     from routers.router import Router
+
+LONG = 100_000
+"""Characters of a conversation that is not digested on the event loop."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -81,7 +85,7 @@ class RoutingService:
         """
         router, options = self.router, chat.body.routing
         request = routing_request(chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}")
-        chain = MessageChain(chat.api_key, chat.document["messages"])
+        chain = await _chain(chat)
         going_on = await self._conversations.continuation(
             chain, chat.api_key, options.conversation, options.previous_decision
         )
@@ -148,6 +152,14 @@ class RoutingService:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def _chain(chat: ChatRequest) -> MessageChain:
+    """By what the conversation is recognised; of long ones in a thread."""
+    messages = chat.document["messages"]
+    if prompt_length(chat.document) < LONG:
+        return MessageChain(chat.api_key, messages)
+    return await asyncio.to_thread(MessageChain, chat.api_key, messages)
 
 
 def load_router(

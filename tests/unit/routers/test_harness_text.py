@@ -34,6 +34,8 @@ FILE = '<file path="parser.py">\ndef parse(): ...\n</file>'
         "<local-command-stdout>\nSet model.\n</local-command-stdout>",
         "<open_and_recently_viewed_files>\n- parser.py\n</open_and_recently_viewed_files>",
         "<git_status>\n M parser.py\n</git_status>",
+        "<tool_result>\nError: no such file\n</tool_result>",
+        "<memories>\nThe user likes tabs.\n</memories>",
         "gitStatus: This is the git status now.\nCurrent branch: main\n\nStatus:\n M a.py\n?? b.py\n\n"
         "Recent commits:\n0a1b2c3 Parse\n",
         "On branch main\nChanges not staged for commit:\n\tmodified:   parser.py\n",
@@ -62,6 +64,7 @@ def test_harness_text_is_not_asked(harness: str) -> None:
         "Does Vec<String> own its buffer, or Box<T>?",
         "<div>\n<p>text</p>\n</div>\nWhy is this not centred?",
         "<b>Hello</b>",
+        "template\n<typename T>\nvoid f(T);\nWhy does this not compile?",
         "if a < b and c > d: print('<ok>')",
     ],
 )
@@ -94,6 +97,14 @@ def test_pasted_text_weighs_less_than_the_words_beside_it() -> None:
     read = routing_text([Turn("user", f"{pasted}\n{question}")])
     assert read.endswith(question)
     assert 0 < len(read) - len(question) <= len(question)
+
+
+@pytest.mark.parametrize("name", ["calendar", "inbox", "daily_digest", "TeamNotes"])
+def test_an_element_that_nobody_knows_weighs_no_more_than_pasted_text(name: str) -> None:
+    unknown = f"<{name}>\n{NOTES}\n</{name}>"
+    asked = [Turn("user", "Fix the off-by-one error in my Python binary search"), Turn("user", unknown)]
+    read = routing_text(asked)
+    assert read.endswith(asked[0].text) and len(read) <= 1.5 * len(asked[0].text) + 1
 
 
 def test_terse_words_lean_on_what_is_pasted() -> None:
