@@ -385,9 +385,6 @@ class KnownTexts:
             self._known[texts[0]] = self._encoder.encode(texts)
         return self._known[texts[0]]
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self._encoder.count_tokens(texts)
-
 
 async def all_ways(
     router: Router,
