@@ -18,7 +18,7 @@ def _pattern(whole: str, anywhere: str) -> str:
 
 
 ANSWER = _pattern(
-    "answers?, solution, result, antwort, lösung, ergebnis, réponse, résultat, respuesta, "
+    "answers?, ans, solution, result, antwort, lösung, ergebnis, réponse, résultat, respuesta, "
     "resultado, solución, risposta, risultato, resposta, antwoord, svaret, svar, "
     "vastaus(?: on)?, odpowied[źz](?: to)?, odpowiedzią, odpově[ďd](?: je)?, odpoveď(?: je)?, "
     "odgovor(?: je)?, cevap, cevabı, cevabım, yanıt, sonuç, răspuns, răspunsul, válasz, jawaban, "
@@ -46,18 +46,18 @@ NOT = _pattern(
 DENIED = (
     r"(?:\s{0,2}(?:"
     + _any_of(
-        "is not, isn't, is wrong, is incorrect, is false, was wrong, ist falsch, ist nicht, "
-        "est fau, est incorrect, n'est pas, no es, es incorrect, es fals, è sbagliat, è errat, "
-        "non è, está errad, não é, неверн, неправ, değil, yanlış, salah, sai, 是错, 是錯, 错, "
-        "錯, 不对, 不對, 不正确, 不正確, 误, 誤, ではな, じゃな, でな, は誤, は間違, は違, "
-        "が아니, 가 아니, 이 아니, 는 아니, 은 아니, 는 틀, 은 틀"
+        "is not, isn't, (?:is|are|was|were|looks|seems) (?:wrong|incorrect|false|ruled out), "
+        "(?:ist|sind) falsch, ist nicht, (?:est|sont) fau, est incorrect, n'est pas, no es, "
+        "es incorrect, es fals, è sbagliat, è errat, non è, está errad, não é, неверн, неправ, değil, "
+        "yanlış, salah, sai, 是错, 是錯, 错, 錯, 都错, 都錯, 都不, 都是错, 不对, 不對, 不正确, 不正確, "
+        "误, 誤, ではな, じゃな, でな, は誤, は間違, は違, 가 아니, 이 아니, 는 아니, 은 아니, 는 틀, 은 틀"
     )
     + "))"
 )
 """What denies the answer before it."""
 
 _BE = _any_of("is, ist, est, es, è, é, está, är, er, jest, là, adalah")
-_THE = _any_of("the, most, a, la, le, il, el, o, die, der, das, het, de, den, câu, jawaban")
+_THE = _any_of("the, most, my, final, a, la, le, il, el, o, die, der, das, het, de, den, câu, jawaban")
 _GOOD = _any_of(
     "correct, right, best, true, richtig, korrekt, bonne, juste, corret, giust, juist, goed, rätt, "
     "riktig, poprawn, đúng, benar, answer, antwort, réponse, respuesta, risposta, resposta"
@@ -67,6 +67,9 @@ RIGHT = (
     r"|(?:才|項|项)?(?:是|为|為)?(?:正确|正確|对的|對的|正解)|が正|(?:이|가|은|는)?\s?(?:정답|맞))"
 )
 """What confirms the answer before it."""
+
+ARTICLE = rf"(?:\s(?:{_any_of('the, option, die, der, das, den, la, le, el, il, o, a, den')})(?=[\s*_(\"'`]))"
+"""What may stand before the answer's letter."""
 
 OPTION = (
     "(?:"
@@ -91,7 +94,8 @@ RECONSIDERED = _pattern(
     "wait, actually, on second thoughts?, on reflection, correction, scratch that, i was wrong, "
     "i made a mistake, let me correct, warte, moment mal, korrektur, eigentlich, attendez, "
     "attends, en fait, espera, en realidad, corrección, aspetta, in realtà, na verdade",
-    "подожд, на самом деле, 等等, 等一下, 不对, 不對, 更正, 纠正, 待って, いや, 訂正, 잠깐, 아니",
+    r"(?<=[?.!])\s+no[\x2c.](?=\s), подожд, на самом деле, 等等, 等一下, 不对, 不對, 更正, 纠正, "
+    "待って, いや, 訂正, 잠깐, 아니",
 )
 """Where a reply takes back what it said."""
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from base.answer_wording import (
     ANSWER,
+    ARTICLE,
     CHOSEN,
     DENIED,
     ENDING,
@@ -29,7 +30,7 @@ from base.text_folding import fold, normalise
 
 _GAP = rf"(?:(?!{NOT})[^\n.,;:!?。、।؟]){{0,40}}?"
 """What a sentence may say between "answer" and "is"."""
-_LEAD = r"[\s*_$(\[{\"'`<>~≈「『【《〈€£¥]{0,12}"
+_LEAD = r"[\s*_$(\[{\"'`<>~≈「『【《〈€£¥\\]{0,12}"
 _RECONSIDERED = re.compile(RECONSIDERED, re.IGNORECASE)
 
 # Numbers
@@ -45,14 +46,20 @@ _WHOLE_OR_DECIMAL = (
     r"|\d+(?:[.,]\d+)?|(?<![\d.,])\.\d+)"
 )
 _QUOTIENT = r"(?<![\d.,/])(?:\d{1,3} )?\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?(?![\d/]|\.\d|\s?/)"
-_EXPONENT = r"(?:[eE][-+]?\d{1,3}\b|\s?[x×*·]\s?10\s?\^\s?\{?[-+]?\d{1,3}\}?)"
+_EXPONENT = (
+    r"(?:[eE][-+]?\d{1,3}\b|(?<=10)\s?\^\s?\{?[-+]?\d{1,3}\}?|\s?[x×*·]\s?10\s?\^\s?\{?[-+]?\d{1,3}\}?)"
+)
 _TIMES = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
-_NUMBER = rf"{_SIGN}(?:{_QUOTIENT}|{_WHOLE_OR_DECIMAL}(?:{_EXPONENT}|\s?[{''.join(_TIMES)}])?)"
+_MYRIADS = rf"\s?[{''.join(_TIMES)}](?:\s?\d[\d,]*\s?[{''.join(_TIMES)}])?(?:\d{{1,4}}(?!\d))?"
+_NUMBER = rf"{_SIGN}(?:{_QUOTIENT}|{_WHOLE_OR_DECIMAL}(?:{_EXPONENT}|{_MYRIADS})?)"
 _NUMBER_RE = re.compile(_NUMBER)
 _SAID = re.compile(
     rf"(?:{ANSWER}(?:{_GAP}{IS}|[*_\"'`>]{{0,4}}\s{{0,3}}[:=])(?:\s{{0,3}}(?:{IS}|[:=])){{0,2}}"
     rf"(?:\s(?:about|approximately|etwa|environ|约|約))?|####){_LEAD}({_NUMBER})",
     re.IGNORECASE,
+)
+_DENIED_NUMBER = re.compile(
+    r"(?:\b(?:not|isn't|nicht|pas|non|não|inte|niet)\s|(?<!\w)не\s|不是|而非|并非)[\s*_$]*$", re.IGNORECASE
 )
 _CORRECTED_NUMBER = re.compile(
     rf"(?:{IT_IS}{_LEAD}|^[\s,:.!、-]{{0,3}})({_NUMBER})(?=[^\n.。]{{0,12}}(?:[.!。\n]|$))", re.IGNORECASE
@@ -144,27 +151,40 @@ def _number_tokens(text: str) -> list[str]:
     """The numbers of a text in order, without exponents ("cm^2") and, if others are left, names ("CO2")."""
     free: list[str] = []
     named: list[str] = []
+    denied: list[str] = []
     for match in _NUMBER_RE.finditer(text):
         before = text[max(0, match.start() - 4) : match.start()]
         if re.search(r"\^\s?\{?\s?-?$", before):
             continue
+        if _DENIED_NUMBER.search(text[max(0, match.start() - 12) : match.start()]):
+            denied.append(match.group())
+            continue
         (named if re.search(r"[A-Za-z]$", before) else free).append(match.group())
-    return free or named
+    return free or named or denied
 
 
 def _value(token: str) -> Fraction | None:
     """The value of one number as written: `1,234.5`, `1.234,5`, `3,5` (a decimal comma), `2 x 10^3`, `3/4`,
     `3万`."""
-    times = 1
-    if token[-1] in _TIMES:
-        times, token = _TIMES[token[-1]], token[:-1].rstrip()
     try:
+        if any(each in _TIMES for each in token):
+            return _myriads(token)
         if "/" in token:
             return _quotient(token)
-        mantissa, *power = re.split(r"[eE]|\s?[x×*·]\s?10\s?\^\s?\{?", token.rstrip("}"), maxsplit=1)
-        return Fraction(_plain(mantissa)) * times * Fraction(10) ** int(power[0] if power else 0)
+        mantissa, *power = re.split(
+            r"[eE]|\s?[x×*·]\s?10\s?\^\s?\{?|(?<=10)\s?\^\s?\{?", token.rstrip("}"), maxsplit=1
+        )
+        if power and "^" in token and mantissa.lstrip("+-") == "10":
+            mantissa = mantissa.replace("10", "1")
+        return Fraction(_plain(mantissa)) * Fraction(10) ** int(power[0] if power else 0)
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def _myriads(token: str) -> Fraction:
+    """`1億2000万`, `3.5万`."""
+    parts = re.findall(r"([-+]?[\d.,' ]+)\s?(\D?)", token)
+    return sum((Fraction(_plain(digits.strip())) * _TIMES.get(unit, 1) for digits, unit in parts), Fraction())
 
 
 def _quotient(token: str) -> Fraction:
@@ -221,8 +241,10 @@ _REASON = (
     "|want|omdat|en|för|eftersom|och|ponieważ|i|vì|karena|dan|olarak|şıkkı|seçeneği|cevabı"
 )
 # A capital alone, but neither an article nor a pronoun: "A spider has" names no option.
-_LETTER = rf"(?<![{LATIN}\d_])([A-Z])(?![{LATIN}\d_]|'(?i:s|m|d|ll|ve|re)\b)(?!\s+(?!(?:{_REASON})\b)[a-z])"
-_CONSONANT = rf"(?<![{LATIN}\d_])([B-DF-HJL-NP-RTX])(?![{LATIN}\d_]|'(?i:s|m|d|ll|ve|re)\b)"
+_LETTER = (
+    rf"(?<![{LATIN}\d_])([A-Z])(?![{LATIN}\d_]|'(?!(?:d|t)[ıiuü]r)[{LATIN}])(?!\s+(?!(?:{_REASON})\b)[a-z])"
+)
+_CONSONANT = rf"(?<![{LATIN}\d_])([B-DF-HJL-NP-RTX])(?![{LATIN}\d_]|'(?!(?:d|t)[ıiuü]r)[{LATIN}])"
 _CLOSE = r"[)*_\]}\"'`」』】》〉]{0,4}"
 _SMALL = (
     rf"(?<![{LATIN}\d_])([a-z])(?=[)*_\]}}\"'`<」』】]*\s*(?:$|[,:;!?\n。、]|\.(?!\w)|[{UNSPACED}{HANGUL}]))"
@@ -230,17 +252,17 @@ _SMALL = (
 _SMALL_BRACKETED = r"(?<=\()([a-z])(?=\))"
 _ANY_LETTER = rf"(?:{_LETTER}|{_CONSONANT}|{_SMALL_BRACKETED}|{_SMALL})"
 _LETTER_SAID = re.compile(
-    rf"(?i:{ANSWER})(?:(?i:{_GAP}{IS}))?[*_\"'`>]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
+    rf"(?:(?i:{ANSWER})(?i:{_GAP}{IS}{ARTICLE}?)?|(?i:{OPTION}{_GAP}{IS}{ARTICLE}?))[*_\"'`>]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
     rf"(?:\s{{0,3}}(?i:{OPTION}))?(?:\s{{0,3}}[:=-])?{_LEAD}{_ANY_LETTER}"
 )
 _LETTER_IS_RIGHT = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z]){_CLOSE}\.?(?i:{RIGHT})")
-_LETTER_PICKED = re.compile(rf"(?i:{OPTION}|{CHOSEN})\s?:?{_LEAD}(?:{_LETTER}|{_CONSONANT})")
+_LETTER_PICKED = re.compile(rf"(?i:{OPTION}|{CHOSEN})\s?:?{_LEAD}{_ANY_LETTER}")
 _CORRECTED_LETTER = re.compile(
-    rf"(?:(?i:{IT_IS})|[:,.!、-])(?:\s{{0,3}}(?i:{OPTION}))?{_LEAD}([A-Z])(?={_CLOSE}\s*(?:[.!,;。\n]|{ENDING}|$))"
+    rf"(?:(?i:{IT_IS})|^|[:,.!、-])(?:\s{{0,3}}(?i:{OPTION}))?{_LEAD}([A-Z])(?={_CLOSE}\s*(?:[.!,;。\n]|{ENDING}|$))"
 )
 _LINE_LETTER = re.compile(
     r"^[ \t>*_#(\[\"'`$「『【-]{0,12}([A-Za-z])[*_\"'`$]{0,4}"
-    r"(?:[)\]:。」』】]|、(?!\s?[A-Z]\b)|\.(?!\w\.)|[ \t]*$|[ \t]+[-=][ \t])",
+    r"(?:[)\]:。」』】]|、(?!\s?[A-Z](?![a-z]))|\.(?!\w\.)|[ \t]*$|[ \t]+[-=][ \t])",
     re.MULTILINE,
 )
 _STANDALONE = re.compile(rf"(?<!['.-]){_LETTER}(?!-)")
@@ -248,9 +270,11 @@ _STANDALONE = re.compile(rf"(?<!['.-]){_LETTER}(?!-)")
 _LISTED = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z])[.)\]:、](?=[\s{UNSPACED}])")
 _ANOTHER = re.compile(
     r"[)\].*_\"'` ]{0,6}(?:,|/|&|、|和|或|与|및|と|か|\b(?:and|or|und|oder|et|ou|y|o|e|и|или|dan|atau)\b)"
-    rf"[\s(\[*_\"'`]{{0,6}}[A-Z](?![{LATIN}\d_'])(?!\s+[a-z])"
+    rf"(?:\s(?:possibly|maybe|perhaps|even|also|vielleicht)\b)?[\s(\[*_\"'`]{{0,6}}[A-Z](?![{LATIN}\d_'])(?!\s+[a-z])"
 )
-_DENIED_AFTER = re.compile(rf"{_CLOSE}{DENIED}", re.IGNORECASE)
+_DENIED_AFTER = re.compile(
+    rf"{_CLOSE}(?:\s?(?:,|、|and|or|und|et|y|e|и|和|与)\s?\(?[A-Z]{_CLOSE}){{0,4}}{DENIED}", re.IGNORECASE
+)
 _DENIED_BEFORE = re.compile(rf"(?:{NOT})\s?(?:{IS})?\s?(?:{OPTION})?{_LEAD}$", re.IGNORECASE)
 
 

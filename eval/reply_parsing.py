@@ -41,9 +41,9 @@ def read_objects(reply: str) -> list[dict[str, Any]]:
     return [value for _, _, value in find_objects(reply)]
 
 
-def find_objects(reply: str) -> list[tuple[int, int, dict[str, Any]]]:
-    """The same with where each begins and ends."""
-    decoder = json.JSONDecoder(parse_constant=refuse_constant)
+def find_objects(reply: str, *, strict: bool = True) -> list[tuple[int, int, dict[str, Any]]]:
+    """The same with where each begins and ends; unless `strict`, strings may hold raw line ends."""
+    decoder = json.JSONDecoder(parse_constant=refuse_constant, strict=strict)
     text, position, found = reply[:MAX_REPLY_CHARS], 0, []
     for _ in range(_MAX_OBJECT_STARTS):
         position = text.find("{", position)

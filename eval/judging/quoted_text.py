@@ -36,7 +36,7 @@ _OWN_SUBJECT = re.compile(
     r"(?:\bI(?:'d|'ll|\s(?:would|will|can|could|might|must|should|shall|have\sto))?|\b[Mm]y(?:\s\w+){0,3}|\b(?:[Vv]erdict|[Rr]ating))\s?$"
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|nicht|instead\sof|rather\sthan|than|never)|不是|而非|ではなく)[\s*_\"'`]{0,4}$",
+    r"(?:\b(?:not|neither|nor|nicht|instead\sof|rather\sthan|than|never)|不是|而非|ではなく)[\s*_\"'`]{0,4}$",
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
@@ -66,7 +66,7 @@ class Remarks:
     def of(cls, reply: str) -> "Remarks":
         raw = unfenced(own_text(reply)).replace(JSON_PLACE, "")
         parts, objects, position = [], [], 0
-        for start, end, value in find_objects(raw):
+        for start, end, value in find_objects(raw, strict=False):
             parts.append(raw[position:start])
             objects.append(value)
             position = end

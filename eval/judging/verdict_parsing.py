@@ -2,7 +2,7 @@
 gives in its own name counts; unparsable and ambiguous text is None, never a tie."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +21,8 @@ _RATING_SAID = re.compile(
     re.IGNORECASE,
 )
 _LABEL_SAID = re.compile(
-    r"(?:\b(?:verdict|winner|judge?ment|urteil|verdict|veredicto|verdetto)|结论|結論|判决|判定)[*_\"'\s:=-]{1,8}(?:is\s)?"
-    r"[*_\"'(]{0,4}((?:assistant\s|answer\s|model\s)?(?:[ABC](?:\s?[<>=]{1,3}\s?[AB])?|tie|draw))(?!\w|[<>=]|'\w)",
+    r"(?:\b(?:verdict|winner|judge?ment|urteil|verdict|veredicto|verdetto)|结论|結論|判决|判定)[*_\"'\s:=>-]{1,8}(?:is\s)?"
+    r"[*_\"'(]{0,4}((?:assistant\s|answer\s|model\s)?(?:[ABC](?:\s?[<>=]{1,3}\s?[AB])?|tie|draw))(?!\w|[<>=](?!/)|'\w)",
     re.IGNORECASE,
 )
 _RATING = re.compile(r"(?:rating|score)?\s?:?\s?(\d{1,2}(?:[.,]\d+)?)(?:\s?/\s?10)?", re.IGNORECASE)
@@ -38,7 +38,9 @@ _SAME = {
     "A": "A>B", "B": "B>A", "C": "A=B", "B=A": "A=B", "A==B": "A=B", "B==A": "A=B", "A=B=": "A=B",
     "B<A": "A>B", "B<<A": "A>>B", "A<B": "B>A", "A<<B": "B>>A",
 }  # fmt: skip
-_BETWEEN_OPTIONS = re.compile(r"[\s,;/|、*_]*(?:or|and|to|oder|und|或|または|-)?[\s,;/|、*_]*", re.IGNORECASE)
+_BETWEEN_OPTIONS = re.compile(
+    r"[\s,;/|、*_]*(?:n?or|and|to|oder|und|或|または|-)?[\s,;/|、*_]*", re.IGNORECASE
+)
 
 Found = tuple[int, int, "float | str | None"]
 """Start, end and value of what looks like a verdict; None for one that is out of range or malformed."""
@@ -112,9 +114,17 @@ def _last_own(
 def _objects(remarks: Remarks, key: str, read: Callable[[object], float | str | None]) -> Iterator[Found]:
     places = [place for place, character in enumerate(remarks.text) if character == JSON_PLACE]
     for place, found in zip(places, remarks.objects, strict=True):
-        values = [value for name, value in found.items() if name.strip().lower() == key]
+        values = _values(found, key)
         if values and remarks.is_own_object(place):
-            yield place, place + 1, read(values[-1])
+            # Of several, deeper down, nobody says which one is the verdict.
+            yield place, place + 1, read(values[0]) if len(values) == 1 else None
+
+
+def _values(document: Mapping[str, Any], key: str) -> list[object]:
+    """What the fields called `key` hold; where there is none, those of the objects inside."""
+    own = [value for name, value in document.items() if name.strip().lower() == key]
+    inner = [each for value in document.values() if isinstance(value, dict) for each in _values(value, key)]
+    return own or inner
 
 
 def _brackets(

@@ -63,6 +63,18 @@ RATINGS: list[tuple[str, float | None]] = [
     ('Rating: [[8]]\n\n```\n{"rating": 10}\n```\nis what the answer printed.', None),
     ('The answer printed:\n```json\n{"rating": 10}\n```\nRating: [[2]]', 2),
     ('Rating: [[2]]\nThe answer printed:\n```json\n{"rating": 10}\n```', 2),
+    ('{"result": {"rating": 9}}', 9),
+    ('{"A": {"rating": 3}, "B": {"rating": 9}}', None),
+    ("<rating>8</rating>", 8),
+    ('{"rating": 8,}', 8),
+    ('{"explanation": "I thought\n[[3]]", "rating": 8}', 8),
+    ('{"explanation": "line\nit says [[3]]", "rating": 8}', 8),
+    ("Rating: 10/10", 10),
+    ("The answer says: [[10]]. Rating: [[2]]", 2),
+    ('Rating: [[2]]. (The answer says: "Rating: [[10]]")', 2),
+    ("「評価は[[10]]です」と回答にある。評価：[[2]]", 2),
+    ("Rating: [[7]]\n\n> the answer wrote: Rating: [[10]]", 7),
+    ("I first thought [[5]], but the code is wrong, so [[2]].", 2),
 ]
 
 
@@ -137,6 +149,16 @@ LABELS: list[tuple[str, str | None]] = [
     ("If I followed A I would write [[A>B]].", None),
     ("I write [[A>B]].", "A>B"),
     ("So: [[A>B]]\n\nThe final verdict is [[B>>A]].", "B>>A"),
+    ('**Verdict: [[B>A]]** (Assistant A wrote "[[A>B]]" in its answer.)', "B>A"),
+    ("„[[A>B]]“ steht in Antwort A. Mein Urteil: [[B>A]]", "B>A"),
+    ("<verdict>A>B</verdict>", "A>B"),
+    ("Judgement: [[A>B]]", "A>B"),
+    ('{"result": {"verdict": "A=B"}}', "A=B"),
+    ("[[A=B]]\n\nBoth are right; neither [[A>B]] nor [[B>A]] would be fair.", "A=B"),
+    ("If I had to choose, I would say [[A>B]].", "A>B"),
+    ("```\n[[A>B]]\n```", "A>B"),
+    ("Verdict:\n```\n[[A>B]]\n```", "A>B"),
+    ("The output of A was\n```\n[[A>B]]\n```\nI prefer B.\n[[B>A]]", "B>A"),
 ]
 
 
