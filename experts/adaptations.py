@@ -77,7 +77,7 @@ DROPPABLE = frozenset(
 """Fields that may be left out when a server does not know them."""
 MOST = 16
 """Adaptations learned of one server."""
-TRIES = 4
+TRIES = 8
 """Times that one request is asked again."""
 
 _UNKNOWN = re.compile(
@@ -90,6 +90,8 @@ _WRONG_VALUE = re.compile(
     r"supported values|must be (?:one of|between|less|greater|at )|expected one of", re.I
 )
 """The field is known, its value is wrong: the client's mistake."""
+_CONDITIONAL = re.compile(r"only (?:allowed|supported|valid|available|permitted) (?:when|if|with)\b", re.I)
+"""The field is known and cannot stand here: `metadata` without `store`. The next request may be another."""
 _BEFORE_NAME = r"(?:argument|parameter|param|propert(?:y|ies)|field|name|key|input)s?\b[^.;\n]{0,40}?"
 _AFTER_NAME = r"\s*(?:[:\n]|is |was |\(type=)"
 
@@ -200,7 +202,9 @@ def read_refusal(
         return Adaptations(rules=rules)
     if chat and (limit := _limit(said, param, sent, known)):
         return Adaptations(limit=limit)
-    if not _UNKNOWN.search(said) or (_WRONG_VALUE.search(said) and "extra" not in said.lower()):
+    if conditional := _CONDITIONAL.search(said):
+        said = said[: conditional.start()]
+    elif not _UNKNOWN.search(said) or (_WRONG_VALUE.search(said) and "extra" not in said.lower()):
         return NOTHING
     return Adaptations(
         frozenset(name for name in DROPPABLE - known.drop if _refused(name, said, param, sent))
@@ -319,12 +323,14 @@ class AdaptedRequest:
         self._server = server
         self._expert = expert
         self._found = NOTHING
+        self._once = NOTHING
+        """What helps this request and says nothing of the next."""
         self._left = TRIES
 
     @property
     def adaptations(self) -> Adaptations:
         """What is known of the server by now."""
-        return self._learned.of(self._server) | self._found
+        return self._learned.of(self._server) | self._found | self._once
 
     def learns(self, status: int, said: str, param: str | None, sent: Mapping[str, Any]) -> bool:
         """Whether asking again may help, after a refusal of `sent` as for `read_refusal`."""
@@ -333,7 +339,10 @@ class AdaptedRequest:
         chat = self._server[2] == "chat"
         found = read_refusal(status, said, param, sent, self.adaptations, chat=chat)
         self._left -= 1
-        self._found |= found
+        if _CONDITIONAL.search(said):
+            self._once |= found
+        else:
+            self._found |= found
         return bool(found)
 
     def learns_from(self, error: ExpertError, sent: Mapping[str, Any]) -> bool:

@@ -29,6 +29,9 @@ def outgoing_body(
     for name, value in expert.sampling.items():
         if out.get(name) is None and not (limited and name in LIMIT_FIELDS):
             out[name] = value
+    if not out.get("tools"):
+        # Some servers refuse an empty list, and what is said of tools where there are none.
+        out = {name: value for name, value in out.items() if name not in {"tools", "parallel_tool_calls"}}
     out["model"] = expert.model
     if stream:
         out["stream"] = True

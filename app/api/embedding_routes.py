@@ -82,7 +82,9 @@ def _decision(services: Services, name: str) -> Decision:
 async def _by_expert(
     services: Services, name: str, document: dict[str, Any], form: Format, request_id: str
 ) -> dict[str, Any]:
-    asked = {field: value for field, value in document.items() if value is not None}
+    # The format is ours to make: not every server knows base64.
+    left_out = {"encoding_format", "routing"}
+    asked = {name: value for name, value in document.items() if value is not None and name not in left_out}
     try:
         reply = await services.client.embed(services.registry.get(name), asked, request_id=request_id)
     except ExpertError as error:

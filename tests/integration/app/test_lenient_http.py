@@ -9,7 +9,8 @@ import pytest
 from openai.types import Model
 from pydantic import ConfigDict
 
-from tests.integration.app.world import CODE, EXPERTS, TALK, Api, World
+from app.strategies.strategy_registry import OWN
+from tests.integration.app.world import CODE, EXPERTS, TALK, Api, World, events_of
 
 BODY = {"model": "coterie", "messages": [{"role": "user", "content": TALK}]}
 RAW = json.dumps(BODY).encode()
@@ -119,5 +120,17 @@ async def test_models_say_their_context_and_what_they_can_do(api: Api) -> None:
         assert models[name].context_length == 4000
         assert models[name].capabilities == ["json_schema", "tools"]
     assert (await api.http.get("/v1/models")).json() == document
-    name = (await api.chat(CODE)).json()["routing"]["expert"]
-    assert (await api.http.get(f"/v1/models/{name}")).json() == models[name].model_dump()
+
+
+async def test_the_model_of_every_answer_is_a_name_to_ask_for(world: World) -> None:
+    """Not what the expert's server calls it."""
+    async with world.serve(expert_fields={"model": "org/Some-Model"}) as api:
+        for strategy in ("single", *OWN):
+            options = {"routing": {"strategy": strategy}}
+            whole = (await api.chat(CODE, **options)).json()
+            first, *rest = events_of((await api.chat(CODE, stream=True, **options)).text)[:-1]
+            names = {each["model"] for each in (whole, first, *rest)}
+            assert names <= {*EXPERTS}, strategy
+            for name in names:
+                assert (await api.http.get(f"/v1/models/{name}")).json()["id"] == name
+                assert (await api.chat(CODE, model=name)).status_code == 200

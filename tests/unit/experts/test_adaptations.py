@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from experts.adaptations import MOST, NOTHING, Adaptations, Learned, Server, read_refusal
+from experts.adaptations import MOST, NOTHING, Adaptations, AdaptedRequest, Learned, Server, read_refusal
 
 SYSTEM, USER = {"role": "system", "content": "S"}, {"role": "user", "content": "hi"}
 SENT: dict[str, Any] = {
@@ -53,6 +53,8 @@ SENT: dict[str, Any] = {
             {"messages[].reasoning_content"},
         ),
         ("tools.0.function.strict: Extra inputs are not permitted", {"tools[].strict"}),
+        ("The 'metadata' parameter is only allowed when 'store' is enabled.", {"metadata"}),
+        ("'parallel_tool_calls' is only allowed when 'tools' are specified.", {"parallel_tool_calls"}),
         # What is not ours to leave out, and what is the client's mistake.
         ("Unrecognized request argument supplied: my_field", set()),
         ("body.response_format: Extra inputs are not permitted", set()),
@@ -146,3 +148,12 @@ def test_no_more_is_learned_of_a_server_than_there_is_room_for() -> None:
     learned.add(server, "a", Adaptations(frozenset({"one more"})))
     assert len(learned.of(server)) == len(told) == MOST
     assert not learned.of(("http://h/v1", "other", "chat"))
+
+
+def test_what_cannot_stand_here_may_stand_elsewhere() -> None:
+    learned, server = Learned(), ("http://h/v1", "m", "chat")
+    asking = AdaptedRequest(learned, server, "a")
+    assert asking.learns(400, "'metadata' is only allowed when 'store' is enabled.", None, SENT)
+    assert asking.adaptations.drop == {"metadata"}
+    asking.succeeded()
+    assert not learned.of(server)

@@ -101,3 +101,10 @@ def test_an_answer_is_gone_on_with_only_when_it_is_the_last_message() -> None:
     assert outgoing_body(expert(), begun, stream=False)["continue_final_message"] is True
     asked = {"messages": [*begun["messages"], HI], **fields}  # type: ignore[misc]
     assert outgoing_body(expert(), asked, stream=False).keys() == {"model", "messages"}
+
+
+def test_nothing_is_said_of_tools_where_there_are_none() -> None:
+    fields = {"tools": [], "parallel_tool_calls": False}
+    assert outgoing_body(expert(), {"messages": [HI], **fields}, stream=False).keys() == {"messages", "model"}
+    tools = {"tools": [{"type": "function"}], "parallel_tool_calls": False}
+    assert outgoing_body(expert(), {"messages": [HI], **tools}, stream=False).items() >= tools.items()

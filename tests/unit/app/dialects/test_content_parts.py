@@ -1,10 +1,14 @@
 """Content parts under every name that clients use come to chat's own; nothing is passed over in silence."""
 
 import base64
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.dialects.chat import to_chat
 from app.dialects.content_parts import chat_parts
 from app.errors import ServiceError
 
@@ -113,3 +117,51 @@ def test_a_part_that_nobody_would_read_is_refused_by_its_place(part: dict[str, A
         read(part)
     assert (refused.value.status, refused.value.param) == (400, param)
     assert "rose" not in refused.value.message
+
+
+KINDS = [
+    "text",
+    "input_text",
+    "image",
+    "input_image",
+    "audio",
+    "input_audio",
+    "video",
+    "document",
+    "file",
+    "x",
+]
+NAMES = [
+    "text",
+    "image_url",
+    "source",
+    "url",
+    "data",
+    "file",
+    "file_data",
+    "input_audio",
+    "function_call",
+    "name",
+]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([PNG, PDF, NOTES, "", "x", "data:;base64,@"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=6,
+)
+typed = st.builds(
+    lambda kind, part: {**part, "type": kind},
+    st.sampled_from(KINDS),
+    st.dictionaries(st.sampled_from(NAMES), anything, max_size=4),
+)
+messages = st.builds(
+    lambda role, content, call: {"role": role, "content": content, **call},
+    st.sampled_from(["user", "assistant", "function"]),
+    st.lists(typed | anything, max_size=3) | anything,
+    st.just({}) | st.builds(lambda each: {"function_call": each}, anything),
+)
+
+
+@given(st.lists(messages | anything, max_size=3) | anything, anything)
+def test_whatever_a_client_sends_is_read_or_refused(sent: Any, functions: Any) -> None:
+    with suppress(ServiceError):
+        to_chat({"messages": sent, "functions": functions})
