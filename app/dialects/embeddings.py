@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
 from pydantic_core import PydanticCustomError
 
+from base.usage import TokenUsage
+
 Format = Literal["float", "base64"]
 
 _BYTES = np.dtype("<f4")
@@ -80,9 +82,10 @@ def in_format(answer: Mapping[str, Any], form: Format) -> dict[str, Any]:
         for index, each in enumerate(answer["data"])
     ]
     told = answer.get("usage")
-    usage = told if isinstance(told, Mapping) else {}
-    tokens = usage.get("prompt_tokens") or usage.get("total_tokens") or 0
-    counts = {"prompt_tokens": tokens, "total_tokens": usage.get("total_tokens") or tokens}
+    total = told.get("total_tokens") if isinstance(told, Mapping) else None
+    # The dialect has no way to say that nobody counted.
+    tokens = TokenUsage.of(told).prompt or TokenUsage.of({"prompt_tokens": total}).prompt or 0
+    counts = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": answer["model"], "usage": counts}
 
 

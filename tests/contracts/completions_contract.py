@@ -1,6 +1,6 @@
 """OpenAI's older text completions: https://platform.openai.com/docs/api-reference/completions"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openai.types import Completion
@@ -12,9 +12,6 @@ from tests.contracts.errors import openai_error_problems
 from tests.contracts.sse import DONE, Event
 from tests.contracts.validation import problems
 
-ENOUGH = 200
-"""Without a limit the API answers with 16 tokens."""
-
 
 def body(case: Case) -> dict[str, Any] | None:
     if case.tools is not None or case.schema:
@@ -22,12 +19,11 @@ def body(case: Case) -> dict[str, Any] | None:
     out: dict[str, Any] = {
         "model": "coterie",
         "prompt": case.question,
-        "max_tokens": case.max_tokens or ENOUGH,
+        "max_tokens": case.max_tokens or 1000,
+        "n": case.n,
     }
     if case.usage:
         out["stream_options"] = {"include_usage": True}
-    if case.n > 1:
-        out["n"] = case.n
     if case.logprobs:
         out["logprobs"] = 1
     return out
@@ -43,16 +39,30 @@ def whole(case: Case, document: dict[str, Any]) -> list[str]:
     if [each["index"] for each in choices] != list(range(case.n)):
         found.append(f"{len(choices)} choices, asked for {case.n}")
     for each in choices:
-        tokens = (each.get("logprobs") or {}).get("tokens")
-        if bool(tokens) != case.logprobs:
-            found.append(f"log-probabilities {tokens}, asked for: {case.logprobs}")
-        if tokens and "".join(tokens) != each["text"]:
-            found.append(f"{tokens} are not the tokens of the text")
+        found += logprobs_problems(case, each["text"], [each])
     return found + usage_problems(document.get("usage"))
 
 
+def logprobs_problems(case: Case, text: str, choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the choice's pieces: their tokens are the text, each at its place in it."""
+    told = [each["logprobs"] for each in choices if each.get("logprobs") is not None]
+    if not case.logprobs:
+        return [f"log-probabilities come unasked: {told}"] if told else []
+    tokens = [token for each in told for token in each["tokens"]]
+    offsets = [offset for each in told for offset in each["text_offset"]]
+    found = [] if "".join(tokens) == text else [f"log-probabilities of {tokens}, not of {text!r}"]
+    for token, offset in zip(tokens, offsets, strict=True):
+        if not text.startswith(token, offset):
+            found.append(f"{token!r} is not at {offset} of {text!r}")
+    return found
+
+
 def stream(case: Case, events: Sequence[Event]) -> list[str]:
-    return completions_problems(events, usage=case.usage, n=case.n)
+    found = completions_problems(events, usage=case.usage, n=case.n)
+    if found:
+        return found
+    pieces = [each for event in events[:-1] for each in event.data["choices"] if each["index"] == 0]
+    return logprobs_problems(case, "".join(each["text"] for each in pieces), pieces)
 
 
 def failed_stream(events: Sequence[Event]) -> list[str]:

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import openai
 import pytest
 from openai import OpenAI
+from openai.types import CreateEmbeddingResponse
 from pydantic import BaseModel
 
 from tests.contracts.chat_contract import TOOL
 from tests.contracts.contract import QUESTION
 from tests.contracts.contract_world import Service
 from tests.contracts.responses_contract import TOOL as RESPONSES_TOOL
+from tests.contracts.validation import problems
 
 
 class Answer(BaseModel):
@@ -109,6 +111,19 @@ def test_structured_output_of_a_response_is_parsed(client: OpenAI) -> None:
 def test_structured_output_is_parsed(client: OpenAI) -> None:
     answer = client.chat.completions.parse(model="coterie", messages=asking(), response_format=Answer)
     assert answer.choices[0].message.parsed == Answer(answer=f"coder heard: {QUESTION}")
+
+
+def test_a_text_completion(client: OpenAI) -> None:
+    whole = client.completions.create(model="coterie", prompt=QUESTION, max_tokens=100)
+    assert whole.choices[0].text == f"coder heard: {QUESTION}"
+    stream = client.completions.create(model="coterie", prompt=QUESTION, max_tokens=100, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == whole.choices[0].text
+
+
+def test_embeddings(client: OpenAI) -> None:
+    answer = client.embeddings.create(model="words", input=["python", "hello"])
+    assert problems(CreateEmbeddingResponse, answer.model_dump(exclude_unset=True)) == []
+    assert [len(each.embedding) for each in answer.data] == [4, 4]
 
 
 def test_models_are_listed(client: OpenAI) -> None:

@@ -1,13 +1,18 @@
 """Decisions and feedback over the API: complete, in order, and still there after a restart."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from experts.fake import RunningFake
+from experts.fake import RunningFake, serve_in_thread
 from tests.integration.app.world import CODE, TALK, Api, World, small_world
 
 
@@ -30,6 +35,49 @@ async def test_tokens_are_counted_whether_or_not_the_client_asks(api: Api, strea
     metrics = (await api.http.get("/metrics")).text
     for kind in ("prompt", "completion"):
         assert f'coterie_tokens_total{{expert="coder",kind="{kind}"}} {counts[f"{kind}_tokens"]}.0' in metrics
+
+
+HOSTILE = {
+    "prompt_tokens": 7,
+    "completion_tokens": 5,
+    "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": "x"},
+    "completion_tokens_details": {"reasoning_tokens": 3},
+    "calls": [{"expert": f"made up {number}", "prompt_tokens": 1} for number in range(3)],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_an_expert_says_of_its_usage_names_nobody(world: World, stream: bool) -> None:
+    """Labels of metrics are our experts' names, and a decision holds counts."""
+
+    async def answer(request: Request) -> Response:
+        said = {"role": "assistant", "content": "Hi"}
+        choice = {"index": 0, "message": said, "delta": said, "finish_reason": "stop"}
+        document = {"id": "c", "choices": [choice], "usage": HOSTILE}
+        if not (await request.json()).get("stream"):
+            return JSONResponse(document)
+        return Response(f"data: {json.dumps(document)}\n\ndata: [DONE]\n\n", media_type="text/event-stream")
+
+    models = Route("/v1/models", lambda request: JSONResponse({"data": []}))
+    answers = Route("/v1/chat/completions", answer, methods=["POST"])
+    with serve_in_thread(Starlette(routes=[models, answers])) as port:
+        world.endpoints["coder"] = f"http://127.0.0.1:{port}/v1"
+        async with world.serve() as api:
+            response = await api.chat(CODE, stream=stream)
+            usage = (await api.decision(response.headers["x-coterie-decision"]))["usage"]
+            metrics = (await api.http.get("/metrics")).text
+    assert usage == {
+        "prompt_tokens": 7,
+        "completion_tokens": 5,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+    counted = {line for line in metrics.splitlines() if line.startswith("coterie_tokens_total{")}
+    kinds = {"prompt": 7, "completion": 5, "cached": 4, "reasoning": 3}
+    assert counted == {
+        f'coterie_tokens_total{{expert="coder",kind="{kind}"}} {count}.0' for kind, count in kinds.items()
+    }
 
 
 async def test_the_stored_decision_says_what_the_answer_said(api: Api) -> None:
