@@ -121,13 +121,16 @@ class MessageChain:
 
     def exchange_mark(self, answer: Said | None = None) -> str | None:
         """The digest of the last exchange alone, from the last user turn to `answer` (None: to the last
-        answer in the request). None when it says too little."""
+        answer in the request). None when it says too little, and for the first answer of a conversation, of
+        which nothing can be cut off."""
         turns = self.history
         if answer is None:
             made = self._last_answer()
             if made is None:
                 return None
             turns, answer = turns[:made], turns[made]
+        elif self._last_answer() is None:
+            return None
         elif self.prefilled:
             answer = self.turns[-1].joined(answer, "")
         asked = next((at for at in reversed(range(len(turns))) if turns[at].role == "user"), None)

@@ -23,11 +23,13 @@ from app.storage.queries import (
     decisions_page,
     delete_response,
     feedback_of,
+    forget_marks,
     last_of_conversation,
+    marks_of,
     response_chain,
 )
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, FeedbackRow, ResponseRow, Row, TableBase
+from app.storage.rows import DecisionRow, FeedbackRow, MarkRow, ResponseRow, Row, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError
 from tests.integration.app.postgres import Postgres
@@ -181,6 +183,25 @@ async def test_a_conversation_is_with_the_expert_that_last_answered_its_caller(d
             last = await last_of_conversation(session, "c", key)
             assert last is not None and last.expert == expert
         assert await last_of_conversation(session, "other", None) is None
+
+
+async def test_marks_are_kept_once_for_each_expert_and_forgotten_when_unused(database: Database) -> None:
+    def seen(expert: str, minutes: int, mark: str = "m1") -> MarkRow:
+        return MarkRow(mark=mark, expert=expert, category=None, seen_at=START + timedelta(minutes=minutes))
+
+    await write(
+        database,
+        a_decision(1, marks=(seen("coder", 1), seen("coder", 2), seen("talker", 3, "m2"))),
+        a_decision(2, marks=(seen("coder", 4), seen("talker", 0))),
+    )
+    async with database.session() as session:
+        found = await marks_of(session, ["m1", "m3"])
+        assert [(row.expert, row.seen_at) for row in found] == [
+            ("coder", START + timedelta(minutes=4)),
+            ("talker", START),
+        ]
+        await forget_marks(session, START + timedelta(minutes=3))
+        assert [row.expert for row in await marks_of(session, ["m1", "m2"])] == ["coder", "talker"]
 
 
 async def test_the_migrations_make_the_tables_of_the_models(database: Database) -> None:
