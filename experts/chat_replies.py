@@ -135,6 +135,10 @@ class ChunkReader(EventReader):
         """Every choice that began has finished."""
         return bool(self._finished) and all(self._finished.values())
 
+    @property
+    def finished(self) -> int:
+        return sum(self._finished.values())
+
     def _last(self) -> StreamEvent:
         return END_OF_STREAM
 

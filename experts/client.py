@@ -13,6 +13,7 @@ from experts.adaptations import AdaptedRequest, Learned
 from experts.admission import Admission
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.event_reader import read_json
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ExpertReply, ReplyStream
 from experts.native_outgoing import embedding_body, native_body
@@ -201,6 +202,7 @@ class ExpertClient:
                 max_event_bytes=self.limits.max_event_bytes,
                 secret=read_api_key(expert),
                 dialect=dialect,
+                choices=n if isinstance(n := out.get("n"), int) else 1,
             )
             await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
             yield stream
@@ -306,7 +308,7 @@ class ExpertClient:
                     expert.name, f"Expert {expert.name} sent more than {self.limits.max_reply_bytes} bytes."
                 )
         try:
-            return json.loads(read)
+            return read_json(read)
         except (ValueError, RecursionError) as error:
             raise ExpertBadReply(
                 expert.name, f"Expert {expert.name} sent a reply that is not JSON."

@@ -35,6 +35,8 @@ class ExpertError(Exception):
         """The server's own message, which may repeat the prompt: to be read by programs, never shown."""
         self.retry_after_s: float | None = None
         """Seconds that the server asks to wait, where it says so."""
+        self.http_status: int | None = None
+        """What the server answered with, where that is the error."""
         if status is not None:
             self.status = status
         if code is not None:

@@ -22,6 +22,12 @@ HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive")
 """Types of events that carry nothing."""
 
 
+def read_json(data: bytes | bytearray) -> Any:
+    """A server's JSON. NaN and infinities, which some write and JSON has not, are null. Raises ValueError,
+    RecursionError."""
+    return json.loads(data, parse_constant=lambda name: None)
+
+
 class EventReader(ABC):
     """Of one answer. `usage` (chat's form), `finish_reason` (chat's) and `model` (as the server calls it) are
     what the events have said so far. `begun`: the first text or an end has come; `ended`: no more follows."""
@@ -40,6 +46,11 @@ class EventReader(ABC):
     def whole(self) -> bool:
         """Whether the answer is complete, even if nothing more should come."""
 
+    @property
+    def finished(self) -> int:
+        """Choices that have come to their end."""
+        return int(self.whole)
+
     def read(self, event: Event) -> StreamEvent | None:
         """What goes on to the client, if anything. Raises `ExpertError`."""
         if event.data is None or not (data := event.data.strip()):
@@ -49,7 +60,7 @@ class EventReader(ABC):
         if data == DONE:
             return self._done()
         try:
-            document = json.loads(data)
+            document = read_json(data)
         except (ValueError, RecursionError) as error:
             if event.name == "error":
                 raise self._failure({"error": data.decode("utf-8", "replace")}) from None

@@ -6,7 +6,6 @@ each form (`experts.chat_replies`).
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pydantic import SecretStr
 from base.sse import Event, EventCutter, EventTooLong
 from experts.chat_replies import completion_chunks
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, NotStreamed
-from experts.event_reader import DONE, EventReader
+from experts.event_reader import DONE, EventReader, read_json
 from experts.expert import DialectName, Expert
 from experts.reply_forms import FORMS
 from experts.stream_events import END_OF_STREAM, StreamEvent, raw_bytes
@@ -59,9 +58,11 @@ class ReplyStream:
         max_event_bytes: int = 4 * 2**20,
         secret: SecretStr | None = None,
         dialect: DialectName = "chat",
+        choices: int = 1,
     ) -> None:
         """`source` yields bytes and may raise `ExpertError`; `deadline` is on `time.monotonic()`'s clock;
-        `max_event_bytes` bounds each event, and all that comes before the first text."""
+        `max_event_bytes` bounds each event, and all that comes before the first text; `choices` were asked
+        for."""
         self.headers = headers
         self._expert = expert
         self._source = source
@@ -71,6 +72,9 @@ class ReplyStream:
         self._cutter = EventCutter(max_event_bytes)
         self._dialect: DialectName = dialect
         self._reader: EventReader = FORMS[dialect].reader(expert, secret)
+        self._choices = choices
+        self._unread = bytearray()
+        """What came before the first text and was no event: perhaps a body that is no stream."""
         self._first: list[StreamEvent] | None = None
         self._broken: ExpertError | None = None
 
@@ -113,7 +117,7 @@ class ReplyStream:
             events = await self._next_events(until, f"sent no first byte in {within_s:g} s")
             held += events
             size += len(raw_bytes(events))
-            if size > self._max_event_bytes:
+            if size + len(self._unread) > self._max_event_bytes:
                 raise self._malformed()
         if not self._reader.begun:
             raise self._empty()
@@ -140,7 +144,9 @@ class ReplyStream:
         """The events that the next piece of the source completes; may be none."""
         if self._broken is not None:
             raise self._broken
-        name, whole = self._expert.name, self._reader.whole
+        name = self._expert.name
+        # Nobody asked for more than has ended: what is still to come does not belong to the answer.
+        whole = self._reader.whole and self._reader.finished >= self._choices
         if whole:
             until = min(until, time.monotonic() + TRAILER_S)
         try:
@@ -166,6 +172,8 @@ class ReplyStream:
         they have been passed on."""
         good: list[StreamEvent] = []
         for event in events:
+            if event.data is None and event.comment is None and not self._reader.begun:
+                self._unread += event.raw
             try:
                 read = self._reader.read(event)
             except ExpertError as error:
@@ -182,20 +190,20 @@ class ReplyStream:
     def _ending(self) -> list[StreamEvent]:
         """What to pass on at the end of the source, whose last event may lack its blank line."""
         rest = self._cutter.rest()
-        if rest is not None and rest.data is None and not self._reader.begun:
-            self._refuse_whole(rest.raw)
-            if rest.comment is None and rest.raw.strip():
-                raise self._malformed()
+        if rest is not None:
+            self._unread += rest.raw
+        if not self._reader.begun and self._unread.strip():
+            self._refuse_whole(self._unread)
         last = self._reader.read(rest) if rest is not None and _is_complete(rest) else None
         found = [] if last is None else [last]
         if not self._reader.begun:
             raise self._empty()
         return found if self.done else [*found, *self._reader.end()]
 
-    def _refuse_whole(self, body: bytes) -> None:
+    def _refuse_whole(self, body: bytearray) -> None:
         """Raises what a body that is no stream stands for: an error, or a whole answer (`NotStreamed`)."""
         try:
-            document = json.loads(body)
+            document = read_json(body)
         except (ValueError, RecursionError):
             return
         answer = FORMS[self._dialect].check(self._expert, document, self._secret)
@@ -223,7 +231,7 @@ def _is_complete(rest: Event) -> bool:
     if rest.data is None:
         return False
     try:
-        json.loads(rest.data)
+        read_json(rest.data)
     except (ValueError, RecursionError):
         return rest.data.strip() == DONE
     return True

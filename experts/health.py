@@ -14,9 +14,20 @@ from typing import Literal
 
 from experts.admission import endpoint_key
 from experts.client import ExpertClient
-from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable, NotStreamed
+from experts.errors import (
+    ExpertBadReply,
+    ExpertBusy,
+    ExpertError,
+    ExpertRejected,
+    ExpertTimeout,
+    ExpertUnavailable,
+    NotStreamed,
+)
 from experts.expert import Expert
 from experts.registry import Registry
+
+NO_MODELS = frozenset({404, 405, 501})
+"""Statuses of servers without a list of models. One at another address answers so too; requests find out."""
 
 HealthState = Literal["up", "down", "unknown", "starting"]
 
@@ -200,11 +211,11 @@ class HealthMonitor:
         was_down = endpoint.error is not None
         try:
             endpoint.served = await self._client.models(endpoint.expert)
-        except ExpertBadReply:
-            # Some servers do not list models.
-            endpoint.served, endpoint.error = (), None
         except ExpertError as error:
-            endpoint.error = error
+            # Some servers do not list models, or not so often; they are there all the same.
+            lives = isinstance(error, ExpertBadReply | ExpertBusy | ExpertRejected)
+            lives = lives or error.http_status in NO_MODELS
+            endpoint.served, endpoint.error = (), None if lives else error
         else:
             endpoint.error = None
         endpoint.checked_at = time.time()

@@ -95,6 +95,7 @@ def refusal(
     users where it was said, where that was not the status."""
     error = _refusal(expert, status, how or f"HTTP {status}", payload, secret)
     error.said = _message(_error_object(payload))[:MAX_MESSAGE]
+    error.http_status = status if how is None else None
     error.retry_after_s = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
     return error
 
@@ -105,7 +106,8 @@ def error_in(document: Any) -> Any:
         document = document[0]
     if not isinstance(document, dict):
         return None
-    if document.get("error"):
+    error = document.get("error")
+    if any(error.values()) if isinstance(error, dict) else error:
         return document
     answered = any(document.get(name) for name in ("choices", "content", "output", "data"))
     if not answered and (

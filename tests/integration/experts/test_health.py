@@ -3,12 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from experts.client import ClientLimits, ExpertClient
 from experts.errors import ExpertBadReply, ExpertBusy, ExpertTimeout, ExpertUnavailable
-from experts.fake import run_fake_expert
+from experts.fake import run_fake_expert, serve_in_thread
 from experts.health import HealthMonitor, HealthSettings
 from experts.registry import Registry, UnknownExpert
 from tests.integration.experts.conftest import make_expert
@@ -180,3 +182,25 @@ async def test_a_server_that_asks_to_wait_rests_with_all_experts_of_the_model(cl
     assert monitor.status("small").state == "unknown"
     monitor.report_success("friend")
     assert monitor.available("small")
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 429, 501])
+async def test_a_server_without_a_list_of_models_is_up(client: ExpertClient, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Response(status_code=status)(scope, receive, send)
+
+    with serve_in_thread(app) as port:
+        monitor = HealthMonitor(Registry.of(make_expert(f"http://127.0.0.1:{port}/v1")), client, QUICK)
+        await monitor.check()
+        assert monitor.status("small").state == "up"
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+async def test_a_server_that_refuses_our_key_or_fails_is_down(client: ExpertClient, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Response(status_code=status)(scope, receive, send)
+
+    with serve_in_thread(app) as port:
+        monitor = HealthMonitor(Registry.of(make_expert(f"http://127.0.0.1:{port}/v1")), client, QUICK)
+        await monitor.check()
+        assert monitor.status("small").state == "down"

@@ -1,5 +1,6 @@
 """Streams from experts, as servers and the proxies before them send them."""
 
+import asyncio
 import itertools
 import json
 import time
@@ -16,10 +17,11 @@ from experts.errors import (
     ExpertBusy,
     ExpertError,
     ExpertRejected,
+    ExpertTimeout,
     ExpertUnavailable,
     NotStreamed,
 )
-from experts.expert import Expert
+from experts.expert import Expert, Timeouts
 from experts.expert_replies import ReplyStream, StreamEvent, raw_bytes
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
@@ -104,6 +106,10 @@ WHOLE = {
     + LO
     + DONE,
     "error null": event(chunk("Hel", error=None)) + LO + DONE,
+    "an error object of nulls": event(chunk("Hel", error={"code": None, "message": ""})) + LO + DONE,
+    "NaN": event(chunk("Hel")).replace(b'"finish_reason": null', b'"finish_reason": null, "score": NaN')
+    + LO
+    + DONE,
     "a choice after its end": HEL + LO + event(chunk("", None, usage=USAGE)) + DONE,
 }
 
@@ -203,6 +209,11 @@ REFUSED: dict[str, tuple[bytes, type[ExpertError]]] = {
     "error event": (b"event: error\ndata: overloaded\n\n", ExpertUnavailable),
     "JSON body, error": (b'{"error": "overloaded"}', ExpertUnavailable),
     "JSON body, {}": (b"{}", ExpertBadReply),
+    "JSON body over several lines": (b'{\n\n  "error": "overloaded"\n\n}\n\n', ExpertUnavailable),
+    "JSON body, an answer and blank lines": (
+        b'\n\n{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}\n\n',
+        NotStreamed,
+    ),
     "HTML body": (b"<html>\n\nSign in</html>\n\n", ExpertBadReply),
     "JSON body, an answer": (
         b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}',
@@ -287,3 +298,26 @@ async def test_a_whole_answer_becomes_a_stream_of_all_its_choices() -> None:
     assert {"tool_calls": [{"index": 0, **call}]} in deltas
     assert stream.usage == USAGE
     assert events[-1].done
+
+
+async def silence(*source: bytes) -> AsyncIterator[bytes]:
+    """The pieces, and then nothing for longer than anybody waits."""
+    for piece in source:
+        yield piece
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+async def test_a_whole_answer_is_not_held_up_by_a_server_that_goes_on_saying_nothing(asked: int) -> None:
+    """Unless another choice is still to come."""
+    timeouts = {"connect_s": 1, "first_byte_s": 1, "idle_s": 0.2, "total_s": 9}
+    expert = EXPERT.model_copy(update={"timeouts": Timeouts.model_validate(timeouts)})
+    stream = ReplyStream(expert, silence(HEL, LO), headers={}, deadline=time.monotonic() + 9, choices=asked)
+    await stream.begin(1)
+    if asked == 1:
+        events = [event async for batch in stream for event in batch]
+        assert events[-1].done
+    else:
+        with pytest.raises(ExpertTimeout):
+            async for _ in stream:
+                pass
