@@ -100,6 +100,8 @@ class _Attempts:
             native is not None
             and expert.name not in self._translated
             and self._access.prompting.speaks(expert, chat.dialect)
+            # vLLM goes on with a last message of the assistant as a chat alone; its Messages begin a new one.
+            and not (expert.local is not None and chat.document.get("continue_final_message"))
         )
         if native is None or not self._record.native:
             return "chat", chat.document

@@ -259,6 +259,17 @@ async def test_what_the_server_refuses_of_messages_is_asked_as_a_chat(world: Wor
     assert response.headers["x-coterie-expert"] == "coder"
 
 
+async def test_vllm_goes_on_with_an_answer_that_was_begun(world: World) -> None:
+    """As a chat: its own Messages would begin another answer."""
+    local = {"source": "somewhere", "port": world.fakes["coder"].port, "max_model_len": 4000}
+    world.own["coder"] = {"dialects": ["messages"], "local": local, "capabilities": []}
+    begun = [{"role": "user", "content": CODE}, {"role": "assistant", "content": "def reversed("}]
+    async with world.serve() as api:
+        response = await ask(api, model="coder", messages=begun)
+    assert response.status_code == 200, response.text
+    assert api.fakes["coder"].log.last["continue_final_message"] is True
+
+
 async def test_what_only_messages_can_say_goes_to_who_speaks_them(
     world: World, native: RunningAnthropic
 ) -> None:
