@@ -22,8 +22,8 @@ TEXT_TOKENS = 8192
 """Tokens of one text; all of them are read."""
 TEXT_CHARACTERS = TEXT_TOKENS * 8
 """Characters of one text, before its tokens are counted."""
-PIECE_TEXTS, PIECE_CHARACTERS = 16, 4_000
-"""Of one piece, some 0.1 s of work: it ends with the text that reaches the characters."""
+PIECE_TEXTS, PIECE_CHARACTERS = 16, 1_000
+"""Of one piece, some 20 ms of work: it ends with the text that reaches the characters."""
 
 
 @dataclass(frozen=True, slots=True)
