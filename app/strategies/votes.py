@@ -23,7 +23,12 @@ CHARACTERS = 24
 """The same of a script without blanks between words."""
 
 _OPTIONS = re.compile(rf"(?<![{LATIN}\d_'.-])\(?([A-J])[.):、](?=[\s{UNSPACED}{HANGUL}])")
-_YES_NO = re.compile(r"\b(?:yes or no|yes/no|true or false|true/false)\b", re.IGNORECASE)
+_YES_NO = re.compile(
+    r"\b(?:yes or no|yes/no|true or false|true/false|ja oder nein|oui ou non|sí o no|sì o no|sim ou não"
+    r"|ja of nee|ja eller nej|tak lub nie|да или нет)\b|是或否|是还是否|是還是否|对还是错|對還是錯"
+    r"|はいかいいえ|はい/いいえ|예/아니",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(
     r"\b(?:how (?:many|much|old|far|long|tall)|calculate|compute|evaluate|what is the (?:sum|product|value"
     r"|total|number|remainder|area|average|mean|perimeter|difference|probability)|solve for"
@@ -34,8 +39,16 @@ _BRIEF = re.compile(
     r"\b(?:one|a single|single) word\b|\bonly the (?:word|name|answer)\b|\bjust the (?:word|name|answer)\b",
     re.IGNORECASE,
 )
-_YES = frozenset({"yes", "true", "correct"})
-_NO = frozenset({"no", "false", "incorrect"})
+_YES = frozenset(
+    ("yes", "true", "correct", "ja", "oui", "sí", "si", "sì", "sim", "tak", "da", "да", "так", "evet", "ya")
+    + ("vâng", "đúng", "benar", "네", "예", "نعم")
+)
+_NO = frozenset(
+    ("no", "false", "incorrect", "nein", "nee", "nej", "non", "não", "nie", "не", "нет", "ні", "hayır")
+    + ("không", "tidak", "아니요", "아니오", "لا")
+)
+_BEGINS_NO = ("不", "否", "错", "錯", "いいえ", "誤", "ไม่", "नहीं")
+_BEGINS_YES = ("是", "对", "對", "正确", "正確", "はい", "正しい", "ใช่", "हाँ")
 
 
 def kind_of_question(messages: Sequence[Mapping[str, Any]]) -> Kind | None:
@@ -62,9 +75,12 @@ def closed_answer(kind: Kind, reply: str) -> str | None:
             number = read_number(reply)
             return None if number is None else f"{number:.6g}"
         case "yes_no":
-            first = re.match(r"[a-z]+", bare(reply))
+            text = bare(reply)
+            first = re.match(r"[^\W\d_]+", text)
             word = first.group() if first else ""
-            return "yes" if word in _YES else "no" if word in _NO else None
+            if word in _NO or text.startswith(_BEGINS_NO):
+                return "no"
+            return "yes" if word in _YES or text.startswith(_BEGINS_YES) else None
         case "words":
             text = bare(reply)
             brief = 0 < len(text.split()) <= WORDS and count_words(text) <= CHARACTERS
