@@ -39,14 +39,16 @@ _BRIEF = re.compile(
     r"\b(?:one|a single|single) word\b|\bonly the (?:word|name|answer)\b|\bjust the (?:word|name|answer)\b",
     re.IGNORECASE,
 )
-_YES = frozenset(
-    ("yes", "true", "correct", "ja", "oui", "sí", "si", "sì", "sim", "tak", "da", "да", "так", "evet", "ya")
-    + ("vâng", "đúng", "benar", "네", "예", "نعم")
-)
-_NO = frozenset(
-    ("no", "false", "incorrect", "nein", "nee", "nej", "non", "não", "nie", "не", "нет", "ні", "hayır")
-    + ("không", "tidak", "아니요", "아니오", "لا")
-)
+# fmt: off
+_YES = frozenset({
+    "yes", "true", "correct", "ja", "oui", "sí", "si", "sì", "sim", "tak", "da", "да", "так", "evet", "ya",
+    "vâng", "đúng", "benar", "네", "예", "نعم",
+})
+_NO = frozenset({
+    "no", "false", "incorrect", "nein", "nee", "nej", "non", "não", "nie", "не", "нет", "ні", "hayır",
+    "không", "tidak", "아니요", "아니오", "لا",
+})
+# fmt: on
 _BEGINS_NO = ("不", "否", "错", "錯", "いいえ", "誤", "ไม่", "नहीं")
 _BEGINS_YES = ("是", "对", "對", "正确", "正確", "はい", "正しい", "ใช่", "हाँ")
 
