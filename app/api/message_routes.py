@@ -15,6 +15,8 @@ from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.messages_request import translate
 from app.services import Services
 from app.serving.chat_body import ChatRequest
+from experts.expert import Expert
+from routers.decide import NoExpertFits
 
 router = APIRouter()
 
@@ -23,22 +25,36 @@ router = APIRouter()
 async def messages(request: Request) -> Response:
     """Answer a conversation with the expert that is best for it. Anthropic's request and response; the
     decision is in `routing` of the message, of `message_start`, and in `x-coterie-*` headers."""
-    return await answer_request(request, MESSAGES, await _read(request, MessagesBody))
+    return await answer_request(request, MESSAGES, await _read(request))
 
 
 @router.post("/v1/messages/count_tokens", openapi_extra=body_schema(TokenCountBody))
 async def count_tokens(request: Request) -> Response:
-    """The prompt tokens of a request, as the expert counts them that it would be routed to now."""
+    """The prompt tokens of a request, as the expert counts them that it names or would be routed to now."""
     services: Services = request.app.state.services
-    chat = await _read(request, TokenCountBody)
-    decision, _ = await services.routing.route(chat)
-    count = await services.tokens.count(services.registry.get(decision.expert), chat.document)
+    started = time.perf_counter()
+    body, document = await read_body(request, TokenCountBody)
+    chat = chat_request(request, MESSAGES, body, document, started)
+    count = await services.tokens.count(await _counting_expert(services, chat), chat.document)
     return JsonResponse({"input_tokens": count.tokens})
 
 
-async def _read(request: Request, kind: type[TokenCountBody]) -> ChatRequest:
+async def _counting_expert(services: Services, chat: ChatRequest) -> Expert:
+    """Whose tokenizer counts: of a request that no expert can answer, that of the longest context."""
+    registry, names = services.registry, services.routing.names
+    named = chat.body.routing.expert or chat.body.model
+    if named in names.experts:
+        return registry.get(str(named))
+    try:
+        decision, _ = await services.routing.route(chat)
+    except NoExpertFits:
+        return max((registry.get(name) for name in names.composed), key=lambda each: each.context_length)
+    return registry.get(decision.expert)
+
+
+async def _read(request: Request) -> ChatRequest:
     started = time.perf_counter()
-    body, document = await read_body(request, kind)
+    body, document = await read_body(request, MessagesBody)
     translation = translate(document)
     chat = translation.chat
     if translation.beyond is not None:

@@ -166,12 +166,19 @@ async def test_keys_come_in_either_header(world: World, headers: dict[str, str],
 
 async def test_tokens_are_counted_without_asking_anybody(api: Api) -> None:
     async with anthropic(api) as client:
-        short, long = [
-            await client.messages.count_tokens(model="coterie", messages=[{"role": "user", "content": text}])
-            for text in (CODE, CODE * 10)
+        short, long, named = [
+            await client.messages.count_tokens(model=model, messages=[{"role": "user", "content": text}])
+            for model, text in (("coterie", CODE), ("coterie", CODE * 10), ("talker", CODE))
         ]
-    assert 0 < short.input_tokens < long.input_tokens
-    assert not api.fakes["coder"].log.started
+    assert 0 < short.input_tokens < long.input_tokens and named.input_tokens > 0
+    assert not any(fake.log.started for fake in api.fakes.values())
+
+
+async def test_what_nobody_could_answer_is_counted_all_the_same(api: Api) -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    body = {"model": "coterie", "messages": [{"role": "user", "content": TALK * 2000}], "tools": [search]}
+    counted = await api.http.post("/v1/messages/count_tokens", json=body)
+    assert counted.json()["input_tokens"] > 4000, counted.text
 
 
 async def test_clients_that_look_whether_anybody_is_there(api: Api) -> None:
