@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     """Origins whose web pages may call the API from a browser, separated by commas: `https://chat.example.org`;
     `*` for all. Without it browsers keep pages of other origins out."""
     store_prompts: bool = False
-    """Keep the text of requests with their decisions, and of shadow answers."""
+    """Keep the text of requests with their decisions, of shadow answers, and responses for later requests to
+    go on from."""
 
     explore: float = Field(0.0, ge=0, le=1)
     """Share of requests that an expert drawn at random answers, so that `coterie eval offpolicy` can tell

@@ -15,7 +15,7 @@ from app.api.native_experts import for_native_experts
 from app.dialects.dialect import Dialect
 from app.dialects.responses import chat_form, responses_dialect
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
-from app.dialects.responses_stored import listed_items, references, response_of_item
+from app.dialects.responses_stored import is_reasoning, listed_items, references, response_of_item
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
@@ -180,16 +180,20 @@ async def _resolved(services: Services, api_key: str | None, items: Any) -> Any:
     found = {item["id"]: item for row in rows.values() for item in _conversation([row]) if "id" in item}
     resolved = list(items)
     for index, item_id in named.items():
-        if item_id not in found:
+        if item_id in found:
+            resolved[index] = found[item_id]
+        elif is_reasoning(item_id):
+            # An answer can be gone on from without its thoughts.
+            resolved[index] = None
+        else:
             raise ServiceError(
                 400,
                 "item_not_found",
-                f"input[{index}]: no stored response has the item {item_id[:80]!r}. Send the whole item, and "
-                "`store` false to be told whole items by your client library.",
+                f"input[{index}]: no stored response has the item {item_id[:80]!r}. Send the whole item; "
+                "client libraries do with `store` false.",
                 param=f"input[{index}].id",
             )
-        resolved[index] = found[item_id]
-    return resolved
+    return [item for item in resolved if item is not None]
 
 
 def _conversation(rows: list[ResponseRow]) -> list[dict[str, Any]]:

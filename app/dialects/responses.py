@@ -135,7 +135,9 @@ class ResponsesPresenter:
 
     def _begin(self, answer: Document, routing: Document) -> ResponseOutput:
         self._head = _head(self._request, answer, routing)
-        self._output = ResponseOutput(self._head["id"], self._request.tools)
+        self._output = ResponseOutput(
+            self._head["id"], self._request.tools, seals=self._request.seals_reasoning
+        )
         return self._output
 
     def _ended(self, output: ResponseOutput) -> Document:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.dialects.responses_state import CALLS as CALL_STATE
-from app.dialects.responses_state import LISTS, unsealed
+from app.dialects.responses_state import LISTS, REASONING, unsealed
 from app.dialects.responses_tools import ToolName, custom_arguments
 from app.errors import ServiceError
 
@@ -112,16 +112,14 @@ class _Turns:
             message["refusal"] = refusal
 
     def _reasoning(self, item: Mapping[str, Any]) -> None:
-        parts = item.get("content") or item.get("summary") or ()
-        text = "\n".join(
-            part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)
-        )
+        state = unsealed(item.get("encrypted_content"))
+        text = _thoughts(item) or str((state or {}).get(REASONING) or "")
         # A turn thinks first, but for thoughts between its calls.
         message = self._assistant(fresh=self._open is not None and self._open["content"] is not None)
         if text:
             before = message.get("reasoning_content")
             message["reasoning_content"] = f"{before}\n{text}" if before else text
-        if (state := unsealed(item.get("encrypted_content"))) is not None:
+        if state is not None:
             self._restore(message, state)
         elif item.get("encrypted_content"):
             message.setdefault("reasoning_items", []).append(dict(item))
@@ -180,6 +178,14 @@ class _Turns:
             self._open = {"role": "assistant", "content": None}
             self.messages.append(self._open)
         return self._open
+
+
+def _thoughts(item: Mapping[str, Any]) -> str:
+    """The text of reasoning, or its summary."""
+    parts = item.get("content") or item.get("summary") or ()
+    return "\n".join(
+        part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+    )
 
 
 def _only_thought(message: Mapping[str, Any]) -> bool:

@@ -24,11 +24,13 @@ CUT_OFF = {"length": "max_output_tokens", "content_filter": "content_filter"}
 class ResponseOutput:
     """The items of one response. Reasoning, messages and calls end where another begins."""
 
-    def __init__(self, response_id: str, tools: Tools) -> None:
+    def __init__(self, response_id: str, tools: Tools, *, seals: bool = False) -> None:
+        """`seals`: the client wants `encrypted_content` of all reasoning."""
         self.items: list[Item] = []
         self.finish_reason: str | None = None
         self._key = response_id.removeprefix("resp_")
         self._tools = tools
+        self._seals = seals
         self._state = StateCollector()
         self._open: int | None = None
         """The index of the reasoning or message that text is added to."""
@@ -207,8 +209,10 @@ class ResponseOutput:
         if self._open is None:
             return []
         item, self._open = self.items[self._open], None
-        if item["type"] == "reasoning" and (sealed := self._state.sealed()) is not None:
-            item["encrypted_content"] = sealed
+        if item["type"] == "reasoning":
+            thought = "".join(part["text"] for part in item["content"]) if self._seals else None
+            if (sealed := self._state.sealed(thought)) is not None:
+                item["encrypted_content"] = sealed
         item["status"] = self._status()
         events = self._end_part(item) if item["content"] else []
         return [*events, self._done(item)]
@@ -328,10 +332,10 @@ def _annotation(said: Mapping[str, Any]) -> Item | None:
     cited = said.get("url_citation")
     if not isinstance(cited, Mapping):
         return None
-    fields = ("start_index", "end_index", "title", "url")
-    if any(name not in cited for name in fields):
+    kinds = {"start_index": int, "end_index": int, "title": str, "url": str}
+    if not all(isinstance(cited.get(name), kind) for name, kind in kinds.items()):
         return None
-    return {"type": "url_citation", **{name: cited[name] for name in fields}}
+    return {"type": "url_citation", **{name: cited[name] for name in kinds}}
 
 
 def _is_object(text: str) -> bool:

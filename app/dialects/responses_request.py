@@ -82,8 +82,9 @@ class ResponsesRequest:
     """The client's `previous_response_id`; its items are in the document already."""
 
     @property
-    def wants_logprobs(self) -> bool:
-        return LOGPROBS in (self.document.get("include") or ())
+    def seals_reasoning(self) -> bool:
+        """Whether the client sends back nothing of reasoning but its `encrypted_content`."""
+        return "reasoning.encrypted_content" in (self.document.get("include") or ())
 
     @property
     def ignored(self) -> list[str]:

@@ -17,6 +17,8 @@ PREFIX = "coterie_"
 LISTS = ("thinking_blocks", "reasoning_details")
 CALLS = "calls"
 """`extra_content` by the id of its call."""
+REASONING = "reasoning"
+"""The text, for clients that send back nothing but what is encrypted."""
 OPAQUE = ("signature", "data", "encrypted_content")
 TEXTS = ("thinking", "text", "summary")
 
@@ -42,15 +44,18 @@ class StateCollector:
             self._calls[call_id] = call["extra_content"]
             self._changed = True
 
-    def sealed(self) -> str | None:
-        """What came since the last time; None for nothing, or nothing that only its maker can read."""
-        if not self._changed:
+    def sealed(self, reasoning: str | None = None) -> str | None:
+        """What came since the last time, with the text of the `reasoning` if there is any; None for nothing,
+        or nothing that only its maker can read."""
+        if not self._changed and not reasoning:
             return None
         kept = {name: [each for each in found if _opaque(each)] for name, found in self._lists.items()}
         state: State = {name: found for name, found in kept.items() if found}
         if self._calls:
             state[CALLS] = self._calls
         self._lists, self._calls, self._changed = {}, {}, False
+        if reasoning:
+            state[REASONING] = reasoning
         if not state:
             return None
         return PREFIX + base64.urlsafe_b64encode(json.dumps(state).encode()).decode()

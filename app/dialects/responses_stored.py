@@ -27,6 +27,11 @@ def response_of_item(item_id: str) -> str | None:
     return None if found is None else PREFIX + found[1]
 
 
+def is_reasoning(item_id: str) -> bool:
+    """Whether an item of ours is reasoning, by its id."""
+    return item_id.startswith(f"{ID_PREFIXES['reasoning']}_")
+
+
 def references(items: Any) -> dict[int, str]:
     """Items that only name another one: its id by their index."""
     if not isinstance(items, list):

@@ -144,6 +144,9 @@ async def test_an_item_may_be_named_instead_of_sent(keeping: Api) -> None:
     await answered(keeping, [*items, {"role": "user", "content": "Again."}], routing={"expert": "talker"})
     said = keeping.fakes["talker"].log.last["messages"]
     assert [message["content"] for message in said] == [TALK, text_of(first), "Again."]
+    # Thoughts that are not kept are gone on without.
+    gone = {"type": "item_reference", "id": f"rs_{'0' * 35}"}
+    await answered(keeping, [*items, gone, {"role": "user", "content": "Again."}])
     unknown = await ask(keeping, [{"type": "item_reference", "id": f"msg_{'0' * 35}"}])
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (400, "item_not_found")
 

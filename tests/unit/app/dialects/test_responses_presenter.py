@@ -424,6 +424,19 @@ def test_what_a_provider_wants_back_comes_back(message: Document, chunks: list[D
         assert [call.get("extra_content") for call in calls] == [CALL_STATE] * len(calls)
 
 
+def test_thoughts_come_back_from_clients_that_send_the_encrypted_part_alone() -> None:
+    asked: Document = {"include": ["reasoning.encrypted_content"]}
+    for output in (
+        whole({"content": "x", "reasoning_content": "hm"}, **asked)["output"],
+        streamed(delta(reasoning="h"), delta(reasoning="m"), delta(content="x"), end("stop"), **asked)[-1][
+            "response"
+        ]["output"],
+    ):
+        bare = {"type": "reasoning", "summary": [], "encrypted_content": output[0]["encrypted_content"]}
+        said = responses_dialect().to_chat({"input": [bare, output[1]]})["messages"]
+        assert said == [{"role": "assistant", "content": "x", "reasoning_content": "hm"}]
+
+
 @pytest.mark.parametrize("thoughts", [[{"type": "thinking", "thinking": "hm"}], "hm", [None]])
 def test_thoughts_that_nobody_signed_are_no_state(thoughts: Any) -> None:
     response = whole({"content": "x", "thinking_blocks": thoughts})
