@@ -8,6 +8,8 @@ import structlog
 
 from tests.contracts.contract_world import Service, serve
 
+DIALECTS = ["responses", "messages", "completions"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def logged() -> Iterator[io.StringIO]:
@@ -28,8 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Its experts speak every dialect: their answers are passed on."""
-    dialects = ["responses", "messages", "completions"]
-    with serve(tmp_path_factory.mktemp("native"), dialects=dialects) as running:
+    with serve(tmp_path_factory.mktemp("native"), dialects=DIALECTS) as running:
         yield running
 
 
@@ -37,6 +38,13 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """For every fault that experts have: after a while they all count as down."""
     with serve(tmp_path_factory.mktemp("faulty")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def faulty_native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same, and its experts speak every dialect."""
+    with serve(tmp_path_factory.mktemp("faulty-native"), dialects=DIALECTS) as running:
         yield running
 
 

@@ -82,18 +82,26 @@ def test_an_answer_of_a_server_that_speaks_the_dialect_is_no_different(
     assert {fake.log.paths[-1] for fake in native.fakes.values() if fake.log.paths} == {path}
 
 
-@STREAMED
-@DIALECTS
-@pytest.mark.parametrize("fault", FAULTS)
+def faults() -> list[tuple[str, str, str, str]]:
+    """Each fault in the streams of each dialect, translated from chat's and passed on, and in whole chats."""
+    streams = [("faulty", dialect) for dialect in CONTRACTS]
+    streams += [("faulty_native", dialect) for dialect in CONTRACTS if dialect != "chat"]
+    found = [(*place, fault, "streamed") for place in streams for fault in FAULTS]
+    return [*found, *(("faulty", "chat", fault, "whole") for fault in FAULTS)]
+
+
+@pytest.mark.parametrize(("place", "dialect", "fault", "stream"), faults())
 def test_whatever_an_expert_does_clients_read_their_own_dialect(
-    faulty: Service, dialect: str, fault: str, stream: bool
+    request: pytest.FixtureRequest, place: str, dialect: str, fault: str, stream: str
 ) -> None:
+    service: Service = request.getfixturevalue(place)
     contract, case = CONTRACTS[dialect], Case(fault)
-    response = faulty.http.post(contract.path, json=request_of(contract, case, "single", stream))
+    body = request_of(contract, case, "single", stream == "streamed")
+    response = service.http.post(contract.path, json=body)
     if response.status_code != 200:
         assert contract.error(response.json()) == []
         return
-    if not stream:
+    if stream == "whole":
         found = contract.whole(case, response.json())
     else:
         events = events_of(response.content.decode())
