@@ -75,8 +75,6 @@ DROPPABLE = frozenset(
     ]
 )
 """Fields that may be left out when a server does not know them."""
-MOST = 16
-"""Adaptations learned of one server."""
 TRIES = 8
 """Times that one request is asked again."""
 
@@ -224,7 +222,7 @@ def _rules(said: str, sent: Mapping[str, Any], known: Adaptations) -> frozenset[
         found.add("system_first")
     elif _NO_SYSTEM.search(said) and not _SYSTEM_FIRST.search(said):
         found.add("no_system")
-    if _SYSTEM_FIRST.search(said) and "system_first" in known.rules:
+    if not found and _SYSTEM_FIRST.search(said) and "system_first" in known.rules:
         found.add("no_system")
     if not found and _TEXT.search(said) and any(isinstance(each.get("content"), list) for each in messages):
         found.add("text_content")
@@ -307,12 +305,12 @@ class Learned:
         return self._found.get(server, NOTHING)
 
     def add(self, server: Server, expert: str, found: Adaptations) -> None:
-        """Remember, up to MOST of one server; servers are as many as the registry has."""
+        """Remember. Servers are as many as the registry has, and what they can teach is a closed list."""
         known = self.of(server)
-        if len(known | found) <= MOST:
-            self._found[server] = known | found
-            for name in {*found} - {*known}:
-                self._on_learned(expert, name)
+        self._found[server] = known | found
+        news = {*found} - {*known}
+        for name in sorted(news):
+            self._on_learned(expert, name)
 
 
 class AdaptedRequest:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from experts.adaptations import MOST, NOTHING, Adaptations, AdaptedRequest, Learned, Server, read_refusal
+from experts.adaptations import NOTHING, Adaptations, AdaptedRequest, Learned, Server, read_refusal
 
 SYSTEM, USER = {"role": "system", "content": "S"}, {"role": "user", "content": "hi"}
 SENT: dict[str, Any] = {
@@ -103,6 +103,9 @@ def test_a_rule_that_did_not_help_is_followed_by_the_next() -> None:
     known = Adaptations(rules=frozenset({"alternating_roles", "system_first"}))
     said = "Conversation roles must alternate user/assistant"
     assert read_refusal(400, said, None, SENT, known).rules == {"no_system"}
+    half = Adaptations(rules=frozenset({"system_first"}))
+    optional = "After the optional system message, conversation roles must alternate user/assistant/..."
+    assert read_refusal(400, optional, None, SENT, half).rules == {"alternating_roles"}
     all_known = known | Adaptations(rules=frozenset({"no_system"}))
     assert not read_refusal(400, said, None, SENT, all_known)
 
@@ -140,13 +143,13 @@ def test_what_is_dropped_is_dropped_everywhere() -> None:
     assert SENT["messages"][1]["name"] == "ann"
 
 
-def test_no_more_is_learned_of_a_server_than_there_is_room_for() -> None:
+def test_what_is_learned_is_told_once_and_of_one_server() -> None:
     told: list[tuple[str, str]] = []
     server: Server = ("http://h/v1", "m", "chat")
     learned = Learned(lambda expert, name: told.append((expert, name)))
-    learned.add(server, "a", Adaptations(frozenset(map(str, range(MOST)))))
-    learned.add(server, "a", Adaptations(frozenset({"one more"})))
-    assert len(learned.of(server)) == len(told) == MOST
+    learned.add(server, "a", Adaptations(frozenset({"store"})))
+    learned.add(server, "a", Adaptations(frozenset({"store", "seed"}), limit="max_tokens"))
+    assert told == [("a", "store"), ("a", "max_tokens"), ("a", "seed")]
     assert not learned.of(("http://h/v1", "other", "chat"))
 
 
