@@ -130,7 +130,9 @@ class ChatEventReader:
         yield self._end()
 
     def _read(self, event: Event) -> Iterator[ChatEvent]:
-        if self.done or event.data is None:
+        if self.done or event.data is None or event.name == "ping":
+            return
+        if event.data.strip() in {b"", b"null"}:
             return
         if event.data.strip() == b"[DONE]":
             yield self._end()

@@ -23,9 +23,12 @@ HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive")
 
 
 def read_json(data: bytes | bytearray) -> Any:
-    """A server's JSON. NaN and infinities, which some write and JSON has not, are null. Raises ValueError,
-    RecursionError."""
-    return json.loads(data, parse_constant=lambda name: None)
+    """A server's JSON. NaN and infinities, which some write and JSON has not, are null; bytes that are no
+    UTF-8 become U+FFFD. Raises ValueError, RecursionError."""
+    try:
+        return json.loads(data, parse_constant=lambda name: None)
+    except UnicodeDecodeError:
+        return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda name: None)
 
 
 class EventReader(ABC):

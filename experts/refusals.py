@@ -34,8 +34,9 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _LOADING = re.compile(
-    r"model\b.{0,80}\b(?:loading|warming up|starting)|loading\b.{0,20}\bmodel|model\b.{0,80}\bnot (?:yet )?"
-    r"(?:loaded|ready)|still (?:loading|starting)",
+    r"\b(?:model|server|engine|service)\b.{0,80}\b(?:loading|being loaded|starting|warming up|initiali[sz]ing"
+    r"|not (?:yet )?(?:loaded|ready|available))"
+    r"|\bloading\b.{0,40}\bmodel|\b(?:still|currently) (?:loading|starting|warming up|initiali[sz]ing)",
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(
@@ -55,13 +56,12 @@ _PLAIN: Mapping[int, tuple[type[ExpertError], str]] = {
     405: _NOT_SERVED,
     407: _CREDENTIALS,
     408: (ExpertTimeout, "took too long"),
-    409: _NOT_NOW,
     410: _NOT_SERVED,
-    425: _NOT_NOW,
     429: (ExpertBusy, "takes no more requests now"),
-    499: _NOT_NOW,
 }
-"""Statuses that say what is wrong without their body."""
+"""Statuses that say what is wrong without their body. Other 4xx than `_OF_THE_REQUEST` are between the server
+and us (409 and 425 say so, 415 or 417 are a proxy's)."""
+_OF_THE_REQUEST = frozenset({400, 422})
 _STATUSES = {
     "authentication_error": 401,
     "billing_error": 402,
@@ -135,8 +135,8 @@ def _refusal(expert: Expert, status: int, how: str, payload: Any, secret: Secret
     if status == 413 or (status in {400, 422, 500} and _CONTEXT.search(said)):
         error |= {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
         return ContextTooLong(name, f"The conversation is too long for expert {name}.", error=error)
-    if status in _PLAIN or status >= 500:
-        kind, what = _PLAIN.get(status, (ExpertUnavailable, "failed"))
+    if status not in _OF_THE_REQUEST:
+        kind, what = _PLAIN.get(status, (ExpertUnavailable, "failed") if status >= 500 else _NOT_NOW)
         return kind(name, f"Expert {name} {what} ({how}).")
     if _LOADING.search(said):
         return ExpertUnavailable(name, f"The model of expert {name} is still loading ({how}).")

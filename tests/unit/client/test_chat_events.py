@@ -50,6 +50,12 @@ def test_an_answer_that_has_said_why_it_stops_needs_no_done() -> None:
     assert read(event('{"choices": [{"delta": {}, "finish_reason": "length"}]}')) == [Ended("length")]
 
 
+@pytest.mark.parametrize("nothing", [b"data: null\n\n", b"data:\n\n", b"event: ping\ndata: {}\n\n"])
+def test_events_that_hold_nothing_are_passed_over(nothing: bytes) -> None:
+    answer = event('{"choices": [{"delta": {}, "finish_reason": "stop"}]}')
+    assert read(nothing, answer, nothing) == [Ended("stop")]
+
+
 def test_an_answer_that_ends_before_it_is_done_has_broken_off() -> None:
     with pytest.raises(ApiTimeout, match="before its end"):
         read(event('{"choices": [{"delta": {"content": "So"}}]}'))

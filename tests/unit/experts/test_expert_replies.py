@@ -107,6 +107,7 @@ WHOLE = {
     + DONE,
     "error null": event(chunk("Hel", error=None)) + LO + DONE,
     "an error object of nulls": event(chunk("Hel", error={"code": None, "message": ""})) + LO + DONE,
+    "broken UTF-8": event(chunk("Hel")).replace(b'"created"', b'"\xe6\x9d": 1, "created"') + LO + DONE,
     "NaN": event(chunk("Hel")).replace(b'"finish_reason": null', b'"finish_reason": null, "score": NaN')
     + LO
     + DONE,
