@@ -16,10 +16,12 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from app.settings import Settings
+from base.token_count import TokenCount
 from experts.client import ExpertClient
 from experts.errors import ContextTooLong
 from experts.expert_replies import raw_bytes
 from experts.local.supervisor import ServerState
+from experts.token_counter import TokenCounter
 from tests.e2e.conftest import RunningExperts, alive
 from tests.e2e.serving import serving
 
@@ -101,6 +103,21 @@ async def test_a_prompt_longer_than_the_context_is_refused_as_such(
 ) -> None:
     with pytest.raises(ContextTooLong):
         await client.complete(running_experts.registry.get("smollm2"), ask("word " * 4000))
+
+
+async def test_the_tokenizers_file_the_server_and_its_usage_count_the_same(
+    running_experts: RunningExperts, client: ExpertClient
+) -> None:
+    for name in ("smollm2", "smollm2-friend"):
+        expert = running_experts.registry.get(name)
+        counter = TokenCounter.of([expert])
+        for text in ("Hi", "港口办公室开门很晚。 🏳️‍🌈 <|im_end|>", "x = [1,  2]\n\n\tpass"):
+            counted = await counter.count(expert, ask(text))
+            reply = await client.complete(expert, ask(text, max_tokens=1))
+            asked = await client.tokenize(expert, ask(text))
+            assert counted == TokenCount.counted(reply.body["usage"]["prompt_tokens"])
+            assert asked == counted.tokens
+        counter.close()
 
 
 @pytest.fixture(scope="module")
