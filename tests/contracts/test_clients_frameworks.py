@@ -69,6 +69,19 @@ def test_langchain_invokes_and_streams(langchain: Any) -> None:
     assert streamed.usage_metadata["total_tokens"] == whole.usage_metadata["total_tokens"] > 0
 
 
+def test_langchain_completes_prompts_and_embeds(service: Service) -> None:
+    from langchain_openai import OpenAI, OpenAIEmbeddings
+
+    place: dict[str, Any] = {"base_url": f"{service.url}/v1", "api_key": SecretStr("none"), "max_retries": 0}
+    llm = OpenAI(model="coterie", max_tokens=50, **place)
+    assert llm.invoke(QUESTION) == "".join(llm.stream(QUESTION)) == HEARD
+    both = llm.generate([QUESTION, QUESTION]).generations
+    assert [each.text for (each,) in both] == [HEARD, HEARD]
+    # Without it LangChain sends tokens of OpenAI's models, which the encoder cannot read.
+    embeddings = OpenAIEmbeddings(model="words", check_embedding_ctx_length=False, **place)
+    assert embeddings.embed_documents([QUESTION, "hello"])[0] == embeddings.embed_query(QUESTION)
+
+
 def test_langchain_calls_tools(langchain: Any) -> None:
     from langchain_core.messages import HumanMessage, ToolMessage
 
