@@ -50,6 +50,8 @@ class MessageStream:
         self._calls: dict[int | str | None, _Call] = {}
         """Calls that have not been sent whole, in their order."""
         self._called = False
+        self._held = ""
+        """Text that came in the middle of a call; it follows the calls."""
         self._choice: Document = {}
         """What the server has said of the end."""
         self._refusal = ""
@@ -80,27 +82,39 @@ class MessageStream:
         """The last events."""
         events = self._close() if self._open != "tool_use" else []
         events += self._send_calls(last=True)
+        if self._held:
+            events += [*self._add_text(self._held), *self._close()]
         end = ending(self._choice, self._options, called=self._called, refusal=self._refusal)
         events.append({"type": "message_delta", "delta": end, "usage": message_usage(self.usage)})
         events.append({"type": "message_stop"})
         return events
 
     def _add_delta(self, delta: Document) -> list[Document]:
-        events: list[Document] = []
-        if self._options.thinking:
-            events += self._add_thinking(delta)
         text = text_of(delta.get("content"))
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
             self._refusal += refusal
             text += refusal
-        if text:
-            events += self._begin("text", {"type": "text", "text": ""})
-            events.append(self._delta({"type": "text_delta", "text": text}))
+        thinks = self._options.thinking and bool(reasoning_of(delta) or signed_blocks(delta))
+        events: list[Document] = []
+        if (text or thinks) and self._in_call:
+            self._held += text
+        else:
+            events += self._add_thinking(delta) if thinks else []
+            events += self._add_text(text) if text else []
         for call in calls_of(delta):
             self._add_call(call)
         if calls_of(delta):
             events += self._send_calls(last=False)
         return events
+
+    @property
+    def _in_call(self) -> bool:
+        """Whether a call has begun that is no object yet: what else comes now would cut it in two."""
+        return any(call.started and read_object(call.arguments) is None for call in self._calls.values())
+
+    def _add_text(self, text: str) -> list[Document]:
+        begun = self._begin("text", {"type": "text", "text": ""})
+        return [*begun, self._delta({"type": "text_delta", "text": text})]
 
     def _add_thinking(self, delta: Document) -> list[Document]:
         events: list[Document] = []

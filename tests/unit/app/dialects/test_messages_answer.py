@@ -234,6 +234,13 @@ def test_streamed_calls_are_told_apart(chunks: list[Document]) -> None:
     assert made[-2]["delta"]["stop_reason"] == "tool_use"
 
 
+def test_text_in_the_middle_of_a_call_follows_it() -> None:
+    made = events(
+        [calls(HEAD_1), calls(piece(0, '{"a"')), delta(content="Hm."), calls(piece(0, ": 1}")), LAST]
+    )
+    assert blocks(made) == [("look", '{"a": 1}'), ("text", "Hm.")]
+
+
 def test_a_streamed_call_without_json_is_still_json() -> None:
     made = events([calls(HEAD_1), calls(piece(0, '{"a": ')), delta("stop")])
     ((name, written),) = blocks(made)
