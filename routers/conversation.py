@@ -11,10 +11,7 @@ from routers.harness_text import UserWords, user_words, without_harness
 from routers.request import Turn
 
 EARLIER_CHARACTERS = 400
-"""Characters read of each earlier user turn, and at most of what is pasted beside a request."""
-
-TERSE_CHARACTERS = 40
-"""A request shorter than this ("Fix this") says little without what was pasted beside it."""
+"""Characters read of each earlier user turn, and of what is pasted beside a request."""
 
 LATEST_CHARACTERS = 48_000
 ENDS, PASSAGES = 12_000, 24
@@ -27,22 +24,23 @@ def routing_text(turns: Sequence[Turn], recent_turns: int = 3) -> str:
 
     Assistant messages are left out (long, and in the style of an expert), and so are system messages
     (constant per application) and what a harness adds. Turns of nothing else are passed over; `recent_turns`
-    counts the others, the last included. What is pasted weighs at most half as much as the words beside it;
-    where there are no words it is read in their place. Without any user turn the last turn is read.
+    counts the others, the last included. What is pasted is read where nobody says anything. Without any user
+    turn the last turn is read.
     """
     said, pasted = _recent_words(turns, recent_turns)
     if not said:
         return _sample(pasted or latest_user_text(turns))
-    latest = said[-1]
-    # Earlier turns are context for "and in French?" or "why?"; a long turn needs none.
-    if len(latest) > EARLIER_CHARACTERS or recent_turns < 2:
-        earlier = []
-    else:
-        earlier = [text[:EARLIER_CHARACTERS] for text in said[:-1]]
-    words = sum(map(len, earlier)) + len(latest)
-    room = EARLIER_CHARACTERS if words < TERSE_CHARACTERS else min(EARLIER_CHARACTERS, words // 2)
-    excerpt = [pasted[:room]] if pasted and len(latest) <= EARLIER_CHARACTERS else []
-    return "\n".join([*earlier, *excerpt, _sample(latest)])
+    return "\n".join([*_earlier(said), _sample(said[-1])])
+
+
+def text_with_pasted(turns: Sequence[Turn], recent_turns: int = 3) -> str | None:
+    """`routing_text` with the beginning of what was pasted beside the last request or after it: for words
+    that do not tell by themselves what they are about ("Make this better"). None where nothing is, and for a
+    long request."""
+    said, pasted = _recent_words(turns, recent_turns)
+    if not said or not pasted or len(said[-1]) > EARLIER_CHARACTERS:
+        return None
+    return "\n".join([*_earlier(said), pasted[:EARLIER_CHARACTERS], said[-1]])
 
 
 def is_blank(text: str) -> bool:
@@ -57,6 +55,14 @@ def latest_user_text(turns: Sequence[Turn]) -> str:
         if rest := without_harness(text):
             return rest
     return next(_user_texts(turns), turns[-1].text if turns else "")
+
+
+def _earlier(said: Sequence[str]) -> list[str]:
+    """The starts of the requests before a short last one."""
+    # Earlier turns are context for "and in French?" or "why?"; a long turn needs none.
+    if len(said[-1]) > EARLIER_CHARACTERS:
+        return []
+    return [text[:EARLIER_CHARACTERS] for text in said[:-1]]
 
 
 def _recent_words(turns: Sequence[Turn], recent_turns: int) -> tuple[list[str], str]:

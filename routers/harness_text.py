@@ -57,14 +57,18 @@ def without_harness(text: str) -> str:
 
 
 class _Piece(NamedTuple):
+    """`wrapped`: within an element that says of itself that it holds the user's request."""
+
     source: Source
     text: str
+    wrapped: bool = False
 
 
 _NAME = r"[A-Za-z][\w.:-]*(?: instructions)?"
 _TOKEN = re.compile(
     rf"""
     ^[ \t]*(?P<fence>`{{3,}}|~{{3,}})
+    | ^[ \t]*(?P<comment><!--)
     | <(?P<close>/?)(?P<name>{_NAME})(?P<attributes>(?:\s[^<>]{{0,2000}}?)?)(?P<empty>/?)>
     | ^(?:
         (?P<to_next>
@@ -77,6 +81,7 @@ _TOKEN = re.compile(
             | This\ is\ the\ Gemini\ CLI\.\ We\ are\ setting\ up\ the\ context
             | ---\ Context\ from:
         )
+        | (?P<to_request>\#\ Context\ from\ my\ IDE\ setup:)
         | (?P<pasted_to_next>
             (?:<SYSTEM>\ )?I\ have\ \*added\ (?:these\ files|this\ file)\ to\ the\ chat\*
             | Here\ are\ summaries\ of\ some\ files\ present\ in\ my\ git\ repository
@@ -97,6 +102,8 @@ _TOKEN = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
+_REQUEST = re.compile(r"^## My request for [^\n]*:[ \t]*$", re.MULTILINE)
+"""What ends the context that an editor writes as Markdown."""
 _GIT_LINE = re.compile(
     r"""
     [ \t]*$
@@ -158,7 +165,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def _kind(name: str, attributes: str) -> Source | None:
     """Whose words an element holds; None for an ordinary element, as of HTML or a type's parameter."""
-    plain = _HUMP.sub("_", name).lower().replace("-", "_").replace(" ", "_")
+    plain = _plain(name)
     if plain in _WRAPPERS:
         return Source.SAID
     if plain in _PASTED:
@@ -169,6 +176,15 @@ def _kind(name: str, attributes: str) -> Source | None:
     if len(words) > 1 or plain not in _HTML or _FILE_ATTRIBUTE.search(attributes):
         return Source.PASTED
     return None
+
+
+def _plain(name: str) -> str:
+    """An element's name in one way of writing."""
+    return _HUMP.sub("_", name).lower().replace("-", "_").replace(" ", "_")
+
+
+def _of_the_user(name: str) -> bool:
+    return _plain(name) in {"user_query", "user_request"}
 
 
 def _pieces(text: str) -> list[_Piece] | None:
@@ -187,6 +203,8 @@ class _Scan:
         self._out: list[_Piece] = []
         self._at = 0
         """The end of what was taken so far."""
+        self._wrapped = 0
+        """Elements that hold the user's request and are not closed yet."""
 
     def pieces(self) -> list[_Piece] | None:
         """None when all of the text is the person's."""
@@ -200,17 +218,21 @@ class _Scan:
             elif token["close"]:
                 if number in unwrapped:
                     self._take(token.start(), token.end())
+                    self._wrapped -= _of_the_user(token["name"])
                 number += 1
             else:
                 number = self._element(number, unwrapped)
         if not self._out:
             return None
         self._take(len(self._text), len(self._text))
-        return self._out
+        if not any(each.wrapped and each.text.strip() for each in self._out):
+            return self._out
+        # All else that is said there is a template's.
+        return [each for each in self._out if each.wrapped or each.source is not Source.SAID]
 
     def _take(self, until: int, resume: int, source: Source = Source.HARNESS, inner: str = "") -> None:
         """The text up to `until` is the person's, then `inner` is of `source`; goes on at `resume`."""
-        self._out.append(_Piece(Source.SAID, self._text[self._at : until]))
+        self._out.append(_Piece(Source.SAID, self._text[self._at : until], self._wrapped > 0))
         if inner:
             self._out.append(_Piece(source, inner))
         self._at = max(self._at, resume)
@@ -229,6 +251,13 @@ class _Scan:
         token, text = self._tokens[number], self._text
         if token["line"]:
             end = _line_end(text, token.start())
+        elif token["comment"]:
+            end = text.find("-->", token.start()) + 3
+            if end < 3 or text[end : _line_end(text, end)].strip():
+                return number + 1
+        elif token["to_request"]:
+            request = _REQUEST.search(text, token.end())
+            end = len(text) if request is None else request.end()
         elif token["git"]:
             end = _line_end(text, token.start())
             while end < len(text) and _GIT_LINE.match(text, end, _line_end(text, end)):
@@ -262,6 +291,7 @@ class _Scan:
         if kind is Source.SAID:
             unwrapped.add(closing)
             self._take(token.start(), token.end())
+            self._wrapped += _of_the_user(token["name"])
             return number + 1
         self._take(token.start(), close.end(), kind, text[token.end() : close.start()])
         return closing + 1

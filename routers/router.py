@@ -4,12 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from routers.composition import Composition, CompositionError
-from routers.conversation import LATEST_CHARACTERS, is_blank, latest_user_text, routing_text
+from routers.conversation import (
+    EARLIER_CHARACTERS,
+    LATEST_CHARACTERS,
+    is_blank,
+    latest_user_text,
+    routing_text,
+    text_with_pasted,
+)
 from routers.decide import ANY_STRATEGY, decide, refuse_unfit
-from routers.decision import Decision
+from routers.decision import Classification, Decision
 from routers.encoder import Encoder
 from routers.features import features_of
-from routers.policy import match_rules
+from routers.policy import MatchedRules, match_rules
 from routers.request import Request, Turn, Vector
 from routers.strategy_choice import StrategySetting
 
@@ -42,6 +49,7 @@ class Router:
         rules = match_rules(policy.rules, request)
         settled = request.pinned_expert or request.pinned_category or rules.target
         unread = request.features is None and not settled
+        text = ""
         if unread:
             refuse_unfit(request, self.composition)
             text = routing_text(request.turns, policy.recent_turns)
@@ -49,13 +57,26 @@ class Router:
             if not is_blank(text):
                 request = replace(request, features=features_of(self.encoder, [text])[0])
         decision = decide(request, self.composition, policy, self.strategies, rules)
+        if unread and decision.classification is Classification.UNCLASSIFIED:
+            decision, request = self._with_pasted(decision, request, rules)
         length = len(latest_user_text(request.turns)) if unread else 0
-        if length > LATEST_CHARACTERS:
+        if length > LATEST_CHARACTERS and len(text) > EARLIER_CHARACTERS:
             sample = f"The router read a sample of {LATEST_CHARACTERS:,} of its {length:,} characters."
             decision = replace(decision, detail=f"{decision.detail} {sample}")
         if request.features is None:
             return decision, None
         return decision, request.features[: self.encoder.dimension]
+
+    def _with_pasted(
+        self, decision: Decision, request: Request, rules: MatchedRules
+    ) -> tuple[Decision, Request]:
+        """The decision with what was pasted beside the words that left it unclear, where that settles it."""
+        text = text_with_pasted(request.turns, self.composition.policy.recent_turns)
+        if text is None:
+            return decision, request
+        more = replace(request, features=features_of(self.encoder, [text])[0])
+        other = decide(more, self.composition, self.composition.policy, self.strategies, rules)
+        return (other, more) if other.classification is Classification.CLASSIFIED else (decision, request)
 
     def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of `turns` as `read` makes it, shape (encoder.dimension,)."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.conversation import latest_user_text, routing_text
+from routers.conversation import EARLIER_CHARACTERS, latest_user_text, routing_text, text_with_pasted
 from routers.harness_text import user_words, without_harness
 from routers.request import Turn
 
@@ -85,37 +85,44 @@ def test_a_person_may_speak_of_tags(text: str) -> None:
         f"<system-reminder>\nnever closed\n<user_query>\n{ASK}\n</user_query>",
         f"{ASK} <system-reminder>{NOTES}</system-reminder>",
         f"{FILE}\n{ASK}",
+        f"# Context from my IDE setup:\n\n## Open tabs:\n- a.py: a.py\n\n## My request for Codex:\n{ASK}\n",
+        f"### Task:\nAnswer by the sources, with citations.\n<context>\n<source id='1'>{NOTES}</source>\n"
+        f"</context>\n<user_query>{ASK}</user_query>\nDo not mention the sources.",
+        f"<!-- notes of the day: {NOTES} -->\n{ASK}",
     ],
 )
 def test_the_request_is_found_in_what_wraps_it(text: str) -> None:
     assert user_words(text).said == ASK
 
 
-def test_pasted_text_weighs_less_than_the_words_beside_it() -> None:
-    pasted = f'<file path="notes.md">\n{NOTES}\n</file>'
-    question = "Which of these functions should be covered by tests first?"
-    read = routing_text([Turn("user", f"{pasted}\n{question}")])
-    assert read.endswith(question)
-    assert 0 < len(read) - len(question) <= len(question)
+def test_pasted_text_is_not_read_beside_words_that_tell_enough() -> None:
+    assert routing_text([Turn("user", f"{FILE}\n{ASK}")]) == ASK
 
 
 @pytest.mark.parametrize("name", ["calendar", "inbox", "daily_digest", "TeamNotes"])
-def test_an_element_that_nobody_knows_weighs_no_more_than_pasted_text(name: str) -> None:
+def test_an_element_that_nobody_knows_is_pasted_text(name: str) -> None:
     unknown = f"<{name}>\n{NOTES}\n</{name}>"
-    asked = [Turn("user", "Fix the off-by-one error in my Python binary search"), Turn("user", unknown)]
-    read = routing_text(asked)
-    assert read.endswith(asked[0].text) and len(read) <= 1.5 * len(asked[0].text) + 1
+    assert routing_text([Turn("user", ASK), Turn("user", unknown)]) == ASK
+    assert routing_text([Turn("user", unknown)]) == NOTES.strip()
 
 
-def test_terse_words_lean_on_what_is_pasted() -> None:
-    read = routing_text([Turn("user", f"{FILE}\nFix this")])
-    assert read == "def parse(): ...\nFix this"
+def test_words_that_do_not_tell_are_read_with_what_is_pasted() -> None:
+    assert text_with_pasted([Turn("user", f"{FILE}\nFix this")]) == "def parse(): ...\nFix this"
+    after = [Turn("user", ASK), Turn("assistant", "Which file?"), Turn("user", FILE)]
+    assert text_with_pasted(after) == f"def parse(): ...\n{ASK}"
+    long = f"<document>\n{NOTES * 9}\n</document>\nMake this better"
+    read = text_with_pasted([Turn("user", long)])
+    assert read is not None and len(read) <= EARLIER_CHARACTERS + len("\nMake this better")
+
+
+def test_nothing_is_read_again_where_nothing_is_pasted() -> None:
+    for text in (ASK, FILE, f"{FILE}\n{ASK * 50}"):
+        assert text_with_pasted([Turn("user", text)]) is None
 
 
 def test_pasted_text_is_read_when_it_is_all_there_is() -> None:
     assert routing_text([Turn("user", f"<document>\n{NOTES}\n</document>")]) == NOTES.strip()
     after = [Turn("user", ASK), Turn("assistant", "Which file?"), Turn("user", FILE)]
-    assert routing_text(after) == f"def parse(): ...\n{ASK}"
     assert "def parse" in latest_user_text(after)
 
 

@@ -40,6 +40,17 @@ def test_a_request_is_embedded_and_decided() -> None:
     assert encoder.encoded == ["a bug in my python loop"]
 
 
+def test_what_is_pasted_is_read_where_the_words_are_unclear() -> None:
+    encoder = BagOfWords()
+    pasted = "<file path='a.py'>a bug in my python loop</file>"
+    decision = Router(encoder, composed()).route(request(turns=saying(f"{pasted}\nqqq")))
+    assert (decision.category, decision.reason) == ("coding", Reason.MATCHED)
+    assert encoder.encoded == ["qqq", "a bug in my python loop\nqqq"]
+    clear = Router(encoder, composed()).route(request(turns=saying(f"{pasted}\nsue my landlord in court")))
+    assert clear.category == "law"
+    assert encoder.encoded[2:] == ["sue my landlord in court"]
+
+
 def test_a_request_without_text_is_unclear_and_not_encoded() -> None:
     encoder = BagOfWords()
     for turns in (
