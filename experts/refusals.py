@@ -34,9 +34,10 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _LOADING = re.compile(
-    r"\b(?:model|server|engine|service)\b.{0,80}\b(?:loading|being loaded|starting|warming up|initiali[sz]ing"
-    r"|not (?:yet )?(?:loaded|ready|available))"
-    r"|\bloading\b.{0,40}\bmodel|\b(?:still|currently) (?:loading|starting|warming up|initiali[sz]ing)",
+    r"\b(?:model|server|engine|service)\b.{0,80}\b(?:not (?:yet )?(?:loaded|ready)"
+    r"|(?:is|are|still|currently) (?:still |currently )?"
+    r"(?:loading|being loaded|starting|warming up|initiali[sz]ing))"
+    r"|\bmodel loading\b|\bloading\b.{0,40}\bmodel",
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(
