@@ -5,6 +5,7 @@ Knows the shapes and their variants, not how the bytes were fetched, nor when th
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from experts.event_reader import EventReader
 from experts.expert import Expert
 from experts.refusals import error_in, reported_error
 from experts.stream_events import END_OF_STREAM, StreamEvent
+from experts.tool_calls import CallFragments, whole_calls
 
 Kind = Literal["chat", "completions"]
 
@@ -76,6 +78,8 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
         if not isinstance(message, dict):
             raise no_completion(expert)
         said: dict[str, Any] = {"message": {"role": "assistant", "content": None, **message}}
+        if message.get("tool_calls"):
+            said["message"]["tool_calls"] = whole_calls(message["tool_calls"])
     elif isinstance(choice, dict) and isinstance(choice.get("text"), str):
         said = {}
     else:
@@ -128,6 +132,7 @@ class ChunkReader(EventReader):
         super().__init__(expert, secret)
         self._kind: Kind = kind
         self._finished: dict[int, bool] = {}
+        self._calls: defaultdict[int, CallFragments] = defaultdict(CallFragments)
         self._id: str | None = None
 
     @property
@@ -181,6 +186,8 @@ class ChunkReader(EventReader):
             # Some servers stream messages instead of deltas.
             given = (clean.get("delta"), clean.pop("message", None))
             delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
+            if delta.get("tool_calls"):
+                delta = {**delta, "tool_calls": self._calls[index].read(delta["tool_calls"])}
             clean["delta"] = delta
             says = any(delta.get(name) for name in _TEXTS)
         else:

@@ -241,7 +241,7 @@ async def test_what_fails_before_the_first_text_is_raised_before_it(
         {"reasoning_content": "Hm"},
         {"reasoning": "Hm"},
         {"refusal": "No"},
-        {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f"}}]},
     ],
     ids=lambda delta: next(iter(delta)),
 )
