@@ -10,7 +10,7 @@ from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
 from app.api.native_experts import for_native_experts
-from app.dialects.messages import MESSAGES
+from app.dialects.messages import MESSAGES, without_unsigned_thinking
 from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.messages_request import translate
 from app.services import Services
@@ -60,4 +60,5 @@ async def _read(request: Request) -> ChatRequest:
     if translation.beyond is not None:
         chat = for_native_experts(request.app.state.services, chat, "messages", translation.beyond)
     asked = chat_request(request, MESSAGES, body, document, started, chat=chat)
-    return replace(asked, native_only=translation.beyond is not None)
+    native = without_unsigned_thinking(document)
+    return replace(asked, native=native, native_only=translation.beyond is not None)

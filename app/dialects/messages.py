@@ -89,17 +89,18 @@ class NativePresenter:
         return [_event(anthropic_error(error, self._request_id))]
 
 
-def without_thinking(document: Mapping[str, Any]) -> Document:
-    """A request without the thinking blocks that another expert's server signed."""
-    return {**document, "messages": [_unsigned(turn) for turn in document["messages"]]}
+def without_unsigned_thinking(document: Mapping[str, Any]) -> Document:
+    """A request without thinking that nobody signed, as that of chat completions: Anthropic's API would
+    refuse it, and servers that speak Messages sign their own."""
+    return {**document, "messages": [_signed(turn) for turn in document["messages"]]}
 
 
-def _unsigned(turn: Document) -> Document:
+def _signed(turn: Document) -> Document:
     content = turn["content"]
     if turn["role"] != "assistant" or not isinstance(content, list):
         return turn
-    kept = [block for block in content if block["type"] not in {"thinking", "redacted_thinking"}]
-    return {**turn, "content": kept}
+    kept = [block for block in content if block["type"] != "thinking" or block.get("signature")]
+    return turn if len(kept) == len(content) else {**turn, "content": kept}
 
 
 def _to_chat(document: Mapping[str, Any]) -> Document:

@@ -219,9 +219,16 @@ async def test_a_server_that_speaks_messages_gets_them_as_they_came(
     world: World, native: RunningAnthropic
 ) -> None:
     turns = [{"role": "user", "content": [CACHED]}]
+    ours = {"type": "thinking", "thinking": "Hm.", "signature": ""}
+    said = {"type": "text", "text": "Yes."}
+    earlier = [{"role": "user", "content": TALK}, {"role": "assistant", "content": [ours, said]}]
     async with world.serve(check_health=False) as api:
         response = await ask(
-            api, model="coder", messages=turns, some_beta={"on": 1}, headers={"anthropic-beta": "some-beta"}
+            api,
+            model="coder",
+            messages=[*earlier, *turns],
+            some_beta={"on": 1},
+            headers={"anthropic-beta": "some-beta"},
         )
         message = response.json()
         assert problems(Message, message) == []
@@ -231,7 +238,7 @@ async def test_a_server_that_speaks_messages_gets_them_as_they_came(
     assert native.seen.bodies[0] == {
         "model": "coder",
         "max_tokens": 64,
-        "messages": turns,
+        "messages": [earlier[0], {"role": "assistant", "content": [said]}, *turns],
         "some_beta": {"on": 1},
     }
     assert native.seen.headers[0]["anthropic-beta"] == "some-beta"
