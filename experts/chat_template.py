@@ -9,10 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 TEMPLATE_FILE, CONFIG_FILE, SPECIAL_FILE = (
     "chat_template.jinja",
     "tokenizer_config.json",
@@ -30,6 +26,10 @@ class ChatTemplate:
 
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
         """Raises ValueError for a template that does not compile."""
+        from jinja2 import TemplateError
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
         )
@@ -60,6 +60,8 @@ class ChatTemplate:
 
     def render(self, body: Mapping[str, Any]) -> str:
         """The prompt of a chat completion request. Raises TemplateRefusal."""
+        from jinja2 import TemplateError
+
         own = body.get("chat_template_kwargs")
         try:
             return self._template.render(
@@ -117,7 +119,7 @@ def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, 
 
 
 def _refuse(message: str) -> None:
-    raise TemplateError(message)
+    raise TemplateRefusal(message)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -8,14 +8,15 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING, Any
 
 from base.token_count import TokenCount
 from experts.chat_template import ChatTemplate, TemplateRefusal
 from experts.count_cache import CountCache
 from experts.tokens import TEMPLATE, TokenBounds, has_media, prompt_pieces, utf8
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 CACHED_FROM = 64
@@ -31,7 +32,7 @@ class ModelTokenizer:
     it without holding other threads up."""
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate | None, cache: CountCache, salt: bytes
+        self, tokenizer: "Tokenizer", template: ChatTemplate | None, cache: CountCache, salt: bytes
     ) -> None:
         """`salt`, of at most 64 bytes, tells its counts in `cache` from those of others."""
         tokenizer.no_truncation()
@@ -46,6 +47,8 @@ class ModelTokenizer:
     def read(cls, path: Path, cache: CountCache) -> "ModelTokenizer":
         """The tokenizer of a `tokenizer.json` or a folder with one, and the chat template beside it. Blocks
         for up to a second. Raises TokenizerError."""
+        from tokenizers import Tokenizer
+
         file = path / TOKENIZER_FILE if path.is_dir() else path
         try:
             # Read here: the library's own error for a missing file is a bare Exception.
@@ -144,7 +147,7 @@ def _whole(text: str) -> str:
     return text
 
 
-def _pattern(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+def _pattern(tokenizer: "Tokenizer") -> re.Pattern[str] | None:
     """The special tokens that a text can be cut in front of: those that take no blanks from its left."""
     special = [
         token.content

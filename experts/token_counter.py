@@ -43,6 +43,8 @@ LEAST_ANSWER = 16
 """Tokens that a prompt has to leave for an answer, or as many as the client wants."""
 AT_ONCE, COUNTED_AT_ONCE = 32_000, 2_000
 """Characters that are looked at, and counted, without a thread: in less than a millisecond."""
+HUGE = 256_000
+"""Characters that take a tenth of a second to count."""
 MOST_PER_CHARACTER = 40
 """Bytes, after any normalisation."""
 LEARNED_FROM = 256
@@ -65,14 +67,13 @@ class CounterLimits:
 
     cache: int = 20_000
     """Counts that are remembered."""
-    threads: int = 1
     queue: int = 64
     """Long prompts that may wait for a thread; beyond it the bounds stand."""
     ask_s: float = 1.0
     """How long a server's `/tokenize` may take."""
-    asks: int = 4
+    asks: int = 16
     """Servers asked at once; beyond it the bounds stand."""
-    rest_s: float = 300.0
+    rest_s: float = 60.0
     """How long a server that could not say is not asked again."""
 
 
@@ -96,7 +97,8 @@ class TokenCounter:
     _servers: dict[tuple[str, str], _Server] = field(default_factory=dict)
     _asking: int = 0
     _waiting: int = 0
-    _pool: ThreadPoolExecutor | None = None
+    _pools: dict[bool, ThreadPoolExecutor] = field(default_factory=dict)
+    """By whether a text is huge: one of them does not keep the others waiting."""
 
     @classmethod
     def of(
@@ -113,8 +115,8 @@ class TokenCounter:
 
     def close(self) -> None:
         """Ends the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def count(self, expert: Expert, document: Body) -> TokenCount:
         """The tokens of a chat completion request for `expert`, its system prompt included, as exactly as can
@@ -169,7 +171,7 @@ class TokenCounter:
             await self._remember(expert, document, tokens)
 
     async def _remember(self, expert: Expert, document: Body, tokens: int) -> None:
-        chain = await self._in_thread(prompt_length(document), lambda: _chain(expert, document))
+        chain = await self._in_thread(_chain_length(document), lambda: _chain(expert, document))
         if chain is not None:
             self.counts.put(chain[-1], tokens)
 
@@ -203,7 +205,7 @@ class TokenCounter:
         """`bounds`, narrowed by what is known of the longest beginning of the conversation."""
         if not len(self.counts):
             return bounds.count
-        length = prompt_length(document)
+        length = _chain_length(document)
         chain = await self._in_thread(length, lambda: _chain(expert, document))
         for read in range(len(chain or ()) - 1, -1, -1):
             if chain is None or (known := self.counts.get(chain[read])) is None:
@@ -253,13 +255,19 @@ class TokenCounter:
             return work()
         if self._waiting >= self.limits.queue:
             return None
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="counting")
+        huge = length > HUGE
+        if huge not in self._pools:
+            self._pools[huge] = ThreadPoolExecutor(1, thread_name_prefix="counting")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pools[huge], work)
         finally:
             self._waiting -= 1
+
+
+def _chain_length(document: Body) -> int:
+    """Characters that `_chain` reads: those of pictures too, which may be millions."""
+    return prompt_length(document) + (AT_ONCE if has_media(document) else 0)
 
 
 def _chain(expert: Expert, document: Body) -> list[bytes]:
