@@ -27,7 +27,8 @@ async def models(request: Request) -> Response:
     services: Services = request.app.state.services
     found = [_model(name, services) for name in _names(services)]
     if "anthropic-version" in request.headers:
-        return JsonResponse(anthropic_models(found))
+        chats = [each for each in found if each["capabilities"] != ["embeddings"]]
+        return JsonResponse(anthropic_models(chats))
     return JsonResponse({"object": "list", "data": found})
 
 
