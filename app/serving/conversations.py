@@ -64,9 +64,6 @@ class Continuation:
     makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-NEW = Continuation()
-
-
 class Conversations:
     """A conversation belongs to its caller: two API keys may say the same, and use the same name, in
     different ones."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.serving.conversations import NEW, Continuation, Conversations
+from app.serving.conversations import Continuation, Conversations
 from app.serving.message_chain import MessageChain, said_by_assistant
 from app.storage.database import Database
 from app.storage.recorder import Recorder
@@ -16,6 +16,7 @@ from app.storage.schema import ensure
 
 Message = Mapping[str, Any]
 
+NEW = Continuation()
 LONG = "The file has forty lines, and the loop in the middle of it stops one element too early."
 
 
@@ -262,6 +263,15 @@ async def test_a_retried_question_has_two_answers_and_each_call_its_maker(talk: 
     await talk.answer("talker", FIRST, assistant("", "call_b2"))
     for expert, call in (("coder", "call_a1"), ("talker", "call_b2")):
         assert (await talk.ask([*FIRST, assistant("", call), result(call)])).expert == expert
+
+
+async def test_a_legacy_function_call_has_no_id_and_yet_its_maker(talk: Talk) -> None:
+    called = {"role": "assistant", "content": None, "function_call": {"name": "read", "arguments": "{}"}}
+    await talk.answer("coder", FIRST, called)
+    answered = {"role": "function", "name": "read", "content": "done"}
+    for messages in ([*FIRST, called], [*FIRST, called, answered], [user("Summary."), called, answered]):
+        found = await talk.ask(messages)
+        assert (found.expert, found.hold) == ("coder", "tool_call")
 
 
 async def test_the_call_of_nobody_we_know_leaves_the_router_free(talk: Talk) -> None:
