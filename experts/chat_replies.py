@@ -77,7 +77,7 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
     if kind == "chat":
         if not isinstance(message, dict):
             raise no_completion(expert)
-        said: dict[str, Any] = {"message": {"role": "assistant", "content": None, **message}}
+        said: dict[str, Any] = {"message": {"content": None, **message, "role": "assistant"}}
         if message.get("tool_calls"):
             said["message"]["tool_calls"] = whole_calls(message["tool_calls"])
     elif isinstance(choice, dict) and isinstance(choice.get("text"), str):
@@ -89,7 +89,9 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
         raise ExpertBadReply(expert.name, f"Expert {expert.name} reported a failure of its answer.")
     if finish is None:
         finish = "tool_calls" if kind == "chat" and said["message"].get("tool_calls") else "stop"
-    return {"index": index, "logprobs": None, **choice, **said, "finish_reason": finish}
+    given = choice.get("index")
+    place = given if isinstance(given, int) else index
+    return {"logprobs": None, **choice, **said, "index": place, "finish_reason": finish}
 
 
 def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -109,7 +111,7 @@ def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
         said = {name: value for name, value in message.items() if value not in (None, [], "")}
         if calls:
             said["tool_calls"] = calls
-        index = choice.get("index", place)
+        index = place if choice.get("index") is None else choice["index"]
         begins.append(_choice(index, {"role": role, "content": ""}))
         if said:
             says.append({**_choice(index, said), "logprobs": choice.get("logprobs")})
