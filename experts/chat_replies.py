@@ -214,8 +214,10 @@ def _is_chunk(document: Mapping[str, Any]) -> bool:
 
 
 def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, streamed: bool) -> dict[str, Any]:
-    """The document with the fields that OpenAI's always has, and the model's name that we know."""
+    """The document with the fields that OpenAI's always has, the model's name that we know, and without an
+    error that is none."""
     given = document.get("id"), document.get("created")
+    document = {name: value for name, value in document.items() if name != "error"}
     chat = "chat.completion.chunk" if streamed else "chat.completion"
     return {
         **document,
