@@ -7,6 +7,9 @@ from typing import Any
 
 from app.errors import ServiceError
 
+TOO_LONG = "prompt is too long"
+"""Anthropic's words: agents look for them and compact the conversation."""
+
 
 def openai_error(error: ServiceError) -> dict[str, Any]:
     """`{"error": {"message": …, "type": …, "param": …, "code": …}}`"""
@@ -33,9 +36,8 @@ def anthropic_error(error: ServiceError, request_id: str = "") -> dict[str, Any]
     `param` are in the details, as `error_code` and `param`."""
     said = {name: value for name, value in (error.error or {}).items() if value is not None}
     message, code = said.get("message", error.message), said.get("code", error.code)
-    if code == "context_length_exceeded":
-        # Anthropic's words: agents look for them and compact the conversation.
-        message = f"prompt is too long: {message}"
+    if code == "context_length_exceeded" and not str(message).startswith(TOO_LONG):
+        message = f"{TOO_LONG}: {message}"
     details = {"error_code": code}
     if (param := said.get("param", error.param)) is not None:
         details["param"] = param

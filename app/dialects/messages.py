@@ -65,6 +65,7 @@ class NativePresenter:
 
     def __init__(self, chat: ChatRequest) -> None:
         self._request_id = chat.request_id
+        self._started = False
 
     def whole(self, answer: Document, routing: Document) -> Document:
         # vLLM leaves the stop sequence out where there is none.
@@ -75,8 +76,9 @@ class NativePresenter:
         for event in events:
             chunk = event.chunk
             if chunk is None:
-                shown.append(_event({"type": "ping"}))
+                shown += [_event({"type": "ping"})] if self._started else []
             elif chunk.get("type") == "message_start" and isinstance(chunk.get("message"), dict):
+                self._started = True
                 shown.append(_event({**chunk, "message": {**chunk["message"], "routing": routing}}))
             else:
                 shown.append(event)

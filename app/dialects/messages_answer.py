@@ -117,11 +117,11 @@ def read_object(text: str) -> dict[str, Any] | None:
 def ending(
     choice: Mapping[str, Any], options: AnswerOptions, *, called: bool, refusal: Any = None
 ) -> dict[str, Any]:
-    """`stop_reason`, `stop_sequence` and `stop_details` of a finished choice. `called`: it made tool calls,
-    after which some servers say "stop"."""
+    """`stop_reason`, `stop_sequence` and `stop_details` of a finished choice. `called`: it made tool calls;
+    servers say "stop" after some, and "tool_calls" after none."""
     reason = STOP_REASONS.get(str(choice.get("finish_reason")), "end_turn")
-    if called and reason == "end_turn":
-        reason = "tool_use"
+    if reason in {"end_turn", "tool_use"}:
+        reason = "tool_use" if called else "end_turn"
     sequence, met = None, choice.get("stop_reason")
     if reason == "end_turn" and isinstance(met, str) and met in options.stop_sequences:
         # vLLM names the stop string that it met; others say no more than "stop".

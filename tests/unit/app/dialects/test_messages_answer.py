@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
+from app.dialects.error_shapes import anthropic_error
 from app.dialects.messages_answer import AnswerOptions, whole_message
 from app.dialects.messages_stream import MessageStream
+from app.errors import ServiceError
 
 Document = dict[str, Any]
 
@@ -120,6 +122,7 @@ def test_signed_thinking_keeps_its_signature() -> None:
         ({"finish_reason": "length"}, "max_tokens", None),
         ({"finish_reason": "content_filter"}, "refusal", None),
         ({"finish_reason": "eos"}, "end_turn", None),
+        ({"finish_reason": "tool_calls"}, "end_turn", None),
         ({"stop_reason": "END"}, "stop_sequence", "END"),
         ({"stop_reason": 128009}, "end_turn", None),
     ],
@@ -134,6 +137,12 @@ def test_a_refusal_is_said_and_named() -> None:
     document = shown({"content": None, "refusal": "I cannot."})
     assert document["content"] == [{"type": "text", "text": "I cannot."}]
     assert document["stop_details"]["explanation"] == "I cannot."
+
+
+@pytest.mark.parametrize("said", ["prompt is too long: 9 tokens > 8 maximum", "It has 9 tokens, of 8."])
+def test_what_is_too_long_is_said_in_anthropics_words_once(said: str) -> None:
+    error = ServiceError(400, "context_length_exceeded", said)
+    assert anthropic_error(error)["error"]["message"].count("prompt is too long") == 1
 
 
 # Streams
