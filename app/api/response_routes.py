@@ -15,7 +15,13 @@ from app.api.native_experts import for_native_experts
 from app.dialects.dialect import Dialect
 from app.dialects.responses import chat_form, responses_dialect
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
-from app.dialects.responses_stored import is_reasoning, listed_items, references, response_of_item
+from app.dialects.responses_stored import (
+    is_reasoning,
+    listed_items,
+    references,
+    response_of_item,
+    said_before,
+)
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
@@ -166,7 +172,7 @@ async def _expanded(
     if previous is not None:
         before = await services.stored_responses.chain(api_key, previous)
         items = [{"role": "user", "content": own}] if isinstance(own, str) else own
-        whole["input"] = [*_conversation(before), *items]
+        whole["input"] = [*said_before(_conversation(before)), *items]
     return whole, own
 
 

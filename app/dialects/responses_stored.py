@@ -43,6 +43,16 @@ def references(items: Any) -> dict[int, str]:
     }
 
 
+def said_before(items: Sequence[Item]) -> list[Item]:
+    """Items of earlier turns as they are sent again: without reasoning of which only a server that kept it
+    could know more than its id."""
+    return [
+        item
+        for item in items
+        if item.get("type") != "reasoning" or item.get("content") or item.get("encrypted_content")
+    ]
+
+
 def listed_items(items: str | Sequence[Mapping[str, Any]], response_id: str) -> list[Item]:
     """The items of a request as `input_items` lists them, each with an id."""
     if isinstance(items, str):
