@@ -116,7 +116,7 @@ class ResponsesPresenter:
         shown, output = self._started(chunk)
         if isinstance(chunk.get("usage"), Mapping):
             self._usage = chunk["usage"]
-        self._head["service_tier"] = chunk.get("service_tier") or self._head["service_tier"]
+        self._head["service_tier"] = _tier(chunk) or self._head["service_tier"]
         if isinstance(chunk.get("routing"), Mapping):  # it has grown: the strategy has come to its end
             self._head["routing"] = _routing(chunk["routing"], self._request)
         for choice in _first_choice(chunk):
@@ -237,7 +237,6 @@ def _head(request: ResponsesRequest, answer: Document, routing: Document) -> Doc
     asked = request.document
     text = asked.get("text") or {}
     reasoning = asked.get("reasoning") or {}
-    tier = answer.get("service_tier")
     return {
         "id": response_id(str(routing.get("id"))),
         "object": "response",
@@ -258,7 +257,7 @@ def _head(request: ResponsesRequest, answer: Document, routing: Document) -> Doc
         "prompt_cache_key": asked.get("prompt_cache_key"),
         "reasoning": {"effort": reasoning.get("effort"), "summary": None},
         "safety_identifier": asked.get("safety_identifier"),
-        "service_tier": tier if tier in TIERS else None,
+        "service_tier": _tier(answer),
         "temperature": asked.get("temperature"),
         "text": {"format": text.get("format") or {"type": "text"}, "verbosity": text.get("verbosity")},
         "tool_choice": shown_choice(asked.get("tool_choice")),
@@ -279,6 +278,11 @@ def _request(chat: ChatRequest, previous: str | None) -> ResponsesRequest:
 def _routing(routing: Mapping[str, Any], request: ResponsesRequest) -> Document:
     """The decision, with what of the request was left out."""
     return dict(routing) | ({"ignored": request.ignored} if request.ignored else {})
+
+
+def _tier(answer: Document) -> str | None:
+    tier = answer.get("service_tier")
+    return tier if tier in TIERS else None
 
 
 def _first_choice(document: Document) -> list[Mapping[str, Any]]:

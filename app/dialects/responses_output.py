@@ -55,11 +55,10 @@ class ResponseOutput:
             events += self._add_text(text, _logprobs(choice))
         if refusal := _text(delta, "refusal"):
             events += self._add_refusal(refusal)
+        self._annotate([_annotation(each) for each in _mappings(delta.get("annotations"))])
         for position, call in enumerate(_mappings(delta.get("tool_calls"))):
             index = call.get("index")
             events += self._add_call(index if isinstance(index, int) else position, call)
-        if annotations := [_annotation(each) for each in _mappings(delta.get("annotations"))]:
-            self._annotate([each for each in annotations if each is not None])
         if isinstance(choice.get("finish_reason"), str):
             self.finish_reason = choice["finish_reason"] or self.finish_reason
         return events
@@ -233,12 +232,11 @@ class ResponseOutput:
             done = self._about(item, "reasoning_text.done", **place, text=part["text"])
         return [done, self._about(item, "content_part.done", **place, part=dict(part))]
 
-    def _annotate(self, annotations: list[Item]) -> None:
-        for item in reversed(self.items):
-            if item["type"] == "message" and item["content"] and item["content"][-1]["type"] == "output_text":
-                part = item["content"][-1]
-                part["annotations"] = [*part["annotations"], *annotations]
-                return
+    def _annotate(self, annotations: list[Item | None]) -> None:
+        item = self._current("message")
+        if item is not None and item["content"][-1]["type"] == "output_text":
+            part = item["content"][-1]
+            part["annotations"] = [*part["annotations"], *(each for each in annotations if each is not None)]
 
     def _status(self) -> str:
         return "completed" if self.cut_off is None else "incomplete"

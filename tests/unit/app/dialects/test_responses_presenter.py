@@ -364,6 +364,29 @@ def test_logprobs_are_where_clients_look_for_them() -> None:
     assert events[-1]["response"]["output"] == response["output"]
 
 
+def test_citations_are_with_the_text_that_they_are_of() -> None:
+    cited = {"start_index": 0, "end_index": 1, "title": "A page", "url": "https://example.org"}
+    said = [
+        {"type": "url_citation", "url_citation": cited},
+        {"type": "url_citation", "url_citation": {"url": 5}},
+    ]
+    for response in (
+        whole({"content": "x", "annotations": said, "tool_calls": CALLS}, "tool_calls", tools=TOOLS),
+        streamed(delta(content="x"), delta(annotations=said), end("stop"))[-1]["response"],
+    ):
+        assert response["output"][0]["content"][0]["annotations"] == [{"type": "url_citation", **cited}]
+
+
+@pytest.mark.parametrize(("tier", "shown"), [("priority", "priority"), ("on_demand", None), (None, None)])
+def test_the_service_tier_is_one_that_openai_has(tier: Any, shown: str | None) -> None:
+    answer = {"choices": [{"index": 0, "message": {"content": "x"}}], "service_tier": tier}
+    assert presenter().whole(answer, ROUTING)["service_tier"] == shown
+    chunk = {"choices": [{"index": 0, "delta": {"content": "x"}}], "service_tier": tier}
+    one = presenter()
+    events = one.events([StreamEvent.of(chunk)], ROUTING) + one.end(None, None)
+    assert read(events)[-1]["response"]["service_tier"] == shown
+
+
 def test_other_choices_are_not_shown() -> None:
     events = streamed(delta(content="x"), {"index": 1, "delta": {"content": "y"}}, end("stop"))
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "x"
