@@ -20,7 +20,7 @@ def strict_server(context: int) -> Chooser:
     message."""
 
     def answer(body: Mapping[str, Any]) -> Behaviour:
-        tokens = sum(1 + 2 * len(each["content"].split()) for each in body["messages"])
+        tokens = sum(1 + 2 * len(str(each["content"]).split()) for each in body.get("messages", ()))
         cap = body.get("max_completion_tokens") or body.get("max_tokens") or 1
         if tokens + cap <= context:
             return Behaviour()
@@ -186,3 +186,30 @@ async def test_tokens_are_counted_for_messages_clients(counting: Api) -> None:
 
 def unasked_folder(api: Api) -> Path:
     return api.services.settings.data.parent
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("responses", {"input": TALK, "max_output_tokens": 8_192}, "max_output_tokens"),
+        ("messages", {"messages": [{"role": "user", "content": TALK}], "max_tokens": 8_192}, "max_tokens"),
+        ("completions", {"prompt": TALK, "max_tokens": 8_192}, "max_tokens"),
+    ],
+)
+@pytest.mark.parametrize("native", [False, True])
+async def test_caps_of_every_dialect_are_clipped(
+    experts: World, tmp_path: Path, path: str, body: dict[str, Any], field: str, native: bool
+) -> None:
+    fields = {"tokenizer": str(write_tokenizer(tmp_path / "model")), "dialects": [path] if native else []}
+    async with experts.serve(expert_fields=fields) as api:
+        response = await api.http.post(f"/v1/{path}", json={"model": "talker", **body})
+        assert response.status_code == 200, response.text
+        log = api.fakes["talker"].log
+        assert log.paths[-1] == (f"/v1/{path}" if native else "/v1/chat/completions")
+        assert 0 < log.last[field if native else "max_tokens"] < 1_000
+
+
+@pytest.mark.parametrize("strategy", ["cascade", "panel", "self_select", "chain"])
+async def test_every_strategy_takes_a_large_cap(unasked: Api, strategy: str) -> None:
+    response = await unasked.chat(TALK, routing={"strategy": strategy}, max_tokens=100_000)
+    assert response.status_code == 200, response.text
