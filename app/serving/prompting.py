@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.serving.cap_clipping import CapClipping
+from app.serving.expert_tries import Prompted, Tries
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, answer_room, front_tokens
 from app.serving.prompt_files import PromptFiles
 from app.serving.provider_state import without_foreign_state
@@ -22,7 +23,6 @@ from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
 from experts.client import ExpertClient, ExpertReply, ReplyStream
 from experts.errors import (
-    ContextTooLong,
     ExpertBusy,
     ExpertError,
     ExpertRejected,
@@ -62,20 +62,6 @@ class PromptTokens:
 
     asking: int
     writing: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompted:
-    """A body with a prompt in front. `use` None: nothing to record. `added`: upper estimate of the tokens in
-    front."""
-
-    body: Body
-    use: PromptUse | None
-    added: int = 0
-
-    def note(self, expert: Expert, context: RequestContext) -> None:
-        if self.use is not None:
-            context.used[expert.name] = self.use
 
 
 class Prompting:
@@ -169,7 +155,7 @@ class Prompting:
         question), and nothing is put in front. `room`: tokens to reserve for the answer, where that is not
         the body's own limit. `dialect`: that of the body and the answer, one that the expert `speaks`.
         Raises ExpertError."""
-        tries = _Tries(self._caps, expert, context, dialect)
+        tries = Tries(self._caps, expert, context, dialect)
         body = self._readable(expert, body, context)
         await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
         while True:
@@ -201,7 +187,7 @@ class Prompting:
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer whose first event has come; all as above. Raises ExpertError, also from the
         iterator."""
-        tries = _Tries(self._caps, expert, context, dialect)
+        tries = Tries(self._caps, expert, context, dialect)
         body = self._readable(expert, body, context)
         await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
         async with AsyncExitStack() as stack:
@@ -265,20 +251,20 @@ class Prompting:
         room: int | None,
         plain: bool,
         dialect: DialectName,
-    ) -> list["_Prompted"]:
+    ) -> list[Prompted]:
         """The bodies to try, with the longest prompt first; the last one is no longer than the client's own.
         Those that would exceed the context by a high estimate are left out."""
         if plain:
-            return [_Prompted(body, None)]
+            return [Prompted(body, None)]
         use = PromptUse(prompt=expert.prompt)
         if dialect != "chat":
-            return [_Prompted(body, use)]
+            return [Prompted(body, use)]
         if (mixture := self._mixtures.get(expert.name)) is not None:
             ways = await self._with_mixture(expert.name, mixture, body, context, use)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
             ways = await self._with_identity(expert, identities, body, context, use)
         else:
-            return [_Prompted(body, use)]
+            return [Prompted(body, use)]
         fits = await self._front_room(expert, body, room)
         *richer, last = ways
         return [*(way for way in richer if way.added <= fits), last]
@@ -291,13 +277,13 @@ class Prompting:
 
     async def _with_mixture(
         self, name: str, mixture: "Mixture", body: Body, context: RequestContext, plain: PromptUse
-    ) -> list["_Prompted"]:
+    ) -> list[Prompted]:
         from prompts.mixture.layout import lay_out
 
         choice = mixture.choose(await self._embedded(context))
         use = _mixture_use(mixture, choice)
         return [
-            _Prompted(
+            Prompted(
                 {**body, "messages": lay_out(prompt, body["messages"], mixture.layout)},
                 replace(plain, mixture=replace(use, dropped=dropped)),
                 added,
@@ -338,7 +324,7 @@ class Prompting:
         body: Body,
         context: RequestContext,
         plain: PromptUse,
-    ) -> list["_Prompted"]:
+    ) -> list[Prompted]:
         per: Per = expert.identity.per if expert.identity else "category"
         use = IdentityUse(per, context.category)
         text = None
@@ -353,12 +339,12 @@ class Prompting:
         else:
             use, text = await self._written(expert, context, use)
         if text is None:
-            return [_Prompted(body, replace(plain, identity=use))]
+            return [Prompted(body, replace(plain, identity=use))]
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
         without = replace(plain, identity=replace(use, skipped="too_long"))
         messages = with_system_prompt(text, list(body["messages"]))
-        put = _Prompted({**body, "messages": messages}, used, self._identity_size(expert.name, text))
-        return [put, _Prompted(body, without)]
+        put = Prompted({**body, "messages": messages}, used, self._identity_size(expert.name, text))
+        return [put, Prompted(body, without)]
 
     async def _written(
         self, expert: Expert, context: RequestContext, use: IdentityUse
@@ -392,55 +378,6 @@ class Prompting:
         if context.embedding is None:
             context.embedding = await self._embed(context.turns)
         return context.embedding
-
-
-class _Tries:
-    """The bodies that one expert is asked with, one after the other: with less in front, or with a smaller
-    cap on the answer, after its server refused the one before."""
-
-    def __init__(
-        self, caps: CapClipping, expert: Expert, context: RequestContext, dialect: DialectName
-    ) -> None:
-        self._caps = caps
-        self._expert = expert
-        self._context = context
-        self._dialect = dialect
-        self._ways: list[_Prompted] = []
-        self._recapped = False
-        self.body: Body = {}
-        """What to ask with now."""
-
-    @property
-    def chat(self) -> Body:
-        """The present body in chat's form."""
-        if self._dialect == "chat":
-            return self.body
-        return self._context.chat or {"messages": []}
-
-    async def begin(self, ways: list[_Prompted]) -> None:
-        """Take the first of `ways`."""
-        self._ways = ways
-        await self._next()
-
-    async def go_on(self, error: ExpertRejected) -> bool:
-        """Take the next body after a refusal; False when there is none that could do better."""
-        if not self._recapped:
-            self._recapped = True
-            smaller = await self._caps.after(error, self._expert, self.body, self.chat, self._dialect)
-            if smaller is not None:
-                self.body = smaller
-                return True
-        if not self._ways or not isinstance(error, ContextTooLong):
-            return False
-        await self._next()
-        return True
-
-    async def _next(self) -> None:
-        way = self._ways.pop(0)
-        way.note(self._expert, self._context)
-        self.body = way.body
-        self.body = await self._caps.clipped(self._expert, way.body, self.chat, self._dialect)
-        self._recapped = False
 
 
 def _mixture_use(mixture: "Mixture", choice: "RegionChoice") -> MixtureUse:

@@ -1,0 +1,78 @@
+"""What one expert is asked with: the body with most in front first, then with less, or with a smaller cap.
+
+Knows nothing of how prompts are chosen, nor of other experts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.serving.cap_clipping import CapClipping
+from app.serving.request_context import PromptUse, RequestContext
+from experts.errors import ContextTooLong, ExpertRejected
+from experts.expert import DialectName, Expert
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A body with a prompt in front. `use` None: nothing to record. `added`: upper estimate of the tokens in
+    front."""
+
+    body: Body
+    use: PromptUse | None
+    added: int = 0
+
+    def note(self, expert: Expert, context: RequestContext) -> None:
+        if self.use is not None:
+            context.used[expert.name] = self.use
+
+
+class Tries:
+    """The bodies that one expert is asked with, one after the other: with less in front, or with a smaller
+    cap on the answer, after its server refused the one before."""
+
+    def __init__(
+        self, caps: CapClipping, expert: Expert, context: RequestContext, dialect: DialectName
+    ) -> None:
+        self._caps = caps
+        self._expert = expert
+        self._context = context
+        self._dialect = dialect
+        self._ways: list[Prompted] = []
+        self._recapped = False
+        self.body: Body = {}
+        """What to ask with now."""
+
+    @property
+    def chat(self) -> Body:
+        """The present body in chat's form."""
+        if self._dialect == "chat":
+            return self.body
+        return self._context.chat or {"messages": []}
+
+    async def begin(self, ways: list[Prompted]) -> None:
+        """Take the first of `ways`."""
+        self._ways = ways
+        await self._next()
+
+    async def go_on(self, error: ExpertRejected) -> bool:
+        """Take the next body after a refusal; False when there is none that could do better."""
+        if not self._recapped:
+            self._recapped = True
+            smaller = await self._caps.after(error, self._expert, self.body, self.chat, self._dialect)
+            if smaller is not None:
+                self.body = smaller
+                return True
+        if not self._ways or not isinstance(error, ContextTooLong):
+            return False
+        await self._next()
+        return True
+
+    async def _next(self) -> None:
+        way = self._ways.pop(0)
+        way.note(self._expert, self._context)
+        self.body = way.body
+        self.body = await self._caps.clipped(self._expert, way.body, self.chat, self._dialect)
+        self._recapped = False
