@@ -161,7 +161,8 @@ def _neighbours(edge: str, bare: bool) -> str:
         return WORD
     if edge.isalnum() or unicodedata.category(edge).startswith("M"):
         return rf"[^\W{UNSPACED}{HANGUL}{LATIN}]"
-    return "" if bare else WORD
+    # An emoji is a word by itself; of ".net" and "c++" the mark belongs to the word.
+    return "" if bare or not edge.isascii() else WORD
 
 
 @lru_cache(maxsize=2)

@@ -1,6 +1,7 @@
 """Columns of a Parquet or CSV file, with errors by column and row."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.suggestions import close_names
+from base.text_files import TextFileError, read_text
 from eval.errors import EvalError
 from eval.rating.resampling import Floats
 
@@ -134,8 +136,8 @@ def read_columns(path: Path) -> Columns:
         cells = _parquet(path) if parquet else _csv(path)
     except FileNotFoundError as error:
         raise VerdictError(f"{path} is missing") from error
-    except UnicodeDecodeError as error:
-        raise VerdictError(f"{path} is neither Parquet nor CSV in UTF-8: {error}") from error
+    except TextFileError as error:
+        raise VerdictError(f"{error}: neither Parquet nor CSV") from error
     except (OSError, csv.Error) as error:
         raise VerdictError(f"{path} cannot be read: {error}") from error
     plain: dict[str, Sequence[Any]] = {}
@@ -160,19 +162,18 @@ def _parquet(path: Path) -> list[tuple[str, Sequence[Any]]]:
 
 
 def _csv(path: Path) -> list[tuple[str, Sequence[Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        rows: list[list[str | None]] = []
-        for values in reader:
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise VerdictError(
-                    f"{path}: row {len(rows) + 1} has {len(values)} cells, the header {len(header)} "
-                    f"(line {reader.line_num})"
-                )
-            rows.append([value if value.strip() else None for value in values])
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    header = next(reader, [])
+    rows: list[list[str | None]] = []
+    for values in reader:
+        if not values:
+            continue
+        if len(values) != len(header):
+            raise VerdictError(
+                f"{path}: row {len(rows) + 1} has {len(values)} cells, the header {len(header)} "
+                f"(line {reader.line_num})"
+            )
+        rows.append([value if value.strip() else None for value in values])
     return [(name, [row[place] for row in rows]) for place, name in enumerate(header)]
 
 

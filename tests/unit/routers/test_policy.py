@@ -75,6 +75,8 @@ def test_keywords_of_other_scripts_have_word_boundaries_too() -> None:
         ("don't", "I don’t know"),
         ("كتاب", "كِتَاب جديد"),
         ("发票", "发\u200b票"),
+        ("💰", "need💰now"),
+        ("python 3", "用Python　3写"),
     ],
 )
 def test_a_keyword_is_found_in_every_script(keyword: str, text: str) -> None:
