@@ -75,6 +75,8 @@ DROPPABLE = frozenset(
     ]
 )
 """Fields that may be left out when a server does not know them."""
+READ = 1_500
+"""Characters of a refusal that are read: some milliseconds of work."""
 TRIES = 8
 """Times that one request is asked again."""
 
@@ -194,6 +196,7 @@ def read_refusal(
 ) -> Adaptations:
     """What a server's refusal of `sent` asks for that is not `known`; nothing when trying again would not
     help. `said` is its message, `param` the field that it names; not `chat`: only fields can be left out."""
+    said = said[:READ]
     rules = _rules(said, sent, known) if chat else frozenset()
     if rules or status >= 500:
         # A failing template is a 500 of some servers; all else of that kind is no question of the request.

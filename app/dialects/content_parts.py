@@ -6,19 +6,36 @@ API and of model servers. A file that holds text is text. Knows nothing of routi
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.errors import ServiceError
 
 Part = Mapping[str, Any]
 
-_DATA_URL = re.compile(
-    r"data:(?P<media>[^;,]*)(?:;[^;,]*=[^;,]*)*(?P<base64>;base64)?,(?P<data>.*)", re.DOTALL
-)
+HEAD = 300
+"""Characters before the comma of a data URL."""
 _FIELDS = {"type", "text", "annotations", "logprobs"}
 _NO_TEXT = ("application/pdf", "application/zip", "image/", "audio/", "video/")
+
+
+class _DataUrl(NamedTuple):
+    """`data:<media>;base64,<data>`"""
+
+    media: str
+    base64: bool
+    data: str
+
+
+def _data_url(url: str) -> _DataUrl | None:
+    if url[:5].lower() != "data:":
+        return None
+    # What is no data URL has no comma for megabytes.
+    head, comma, _ = url[5 : 5 + HEAD].partition(",")
+    if not comma:
+        return None
+    media, *options = (each.strip().lower() for each in head.split(";"))
+    return _DataUrl(media, "base64" in options, url[5 + len(head) + 1 :])
 
 
 def chat_parts(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -88,13 +105,13 @@ def _audio(part: Part) -> Part | None:
     url = _address(part, "audio_url", "input_audio", "audio", "source", "url")
     if url is None:
         return None
-    found = _DATA_URL.fullmatch(url)
-    if found is None or not found["base64"]:
+    found = _data_url(url)
+    if found is None or not found.base64:
         return {"type": "audio_url", "audio_url": {"url": url}}
-    kind = found["media"].partition("/")[2].removeprefix("x-")
+    kind = found.media.partition("/")[2].removeprefix("x-")
     return {
         "type": "input_audio",
-        "input_audio": {"data": found["data"], "format": {"mpeg": "mp3", "wave": "wav"}.get(kind, kind)},
+        "input_audio": {"data": found.data, "format": {"mpeg": "mp3", "wave": "wav"}.get(kind, kind)},
     }
 
 
@@ -114,11 +131,11 @@ def _file(part: Part) -> Part | None:
     data = _address(given, "file_data", "source", "file_url", "url", "data")
     if data is None:
         return {"type": "file", "file": given} if isinstance(given.get("file_id"), str) else None
-    found = _DATA_URL.fullmatch(data)
+    found = _data_url(data)
     if found is not None:
-        if found["media"].startswith("image/"):
+        if found.media.startswith("image/"):
             return {"type": "image_url", "image_url": {"url": data}}
-        if (text := _read(found["media"], found["data"], encoded=bool(found["base64"]))) is not None:
+        if (text := _read(found.media, found.data, encoded=found.base64)) is not None:
             return _file_text(name, text)
     elif "://" not in data[:16] and (text := _read("", data, encoded=True)) is not None:
         return _file_text(name, text)

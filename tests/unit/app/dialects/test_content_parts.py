@@ -1,6 +1,7 @@
 """Content parts under every name that clients use come to chat's own; nothing is passed over in silence."""
 
 import base64
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -159,6 +160,18 @@ messages = st.builds(
     st.lists(typed | anything, max_size=3) | anything,
     st.just({}) | st.builds(lambda each: {"function_call": each}, anything),
 )
+
+
+def test_a_long_address_is_read_in_no_time() -> None:
+    for url in (
+        "data:;" + "=" * 4_000_000,
+        "data:" + ";a=b" * 1_000_000,
+        "data:image/png;base64," + "A" * 4_000_000,
+    ):
+        started = time.perf_counter()
+        for kind in ("file", "audio_url", "image_url"):
+            read({"type": kind, "url": url, "image_url": url})
+        assert time.perf_counter() - started < 5
 
 
 @given(st.lists(messages | anything, max_size=3) | anything, anything)
