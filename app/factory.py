@@ -26,7 +26,7 @@ from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
 from app.api.schemas import FeedbackBody
 from app.dialects.completions import CompletionsBody
-from app.dialects.embeddings import EmbeddingsBody
+from app.dialects.embedding_documents import EmbeddingsBody
 from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.services import Services

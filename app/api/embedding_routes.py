@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.body import body_schema, read_body
 from app.api.json import JsonResponse
-from app.dialects.embeddings import EmbeddingsBody, Format, embedding_list, in_format
+from app.dialects.embedding_documents import EmbeddingsBody, Format, embedding_list, in_format
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import decision_document, decision_headers

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.dialects.embeddings import in_format
+from app.dialects.embedding_documents import in_format
 
 
 @pytest.mark.parametrize(
