@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -157,7 +158,8 @@ def _chat(
         if not any(services.prompting.speaks(expert, dialect.name) for expert in experts):
             raise made.refusal
         chat = for_native_experts(services, chat, dialect.name, made.refusal.param or "input")
-    return chat_request(request, dialect, body, whole, started, chat=chat)
+    asked = chat_request(request, dialect, body, whole, started, chat=chat)
+    return replace(asked, native_only=made.refusal is not None)
 
 
 async def _expanded(

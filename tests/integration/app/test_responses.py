@@ -289,6 +289,11 @@ async def test_what_only_such_a_server_can_be_asked_goes_to_it(world: World) -> 
         made = await answered(api, items, tools=[search], tool_choice={"type": "file_search"})
         sent = api.fakes[made["model"]].log.last
         assert (sent["input"], sent["tools"]) == (items, [search])
+        asked = sum(len(fake.log.bodies) for fake in api.fakes.values())
+        rejected = await ask(api, tools=[search], fake={"status": 400})
+        assert rejected.status_code == 400
+        # Not a second time as a chat, which could not say it.
+        assert sum(len(fake.log.bodies) for fake in api.fakes.values()) == asked + 1
         refused = await ask(api, tools=[search], routing={"strategy": "panel"})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[0]")
 
