@@ -33,6 +33,13 @@ _GAP = rf"(?:(?!{NOT})[^\n.,;:!?。、।؟]){{0,40}}?"
 _LEAD = r"[\s*_$(\[{\"'`<>~≈「『【《〈€£¥\\]{0,12}"
 _RECONSIDERED = re.compile(RECONSIDERED, re.IGNORECASE)
 
+
+def _after_correction(text: str) -> str:
+    """What follows the last "wait" or "actually"; "" where nothing is taken back."""
+    marks = list(_RECONSIDERED.finditer(text))
+    return text[marks[-1].end() :] if marks else ""
+
+
 # Numbers
 
 # A sign counts only where no word or number ends just before it: "3-5" holds 3 and 5.
@@ -47,7 +54,8 @@ _WHOLE_OR_DECIMAL = (
 )
 _QUOTIENT = r"(?<![\d.,/])(?:\d{1,3} )?\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?(?![\d/]|\.\d|\s?/)"
 _EXPONENT = (
-    r"(?:[eE][-+]?\d{1,3}\b|(?<=10)\s?\^\s?\{?[-+]?\d{1,3}\}?|\s?[x×*·]\s?10\s?\^\s?\{?[-+]?\d{1,3}\}?)"
+    r"(?:[eE][-+]?\d{1,3}\b|(?<=(?<!\d)10)\s?\^\s?\{?[-+]?\d{1,3}\}?"
+    r"|\s?[x×*·]\s?10\s?\^\s?\{?[-+]?\d{1,3}\}?)"
 )
 _TIMES = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
 _MYRIADS = rf"\s?[{''.join(_TIMES)}](?:\s?\d[\d,]*\s?[{''.join(_TIMES)}])?(?:\d{{1,4}}(?!\d))?"
@@ -110,11 +118,9 @@ def read_exact_number(reply: str) -> Fraction | None:
     box = boxed(text)
     if box is not None and (tokens := _number_tokens(box)):
         return _value(tokens[-1])
-    for marks in reversed(list(_RECONSIDERED.finditer(text))):
-        after = text[marks.end() :]
-        if corrected := _SAID.findall(after) or _CORRECTED_NUMBER.findall(after):
-            return _value(corrected[-1])
-        break
+    after = _after_correction(text)
+    if corrected := _SAID.findall(after) or _CORRECTED_NUMBER.findall(after):
+        return _value(corrected[-1])
     if said := _SAID.findall(text):
         return _value(said[-1])
     first, _, rest = text.strip().partition("\n")
@@ -172,10 +178,10 @@ def _value(token: str) -> Fraction | None:
         if "/" in token:
             return _quotient(token)
         mantissa, *power = re.split(
-            r"[eE]|\s?[x×*·]\s?10\s?\^\s?\{?|(?<=10)\s?\^\s?\{?", token.rstrip("}"), maxsplit=1
+            r"[eE]|\s?[x×*·]\s?10\s?\^\s?\{?|(?<=(?<!\d)10)\s?\^\s?\{?", token.rstrip("}"), maxsplit=1
         )
-        if power and "^" in token and mantissa.lstrip("+-") == "10":
-            mantissa = mantissa.replace("10", "1")
+        if power and mantissa.lstrip("+-") == "10" and "^" in token:
+            mantissa = mantissa.replace("10", "1")  # 10^6 is 1 x 10^6
         return Fraction(_plain(mantissa)) * Fraction(10) ** int(power[0] if power else 0)
     except (ValueError, ZeroDivisionError):
         return None
@@ -252,13 +258,15 @@ _SMALL = (
 _SMALL_BRACKETED = r"(?<=\()([a-z])(?=\))"
 _ANY_LETTER = rf"(?:{_LETTER}|{_CONSONANT}|{_SMALL_BRACKETED}|{_SMALL})"
 _LETTER_SAID = re.compile(
-    rf"(?:(?i:{ANSWER})(?i:{_GAP}{IS}{ARTICLE}?)?|(?i:{OPTION}{_GAP}{IS}{ARTICLE}?))[*_\"'`>]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
+    rf"(?:(?i:{ANSWER})(?i:{_GAP}{IS}{ARTICLE}?)?|(?i:{OPTION}{_GAP}{IS}{ARTICLE}?))"
+    rf"[*_\"'`>]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
     rf"(?:\s{{0,3}}(?i:{OPTION}))?(?:\s{{0,3}}[:=-])?{_LEAD}{_ANY_LETTER}"
 )
 _LETTER_IS_RIGHT = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z]){_CLOSE}\.?(?i:{RIGHT})")
 _LETTER_PICKED = re.compile(rf"(?i:{OPTION}|{CHOSEN})\s?:?{_LEAD}{_ANY_LETTER}")
 _CORRECTED_LETTER = re.compile(
-    rf"(?:(?i:{IT_IS})|^|[:,.!、-])(?:\s{{0,3}}(?i:{OPTION}))?{_LEAD}([A-Z])(?={_CLOSE}\s*(?:[.!,;。\n]|{ENDING}|$))"
+    rf"(?:(?i:{IT_IS})|^|[:,.!、-])(?:\s{{0,3}}(?i:{OPTION}))?{_LEAD}"
+    rf"([A-Z])(?={_CLOSE}\s*(?:[.!,;。\n]|{ENDING}|$))"
 )
 _LINE_LETTER = re.compile(
     r"^[ \t>*_#(\[\"'`$「『【-]{0,12}([A-Za-z])[*_\"'`$]{0,4}"
@@ -269,11 +277,16 @@ _STANDALONE = re.compile(rf"(?<!['.-]){_LETTER}(?!-)")
 # "A. Flour B. Rent C. Fuel" on one line; a single other one may be the C of "B. Vitamin C".
 _LISTED = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z])[.)\]:、](?=[\s{UNSPACED}])")
 _ANOTHER = re.compile(
-    r"[)\].*_\"'` ]{0,6}(?:,|/|&|、|和|或|与|및|と|か|\b(?:and|or|und|oder|et|ou|y|o|e|и|или|dan|atau)\b)"
-    rf"(?:\s(?:possibly|maybe|perhaps|even|also|vielleicht)\b)?[\s(\[*_\"'`]{{0,6}}[A-Z](?![{LATIN}\d_'])(?!\s+[a-z])"
+    rf"[)\].*_\"'` ]{{0,6}}(?:,(?=\s?\(?[A-Z](?![{UNSPACED}{HANGUL}]))|/|&|、|和|或|与|및|と|か"
+    r"|\b(?:and|or|und|oder|et|ou|y|o|e|и|или|dan|atau)\b)"
+    r"(?:\s(?:possibly|maybe|perhaps|even|also|vielleicht)\b)?"
+    rf"[\s(\[*_\"'`]{{0,6}}[A-Z](?![{LATIN}\d_'])(?!\s+(?!(?:and|n?or|und|oder|et|y|e)\b)[a-z])"
 )
+# "A and B are wrong" denies both.
 _DENIED_AFTER = re.compile(
-    rf"{_CLOSE}(?:\s?(?:,|、|and|or|und|et|y|e|и|和|与)\s?\(?[A-Z]{_CLOSE}){{0,4}}{DENIED}", re.IGNORECASE
+    rf"{_CLOSE}(?:(?:\s?[,、]\s?\(?[A-Z]{_CLOSE}){{0,4}}\s?(?:and|n?or|und|et|y|e|и|和|与|、)\s?\(?[A-Z]{_CLOSE})?"
+    rf"{DENIED}",
+    re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(rf"(?:{NOT})\s?(?:{IS})?\s?(?:{OPTION})?{_LEAD}$", re.IGNORECASE)
 
@@ -290,11 +303,10 @@ def read_choice(reply: str) -> str | None:
     box = boxed(text)
     if box is not None and (match := re.fullmatch(r"\W*([A-Za-z])(?:\W.*)?", box, re.DOTALL)):
         return match.group(1).upper()
-    for marks in reversed(list(_RECONSIDERED.finditer(text))):
-        after = text[marks.end() :]
-        if corrected := _affirmed(_LETTER_SAID, after) or _affirmed(_CORRECTED_LETTER, after):
-            return None if _ANOTHER.match(after, corrected[-1].end()) else _of(corrected[-1])
-        break
+    after = _after_correction(text)
+    corrected = _affirmed(_LETTER_SAID, after) or _affirmed(_CORRECTED_LETTER, after)
+    if corrected and not _ANOTHER.match(after, corrected[-1].end()):
+        return _of(corrected[-1])
     if said := _affirmed(_LETTER_SAID, text) or _affirmed(_LETTER_IS_RIGHT, text):
         return None if _ANOTHER.match(text, said[-1].end()) else _of(said[-1])
     picked = {_of(match) for match in _affirmed(_LETTER_PICKED, text)}

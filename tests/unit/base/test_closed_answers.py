@@ -171,6 +171,11 @@ LETTERS: list[tuple[str, str | None]] = [
     ("Right answer is B, wrong one is A", "B"),
     ("Let's see. A: 3, B: 4. So the answer is B.", "B"),
     ("I'd say it's between A and B, but A is better.", None),
+    ("答案是B，A错了。", "B"),
+    ("정답은 B, A는 틀렸습니다.", "B"),
+    ("答案是A和C。", None),
+    ("The answer is B. Wait, A, B and C were listed.", "B"),
+    ("No wait, B, since A fails.", "B"),
 ]
 
 
@@ -321,6 +326,8 @@ NUMBERS: list[tuple[str, float | None]] = [
     ("1億2000万人", 120000000),
     ("3.5万", 35000),
     ("-3万", -30000),
+    ("110^2", 110),
+    ("It is 10^-3", 0.001),
 ]
 
 
