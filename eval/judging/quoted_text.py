@@ -36,7 +36,7 @@ _OWN_SUBJECT = re.compile(
     r"(?:\bI(?:'d|'ll|\s(?:would|will|can|could|might|must|should|shall|have\sto))?|\b[Mm]y(?:\s\w+){0,3}|\b(?:[Vv]erdict|[Rr]ating))\s?$"
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|neither|nor|nicht|instead\sof|rather\sthan|than|never)|不是|而非|ではなく)[\s*_\"'`]{0,4}$",
+    r"(?:\b(?:not|neither|nor|nicht|instead\sof|rather\sthan|than|never)|不是|而非)[\s*_\"'`]{0,4}$",
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
