@@ -285,7 +285,7 @@ def _names(name: str, said: str) -> bool:
         re.search(pattern, said, re.IGNORECASE)
         for pattern in (
             rf"{_BEFORE_NAME}(?<![\w.]){word}(?![\w-])",
-            rf"{place}{word}\**{_AFTER_NAME}",
+            rf"{place}{word}['\"`*]*{_AFTER_NAME}",
             rf"['\"]body['\"], (?:[^)\]]*, )?['\"]{word}['\"]",
             rf"(?<!\w)['\"`]{word}['\"`]\s*(?:is |was |does |parameter|argument|property|field)",
         )
