@@ -36,6 +36,10 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", 
 """Fields of a delta that an answer begins with."""
 
 
+_NULLABLE = frozenset({"content", "finish_reason", "logprobs", "refusal"})
+"""Fields that OpenAI sends as null too. Others are left out: vLLM has many of its own."""
+
+
 def check_completion(
     expert: Expert, body: Any, secret: SecretStr | None = None, kind: Kind = "chat"
 ) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def whole_usage(usage: Any) -> dict[str, Any] | None:
     if told is None or counted.both is None:
         return None
     details = {name: value for name, value in usage.items() if isinstance(value, dict)}
-    return {**usage, **told, **details}
+    return {**_told(usage), **told, **details}
 
 
 def no_completion(expert: Expert) -> ExpertBadReply:
@@ -77,7 +81,7 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
     if kind == "chat":
         if not isinstance(message, dict):
             raise no_completion(expert)
-        said: dict[str, Any] = {"message": {"content": None, **message, "role": "assistant"}}
+        said: dict[str, Any] = {"message": {"content": None, **_told(message), "role": "assistant"}}
         if message.get("tool_calls"):
             said["message"]["tool_calls"] = whole_calls(message["tool_calls"])
     elif isinstance(choice, dict) and isinstance(choice.get("text"), str):
@@ -91,7 +95,7 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
         finish = "tool_calls" if kind == "chat" and said["message"].get("tool_calls") else "stop"
     given = choice.get("index")
     place = given if isinstance(given, int) else index
-    return {"logprobs": None, **choice, **said, "index": place, "finish_reason": finish}
+    return {"logprobs": None, **_told(choice), **said, "index": place, "finish_reason": finish}
 
 
 def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -183,14 +187,14 @@ class ChunkReader(EventReader):
         self._read_usage(choice)
         index = choice.get("index")
         index = index if isinstance(index, int) else place
-        clean = {"logprobs": None, **choice, "index": index, "finish_reason": finish}
+        clean = {"logprobs": None, **_told(choice), "index": index, "finish_reason": finish}
         if self._kind == "chat":
             # Some servers stream messages instead of deltas.
             given = (clean.get("delta"), clean.pop("message", None))
             delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
             if delta.get("tool_calls"):
                 delta = {**delta, "tool_calls": self._calls[index].read(delta["tool_calls"])}
-            clean["delta"] = delta
+            clean["delta"] = _told(delta)
             says = any(delta.get(name) for name in _TEXTS)
         else:
             says = bool(clean.setdefault("text", ""))
@@ -217,7 +221,7 @@ def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, stream
     """The document with the fields that OpenAI's always has, the model's name that we know, and without an
     error that is none."""
     given = document.get("id"), document.get("created")
-    document = {name: value for name, value in document.items() if name != "error"}
+    document = {name: value for name, value in _told(document).items() if name != "error"}
     chat = "chat.completion.chunk" if streamed else "chat.completion"
     return {
         **document,
@@ -226,6 +230,11 @@ def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, stream
         "created": given[1] if isinstance(given[1], int) and given[1] else int(time.time()),
         "model": expert.name,
     }
+
+
+def _told(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Without fields that say nothing."""
+    return {name: value for name, value in part.items() if value is not None or name in _NULLABLE}
 
 
 def _new_id(kind: Kind) -> str:

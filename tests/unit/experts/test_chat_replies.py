@@ -31,6 +31,10 @@ def answer(message: Any, **choice: Any) -> dict[str, Any]:
         ({**BARE, "id": "", "created": None, "model": None, "usage": {}}, "stop"),
         ({**BARE, "error": None, "usage": {"prompt_tokens": None, "completion_tokens": 3}}, "stop"),
         ({**BARE, "usage": {"prompt_tokens": 1, "completion_tokens": 3}}, "stop"),
+        (
+            {**answer({"content": "Hello", "reasoning": None}, token_ids=None), "prompt_logprobs": None},
+            "stop",
+        ),
     ],
 )
 def test_an_answer_has_every_field_that_openais_has(document: dict[str, Any], finish: str) -> None:
