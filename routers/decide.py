@@ -126,7 +126,7 @@ def fall_back(
     if decision.reason is Reason.PINNED and decision.category is None:
         raise NoExpertFits(f"{decision.expert} {state} ({why})", code)
     if decision.reason is Reason.HELD:
-        raise NoExpertFits(f"{decision.expert} {state} ({why}), and a tool call of its is open", code)
+        raise NoExpertFits(f"{decision.expert}, whose tool call is open, {state} ({why})", code)
     rest = [
         choice
         for choice in decision.ranking

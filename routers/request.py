@@ -33,8 +33,8 @@ class Capability(StrEnum):
 
 
 Hold = Literal["tool_call", "provider_state"]
-"""What ties a conversation to its expert: a tool call of its that is open, so that nobody else may answer; or
-state that only it can read, which a change of subject gives up."""
+"""What ties a conversation to its expert: a tool call that it made and that is open, so that nobody else may
+answer; or state that only it can read, which a change of subject gives up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from app.serving.answer_record import AnswerRecord
 from app.serving.decision_document import decision_headers
 from experts.errors import ExpertError
 from experts.expert_replies import StreamEvent, raw_bytes
+from routers.decision import Reason
 
 CLIENT_CLOSED = 499
 """The status that nginx logs for a client that disconnected; nobody receives it."""
@@ -160,6 +161,12 @@ class AnswerResponse(Response):
         if not isinstance(failure, ExpertError | ServiceError):
             log.error("unexpected_error", error=type(failure).__name__, at=place_of(failure))
         error = service_error(failure)
+        decision = self._record.decision
+        if decision.reason is Reason.HELD and isinstance(failure, ExpertError) and failure.replaceable:
+            error.message += (
+                f" A tool call of {decision.expert} is open, so nobody else was asked: "
+                "try again, or name an expert."
+            )
         status = 200 if self._sent else error.status
         await self._lifecycle.finish(self._record, "error", status, error_code=error.code)
         if self._sent:

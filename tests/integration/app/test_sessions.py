@@ -155,6 +155,7 @@ async def test_an_open_call_is_refused_rather_than_passed_on(world: World) -> No
             down = await api.http.post("/v1/chat/completions", json={**body, "fake": fake})
             assert down.status_code == status
             assert down.headers["x-coterie-reason"] == "held"
+            assert "tool call of talker is open" in down.json()["error"]["message"]
             asked = [name for name, each in api.fakes.items() if each.log.started > started[name]]
             assert asked == ["talker"]
         agent.history[-1]["content"] = "word " * 20_000
