@@ -16,7 +16,7 @@ from app.dialects.responses_request import (
     responses_request,
     translate,
 )
-from app.dialects.responses_tools import shown_choice
+from app.dialects.responses_tools import shown_choice, shown_tool
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
 from base.usage import TokenUsage
@@ -213,6 +213,9 @@ class NativeResponses:
             # Theirs has the system prompt in front that the operator gave the expert.
             "instructions": begun["instructions"],
             "previous_response_id": begun["previous_response_id"],
+            # vLLM puts fields of its own into the tools, and says "none" for no choice.
+            "tools": [shown_tool(tool) for tool in self._request.document.get("tools") or ()],
+            "tool_choice": begun["tool_choice"],
             "routing": self._routing,
             "usage": response_usage(response.get("usage")),
         }

@@ -72,7 +72,7 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
             else:
                 refusal = refusal or _unsupported(kind, where)
             continue
-        shown.append(_shown(tool))
+        shown.append(shown_tool(tool))
         for name, function in _functions(tool, where):
             if name.function in functions:
                 raise ServiceError(
@@ -118,6 +118,12 @@ def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[str, tuple[dict[s
         elif each.get("type") not in tools.ignored and tools.refusal is None:
             raise _unsupported(each.get("type"), where)
     return mode, tuple(each for each in tools.functions if each["function"]["name"] in allowed)
+
+
+def shown_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as a response repeats it."""
+    flat = _flat(tool)
+    return {"parameters": None, "strict": None, **flat} if flat.get("type") == "function" else flat
 
 
 def shown_choice(choice: Any) -> Any:
@@ -196,11 +202,6 @@ def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
     """The tool in the Responses API's form; some clients send that of chat completions."""
     nested = tool.get(str(tool.get("type")))
     return {**nested, "type": tool["type"]} if isinstance(nested, Mapping) else dict(tool)
-
-
-def _shown(tool: Mapping[str, Any]) -> dict[str, Any]:
-    flat = _flat(tool)
-    return {"parameters": None, "strict": None, **flat} if flat["type"] == "function" else flat
 
 
 def _name(tool: Mapping[str, Any], where: str) -> str:

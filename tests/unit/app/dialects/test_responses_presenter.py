@@ -523,8 +523,8 @@ def a_native(status: str = "completed", **fields: Any) -> Document:
         "instructions": "The operator's.\n\nBe brief.",
         "output": [message] if status != "in_progress" else [],
         "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
+        "tool_choice": "none",
+        "tools": [{"type": "function", "name": "look", "async": None}],
         "store": False,
         "text": None,
         "usage": {
@@ -540,13 +540,16 @@ def a_native(status: str = "completed", **fields: Any) -> Document:
 
 
 def test_a_native_response_has_our_names_and_no_more_than_is_published() -> None:
-    shown = native(instructions="Be brief.")
+    tools = [{"type": "function", "name": "look", "parameters": {}}, {"type": "web_search"}]
+    shown = native(instructions="Be brief.", tools=tools)
     response = shown.whole(a_native(), ROUTING)
     assert problems(Response, response) == []
     assert shown.response == response
     expected = {"id": "resp_0123", "previous_response_id": "resp_before", "instructions": "Be brief."}
     assert expected.items() <= response.items()
     assert response["output"] == a_native()["output"]
+    assert [tool["type"] for tool in response["tools"]] == ["function", "web_search"]
+    assert response["tool_choice"] == "auto"
     assert (response["usage"]["input_tokens"], response["created_at"]) == (5, 1)
 
 
