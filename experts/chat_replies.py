@@ -5,37 +5,24 @@ Knows the shapes and their variants, not how the bytes were fetched, nor when th
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import SecretStr
 
 from base.usage import TokenUsage
+from experts.chat_shapes import TEXTS, StreamedChoice, finish_reason, whole_message
 from experts.errors import ExpertBadReply
 from experts.event_reader import EventReader
 from experts.expert import Expert
 from experts.refusals import error_in, reported_error
 from experts.stream_events import END_OF_STREAM, StreamEvent
-from experts.tool_calls import CallFragments, whole_calls
 
 Kind = Literal["chat", "completions"]
 
-_FINISHES = {
-    "end_turn": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "max_tokens": "length",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-}
-"""Other servers' words for OpenAI's finish reasons."""
 _FAILURES = frozenset({"abort", "error"})
 """Finish reasons of answers that failed."""
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
-"""Fields of a delta that an answer begins with."""
-
-
+_TIERS = (None, "auto", "default", "fast", "flex", "priority", "scale")
 _NULLABLE = frozenset({"content", "finish_reason", "logprobs", "refusal"})
 """Fields that OpenAI sends as null too. Others are left out: vLLM has many of its own."""
 
@@ -68,8 +55,13 @@ def whole_usage(usage: Any) -> dict[str, Any] | None:
     told = counted.document()
     if told is None or counted.both is None:
         return None
-    details = {name: value for name, value in usage.items() if isinstance(value, dict)}
-    return {**_told(usage), **told, **details}
+    # `calls` are those of our strategies.
+    more = {name: value for name, value in _told(usage).items() if name != "calls"}
+    for name, value in usage.items():
+        if name.endswith("_details") and isinstance(value, dict):
+            counts = {part: count for part, count in value.items() if isinstance(count, int)}
+            told[name] = counts | told.get(name, {})
+    return {**more, **told}
 
 
 def no_completion(expert: Expert) -> ExpertBadReply:
@@ -81,21 +73,19 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
     if kind == "chat":
         if not isinstance(message, dict):
             raise no_completion(expert)
-        said: dict[str, Any] = {"message": {"content": None, **_told(message), "role": "assistant"}}
-        if message.get("tool_calls"):
-            said["message"]["tool_calls"] = whole_calls(message["tool_calls"])
+        said: dict[str, Any] = {}
     elif isinstance(choice, dict) and isinstance(choice.get("text"), str):
         said = {}
     else:
         raise no_completion(expert)
-    finish = _finish(choice)
-    if finish in _FAILURES:
+    if _failed(choice):
         raise ExpertBadReply(expert.name, f"Expert {expert.name} reported a failure of its answer.")
-    if finish is None:
-        finish = "tool_calls" if kind == "chat" and said["message"].get("tool_calls") else "stop"
+    finish = finish_reason(choice.get("finish_reason"))
+    if message is not None and kind == "chat":
+        said["message"], finish = whole_message(_told(message), finish)
     given = choice.get("index")
     place = given if isinstance(given, int) else index
-    return {"logprobs": None, **_told(choice), **said, "index": place, "finish_reason": finish}
+    return {"logprobs": None, **_told(choice), **said, "index": place, "finish_reason": finish or "stop"}
 
 
 def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -119,7 +109,9 @@ def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
         begins.append(_choice(index, {"role": role, "content": ""}))
         if said:
             says.append({**_choice(index, said), "logprobs": choice.get("logprobs")})
-        ends.append({**_choice(index, {}), "finish_reason": _finish(choice) or "stop"})
+        ends.append(
+            {**_choice(index, {}), "finish_reason": finish_reason(choice.get("finish_reason")) or "stop"}
+        )
     chunks = [{**envelope, "choices": choices} for choices in (begins, says, ends) if choices]
     if isinstance(completion.get("usage"), dict):
         chunks.append({**envelope, "choices": [], "usage": completion["usage"]})
@@ -137,18 +129,18 @@ class ChunkReader(EventReader):
     def __init__(self, expert: Expert, secret: SecretStr | None = None, kind: Kind = "chat") -> None:
         super().__init__(expert, secret)
         self._kind: Kind = kind
-        self._finished: dict[int, bool] = {}
-        self._calls: defaultdict[int, CallFragments] = defaultdict(CallFragments)
-        self._id: str | None = None
+        self._choices: dict[int, StreamedChoice] = {}
+        self._first: dict[str, Any] = {}
+        """What all chunks of an answer have in common, as the first one has it."""
 
     @property
     def whole(self) -> bool:
         """Every choice that began has finished."""
-        return bool(self._finished) and all(self._finished.values())
+        return bool(self._choices) and self.finished == len(self._choices)
 
     @property
     def finished(self) -> int:
-        return sum(self._finished.values())
+        return sum(choice.finish is not None for choice in self._choices.values())
 
     def _last(self) -> StreamEvent:
         return END_OF_STREAM
@@ -156,7 +148,7 @@ class ChunkReader(EventReader):
     def _done(self) -> StreamEvent:
         """Some servers give no finish reason at all; a choice that lacks one where others have theirs was
         cut off."""
-        if any(self._finished.values()) and not self.whole:
+        if self.finished and not self.whole:
             raise self._cut()
         self.ended = True
         return END_OF_STREAM
@@ -169,39 +161,39 @@ class ChunkReader(EventReader):
         if choices is not None and not isinstance(choices, list):
             raise self._malformed()
         chunk = _envelope(self._expert, document, self._kind, streamed=True)
-        if self._id is None:
-            self._id = chunk["id"]
-        elif not document.get("id"):
-            chunk["id"] = self._id
+        self._first = self._first or {name: chunk[name] for name in ("id", "created")}
+        chunk |= self._first
         self._read_usage(document)
         if isinstance(document.get("model"), str) and document["model"]:
             self.model = document["model"]
         kept = [choice for choice in choices or () if isinstance(choice, dict)]
-        chunk["choices"] = [self._read_choice(place, choice) for place, choice in enumerate(kept)]
+        read = [self._read_choice(place, choice) for place, choice in enumerate(kept)]
+        chunk["choices"] = [choice for choice in read if choice is not None]
         return chunk
 
-    def _read_choice(self, place: int, choice: dict[str, Any]) -> dict[str, Any]:
-        finish = _finish(choice)
-        if choice.get("error") or finish in _FAILURES:
+    def _read_choice(self, place: int, choice: dict[str, Any]) -> dict[str, Any] | None:
+        """The choice in OpenAI's form; None for what says nothing after its end."""
+        if choice.get("error") or _failed(choice):
             raise self._failure(choice if choice.get("error") else {"error": "no reason given"})
         self._read_usage(choice)
         index = choice.get("index")
         index = index if isinstance(index, int) else place
-        clean = {"logprobs": None, **_told(choice), "index": index, "finish_reason": finish}
+        state = self._choices.setdefault(index, StreamedChoice())
+        clean = {"logprobs": None, **_told(choice), "index": index}
+        # Some servers stream messages instead of deltas.
+        given = (clean.get("delta"), clean.pop("message", None))
+        delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
+        if self._kind == "completions":
+            delta = {"content": clean.setdefault("text", "")}
+        read = state.read(_told(delta), finish_reason(choice.get("finish_reason")))
+        if read is None:
+            return None
+        said, finish = read
         if self._kind == "chat":
-            # Some servers stream messages instead of deltas.
-            given = (clean.get("delta"), clean.pop("message", None))
-            delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
-            if delta.get("tool_calls"):
-                delta = {**delta, "tool_calls": self._calls[index].read(delta["tool_calls"])}
-            clean["delta"] = _told(delta)
-            says = any(delta.get(name) for name in _TEXTS)
-        else:
-            says = bool(clean.setdefault("text", ""))
-        self._finished[index] = self._finished.get(index, False) or finish is not None
+            clean["delta"] = said
         self.finish_reason = finish or self.finish_reason
-        self.begun = self.begun or says or finish is not None
-        return clean
+        self.begun = self.begun or any(said.get(name) for name in TEXTS) or finish is not None
+        return {**clean, "finish_reason": finish}
 
     def _read_usage(self, document: Mapping[str, Any]) -> None:
         groq = document.get("x_groq")
@@ -219,12 +211,12 @@ def _is_chunk(document: Mapping[str, Any]) -> bool:
 
 def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, streamed: bool) -> dict[str, Any]:
     """The document with the fields that OpenAI's always has, the model's name that we know, and without an
-    error that is none."""
+    error that is none and a tier that OpenAI has not."""
     given = document.get("id"), document.get("created")
-    document = {name: value for name, value in _told(document).items() if name != "error"}
     chat = "chat.completion.chunk" if streamed else "chat.completion"
+    unknown = {"error"} if document.get("service_tier") in _TIERS else {"error", "service_tier"}
     return {
-        **document,
+        **{name: value for name, value in _told(document).items() if name not in unknown},
         "id": given[0] if isinstance(given[0], str) and given[0] else _new_id(kind),
         "object": chat if kind == "chat" else "text_completion",
         "created": given[1] if isinstance(given[1], int) and given[1] else int(time.time()),
@@ -241,9 +233,6 @@ def _new_id(kind: Kind) -> str:
     return f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{time.time_ns():x}"
 
 
-def _finish(choice: Mapping[str, Any]) -> str | None:
-    """OpenAI's finish reason; None for an empty one."""
+def _failed(choice: Mapping[str, Any]) -> bool:
     reason = choice.get("finish_reason")
-    if not isinstance(reason, str) or not reason.strip():
-        return None
-    return _FINISHES.get(reason, reason)
+    return isinstance(reason, str) and reason.strip().lower() in _FAILURES

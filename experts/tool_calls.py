@@ -1,12 +1,13 @@
-"""Tool calls of chat completions as servers send them, made into what OpenAI's API has: each with an id, a
-type, arguments as text, and in streams an index.
+"""Tool calls of chat completions as servers send them, made into what OpenAI's API has.
 
-Knows nothing of tools.
+Each has an id, a type and arguments as text; in streams they are numbered from 0 as they
+begin. Knows nothing of tools.
 """
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Call = dict[str, Any]
@@ -14,53 +15,120 @@ Call = dict[str, Any]
 
 def whole_calls(calls: Any) -> list[Call]:
     """The calls of a whole message; what is no call is left out."""
-    return [{"id": _new_id(), "type": "function", **_tidied(call)} for call in _calls(calls)]
+    found = []
+    for call in _calls(calls):
+        begun = {**call, "id": _id(call), "type": call.get("type") or "function"}
+        if not _is_other(call):
+            function = _function(call)
+            arguments = _text(function.get("arguments")) or "{}"
+            begun["function"] = {**function, "name": _name(function), "arguments": arguments}
+        found.append({name: value for name, value in begun.items() if name != "index"})
+    return found
 
 
-class CallFragments:
+@dataclass(slots=True)
+class _Begun:
+    id: str
+    name: str
+    whole: bool
+    """Whether any arguments have come, or none are needed."""
+
+
+class StreamedCalls:
     """The calls of one streamed choice, which come in pieces."""
 
     def __init__(self) -> None:
-        self._ids: dict[int, str] = {}
-        """Of the calls that have begun, by index."""
+        self._begun: list[_Begun] = []
+        self._places: dict[int, int] = {}
+        """Our index of a call by the server's."""
+
+    def __len__(self) -> int:
+        return len(self._begun)
 
     def read(self, calls: Any) -> list[Call]:
-        """Fragments with their index. A server that gives none sends an id, or a name, with the first piece
-        of a call."""
-        return [self._fragment(_tidied(call)) for call in _calls(calls)]
+        """The pieces: the first one of a call has its id and name, the others arguments alone."""
+        return [self._piece(call) for call in _calls(calls)]
 
-    def _fragment(self, call: Call) -> Call:
+    def end(self) -> list[Call]:
+        """What calls without arguments lack."""
+        return [_more(index, "{}") for index, call in enumerate(self._begun) if not call.whole]
+
+    def _piece(self, call: Mapping[str, Any]) -> Call:
         index = self._index(call)
-        if index not in self._ids:
-            call = {"id": _new_id(), "type": "function", **call}
-            self._ids[index] = str(call["id"])
-        return {**call, "index": index}
+        if index is None:
+            return self._first(call)
+        if _is_other(call):
+            return {**call, "index": index}
+        function, begun = _function(call), self._begun[index]
+        arguments = _text(function.get("arguments"))
+        begun.whole = begun.whole or bool(arguments)
+        piece = _more(index, arguments)
+        if (name := _name(function)) and name != begun.name:
+            begun.name += name
+            piece["function"]["name"] = name
+        return piece
 
-    def _index(self, call: Call) -> int:
-        given, latest = call.get("index"), max(self._ids, default=-1)
-        if isinstance(given, int) and given >= 0:
-            return given
-        if "id" in call:
-            return next((index for index, known in self._ids.items() if known == call["id"]), latest + 1)
-        function = call.get("function")
-        starts = isinstance(function, dict) and bool(function.get("name"))
-        return latest + 1 if starts else max(latest, 0)
+    def _first(self, call: Mapping[str, Any]) -> Call:
+        index, place, other = len(self._begun), _place(call), _is_other(call)
+        self._places[index if place is None else place] = index
+        function = _function(call)
+        arguments = _text(function.get("arguments"))
+        begun = _Begun(_id(call), _name(function), bool(arguments) or other)
+        self._begun.append(begun)
+        first = {**call, "index": index, "id": begun.id, "type": call.get("type") or "function"}
+        if not other:
+            first["function"] = {**function, "name": begun.name, "arguments": arguments}
+        return first
+
+    def _index(self, call: Mapping[str, Any]) -> int | None:
+        """Which of the calls goes on; None for a new one. Some servers number none, or all with 0."""
+        place, given, name = _place(call), call.get("id"), _name(_function(call))
+        if given:
+            same = (index for index, begun in enumerate(self._begun) if begun.id == given)
+            if (index := next(same, None)) is not None:
+                return index
+            if name or place is None:
+                return None
+        if place is not None:
+            return self._places.get(place)
+        return len(self._begun) - 1 if self._begun and not name else None
 
 
-def _calls(calls: Any) -> Sequence[Call]:
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+def _calls(calls: Any) -> list[Mapping[str, Any]]:
+    return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
 
 
-def _tidied(call: Call) -> Call:
-    """Without an id and a type that say nothing; arguments as text, which some servers send as the object
-    that they mean."""
-    tidy = {name: value for name, value in call.items() if value or name not in ("id", "type")}
+def _is_other(call: Mapping[str, Any]) -> bool:
+    """Whether it calls something that is no function, as OpenAI's custom tools."""
+    return "function" not in call and call.get("type") not in (None, "", "function")
+
+
+def _more(index: int, arguments: str) -> Call:
+    return {"index": index, "function": {"arguments": arguments}}
+
+
+def _text(arguments: Any) -> str:
+    """Arguments as text, which some servers send as the object that they mean."""
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
     function = call.get("function")
-    if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
-        arguments = json.dumps(function["arguments"], ensure_ascii=False)
-        tidy["function"] = {**function, "arguments": arguments}
-    return tidy
+    return function if isinstance(function, Mapping) else {}
 
 
-def _new_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
+def _name(function: Mapping[str, Any]) -> str:
+    name = function.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _id(call: Mapping[str, Any]) -> str:
+    given = call.get("id")
+    return given if isinstance(given, str) and given else f"call_{secrets.token_hex(12)}"
+
+
+def _place(call: Mapping[str, Any]) -> int | None:
+    index = call.get("index")
+    return index if isinstance(index, int) and not isinstance(index, bool) else None

@@ -50,11 +50,16 @@ class Service:
 
 
 @contextmanager
-def serve(folder: Path, behaviour: Chooser = behave, **fields: Any) -> Iterator[Service]:
-    """A service whose experts can all do everything; `fields` are added to each in the registry."""
+def serve(
+    folder: Path, behaviour: Chooser = behave, *, endpoint: str | None = None, **fields: Any
+) -> Iterator[Service]:
+    """A service whose experts can all do everything, and are all at `endpoint` if it is given; `fields` are
+    added to each in the registry."""
     with ExitStack() as stack:
         fakes = {name: stack.enter_context(run_fake_expert(behaviour, name=name)) for name in EXPERTS}
         world = small_world(folder, fakes)
+        if endpoint is not None:
+            world.endpoints |= dict.fromkeys(EXPERTS, endpoint)
         capable = {"capabilities": ["tools", "json_schema", "vision"], "context_length": 8000, **fields}
         running, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
         found: list[Api] = []

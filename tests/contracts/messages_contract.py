@@ -14,7 +14,13 @@ from tests.contracts.validation import problems
 
 TOOL = {"name": TOOL_NAME, "description": TOOL_ABOUT, "input_schema": TOOL_SCHEMA}
 CHOICES = {"auto": "auto", "none": "none", "required": "any"}
-FINISHES = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+FINISHES = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
 
 
 def body(case: Case) -> dict[str, Any] | None:

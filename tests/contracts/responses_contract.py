@@ -80,13 +80,15 @@ def said(document: Mapping[str, Any]) -> Said:
     calls = [item for item in document["output"] if item["type"] == "function_call"]
     finish = "tool_calls" if calls else "stop"
     if document["status"] == "incomplete":
-        finish = {"max_output_tokens": "length"}[document["incomplete_details"]["reason"]]
-    usage = document["usage"]
+        finish = {"max_output_tokens": "length", "content_filter": "content_filter"}[
+            document["incomplete_details"]["reason"]
+        ]
+    usage = document.get("usage")
     return Said(
         tuple(texts) or ("",),
         tuple((call["name"], json.loads(call["arguments"])) for call in calls),
         finish,
-        (usage["input_tokens"], usage["output_tokens"]),
+        usage and (usage["input_tokens"], usage["output_tokens"]),
     )
 
 

@@ -241,7 +241,11 @@ async def test_what_fails_before_the_first_text_is_raised_before_it(
         {"reasoning_content": "Hm"},
         {"reasoning": "Hm"},
         {"refusal": "No"},
-        {"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f"}}]},
+        {
+            "tool_calls": [
+                {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}
+            ]
+        },
     ],
     ids=lambda delta: next(iter(delta)),
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.tool_calls import CallFragments, whole_calls
+from experts.tool_calls import StreamedCalls, whole_calls
 
 
 def call(arguments: Any = "{}", **fields: Any) -> dict[str, Any]:
@@ -22,8 +22,10 @@ def test_a_whole_call_has_an_id_and_a_type(sent: dict[str, Any]) -> None:
 
 
 def test_what_a_call_has_is_kept() -> None:
-    given = [call(id="a", type="function", index=0), {"id": "b", "type": "custom", "custom": {"name": "g"}}]
-    assert whole_calls(given) == given
+    custom = {"id": "b", "type": "custom", "custom": {"name": "g"}}
+    signed = call(id="a", type="function", extra_content={"signature": "s"})
+    assert whole_calls([{**signed, "index": 0}, custom]) == [signed, custom]
+    assert StreamedCalls().read([signed, custom]) == [{**signed, "index": 0}, {**custom, "index": 1}]
 
 
 def test_arguments_are_text() -> None:
@@ -39,11 +41,12 @@ def test_arguments_are_text() -> None:
         ([[call(id="a")], [call(id="a")], [call(id="b")]], [0, 0, 1]),
         ([[call(id="a"), call(id="b")]], [0, 1]),
         ([[call()], [{"function": {"arguments": "1"}}], [call()]], [0, 0, 1]),
-        ([[call(id="a", index=10**9)], [call(id="b", index=0)]], [10**9, 0]),
+        ([[call(id="a", index=10**9)], [call(id="b", index=0)]], [0, 1]),
+        ([[call(id="a", index=0)], [call(id="b", index=0)]], [0, 1]),
     ],
 )
 def test_a_streamed_call_keeps_its_index(pieces: list[list[dict[str, Any]]], indexes: list[int]) -> None:
-    fragments = CallFragments()
+    fragments = StreamedCalls()
     found = [each for piece in pieces for each in fragments.read(piece)]
     assert [each["index"] for each in found] == indexes
     begun = {each["index"]: each for each in reversed(found)}
@@ -63,4 +66,4 @@ JSON = st.recursive(
 @given(JSON)
 def test_whatever_comes_in_place_of_calls_is_no_failure(sent: Any) -> None:
     assert all(each["id"] for each in whole_calls(sent))
-    assert all(each["index"] >= 0 for each in CallFragments().read(sent))
+    assert all(each["index"] >= 0 for each in StreamedCalls().read(sent))
