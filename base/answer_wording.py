@@ -20,8 +20,8 @@ def _pattern(whole: str, anywhere: str) -> str:
 ANSWER = _pattern(
     "answers?, ans, solution, result, antwort, lösung, ergebnis, réponse, résultat, respuesta, "
     "resultado, solución, risposta, risultato, resposta, antwoord, svaret, svar, "
-    "vastaus(?: on)?, odpowied[źz](?: to)?, odpowiedzią, odpově[ďd](?: je)?, odpoveď(?: je)?, "
-    "odgovor(?: je)?, cevap, cevabı, cevabım, yanıt, sonuç, răspuns, răspunsul, válasz, jawaban, "
+    "vastaus, odpowied[źz], odpowiedzią, odpově[ďd], odpoveď, odgovor, "
+    "cevap, cevabı, cevabım, yanıt, sonuç, răspuns, răspunsul, válasz, jawaban, "
     "jawabannya, jibu, đáp án, câu trả lời, kết quả",
     "ответ(?:ом)?, відповідь, результат, отговор(?:ът)?, απάντηση, الإجابة, الاجابة, إجابة, "
     "الجواب, جواب, النتيجة, תשובה, پاسخ, उत्तर, जवाब, উত্তর, 答案, 答え, 正解, 解答, 回答, 结果, "
@@ -31,7 +31,8 @@ ANSWER = _pattern(
 
 IS = _pattern(
     "is, was, would be, should be, must be, will be, equals, ist, lautet, wäre, es, sería, est, "
-    "serait, è, é, seria, sarebbe, är, er, jest, brzmi, adalah, ialah, là, este, ni",
+    "serait, è, é, seria, sarebbe, är, er, jest, brzmi, adalah, ialah, là, este, ni, "
+    "(?<=odpowiedź )to, (?<=vastaus )on, (?<=odpověď )je, (?<=odpoveď )je, (?<=odgovor )je",
     "это, является, є, είναι, هو, هي, היא, הוא, است, है, হল, হলো, 应该是, 應該是, 应为, 應為, "
     "就是, 是, 为, 為, 等于, 等於, は, が, 은, 는, 이, คือ, ແມ່ນ, គឺ, မှာ",
 )
@@ -67,6 +68,10 @@ RIGHT = (
     r"|(?:才|項|项)?(?:是|为|為)?(?:正确|正確|对的|對的|正解)|が正|(?:이|가|은|는)?\s?(?:정답|맞))"
 )
 """What confirms the answer before it."""
+
+_CORRECT = _any_of("correct[ao]?, correcte, esatta, certa, đúng, benar, tepat, صحیح, درست, صحيحة, सही")
+ADJECTIVE = rf"(?:\s(?:{_CORRECT})(?!\w))"
+"""What may stand between "answer" and the letter."""
 
 ARTICLE = rf"(?:\s(?:{_any_of('the, option, die, der, das, den, la, le, el, il, o, a, den')})(?=[\s*_(\"'`]))"
 """What may stand before the answer's letter."""

@@ -11,6 +11,7 @@ import unicodedata
 from fractions import Fraction
 
 from base.answer_wording import (
+    ADJECTIVE,
     ANSWER,
     ARTICLE,
     CHOSEN,
@@ -62,13 +63,15 @@ _MYRIADS = rf"\s?[{''.join(_TIMES)}](?:\s?\d[\d,]*\s?[{''.join(_TIMES)}])?(?:\d{
 _NUMBER = rf"{_SIGN}(?:{_QUOTIENT}|{_WHOLE_OR_DECIMAL}(?:{_EXPONENT}|{_MYRIADS})?)"
 _NUMBER_RE = re.compile(_NUMBER)
 _SAID = re.compile(
-    rf"(?:{ANSWER}(?:{_GAP}{IS}|[*_\"'`>]{{0,4}}\s{{0,3}}[:=])(?:\s{{0,3}}(?:{IS}|[:=])){{0,2}}"
+    rf"(?:{ANSWER}(?:{_GAP}{IS}|[*_\"'`>]{{0,4}}\s{{0,3}}[:=]|】)(?:\s{{0,3}}(?:{IS}|[:=])){{0,2}}"
     rf"(?:\s(?:about|approximately|etwa|environ|约|約))?|####){_LEAD}({_NUMBER})",
     re.IGNORECASE,
 )
 _DENIED_NUMBER = re.compile(
-    r"(?:\b(?:not|isn't|nicht|pas|non|não|inte|niet)\s|(?<!\w)не\s|不是|而非|并非)[\s*_$]*$", re.IGNORECASE
+    r"(?:\b(?:not|isn't|nicht|pas|non|não|inte|ikke|niet|nie|ei|bukan)\s|(?<!\w)не\s|不是|而非|并非)[\s*_$]*$",
+    re.IGNORECASE,
 )
+_DENIED_BEHIND = re.compile(r"\s?(?:नहीं|değil|ではな|じゃな|(?:가|이)\s?아니)", re.IGNORECASE)
 _CORRECTED_NUMBER = re.compile(
     rf"(?:{IT_IS}{_LEAD}|^[\s,:.!、-]{{0,3}})({_NUMBER})(?=[^\n.。]{{0,12}}(?:[.!。\n]|$))", re.IGNORECASE
 )
@@ -162,7 +165,9 @@ def _number_tokens(text: str) -> list[str]:
         before = text[max(0, match.start() - 4) : match.start()]
         if re.search(r"\^\s?\{?\s?-?$", before):
             continue
-        if _DENIED_NUMBER.search(text[max(0, match.start() - 12) : match.start()]):
+        if _DENIED_NUMBER.search(text[max(0, match.start() - 12) : match.start()]) or _DENIED_BEHIND.match(
+            text, match.end()
+        ):
             denied.append(match.group())
             continue
         (named if re.search(r"[A-Za-z]$", before) else free).append(match.group())
@@ -258,8 +263,8 @@ _SMALL = (
 _SMALL_BRACKETED = r"(?<=\()([a-z])(?=\))"
 _ANY_LETTER = rf"(?:{_LETTER}|{_CONSONANT}|{_SMALL_BRACKETED}|{_SMALL})"
 _LETTER_SAID = re.compile(
-    rf"(?:(?i:{ANSWER})(?i:{_GAP}{IS}{ARTICLE}?)?|(?i:{OPTION}{_GAP}{IS}{ARTICLE}?))"
-    rf"[*_\"'`>]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
+    rf"(?:(?i:{ANSWER})(?i:{_GAP}{IS}{ARTICLE}?|{ADJECTIVE})?|(?i:{OPTION}{_GAP}{IS}{ARTICLE}?))"
+    rf"[*_\"'`>」】)]{{0,4}}(?:\s{{0,3}}(?:(?i:{IS})|[:=-])){{0,3}}"
     rf"(?:\s{{0,3}}(?i:{OPTION}))?(?:\s{{0,3}}[:=-])?{_LEAD}{_ANY_LETTER}"
 )
 _LETTER_IS_RIGHT = re.compile(rf"(?<![{LATIN}\d_'.-])([A-Z]){_CLOSE}\.?(?i:{RIGHT})")

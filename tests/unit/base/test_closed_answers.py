@@ -336,6 +336,95 @@ def test_a_number_is_read_in_every_notation(reply: str, number: float | None) ->
     assert read_number(reply) == (None if number is None else pytest.approx(number))
 
 
+WITH_ANOTHER_LETTER = [
+    "A选项不符合题意，正确答案是B。",
+    "Aは間違いで、正解はBです。",
+    "A는 틀렸고 정답은 B입니다.",
+    "A ผิด คำตอบที่ถูกต้องคือ B",
+    "A sai, đáp án đúng là B.",
+    "A salah, jawabannya B.",
+    "الخيار A خاطئ، والإجابة الصحيحة هي B.",
+    "A שגוי, התשובה הנכונה היא B.",
+    "A गलत है, सही उत्तर B है।",
+    "A неверно, правильный ответ — B.",
+    "A неправильно, правильна відповідь B.",
+    "A yanlış, doğru cevap B.",
+    "A ist falsch, die richtige Antwort lautet B.",
+    "A est fausse, la bonne réponse est B.",
+    "A es incorrecta; la respuesta correcta es B.",
+    "A è sbagliata, la risposta giusta è B.",
+    "A está errada; a resposta correta é B.",
+    "A is fout, het juiste antwoord is B.",
+    "A jest błędne, poprawna odpowiedź to B.",
+    "A är fel, rätt svar är B.",
+    "Το A είναι λάθος, η σωστή απάντηση είναι B.",
+    "A je špatně, správná odpověď je B.",
+    "A este greșit, răspunsul corect este B.",
+    "A rossz, a helyes válasz: B.",
+    "A on väärin, oikea vastaus on B.",
+    "A er forkert, svaret er B.",
+    "A ভুল, সঠিক উত্তর হল B।",
+    "A غلط است، پاسخ صحیح B است.",
+    "A si sahihi, jibu sahihi ni B.",
+    "選項A錯誤，所以選B。",
+    "综上所述，A、C、D均错误，故选B。",
+    "よって、答えは B となる。",
+    "따라서 답은 B이다.",
+    "正确答案是（B）香蕉，而不是（A）苹果。",
+    "答案：B\n解析：A项错误，C项错误。",
+    "【答案】B【解析】A项不对。",
+    "Bonne réponse : B",
+    "Lösung: B",
+    "Resposta: letra B",
+    "Risposta corretta: B",
+    "A resposta é a alternativa B.",
+    "La respuesta es la opción B.",
+    "B) es la respuesta correcta",
+    "Die Antwort B ist richtig, A und C sind falsch.",
+]
+
+
+@pytest.mark.parametrize("reply", WITH_ANOTHER_LETTER)
+def test_the_answer_is_told_from_other_letters_in_every_language(reply: str) -> None:
+    assert read_choice(reply) == "B"
+
+
+WITH_ANOTHER_NUMBER = [
+    "【答案】42【解析】共41+1个",
+    "41ではなく、42です。",
+    "41이 아니라 42입니다.",
+    "答案是42，不是41。",
+    "答えは42です。41ではありません。",
+    "답은 42입니다. 41이 아닙니다.",
+    "คำตอบคือ 42 ไม่ใช่ 41",
+    "Đáp án là 42, không phải 41.",
+    "Jawabannya adalah 42, bukan 41.",
+    "الإجابة هي 42 وليست 41.",
+    "התשובה היא 42 ולא 41.",
+    "उत्तर 42 है, 41 नहीं।",
+    "Ответ: 42, а не 41.",
+    "Відповідь: 42, а не 41.",
+    "Cevap 42, 41 değil.",
+    "Die Antwort lautet 42, nicht 41.",
+    "La réponse est 42 et non 41.",
+    "La respuesta es 42, no 41.",
+    "La risposta è 42, non 41.",
+    "A resposta é 42, não 41.",
+    "Het antwoord is 42, niet 41.",
+    "Odpowiedź to 42, nie 41.",
+    "Svaret är 42, inte 41.",
+    "Η απάντηση είναι 42, όχι 41.",
+    "Vastaus on 42, ei 41.",
+    "Răspunsul este 42, nu 41.",
+    "共有42个，其中3个是红的，所以答案为42。",
+]
+
+
+@pytest.mark.parametrize("reply", WITH_ANOTHER_NUMBER)
+def test_the_answer_is_told_from_other_numbers_in_every_language(reply: str) -> None:
+    assert read_number(reply) == 42
+
+
 def test_numbers_are_exact() -> None:
     assert read_exact_number("The answer is 3/4.") == Fraction(3, 4) == read_exact_number("0,75")
     assert read_exact_number("9007199254740993") != read_exact_number("9007199254740992")
