@@ -56,7 +56,7 @@ def whole_usage(usage: Any) -> dict[str, Any] | None:
     if told is None or counted.both is None:
         return None
     # `calls` are those of our strategies.
-    more = {name: value for name, value in _told(usage).items() if name != "calls"}
+    more = {name: value for name, value in _without_nulls(usage).items() if name != "calls"}
     for name, value in usage.items():
         if name.endswith("_details") and isinstance(value, dict):
             counts = {part: count for part, count in value.items() if isinstance(count, int)}
@@ -82,10 +82,16 @@ def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[s
         raise ExpertBadReply(expert.name, f"Expert {expert.name} reported a failure of its answer.")
     finish = finish_reason(choice.get("finish_reason"))
     if message is not None and kind == "chat":
-        said["message"], finish = whole_message(_told(message), finish)
+        said["message"], finish = whole_message(_without_nulls(message), finish)
     given = choice.get("index")
     place = given if isinstance(given, int) else index
-    return {"logprobs": None, **_told(choice), **said, "index": place, "finish_reason": finish or "stop"}
+    return {
+        "logprobs": None,
+        **_without_nulls(choice),
+        **said,
+        "index": place,
+        "finish_reason": finish or "stop",
+    }
 
 
 def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -142,7 +148,7 @@ class ChunkReader(EventReader):
     def finished(self) -> int:
         return sum(choice.finish is not None for choice in self._choices.values())
 
-    def _last(self) -> StreamEvent:
+    def _end_event(self) -> StreamEvent:
         return END_OF_STREAM
 
     def _done(self) -> StreamEvent:
@@ -153,7 +159,7 @@ class ChunkReader(EventReader):
         self.ended = True
         return END_OF_STREAM
 
-    def _shown(self, document: dict[str, Any]) -> StreamEvent | None:
+    def _to_event(self, document: dict[str, Any]) -> StreamEvent | None:
         return StreamEvent.of(self._chunk(document)) if _is_chunk(document) else None
 
     def _chunk(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -179,13 +185,13 @@ class ChunkReader(EventReader):
         index = choice.get("index")
         index = index if isinstance(index, int) else place
         state = self._choices.setdefault(index, StreamedChoice())
-        clean = {"logprobs": None, **_told(choice), "index": index}
+        clean = {"logprobs": None, **_without_nulls(choice), "index": index}
         # Some servers stream messages instead of deltas.
         given = (clean.get("delta"), clean.pop("message", None))
         delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
         if self._kind == "completions":
             delta = {"content": clean.setdefault("text", "")}
-        read = state.read(_told(delta), finish_reason(choice.get("finish_reason")))
+        read = state.read(_without_nulls(delta), finish_reason(choice.get("finish_reason")))
         if read is None:
             return None
         said, finish = read
@@ -216,7 +222,7 @@ def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, stream
     chat = "chat.completion.chunk" if streamed else "chat.completion"
     unknown = {"error"} if document.get("service_tier") in _TIERS else {"error", "service_tier"}
     return {
-        **{name: value for name, value in _told(document).items() if name not in unknown},
+        **{name: value for name, value in _without_nulls(document).items() if name not in unknown},
         "id": given[0] if isinstance(given[0], str) and given[0] else _new_id(kind),
         "object": chat if kind == "chat" else "text_completion",
         "created": given[1] if isinstance(given[1], int) and given[1] else int(time.time()),
@@ -224,7 +230,7 @@ def _envelope(expert: Expert, document: Mapping[str, Any], kind: Kind, *, stream
     }
 
 
-def _told(part: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nulls(part: Mapping[str, Any]) -> dict[str, Any]:
     """Without fields that say nothing."""
     return {name: value for name, value in part.items() if value is not None or name in _NULLABLE}
 

@@ -18,7 +18,7 @@ from experts.expert import DialectName, Expert
 from experts.expert_replies import ExpertReply, ReplyStream
 from experts.native_outgoing import embedding_body, native_body
 from experts.outgoing import outgoing_body
-from experts.refusals import body_of, refusal, retry_after_s
+from experts.refusals import body_of, refusal, retry_after_in
 from experts.reply_forms import EMBEDDINGS, FORMS, ReplyForm
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ class ExpertClient:
             raise _unreachable(expert, error) from error
         try:
             if not 200 <= response.status < 300:
-                wait_s = retry_after_s(_headers(response))
+                wait_s = retry_after_in(_headers(response))
                 payload = await self._error(response)
                 raise refusal(expert, response.status, payload, secret, retry_after_s=wait_s)
             yield response

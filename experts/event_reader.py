@@ -76,7 +76,7 @@ class EventReader(ABC):
             return None
         if not isinstance(document, dict):
             raise self._malformed()
-        return self._heartbeat() if document.get("type") in HEARTBEATS else self._shown(document)
+        return self._heartbeat() if document.get("type") in HEARTBEATS else self._to_event(document)
 
     def end(self) -> list[StreamEvent]:
         """What closes the stream where the server did not close it. Raises `ExpertBadReply` when it was cut
@@ -84,14 +84,14 @@ class EventReader(ABC):
         if not self.whole:
             raise self._cut()
         self.ended = True
-        return [self._last()]
+        return [self._end_event()]
 
     @abstractmethod
-    def _shown(self, document: dict[str, Any]) -> StreamEvent | None:
+    def _to_event(self, document: dict[str, Any]) -> StreamEvent | None:
         """An event with data as the client sees it; None when it says nothing of the answer."""
 
     @abstractmethod
-    def _last(self) -> StreamEvent:
+    def _end_event(self) -> StreamEvent:
         """The last event of an answer."""
 
     def _done(self) -> StreamEvent | None:

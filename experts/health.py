@@ -45,7 +45,7 @@ class ExpertHealth:
 class HealthSettings:
     """`interval_s`, `recovery_s`: between checks of an endpoint that is up, or down; `startup_s`: a local
     server that never answered is `starting` this long; `failures_to_trip`: consecutive bad or late answers
-    that open the circuit for `cooldown_s`; `longest_rest_s`: a server that asks to wait (`Retry-After`) is
+    that open the circuit for `cooldown_s`; `longest_backoff_s`: a server that asks to wait (`Retry-After`) is
     left alone for no longer."""
 
     interval_s: float = 5.0
@@ -53,7 +53,7 @@ class HealthSettings:
     startup_s: float = 900.0
     failures_to_trip: int = 3
     cooldown_s: float = 30.0
-    longest_rest_s: float = 300.0
+    longest_backoff_s: float = 300.0
 
 
 @dataclass(slots=True)
@@ -69,14 +69,14 @@ class _Endpoint:
 
 @dataclass(slots=True)
 class _Reports:
-    """Failures reported by requests since the last success; `down_until` and `rests_until` on the
+    """Failures reported by requests since the last success; `down_until` and `backoff_until` on the
     monotonic clock."""
 
     failures: int = 0
     last: ExpertError | None = None
     at: float = 0.0
     down_until: float = 0.0
-    rests_until: float = 0.0
+    backoff_until: float = 0.0
     succeeded_at: float | None = None
 
 
@@ -139,19 +139,19 @@ class HealthMonitor:
 
     def available(self, name: str) -> bool:
         """Whether the expert is up or unknown, and its server did not ask to wait."""
-        return self.status(name).state in {"up", "unknown"} and not self.resting_s(name)
+        return self.status(name).state in {"up", "unknown"} and not self.backoff_s(name)
 
-    def resting_s(self, name: str) -> float:
+    def backoff_s(self, name: str) -> float:
         """Seconds left of the wait that the expert's server asked for; 0 without one."""
-        return max(0.0, self._reports[self._registry.get(name).name].rests_until - time.monotonic())
+        return max(0.0, self._reports[self._registry.get(name).name].backoff_until - time.monotonic())
 
     def report_failure(self, name: str, error: ExpertError) -> None:
         """Record a failed request. Rejections and full queues do not count as failures; a wait that the
         server asks for holds for all experts of the same model there."""
         if error.retry_after_s is not None and error.status in {429, 503}:
-            until = time.monotonic() + min(error.retry_after_s, self.settings.longest_rest_s)
+            until = time.monotonic() + min(error.retry_after_s, self.settings.longest_backoff_s)
             for each in self._sharing_model(name):
-                self._reports[each].rests_until = until
+                self._reports[each].backoff_until = until
         if isinstance(error, NotStreamed) or not isinstance(
             error, ExpertUnavailable | ExpertTimeout | ExpertBadReply
         ):
@@ -173,7 +173,7 @@ class HealthMonitor:
         reports.last = None
         reports.down_until = 0.0
         for each in self._sharing_model(name):
-            self._reports[each].rests_until = 0.0
+            self._reports[each].backoff_until = 0.0
         reports.succeeded_at = time.time()
 
     def _sharing_model(self, name: str) -> list[str]:

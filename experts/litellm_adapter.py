@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
 from experts.expert import Expert
-from experts.refusals import refusal, retry_after_s
+from experts.refusals import refusal, retry_after_in
 
 FIELDS = frozenset(
     [
@@ -192,7 +192,7 @@ def _mapped(expert: Expert, error: Exception, secret: SecretStr | None) -> Exper
     elif isinstance(error, litellm.ContentPolicyViolationError):
         code = "content_policy_violation"
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    wait_s = retry_after_s({str(name).lower(): str(value) for name, value in headers.items()})
+    wait_s = retry_after_in({str(name).lower(): str(value) for name, value in headers.items()})
     payload = {"error": {"message": said, "code": code}}
     return refusal(expert, status, payload, secret, retry_after_s=wait_s)
 

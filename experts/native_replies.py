@@ -80,14 +80,14 @@ class ResponsesReader(EventReader):
     def whole(self) -> bool:
         return self.ended
 
-    def _last(self) -> StreamEvent:
+    def _end_event(self) -> StreamEvent:
         raise self._cut()
 
     def _done(self) -> None:
         """Some servers end the stream as chat completions end; it comes after the last event."""
         raise self._cut()
 
-    def _shown(self, document: dict[str, Any]) -> StreamEvent | None:
+    def _to_event(self, document: dict[str, Any]) -> StreamEvent | None:
         kind = document.get("type")
         if not isinstance(kind, str):
             return None
@@ -141,13 +141,13 @@ class MessagesReader(EventReader):
     def whole(self) -> bool:
         return self.finish_reason is not None
 
-    def _last(self) -> StreamEvent:
+    def _end_event(self) -> StreamEvent:
         return StreamEvent.of({"type": "message_stop"}, "message_stop", done=True)
 
     def _heartbeat(self) -> StreamEvent:
         return StreamEvent.of({"type": "ping"}, "ping")
 
-    def _shown(self, document: dict[str, Any]) -> StreamEvent | None:
+    def _to_event(self, document: dict[str, Any]) -> StreamEvent | None:
         kind = document.get("type")
         if not isinstance(kind, str):
             return None

@@ -50,7 +50,7 @@ _TOO_MANY = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
 _CREDENTIALS = (ExpertUnavailable, "refused our credentials")
 _NOT_SERVED = (ExpertUnavailable, "is not served at its endpoint")
 _NOT_NOW = (ExpertUnavailable, "cannot take the request now")
-_PLAIN: Mapping[int, tuple[type[ExpertError], str]] = {
+_BY_STATUS: Mapping[int, tuple[type[ExpertError], str]] = {
     401: _CREDENTIALS,
     403: _CREDENTIALS,
     404: _NOT_SERVED,
@@ -60,10 +60,10 @@ _PLAIN: Mapping[int, tuple[type[ExpertError], str]] = {
     410: _NOT_SERVED,
     429: (ExpertBusy, "takes no more requests now"),
 }
-"""Statuses that say what is wrong without their body. Other 4xx than `_OF_THE_REQUEST` are between the server
+"""Statuses that say what is wrong without their body. Other 4xx than `_REQUEST_ERRORS` are between the server
 and us (409 and 425 say so, 415 or 417 are a proxy's)."""
-_OF_THE_REQUEST = frozenset({400, 422})
-_STATUSES = {
+_REQUEST_ERRORS = frozenset({400, 422})
+_STATUS_BY_TYPE = {
     "authentication_error": 401,
     "billing_error": 402,
     "context_length_exceeded": 400,
@@ -136,8 +136,8 @@ def _refusal(expert: Expert, status: int, how: str, payload: Any, secret: Secret
     if status == 413 or (status in {400, 422, 500} and _CONTEXT.search(said)):
         error |= {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
         return ContextTooLong(name, f"The conversation is too long for expert {name}.", error=error)
-    if status not in _OF_THE_REQUEST:
-        kind, what = _PLAIN.get(status, (ExpertUnavailable, "failed") if status >= 500 else _NOT_NOW)
+    if status not in _REQUEST_ERRORS:
+        kind, what = _BY_STATUS.get(status, (ExpertUnavailable, "failed") if status >= 500 else _NOT_NOW)
         return kind(name, f"Expert {name} {what} ({how}).")
     if _LOADING.search(said):
         return ExpertUnavailable(name, f"The model of expert {name} is still loading ({how}).")
@@ -201,7 +201,7 @@ def _status_in(document: Any) -> int:
         for name in ("code", "status", "status_code", "type"):
             value = place.get(name)
             if isinstance(value, str):
-                value = int(value) if value.isdecimal() and len(value) == 3 else _STATUSES.get(value)
+                value = int(value) if value.isdecimal() and len(value) == 3 else _STATUS_BY_TYPE.get(value)
             if isinstance(value, int) and 400 <= value < 600:
                 return value
     if isinstance(outer.get("detail"), list):
@@ -209,7 +209,7 @@ def _status_in(document: Any) -> int:
     return 429 if _TOO_MANY.search(_message(error)) else 500
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_in(headers: Mapping[str, str]) -> float | None:
     """Seconds that a refusal's headers ask to wait: `retry-after-ms`, `Retry-After`, else the time after
     which a used-up limit is full again. Header names in lower case; None when they say nothing."""
     milliseconds = _seconds(headers.get("retry-after-ms"))

@@ -84,7 +84,7 @@ class _Attempts:
         """Experts whose servers refused the client's own document: they get the chat form of it."""
         if not access.health.available(record.decision.expert):
             # When nobody seems up the chosen one is asked all the same: what is known may be old.
-            waits = access.health.resting_s(record.decision.expert) > 0
+            waits = access.health.backoff_s(record.decision.expert) > 0
             self._fall_back("its server asked to wait" if waits else "its health check fails", access.down())
 
     @property

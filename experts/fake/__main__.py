@@ -11,7 +11,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     embeddings."""
     import uvicorn
 
-    faults = "\n".join(f"  {name:<20}{fault.about}" for name, fault in FAULTS.items())
+    faults = "\n".join(f"  {name:<20}{fault.description}" for name, fault in FAULTS.items())
     parser = argparse.ArgumentParser(
         prog="python -m experts.fake",
         description=main.__doc__,

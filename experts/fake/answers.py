@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experts.fake.behaviour import Behaviour
-from experts.fake.questions import last_user_text, prompt_tokens
+from experts.fake.chat_requests import last_user_text, prompt_tokens
 
 
 class Answer:

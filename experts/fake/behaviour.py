@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experts.fake.questions import last_user_text
+from experts.fake.chat_requests import last_user_text
 
 
 class Died(Exception):

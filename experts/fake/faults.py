@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from itertools import islice
 from typing import Any
 
-from experts.fake.wire import DONE, event
+from experts.fake.wire_formats import DONE, event
 
 Events = Iterator[bytes]
 
@@ -31,10 +31,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`about` says what it is. `reply`: in place of any answer; `events`: what becomes of a stream;
+    """`description` says what it is. `reply`: in place of any answer; `events`: what becomes of a stream;
     `encoding`: of the bytes, asked for or not; `ignores_stream` answers whole, `always_streams` never."""
 
-    about: str
+    description: str
     reply: Callable[[], Reply] | None = None
     events: Callable[[Events], Events] | None = None
     encoding: str | None = None

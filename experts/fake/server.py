@@ -20,14 +20,14 @@ from starlette.types import Message, Receive, Scope, Send
 from experts.expert import DialectName
 from experts.fake.answers import Answer
 from experts.fake.behaviour import Behaviour, Chooser, Died, Log
+from experts.fake.chat_requests import as_chat_request, prompt_tokens
 from experts.fake.faults import BOMB_BYTES, FAULTS, Fault
-from experts.fake.questions import asked, prompt_tokens
-from experts.fake.wire import WIRES, event
+from experts.fake.wire_formats import WIRE_FORMATS, event
 
 EMBEDDING_SIZE = 16
 """Of its embeddings, unless `dimensions` says otherwise."""
 
-_SOUND = Fault("none")
+_NO_FAULT = Fault("none")
 
 
 def create_fake_expert(
@@ -128,13 +128,15 @@ class _Server:
     async def count_tokens(self, request: Request) -> Response:
         """Anthropic's."""
         self.log.counted += 1
-        return JSONResponse({"input_tokens": prompt_tokens(asked("messages", await request.json()))})
+        return JSONResponse(
+            {"input_tokens": prompt_tokens(as_chat_request("messages", await request.json()))}
+        )
 
     async def tokenize(self, request: Request) -> Response:
         """vLLM's: of chat messages, or of a `prompt`."""
         self.log.counted += 1
         body = await request.json()
-        count = prompt_tokens(asked("completions" if "prompt" in body else "chat", body))
+        count = prompt_tokens(as_chat_request("completions" if "prompt" in body else "chat", body))
         most = self.context_length or 4096
         return JSONResponse({"count": count, "max_model_len": most, "tokens": list(range(count))})
 
@@ -165,7 +167,7 @@ class _Answers:
     def __init__(self, server: _Server, dialect: DialectName) -> None:
         self._server = server
         self._dialect: DialectName = dialect
-        self._wire = WIRES[dialect]
+        self._format = WIRE_FORMATS[dialect]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -205,14 +207,14 @@ class _Answers:
             answering.result()  # raises `Died`, at which the server cuts the connection
 
     async def _answer(self, request: Request, given: dict[str, Any], send: Send) -> None:
-        body = asked(self._dialect, given)
+        body = as_chat_request(self._dialect, given)
         response = self._server.refusal(request, body, self._dialect)
         behaviour = self._server.behaviour_for(body)
-        fault = _SOUND if behaviour.case is None else FAULTS[behaviour.case]
+        fault = _NO_FAULT if behaviour.case is None else FAULTS[behaviour.case]
         await asyncio.sleep(behaviour.delay_s)
         if response is None and behaviour.status != 200:
             error = behaviour.error or {"message": "The fake expert fails as told.", "type": "server_error"}
-            response = JSONResponse(self._wire.error(error), status_code=behaviour.status)
+            response = JSONResponse(self._format.error(error), status_code=behaviour.status)
         if response is None and fault.reply is not None:
             told = fault.reply()
             response = Response(told.body, told.status, dict(told.headers), told.content_type)
@@ -228,17 +230,17 @@ class _Answers:
 
     async def _stream(self, answer: Answer, behaviour: Behaviour, fault: Fault, send: Send) -> None:
         headers = {"content-type": "text/event-stream; charset=utf-8", **behaviour.headers}
-        packer = _Packer(fault.encoding)
-        if packer.name:
-            headers["content-encoding"] = packer.name
+        compressor = _Compressor(fault.encoding)
+        if compressor.name:
+            headers["content-encoding"] = compressor.name
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
 
         async def say(data: bytes) -> None:
-            packed = packer.packed(data)
+            packed = compressor.compress(data)
             await send({"type": "http.response.body", "body": packed, "more_body": True})
 
-        for sent, each in enumerate(_played(self._wire.events(answer), fault)):
+        for sent, each in enumerate(_played(self._format.events(answer), fault)):
             if sent == behaviour.stall_after:
                 await asyncio.Event().wait()
             if sent == behaviour.die_after:
@@ -248,10 +250,10 @@ class _Answers:
             if sent == behaviour.error_after:
                 message = "EngineCore encountered an issue."
                 error = {"message": message, "type": "InternalServerError", "code": 500}
-                await say(event(self._wire.error(error)))
+                await say(event(self._format.error(error)))
             await asyncio.sleep(behaviour.token_delay_s)
             await say(each)
-        await send({"type": "http.response.body", "body": packer.end(), "more_body": False})
+        await send({"type": "http.response.body", "body": compressor.end(), "more_body": False})
 
     async def _whole(self, answer: Answer, behaviour: Behaviour, fault: Fault) -> Response:
         if behaviour.stall_after is not None:
@@ -262,13 +264,13 @@ class _Answers:
         if behaviour.rubbish_after is not None:
             return PlainTextResponse("<html>Bad gateway</html>")
         if fault.encoding is None:
-            return JSONResponse(self._wire.whole(answer))
-        packer = _Packer(fault.encoding)
-        body = json.dumps(self._wire.whole(answer)).encode()
+            return JSONResponse(self._format.whole(answer))
+        compressor = _Compressor(fault.encoding)
+        body = json.dumps(self._format.whole(answer)).encode()
         return Response(
-            packer.packed(body) + packer.end(),
+            compressor.compress(body) + compressor.end(),
             media_type="application/json",
-            headers={"content-encoding": packer.name},
+            headers={"content-encoding": compressor.name},
         )
 
 
@@ -276,26 +278,26 @@ def _played(events: Iterator[bytes], fault: Fault) -> Iterator[bytes]:
     return events if fault.events is None else fault.events(events)
 
 
-class _Packer:
+class _Compressor:
     """Compresses a body piece by piece. `name` is the content encoding that it is told by."""
 
     def __init__(self, encoding: str | None) -> None:
         self.name = (encoding or "").split("-")[0]
         self._bomb = encoding == "gzip-bomb"
-        self._packs: Any = None
+        self._zlib: Any = None
         if encoding in {"gzip", "gzip-bomb", "deflate"}:
-            self._packs = zlib.compressobj(1, wbits=15 if encoding == "deflate" else 31)
+            self._zlib = zlib.compressobj(1, wbits=15 if encoding == "deflate" else 31)
 
-    def packed(self, data: bytes) -> bytes:
-        if self._packs is None:
+    def compress(self, data: bytes) -> bytes:
+        if self._zlib is None:
             return data
         blanks = b""
         if self._bomb:
-            blanks, self._bomb = self._packs.compress(b" " * BOMB_BYTES), False
-        return bytes(blanks + self._packs.compress(data) + self._packs.flush(zlib.Z_SYNC_FLUSH))
+            blanks, self._bomb = self._zlib.compress(b" " * BOMB_BYTES), False
+        return bytes(blanks + self._zlib.compress(data) + self._zlib.flush(zlib.Z_SYNC_FLUSH))
 
     def end(self) -> bytes:
-        return b"" if self._packs is None else bytes(self._packs.flush())
+        return b"" if self._zlib is None else bytes(self._zlib.flush())
 
 
 def embedding(text: str, size: int) -> list[float]:
@@ -310,7 +312,7 @@ def refused(dialect: DialectName, status: int, message: str, code: str | int | N
     error: dict[str, Any] = {"message": message, "type": "BadRequestError", "param": None, "code": code}
     if dialect == "messages":
         error = {"type": "invalid_request_error", "message": message}
-    return JSONResponse(WIRES[dialect].error(error), status_code=status)
+    return JSONResponse(WIRE_FORMATS[dialect].error(error), status_code=status)
 
 
 async def _disconnected(receive: Receive) -> None:

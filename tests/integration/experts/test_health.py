@@ -173,12 +173,12 @@ async def test_a_server_that_asks_to_wait_rests_with_all_experts_of_the_model(cl
         make_expert(here, name="friend"),
         make_expert(here, name="other", model="other-model"),
     )
-    monitor = HealthMonitor(registry, client, HealthSettings(longest_rest_s=60))
+    monitor = HealthMonitor(registry, client, HealthSettings(longest_backoff_s=60))
     busy = ExpertBusy("small", "full")
     busy.retry_after_s = 3600
     monitor.report_failure("small", busy)
     assert [monitor.available(name) for name in ("small", "friend", "other")] == [False, False, True]
-    assert 59 < monitor.resting_s("friend") <= 60
+    assert 59 < monitor.backoff_s("friend") <= 60
     assert monitor.status("small").state == "unknown"
     monitor.report_success("friend")
     assert monitor.available("small")

@@ -15,7 +15,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import Expert
-from experts.refusals import body_of, error_in, refusal, reported_error, retry_after_s
+from experts.refusals import body_of, error_in, refusal, reported_error, retry_after_in
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
 PAGE = "<html><title>502</title></html>"
@@ -145,12 +145,12 @@ def test_what_holds_no_error_is_none(document: Any) -> None:
 def test_the_wait_is_read_from_every_header_that_says_it(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert retry_after_s(headers) == seconds
+    assert retry_after_in(headers) == seconds
 
 
 def test_a_reset_may_be_a_time_in_seconds_or_milliseconds() -> None:
     for reset in (time.time() + 60, (time.time() + 60) * 1000):
-        assert retry_after_s({"x-ratelimit-reset": f"{reset:.0f}"}) == pytest.approx(60, abs=2)
+        assert retry_after_in({"x-ratelimit-reset": f"{reset:.0f}"}) == pytest.approx(60, abs=2)
 
 
 def test_a_model_that_loads_says_how_long_in_its_body() -> None:

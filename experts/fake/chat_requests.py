@@ -8,7 +8,7 @@ from experts.expert import DialectName
 Body = Mapping[str, Any]
 
 
-def asked(dialect: DialectName, body: Body) -> dict[str, Any]:
+def as_chat_request(dialect: DialectName, body: Body) -> dict[str, Any]:
     """The request as a chat request."""
     return _READERS[dialect](body)
 

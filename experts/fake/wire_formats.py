@@ -14,7 +14,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class WireFormat:
     """One dialect: `whole` answers, the `events` of streamed ones, and its shape of an error."""
 
     whole: Callable[[Answer], Document]
@@ -306,9 +306,9 @@ def _anthropic_error(error: Mapping[str, Any]) -> Document:
     return {"type": "error", "error": dict(error)}
 
 
-WIRES: Mapping[DialectName, Wire] = {
-    "chat": Wire(_chat_whole, _chat_events, _openai_error),
-    "completions": Wire(_text_whole, _text_events, _openai_error),
-    "responses": Wire(_responses_whole, _responses_events, _openai_error),
-    "messages": Wire(_messages_whole, _messages_events, _anthropic_error),
+WIRE_FORMATS: Mapping[DialectName, WireFormat] = {
+    "chat": WireFormat(_chat_whole, _chat_events, _openai_error),
+    "completions": WireFormat(_text_whole, _text_events, _openai_error),
+    "responses": WireFormat(_responses_whole, _responses_events, _openai_error),
+    "messages": WireFormat(_messages_whole, _messages_events, _anthropic_error),
 }
