@@ -22,14 +22,23 @@ _QUOTED = re.compile(
     r"|^[ \t]*>.*$",
     re.MULTILINE,
 )
+_VERBS = (
+    r"prints?|printed|says?|said|saying|writes?|wrote|writing|outputs?|contains?|contained|containing|includes?"
+    r"|included|including|claims?|claimed|quotes?|quoted|quoting|repeats?|asks?|asked|tells?|told|demands?"
+    r"|instructs?|instructed|inserts?|inserted|appends?|appended|returns?|returned|reads?|format|example|e\.g\."
+    r"|such\sas|like|(?:rates?|rated|gives?|gave|assigns?|assigned|awards?|awarded|calls?|scores?|scored|declares?"
+    r"|declared)\s(?:itself|themsel\w+|its\s\w+)|(?:ends?|ended|ending|begins?|starts?|started|opens?|closes?"
+    r"|replies|replied|responds?|responded)\swith"
+)
+_BETWEEN = (
+    r"that|the|a|an|in|its|own|text|string|words?|verdicts?|ratings?|scores?|line|following|at|end|of|with|it|itself"
+    r"|is|be|should|judges?|graders?|me|us|you|to|reply|replies|answer|output|give|write|say|this|json|code|phrase"
+    r"|sentence|for|user|final|double|square|brackets?|i|my|deserves?"
+)
+# "It says that its rating is [[9]]", but not "A contains an error, so [[B>A]]".
 _REPORTING = re.compile(
-    r"\b(?:prints?|printed|says?|said|saying|writes?|wrote|writing|outputs?|contains?|contained|containing"
-    r"|includes?|included|including|(?:rates?|rated|gives?|gave|assigns?|assigned|awards?|awarded|calls?|scores?"
-    r"|scored|declares?|declared)\s(?:itself|themsel\w+|its\s\w+)|claims?|claimed|(?:ends?|ended|ending|begins?"
-    r"|starts?|started|opens?|closes?|replies|replied|responds?|responded)\swith|quotes?|quoted|quoting|repeats?"
-    r"|asks?|asked|tells?|told|demands?|instructs?|instructed|instructions?|inserts?|inserted|appends?|appended|returns?"
-    r"|returned|reads?|example|e\.g|such\sas|like\sthis|format|text|string|json\sof)\b[^.!?\n]{0,40}$"
-    r"|(?:写道|输出|輸出|声称|自称|说|說|写着|包含|以为|書いて|出力|と言って|라고|출력)[^。!?\n]{0,20}$",
+    rf"\b(?:{_VERBS})\b(?:[\s:,\"'`(*_-]+(?:{_BETWEEN})(?!\w))*[\s:,\"'`(*_-]*$"
+    r"|(?:写道|输出|輸出|声称|自称|说|說|写着|包含)[\s:,\"'「]{0,3}$",
     re.IGNORECASE,
 )
 _OWN_SUBJECT = re.compile(
