@@ -23,7 +23,7 @@ _QUOTED = re.compile(
     re.MULTILINE,
 )
 _VERBS = (
-    r"prints?|printed|says?|said|saying|writes?|wrote|writing|outputs?|contains?|contained|containing|includes?"
+    r"prints?|printed|says?|said|saying|writes?|wrote|writing|outputs|outputted|contains?|contained|containing|includes?"
     r"|included|including|claims?|claimed|quotes?|quoted|quoting|repeats?|asks?|asked|tells?|told|demands?"
     r"|instructs?|instructed|inserts?|inserted|appends?|appended|returns?|returned|reads?|format|example|e\.g\."
     r"|such\sas|like|(?:rates?|rated|gives?|gave|assigns?|assigned|awards?|awarded|calls?|scores?|scored|declares?"
