@@ -39,7 +39,7 @@ class AnswerOptions:
         thinking = document.get("thinking")
         thinking = thinking if isinstance(thinking, dict) else {}
         return cls(
-            thinking=thinking.get("type") in {"enabled", "adaptive", "between_tools"},
+            thinking=thinking.get("type") in ("enabled", "adaptive", "between_tools"),
             thinking_text=thinking.get("display") != "omitted",
             stop_sequences=frozenset(document.get("stop_sequences") or ()),
         )

@@ -46,6 +46,7 @@ class TokenCountBody(_Lenient):
     thinking: dict[str, Any] | None = None
     output_config: dict[str, Any] | None = None
     output_format: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
 
     @field_validator("system")
     @classmethod
@@ -64,4 +65,3 @@ class MessagesBody(TokenCountBody):
     temperature: Number | None = None
     top_p: Number | None = None
     top_k: StrictInt | None = None
-    metadata: dict[str, Any] | None = None

@@ -63,13 +63,15 @@ class _Turns:
     def add(self, item: Any, where: str) -> None:
         if not isinstance(item, Mapping):
             raise _bad("must be an object", where)
+        if not isinstance(item.get("type"), str | None):
+            raise _bad("must be a string", f"{where}.type")
         kind = kind_of(item)
         if kind not in OUTPUTS:
             self._show_media()
         if kind == "message":
             self._message(item, where)
         elif kind == "reasoning":
-            self._reasoning(item)
+            self._reasoning(item, where)
         elif kind in CALLS:
             self._call(item, kind, where)
         elif kind in OUTPUTS:
@@ -111,7 +113,10 @@ class _Turns:
         if refusal is not None:
             message["refusal"] = refusal
 
-    def _reasoning(self, item: Mapping[str, Any]) -> None:
+    def _reasoning(self, item: Mapping[str, Any], where: str) -> None:
+        for name in ("content", "summary"):
+            if not isinstance(item.get(name), list | None):
+                raise _bad("must be a list of parts", f"{where}.{name}")
         state = unsealed(item.get("encrypted_content"))
         text = _thoughts(item) or str((state or {}).get(REASONING) or "")
         # A turn thinks first, but for thoughts between its calls.

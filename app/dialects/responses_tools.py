@@ -200,8 +200,9 @@ def _custom_description(tool: Mapping[str, Any], where: str) -> str:
 
 def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
     """The tool in the Responses API's form; some clients send that of chat completions."""
-    nested = tool.get(str(tool.get("type")))
-    return {**nested, "type": tool["type"]} if isinstance(nested, Mapping) else dict(tool)
+    kind = tool.get("type")
+    nested = tool.get(kind) if isinstance(kind, str) else None
+    return {**nested, "type": kind} if isinstance(nested, Mapping) else dict(tool)
 
 
 def _name(tool: Mapping[str, Any], where: str) -> str:
