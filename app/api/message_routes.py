@@ -10,13 +10,12 @@ from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
 from app.api.native_experts import for_native_experts
+from app.api.token_counting import prompt_tokens
 from app.dialects.messages import MESSAGES, without_unsigned_thinking
 from app.dialects.messages_body import MessagesBody, TokenCountBody
 from app.dialects.messages_request import translate
 from app.services import Services
 from app.serving.chat_body import ChatRequest
-from experts.expert import Expert
-from routers.decide import NoExpertFits
 
 router = APIRouter()
 
@@ -35,21 +34,7 @@ async def count_tokens(request: Request) -> Response:
     started = time.perf_counter()
     body, document = await read_body(request, TokenCountBody)
     chat = chat_request(request, MESSAGES, body, document, started)
-    count = await services.tokens.count(await _counting_expert(services, chat), chat.document)
-    return JsonResponse({"input_tokens": count.tokens})
-
-
-async def _counting_expert(services: Services, chat: ChatRequest) -> Expert:
-    """Whose tokenizer counts: of a request that no expert can answer, that of the longest context."""
-    registry, names = services.registry, services.routing.names
-    named = chat.body.routing.expert or chat.body.model
-    if named in names.experts:
-        return registry.get(str(named))
-    try:
-        decision, _ = await services.routing.route(chat)
-    except NoExpertFits:
-        return max((registry.get(name) for name in names.composed), key=lambda each: each.context_length)
-    return registry.get(decision.expert)
+    return JsonResponse({"input_tokens": await prompt_tokens(services, chat)})
 
 
 async def _read(request: Request) -> ChatRequest:

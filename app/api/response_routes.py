@@ -13,6 +13,7 @@ from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
 from app.api.native_experts import for_native_experts
+from app.api.token_counting import prompt_tokens
 from app.dialects.dialect import Dialect
 from app.dialects.responses import chat_form, responses_dialect
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
@@ -27,7 +28,7 @@ from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
 from app.serving.chat_body import ChatRequest
-from app.serving.decision_document import decision_headers
+from app.serving.stored_responses import CHAIN
 from app.storage.rows import ResponseRow
 
 router = APIRouter()
@@ -61,18 +62,14 @@ async def responses(request: Request) -> Response:
 
 @router.post("/v1/responses/input_tokens", openapi_extra=body_schema(InputTokensBody))
 async def input_tokens(request: Request) -> Response:
-    """The prompt tokens of a request, as the expert counts them that it would be routed to now."""
+    """The prompt tokens of a request, as the expert counts them that it names or would be routed to now."""
     services: Services = request.app.state.services
     started = time.perf_counter()
     body, document = await read_body(request, InputTokensBody)
     whole, _ = await _expanded(services, request.state.api_key, {**document, "input": body.input})
     chat = _chat(request, responses_dialect(body.previous_response_id), body, whole, started)
-    decision, _ = await services.routing.route(chat)
-    count = await services.tokens.count(services.registry.get(decision.expert), chat.document)
-    return JsonResponse(
-        {"object": "response.input_tokens", "input_tokens": count.tokens},
-        headers=decision_headers(decision),
-    )
+    tokens = await prompt_tokens(services, chat)
+    return JsonResponse({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 @router.get("/v1/responses/{response_id}")
@@ -184,6 +181,13 @@ async def _resolved(services: Services, api_key: str | None, items: Any) -> Any:
     if not named:
         return items
     owners = {response_of_item(each) for each in named.values()} - {None}
+    if len(owners) > CHAIN:
+        raise ServiceError(
+            400,
+            "invalid_value",
+            f"input: names items of more than {CHAIN} responses. Send them.",
+            param="input",
+        )
     rows = await services.stored_responses.several(api_key, [str(each) for each in owners])
     found = {item["id"]: item for row in rows.values() for item in _conversation([row]) if "id" in item}
     resolved = list(items)

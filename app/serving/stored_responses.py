@@ -12,7 +12,7 @@ from app.storage.recorder import Recorder
 from app.storage.rows import ResponseRow
 
 CHAIN = 1_000
-"""Turns of one conversation that `previous_response_id` may link."""
+"""Stored responses that one request may go on from, by `previous_response_id` or the items that it names."""
 WRITTEN_S = 2.0
 """How long a deletion waits for rows that are still in the writer's queue."""
 

@@ -8,6 +8,7 @@ import pytest
 from openai import BadRequestError
 from openai.types.responses import InputTokenCountResponse, Response, ResponseStreamEvent
 
+from app.serving.stored_responses import CHAIN
 from tests.contracts.validation import problems
 from tests.integration.app.world import CODE, TALK, Api, World, events_of
 
@@ -151,6 +152,12 @@ async def test_an_item_may_be_named_instead_of_sent(keeping: Api) -> None:
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (400, "item_not_found")
 
 
+async def test_items_of_too_many_responses_are_refused_before_they_are_looked_for(keeping: Api) -> None:
+    named = [{"type": "item_reference", "id": f"msg_{number:032x}000"} for number in range(CHAIN + 1)]
+    error = (await ask(keeping, named)).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_value", "input")
+
+
 async def test_stored_responses_are_read_listed_and_deleted(keeping: Api) -> None:
     parts = [{"role": "user", "content": f"{number}"} for number in range(5)]
     made = await answered(
@@ -231,6 +238,8 @@ async def test_tokens_are_counted_of_the_whole_conversation(keeping: Api) -> Non
     alone = await count(input="Go on.")
     assert 0 < alone < await count(input="Go on.", previous_response_id=made["id"])
     assert await count(instructions="Be brief.") > 0
+    # What nobody could answer is counted all the same: clients ask before they shorten.
+    assert await count(input=TALK * 2000) > 4000
 
 
 async def test_a_response_that_failed_is_not_kept(keeping: Api) -> None:
