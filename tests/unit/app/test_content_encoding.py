@@ -14,6 +14,11 @@ LIMIT = 100_000
 TEXT = b'{"model": "coterie"}' * 100
 
 
+def gzipped(data: bytes) -> bytes:
+    """Without the time, which would be in the tests' names: they must be the same in every process."""
+    return gzip.compress(data, 1, mtime=0)
+
+
 def raw_deflate(data: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
@@ -22,16 +27,16 @@ def raw_deflate(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("encodings", "body"),
     [
-        ("gzip", gzip.compress(TEXT)),
-        ("X-GZip", gzip.compress(TEXT)),
-        ("gzip", gzip.compress(TEXT[:50]) + gzip.compress(TEXT[50:])),
-        ("gzip", gzip.compress(TEXT) + b"\0" * 50_000),
+        ("gzip", gzipped(TEXT)),
+        ("X-GZip", gzipped(TEXT)),
+        ("gzip", gzipped(TEXT[:50]) + gzipped(TEXT[50:])),
+        ("gzip", gzipped(TEXT) + b"\0" * 50_000),
         ("deflate", zlib.compress(TEXT)),
         ("deflate", raw_deflate(TEXT)),
-        ("deflate, gzip", gzip.compress(zlib.compress(TEXT))),
-        ("gzip,deflate", zlib.compress(gzip.compress(TEXT))),
+        ("deflate, gzip", gzipped(zlib.compress(TEXT))),
+        ("gzip,deflate", zlib.compress(gzipped(TEXT))),
         ("identity", TEXT),
-        (" , gzip", gzip.compress(TEXT)),
+        (" , gzip", gzipped(TEXT)),
     ],
 )
 def test_what_the_header_says_is_undone(encodings: str, body: bytes) -> None:
@@ -41,7 +46,7 @@ def test_what_the_header_says_is_undone(encodings: str, body: bytes) -> None:
 @given(st.binary(max_size=LIMIT))
 def test_any_data_comes_back(data: bytes) -> None:
     for encodings, packed in (
-        ("gzip", gzip.compress(data)),
+        ("gzip", gzipped(data)),
         ("deflate", zlib.compress(data)),
         ("deflate", raw_deflate(data)),
     ):
@@ -58,18 +63,18 @@ def test_any_data_comes_back(data: bytes) -> None:
         ("gzip", b"", 400),
         ("gzip", TEXT, 400),
         ("gzip", zlib.compress(TEXT), 400),
-        ("gzip", gzip.compress(TEXT)[:-1], 400),
-        ("gzip", gzip.compress(TEXT)[:40] + b"?" + gzip.compress(TEXT)[41:], 400),
-        ("gzip", gzip.compress(TEXT) + b"\0more", 400),
-        ("gzip", gzip.compress(b"") * (MEMBERS + 1), 400),
+        ("gzip", gzipped(TEXT)[:-1], 400),
+        ("gzip", gzipped(TEXT)[:40] + b"?" + gzipped(TEXT)[41:], 400),
+        ("gzip", gzipped(TEXT) + b"\0more", 400),
+        ("gzip", gzipped(b"") * (MEMBERS + 1), 400),
         ("deflate", zlib.compress(TEXT)[:-1], 400),
         ("deflate", zlib.compress(TEXT) + b"more", 400),
         ("deflate", raw_deflate(TEXT)[:-1], 400),
-        ("gzip", gzip.compress(b"x" * (LIMIT + 1)), 413),
-        ("gzip", gzip.compress(b"x" * 60_000) * 2, 413),
+        ("gzip", gzipped(b"x" * (LIMIT + 1)), 413),
+        ("gzip", gzipped(b"x" * 60_000) * 2, 413),
         ("deflate", zlib.compress(b"x" * (LIMIT + 1)), 413),
         ("deflate", raw_deflate(b"x" * (LIMIT + 1)), 413),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 100_000_000, 1)), 413),
+        ("gzip, gzip", gzipped(gzipped(b"x" * 20_000_000)), 413),
     ],
 )
 def test_what_cannot_be_decoded_is_refused(encodings: str, body: bytes, status: int) -> None:
