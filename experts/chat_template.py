@@ -108,7 +108,7 @@ def _call(call: Any) -> Any:
         return call
     try:
         arguments = json.loads(function["arguments"])
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = function["arguments"]
     return {**call, "function": {**function, "arguments": arguments}}
 

@@ -3,12 +3,12 @@
 https://platform.claude.com/docs/en/api/messages. Knows documents only.
 """
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from app.dialects.chat_fields import calls_of, read_object, reasoning_of, signed_blocks, text_of
 from base.usage import TokenUsage
 
 INVALID_ARGUMENTS = "invalid_arguments"
@@ -105,15 +105,6 @@ def tool_input(arguments: Any) -> dict[str, Any]:
     return {INVALID_ARGUMENTS: arguments} if read is None else read
 
 
-def read_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that `text` is; None when it is none."""
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return read if isinstance(read, dict) else None
-
-
 def ending(
     choice: Mapping[str, Any], options: AnswerOptions, *, called: bool, refusal: Any = None
 ) -> dict[str, Any]:
@@ -149,35 +140,6 @@ def message_usage(usage: Any) -> dict[str, Any]:
     if counted.reasoning is not None:
         document["output_tokens_details"] = {"thinking_tokens": counted.reasoning}
     return document
-
-
-def reasoning_of(said: Mapping[str, Any]) -> str:
-    """The reasoning in a message or delta, by both of its names."""
-    for name in ("reasoning_content", "reasoning"):
-        if isinstance(text := said.get(name), str) and text:
-            return text
-    return ""
-
-
-def signed_blocks(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """LiteLLM's `thinking_blocks` of a message or delta: those that Anthropic's models signed."""
-    blocks = said.get("thinking_blocks")
-    return [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
-
-
-def calls_of(said: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The tool calls of a message or delta."""
-    calls = said.get("tool_calls")
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's or delta's content."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return ""
 
 
 def _thinking_blocks(said: Mapping[str, Any], options: AnswerOptions) -> list[dict[str, Any]]:

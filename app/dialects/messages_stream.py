@@ -10,16 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.dialects.chat_fields import calls_of, read_object, reasoning_of, signed_blocks, text_of
 from app.dialects.messages_answer import (
     AnswerOptions,
-    calls_of,
     ending,
     message_usage,
     new_message,
-    read_object,
-    reasoning_of,
-    signed_blocks,
-    text_of,
     tool_input,
     tool_use,
 )
@@ -47,7 +43,7 @@ class MessageStream:
         """Of the open content block, or of the next one."""
         self._open: str | None = None
         """The open block's type."""
-        self._calls: dict[int | str | None, _Call] = {}
+        self._calls: dict[int, _Call] = {}
         """Calls that have not been sent whole, in their order."""
         self._called = False
         self._held = ""
@@ -136,21 +132,13 @@ class MessageStream:
         return events
 
     def _add_call(self, piece: Mapping[str, Any]) -> None:
-        """Add a piece to its call: that of its index, or without one the last, unless a new id begins one."""
-        key, call_id = piece.get("index"), str(piece.get("id") or "")
-        if not isinstance(key, int):
-            last = next(reversed(self._calls), None)
-            new = last is None or (call_id and self._calls[last].id != call_id)
-            key = call_id if new else last
-        call = self._calls.setdefault(key, _Call())
-        call.id = call.id or call_id
+        """Add a piece to its call, that of its index; the first one has its id and name."""
+        call = self._calls.setdefault(piece["index"], _Call())
+        call.id = call.id or str(piece.get("id") or "")
         function = piece.get("function")
         if isinstance(function, dict):
             call.name = call.name or str(function.get("name") or "")
-            arguments = function.get("arguments")
-            if isinstance(arguments, dict):
-                arguments = json.dumps(arguments)
-            call.arguments += arguments if isinstance(arguments, str) else ""
+            call.arguments += str(function.get("arguments") or "")
 
     def _send_calls(self, *, last: bool) -> list[Document]:
         """The events of the calls in their order, up to the first that is not complete. A call is complete

@@ -4,10 +4,10 @@ A whole message is taken as one delta, so that a streamed and a whole answer can
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from app.dialects.chat_fields import calls_of, read_object, reasoning_of
 from app.dialects.responses_state import StateCollector
 from app.dialects.responses_tools import ToolName, Tools, custom_input
 
@@ -15,8 +15,6 @@ Item = dict[str, Any]
 Event = dict[str, Any]
 """An event's document, without its `sequence_number`."""
 
-REASONING_FIELDS = ("reasoning_content", "reasoning")
-"""Names that servers have for what a model thinks."""
 CUT_OFF = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Finish reasons of chat completions, and the reasons why a response is incomplete."""
 
@@ -47,7 +45,7 @@ class ResponseOutput:
         """The events for a delta, or a whole message, of `choice`."""
         events: list[Event] = []
         self._state.take(delta)
-        if thought := next((delta[name] for name in REASONING_FIELDS if _text(delta, name)), None):
+        if thought := reasoning_of(delta):
             events += self._add_reasoning(thought)
         for state in _mappings(delta.get("reasoning_items")):
             events += self._add_state(state)
@@ -56,7 +54,7 @@ class ResponseOutput:
         if refusal := _text(delta, "refusal"):
             events += self._add_refusal(refusal)
         self._annotate([_annotation(each) for each in _mappings(delta.get("annotations"))])
-        for position, call in enumerate(_mappings(delta.get("tool_calls"))):
+        for position, call in enumerate(calls_of(delta)):
             index = call.get("index")
             events += self._add_call(index if isinstance(index, int) else position, call)
         if isinstance(choice.get("finish_reason"), str):
@@ -156,7 +154,7 @@ class ResponseOutput:
         """End the calls whose arguments are whole: another item begins. Servers may write several at once."""
         events: list[Event] = []
         for call in self._calls:
-            if not _is_object(call.arguments):
+            if read_object(call.arguments) is None:
                 break
             events += self._end_call(call)
         return events
@@ -334,10 +332,3 @@ def _annotation(said: Mapping[str, Any]) -> Item | None:
     if not all(isinstance(cited.get(name), kind) for name, kind in kinds.items()):
         return None
     return {"type": "url_citation", **{name: cited[name] for name in kinds}}
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.dialects.chat_fields import read_object
 from app.errors import ServiceError
 
 NAMESPACE_SEPARATOR = "__"
@@ -138,11 +139,7 @@ def custom_arguments(text: str) -> str:
 
 def custom_input(arguments: str) -> str:
     """The input of a custom tool out of its function's arguments; what an expert wrote instead, as it is."""
-    try:
-        read = json.loads(arguments)
-    except ValueError:
-        return arguments
-    said = read.get(INPUT) if isinstance(read, dict) else None
+    said = (read_object(arguments) or {}).get(INPUT)
     return said if isinstance(said, str) else arguments
 
 

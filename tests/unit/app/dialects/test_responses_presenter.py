@@ -298,6 +298,13 @@ def test_how_an_answer_ended(finish: str, status: str, reason: str | None) -> No
     assert kinds(streamed(delta(content="x"), end(finish)))[-1] == status
 
 
+def test_arguments_nested_too_deep_to_be_read_are_no_object() -> None:
+    deep = "[" * 100_000
+    chunks = [delta(tool_calls=[tool_call(0, "a", "look", deep)]), delta(content="Hm."), end("tool_calls")]
+    last = streamed(*chunks)[-1]["response"]
+    assert last["output"][0]["arguments"] == deep
+
+
 def test_the_response_repeats_its_request_and_has_the_decision() -> None:
     form = {"type": "json_schema", "name": "x", "schema": {"type": "object"}, "strict": True}
     asked: Document = {
