@@ -34,7 +34,7 @@ class ResponseOutput:
         """The index of the reasoning or message that text is added to."""
         self._calls: list[_Call] = []
         self._call_at: dict[int, _Call] = {}
-        """The calls by the index that chunks give them, the latest one."""
+        """The calls by the index that chunks give them."""
 
     @property
     def cut_off(self) -> str | None:
@@ -119,8 +119,7 @@ class ResponseOutput:
         name, arguments, call_id = _text(function, "name"), _text(function, "arguments"), _text(said, "id")
         call = self._call_at.get(index)
         events: list[Event] = []
-        # Some servers give every call of an answer the same index.
-        if call is None or (name and call_id and call_id != call.item["call_id"]):
+        if call is None:
             events += [*self._close(), *self._end_whole_calls()]
             call = self._begin_call(name, call_id)
             self._call_at[index] = call
@@ -139,7 +138,7 @@ class ResponseOutput:
 
     def _begin_call(self, function: str, call_id: str) -> "_Call":
         name = self._tools.of(function)
-        item: Item = {"call_id": call_id or self._id("call"), "name": name.name}
+        item: Item = {"call_id": call_id, "name": name.name}
         if name.namespace is not None:
             item["namespace"] = name.namespace
         if name.custom:

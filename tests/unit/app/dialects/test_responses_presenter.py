@@ -169,16 +169,6 @@ SAME: list[tuple[str, Document, str, list[Document]]] = [
             end("tool_calls"),
         ],
     ),
-    (
-        "calls of one index",
-        {"tool_calls": CALLS},
-        "tool_calls",
-        [
-            delta(tool_calls=[tool_call(0, "a", "look", '{"x": 1}')]),
-            delta(tool_calls=[tool_call(0, "b", "look", "{}")]),
-            end("tool_calls"),
-        ],
-    ),
     ("calls in one chunk", {"tool_calls": CALLS}, "tool_calls", [delta(tool_calls=CALLS), end("tool_calls")]),
     (
         "a call without arguments",
