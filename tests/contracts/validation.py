@@ -89,19 +89,19 @@ def _of_union(members: tuple[Any, ...], value: Any, at: str) -> list[str]:
     meant = [
         found
         for member, found in zip(members, tried, strict=True)
-        if isinstance(value, Mapping) and _tag(member) == {value.get("type")}
+        if isinstance(value, Mapping) and _tags(member) == [value.get("type")]
     ]
     return min(meant or tried, key=len)
 
 
-def _tag(member: Any) -> set[Any]:
+def _tags(member: Any) -> list[Any]:
     """What a model's `type` can be."""
     if get_origin(member) is Annotated:
-        return _tag(get_args(member)[0])
+        return _tags(get_args(member)[0])
     if not (isinstance(member, type) and issubclass(member, BaseModel)) or "type" not in member.model_fields:
-        return set()
+        return []
     kind = member.model_fields["type"].annotation
-    return set(get_args(kind)) if get_origin(kind) is Literal else set()
+    return list(get_args(kind)) if get_origin(kind) is Literal else []
 
 
 def _of_scalar(kind: Any, value: Any, at: str) -> list[str]:
