@@ -27,6 +27,9 @@ DECISION_PREFIX = "dec_"
 TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 ENDS = ("response.completed", "response.incomplete")
 
+_EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+"""Those that a response may repeat; servers have others."""
+
 
 def response_id(decision_id: str) -> str:
     """A response has the id of its decision, with a prefix of its own."""
@@ -239,7 +242,7 @@ def _head(request: ResponsesRequest, answer: Document, routing: Document) -> Doc
     """A response that has only begun: what its request and the beginning of its answer tell."""
     asked = request.document
     text = asked.get("text") or {}
-    reasoning = asked.get("reasoning") or {}
+    effort = (asked.get("reasoning") or {}).get("effort")
     return {
         "id": response_id(str(routing.get("id"))),
         "object": "response",
@@ -258,7 +261,7 @@ def _head(request: ResponsesRequest, answer: Document, routing: Document) -> Doc
         "parallel_tool_calls": asked.get("parallel_tool_calls") is not False,
         "previous_response_id": request.previous,
         "prompt_cache_key": asked.get("prompt_cache_key"),
-        "reasoning": {"effort": reasoning.get("effort"), "summary": None},
+        "reasoning": {"effort": effort if effort in _EFFORTS else None, "summary": None},
         "safety_identifier": asked.get("safety_identifier"),
         "service_tier": _tier(answer),
         "temperature": asked.get("temperature"),

@@ -127,6 +127,8 @@ def translate(document: Mapping[str, Any]) -> Translation:
     if document.get("max_output_tokens") is not None:
         chat["max_tokens"] = document["max_output_tokens"]
     effort = (document.get("reasoning") or {}).get("effort")
+    if not isinstance(effort, str | None):
+        raise _invalid("reasoning.effort", "must be text")
     if effort is not None:
         chat["reasoning_effort"] = effort
     if LOGPROBS in (document.get("include") or ()):
@@ -151,6 +153,10 @@ def _text(text: Mapping[str, Any]) -> dict[str, Any]:
                     f"text.format.{name}: is required.",
                     param=f"text.format.{name}",
                 )
+        if not isinstance(form.get("strict"), bool | None):
+            raise _invalid("text.format.strict", "must be true or false")
+        if not isinstance(form.get("description"), str | None):
+            raise _invalid("text.format.description", "must be text")
         fields = ("name", "schema", "strict", "description")
         schema = {name: form[name] for name in fields if form.get(name) is not None}
         return {**found, "response_format": {"type": "json_schema", "json_schema": schema}}
@@ -164,6 +170,10 @@ def _text(text: Mapping[str, Any]) -> dict[str, Any]:
             param="text.format",
         )
     return found
+
+
+def _invalid(where: str, message: str) -> ServiceError:
+    return ServiceError(400, "invalid_value", f"{where}: {message}.", param=where)
 
 
 def _refuse_unsupported(document: Mapping[str, Any]) -> None:

@@ -163,6 +163,8 @@ def _function(tool: Mapping[str, Any], where: str, namespace: str | None) -> tup
     name = ToolName(_name(flat, where), namespace, custom)
     function: dict[str, Any] = {"name": name.function}
     description = flat.get("description")
+    if not isinstance(description, str | None):
+        raise _bad("must be text", f"{where}.description")
     if custom:
         description = _custom_description(flat, where)
         function["parameters"] = {
@@ -177,6 +179,8 @@ def _function(tool: Mapping[str, Any], where: str, namespace: str | None) -> tup
             raise _bad("must be a JSON schema", f"{where}.parameters")
         if parameters is not None:
             function["parameters"] = parameters
+        if not isinstance(flat.get("strict"), bool | None):
+            raise _bad("must be true or false", f"{where}.strict")
         if flat.get("strict") is not None:
             function["strict"] = flat["strict"]
     if description:

@@ -53,3 +53,10 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The same for requests that fail: what the service remembers of failures does not change other tests."""
     with serve(tmp_path_factory.mktemp("failing")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """For requests with anything in them."""
+    with serve(tmp_path_factory.mktemp("odd")) as running:
+        yield running

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from app.services import Services
-from experts.fake import Behaviour, Chooser, RunningFake, run_fake_expert
+from experts.fake import FAULTS, Behaviour, Chooser, RunningFake, run_fake_expert
 from tests.integration.app.world import EXPERTS, Api, small_world
 
 STEPS = 10
@@ -34,9 +34,8 @@ _MARK = re.compile(r"\[\[([\w-]+)\]\]")
 def behave(body: Mapping[str, Any]) -> Behaviour:
     """By the first mark in any message: a strategy's own questions hold the client's. A fault is a mark."""
     found = _MARK.search(str(body))
-    if found is None:
-        return Behaviour()
-    return WAYS.get(found[1]) or Behaviour(case=found[1])
+    mark = found[1] if found else ""
+    return WAYS.get(mark) or Behaviour(case=mark if mark in FAULTS else None)
 
 
 @dataclass(frozen=True, slots=True)
