@@ -1,13 +1,12 @@
 """The parts of a model's reply: its thinking, code fences, LaTeX. Knows nothing of what is asked for."""
 
 import re
+from collections import defaultdict, deque
 
 from base.text_folding import MAX_REPLY_CHARS
 
 _TAGS = r"think|thinking|thought|reasoning|reflection|scratchpad"
-_THOUGHT = re.compile(
-    rf"<({_TAGS})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷", re.DOTALL | re.IGNORECASE
-)
+_THOUGHT_MARK = re.compile(rf"</?(?:{_TAGS})>|\[/?THINK\]|◁/?think▷", re.IGNORECASE)
 _THOUGHT_END = re.compile(rf"</(?:{_TAGS})>|\[/THINK\]|◁/think▷", re.IGNORECASE)
 _THOUGHT_START = re.compile(rf"<(?:{_TAGS})>|\[THINK\]|◁think▷", re.IGNORECASE)
 _MARK = re.compile(r"[<\[◁]")
@@ -24,11 +23,31 @@ def own_text(reply: str) -> str:
     text = reply[:MAX_REPLY_CHARS]
     if not _MARK.search(text) or not (_THOUGHT_END.search(text) or _THOUGHT_START.search(text)):
         return text
-    text = _THOUGHT.sub("", text)
+    text = _without_blocks(text)
     ends = list(_THOUGHT_END.finditer(text))
     text = text[ends[-1].end() :] if ends else text
     start = _THOUGHT_START.search(text)
     return text[: start.start()] if start else text
+
+
+def _without_blocks(text: str) -> str:
+    """`text` without the blocks of thinking that end, in one pass: a model may repeat a tag for ever."""
+    marks = list(_THOUGHT_MARK.finditer(text))
+    ends: dict[str, deque[re.Match[str]]] = defaultdict(deque)
+    for mark in marks:
+        if "/" in mark.group():
+            ends[mark.group().replace("/", "").lower()].append(mark)
+    kept, at = [], 0
+    for mark in marks:
+        if "/" in mark.group() or mark.start() < at:
+            continue
+        later = ends[mark.group().lower()]
+        while later and later[0].start() < mark.end():
+            later.popleft()
+        if later:
+            kept.append(text[at : mark.start()])
+            at = later[0].end()
+    return "".join([*kept, text[at:]])
 
 
 def fenced_blocks(reply: str) -> list[tuple[str, str]]:

@@ -205,6 +205,8 @@ class _Scan:
         """The end of what was taken so far."""
         self._wrapped = 0
         """Elements that hold the user's request and are not closed yet."""
+        self._comment: tuple[int, int | None] = (-1, None)
+        """Where the end of a comment was found last, and the end itself if nothing follows on its line."""
 
     def pieces(self) -> list[_Piece] | None:
         """None when all of the text is the person's."""
@@ -252,9 +254,9 @@ class _Scan:
         if token["line"]:
             end = _line_end(text, token.start())
         elif token["comment"]:
-            end = text.find("-->", token.start()) + 3
-            if end < 3 or text[end : _line_end(text, end)].strip():
+            if (comment := self._comment_end(token.start())) is None:
                 return number + 1
+            end = comment
         elif token["to_request"]:
             request = _REQUEST.search(text, token.end())
             end = len(text) if request is None else request.end()
@@ -263,7 +265,7 @@ class _Scan:
             while end < len(text) and _GIT_LINE.match(text, end, _line_end(text, end)):
                 end = _line_end(text, end)
         else:
-            end = self._past_instructions(self._next_element(number))
+            end = self._past_instructions(number, self._next_element(number))
         source = Source.PASTED if token["pasted_to_next"] else Source.HARNESS
         self._take(token.start(), end, source, text[token.start() : end])
         return self._first_after(number + 1, end)
@@ -307,9 +309,20 @@ class _Scan:
         self._take(token.start(), end)
         return self._first_after(number + 1, end)
 
-    def _past_instructions(self, at: int) -> int:
-        """The end of the `<INSTRUCTIONS>` that hold a file named above them, if they begin at `at`."""
-        number = self._first_after(0, at)
+    def _comment_end(self, start: int) -> int | None:
+        """The end of the comment that begins at `start`; None where it has none, or more on its last line.
+        Comments may share an end, which is looked for once."""
+        if start > self._comment[0]:
+            end = self._text.find("-->", start)
+            at = len(self._text) if end < 0 else end
+            alone = end >= 0 and not self._text[end + 3 : _line_end(self._text, end)].strip()
+            self._comment = at, end + 3 if alone else None
+        return self._comment[1]
+
+    def _past_instructions(self, number: int, at: int) -> int:
+        """The end of the `<INSTRUCTIONS>` that hold a file named above them, token `number`, if they begin at
+        `at`."""
+        number = self._first_after(number + 1, at)
         if number == len(self._tokens) or (self._tokens[number]["name"] or "").lower() != "instructions":
             return at
         closing = self._closed_by.get(number)

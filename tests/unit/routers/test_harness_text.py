@@ -144,10 +144,30 @@ def test_every_text_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<a_b>", "</a_b>", "<a_b", "```\n", "~~~\n```\n", "# TODO LIST\n", "<a_b x='", "<query>\n"]
+    "piece",
+    [
+        "<a_b>",
+        "</a_b>",
+        "<a_b",
+        "```\n",
+        "~~~\n```\n",
+        "# TODO LIST\n",
+        "<a_b x='",
+        "<query>\n",
+        "<!-- a\n",
+        "Result of calling the a tool:\n<a_b>\n",
+    ],
 )
 def test_hostile_text_is_read_in_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     user_words(text)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 0.9
+
+
+@pytest.mark.parametrize("ending", ["-->", "\n-->", "--> Why?\n-->", "--> Why?"])
+def test_comments_may_share_their_end(ending: str) -> None:
+    """A comment is the harness's where nothing follows it on its last line."""
+    said = user_words(f"{ASK}\n<!-- a\n<!-- b {ending}").said
+    assert said.split("\n")[0] == ASK
+    assert ("<!-- b" in said) == ("Why?" in ending)
