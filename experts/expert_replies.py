@@ -77,6 +77,7 @@ class ReplyStream:
         """What came before the first text and was no event: perhaps a body that is no stream."""
         self._first: list[StreamEvent] | None = None
         self._broken: ExpertError | None = None
+        self._trailer_until: float | None = None
 
     @classmethod
     async def of_whole(cls, expert: Expert, completion: Mapping[str, Any]) -> "ReplyStream":
@@ -148,7 +149,9 @@ class ReplyStream:
         # Nobody asked for more than has ended: what is still to come does not belong to the answer.
         whole = self._reader.whole and self._reader.finished >= self._choices
         if whole:
-            until = min(until, time.monotonic() + TRAILER_S)
+            # Set once: heartbeats go on for as long as a server keeps the connection open.
+            self._trailer_until = self._trailer_until or time.monotonic() + TRAILER_S
+            until = min(until, self._trailer_until)
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 chunk = await anext(self._source, None)

@@ -22,7 +22,7 @@ from experts.errors import (
     NotStreamed,
 )
 from experts.expert import Expert, Timeouts
-from experts.expert_replies import ReplyStream, StreamEvent, raw_bytes
+from experts.expert_replies import TRAILER_S, ReplyStream, StreamEvent, raw_bytes
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
 DONE = b"data: [DONE]\n\n"
@@ -326,3 +326,18 @@ async def test_a_whole_answer_is_not_held_up_by_a_server_that_goes_on_saying_not
         with pytest.raises(ExpertTimeout):
             async for _ in stream:
                 pass
+
+
+async def test_heartbeats_do_not_hold_a_whole_answer_up() -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield HEL + LO
+        while True:
+            yield b": still here\n\n"
+            await asyncio.sleep(0.3)
+
+    stream = stream_of(source())
+    await stream.begin(1)
+    started = time.monotonic()
+    events = [event async for batch in stream for event in batch]
+    assert events[-1].done
+    assert time.monotonic() - started < TRAILER_S + 3
