@@ -11,7 +11,7 @@ from experts.errors import ContextTooLong, ExpertError, ExpertRejected, NotStrea
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ReplyStream, StreamEvent
 from routers.decide import NoExpertFits, fall_back
-from routers.decision import Reason
+from routers.decision import Decision, Reason
 
 log = structlog.get_logger(__name__)
 
@@ -60,10 +60,10 @@ class Answering:
             except ExpertError as error:
                 if attempts.failed(error, final=begun):
                     continue
-                if not isinstance(error, NotStreamed):
+                if begun or (completion := attempts.take_whole()) is None:
                     raise
                 # Nobody else answers, and this answer is whole.
-                stream = await ReplyStream.of_whole(attempts.expert, error.completion)
+                stream = await ReplyStream.of_whole(attempts.expert, completion)
                 attempts.succeeded()
                 async for events in stream:
                     record.expert_usage = stream.usage
@@ -82,6 +82,8 @@ class _Attempts:
         """Experts that failures rule out."""
         self._translated: set[str] = set()
         """Experts whose servers refused the client's own document: they get the chat form of it."""
+        self._whole: tuple[Decision, dict[str, Any]] | None = None
+        """The first whole answer that came where a stream was asked for."""
         if not access.health.available(record.decision.expert):
             # When nobody seems up the chosen one is asked all the same: what is known may be old.
             waits = access.health.backoff_s(record.decision.expert) > 0
@@ -117,12 +119,23 @@ class _Attempts:
             self._translated.add(self.expert.name)
             return True
         self._access.failed(self.expert.name, error)
+        if isinstance(error, NotStreamed) and self._whole is None:
+            self._whole = self._record.decision, error.completion
         self._out |= self._access.sharing(self.expert, error)
         self._tries -= 1
         moved = not final and self._tries >= 0 and error.replaceable and self._next(error)
         if not moved and isinstance(error, ContextTooLong):
             error.add(f"The largest context of an expert has {self._largest_context:,} tokens.")
         return moved
+
+    def take_whole(self) -> dict[str, Any] | None:
+        """The whole answer of an expert that was to stream it, which `record.decision` then names again; None
+        when there is none."""
+        if self._whole is None:
+            return None
+        self._record.decision, completion = self._whole
+        self._record.native = False
+        return completion
 
     def _translates(self, error: ExpertError) -> bool:
         """Whether the same expert is to be asked once more, in chat's form: servers know less of a dialect

@@ -308,6 +308,15 @@ def test_a_whole_answer_to_a_stream_is_taken_where_nobody_else_answers(stage: St
     assert_whole(response, "coder" if pinned else "backup")
 
 
+def test_a_whole_answer_to_a_stream_is_taken_where_the_others_fail(stage: Stage) -> None:
+    stage.play("coder", "whole-to-stream")
+    for expert in EXPERTS.keys() - {"coder"}:
+        stage.play(expert, "402")
+    response = stage.ask(stream=True)
+    assert_whole(response, "coder")
+    assert response.headers["x-coterie-reason"] == "matched"
+
+
 def test_a_stream_in_place_of_a_whole_answer_gives_way(stage: Stage) -> None:
     stage.play("coder", "stream-to-whole")
     assert_whole(stage.ask(stream=False), "backup")
