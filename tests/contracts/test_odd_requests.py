@@ -17,7 +17,7 @@ from tests.contracts.contract_world import Service
 from tests.contracts.test_contracts import CONTRACTS
 from tests.contracts.validation import problems
 
-JUNK: tuple[Any, ...] = (None, -1, 1.5, True, "", "x\ud800", [], {}, [None], [{}])
+JUNK: tuple[Any, ...] = (None, -1, True, "x\ud800", [], [{}])
 FORWARDED = {"n", "required"}
 """What stands in these is for an expert's server to refuse, and the fake expert's does not; of a chat, tools
 are too."""
@@ -81,7 +81,7 @@ def bodies(dialect: str) -> list[dict[str, Any]]:
     contract = CONTRACTS[dialect]
     said = [contract.body(CASES[name]) for name in ("tool choice named", "json schema", "n", "plain")]
     known = [body for body in said if body is not None]
-    return [*known[:2], {**known[0], **FULL[dialect]}]
+    return [*known[1:2], {**known[0], **FULL[dialect]}]
 
 
 @pytest.mark.parametrize("dialect", CONTRACTS)
