@@ -116,6 +116,8 @@ class TraceStep(ApiDocument):
     first_token_ms: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
     estimated: bool = False
     cost: float = 0.0
     active_params_b: float = 0.0
