@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/responses/object#responses/object
 https://docs.anthropic.com/en/api/messages#response-usage (`input_tokens` without those of the cache).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,6 +49,16 @@ class TokenUsage:
             completion += reasoning or 0  # xAI and Gemini do not count them as part of the answer
         return cls(prompt, completion, cached, reasoning)
 
+    @classmethod
+    def sum(cls, usages: Sequence["TokenUsage"]) -> Self:
+        """Of several answers: what is known of each count, None where nobody told it."""
+        return cls(
+            known_sum(each.prompt for each in usages),
+            known_sum(each.completion for each in usages),
+            known_sum(each.cached for each in usages),
+            known_sum(each.reasoning for each in usages),
+        )
+
     @property
     def both(self) -> tuple[int, int] | None:
         """Prompt and completion tokens, None unless both are known."""
@@ -79,6 +89,12 @@ class TokenUsage:
         if self.reasoning is not None:
             out["completion_tokens_details"] = {"reasoning_tokens": self.reasoning}
         return out or None
+
+
+def known_sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of those that are known, None when none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _whole_input(usage: Any) -> int | None:

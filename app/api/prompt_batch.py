@@ -40,7 +40,9 @@ class PromptBatch:
             for choice in answer["choices"]
         ]
         self._note(record)
-        return {**answers[0], "choices": choices, "usage": record.usage}
+        usage = {} if record.usage is None else {"usage": record.usage}
+        first = {name: value for name, value in answers[0].items() if name != "usage"}
+        return {**first, "choices": choices, **usage}
 
     async def events(self, record: AnswerRecord) -> AsyncGenerator[Sequence[StreamEvent]]:
         """One answer after the other."""
@@ -86,6 +88,4 @@ class PromptBatch:
         record.decision, record.trace = first.decision, None
         record.context.used |= first.context.used
         told = [TokenUsage.of(part.record.usage) for part in self._parts]
-        record.expert_usage = TokenUsage(
-            sum(each.prompt or 0 for each in told), sum(each.completion or 0 for each in told)
-        ).document()
+        record.expert_usage = TokenUsage.sum(told).document()

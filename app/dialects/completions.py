@@ -20,8 +20,12 @@ PROMPTS = 64
 MAX_TOKENS = 16
 """Of the answer, when a request sets no limit: the API's own default."""
 
-_OURS = frozenset({"prompt", "echo", "suffix", "best_of", "logprobs", "max_tokens"})
-"""Fields that chat completions have not, or have in another form."""
+_LEFT_OUT = frozenset(
+    {"prompt", "echo", "suffix", "best_of", "logprobs", "max_tokens"}
+    | {"tools", "tool_choice", "functions", "function_call"}
+)
+"""Fields that chat completions have not, or have in another form; and those of tools, whose calls a text
+completion has no place for."""
 _FINISH = {"stop", "length", "content_filter"}
 
 
@@ -75,7 +79,7 @@ def beyond_chat(document: Mapping[str, Any]) -> str | None:
 
 def to_chat(document: Mapping[str, Any]) -> Document:
     """The same request as a chat request; of several prompts the longest, by which all are routed."""
-    chat = {name: value for name, value in document.items() if name not in _OURS}
+    chat = {name: value for name, value in document.items() if name not in _LEFT_OUT}
     chat["messages"] = [{"role": "user", "content": max(prompts_of(document), key=len)}]
     limit = document.get("max_tokens")
     chat["max_tokens"] = MAX_TOKENS if limit is None else max(1, limit)

@@ -53,12 +53,13 @@ def _message(message: Any, place: str) -> Any:
     content = message.get("content") if isinstance(message, Mapping) else None
     if not isinstance(content, list):
         return message
-    parts = [_part(part, f"{place}.content[{index}]") for index, part in enumerate(content)]
+    parts = [chat_part(part, f"{place}.content[{index}]") for index, part in enumerate(content)]
     changed = any(new is not old for new, old in zip(parts, content, strict=True))
     return {**message, "content": parts} if changed else message
 
 
-def _part(part: Any, place: str) -> Any:
+def chat_part(part: Any, place: str) -> Any:
+    """One part, see `chat_parts`; `place` is its path in the client's request."""
     if not isinstance(part, Mapping) or not isinstance(kind := part.get("type"), str):
         return part  # The body's own check names it.
     read = _READERS.get(kind)

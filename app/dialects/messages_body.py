@@ -5,9 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 from pydantic_core import PydanticCustomError
 
-MESSAGES = 100_000
-"""Anthropic's own bound."""
-
 Number = Annotated[float, Field(strict=True)]
 
 
@@ -39,7 +36,7 @@ class TokenCountBody(_Lenient):
     """The body of `/v1/messages/count_tokens`."""
 
     model: Annotated[StrictStr, Field(min_length=1, max_length=256)]
-    messages: Annotated[list[TurnBody], Field(min_length=1, max_length=MESSAGES)]
+    messages: Annotated[list[TurnBody], Field(min_length=1)]
     system: Any = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.dialects.content_parts import chat_part
 from app.dialects.messages_options import chat_options
 from app.dialects.messages_tools import chat_tool_choice, chat_tools
 from app.errors import ServiceError
@@ -208,7 +209,7 @@ class _Translation:
             case "base64":
                 name = block.get("title") or "document.pdf"
                 file = {"filename": name, "file_data": _data_url(source, path)}
-                return [{"type": "file", "file": file}]
+                return [chat_part({"type": "file", "file": file}, path)]
             case "text" if isinstance(source.get("data"), str):
                 return [{"type": "text", "text": _titled("document", block, source["data"])}]
             case "content" if isinstance(source.get("content"), str | list):

@@ -8,6 +8,7 @@ field that it came in, or as `reasoning_items`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.dialects.content_parts import chat_part
 from app.dialects.responses_state import CALLS as CALL_STATE
 from app.dialects.responses_state import LISTS, REASONING, unsealed
 from app.dialects.responses_tools import ToolName, custom_arguments
@@ -19,8 +20,11 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 REFERENCE = "item_reference"
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 FOLLOWS = "The output is in the next message."
-CHAT_PARTS = ("text", "image_url", "video_url", "audio_url", "input_audio", "file")
-"""Parts that are the same in chat completions; clients mix both forms."""
+PARTS = (
+    *("input_image", "input_file", "input_audio"),
+    *("image_url", "video_url", "audio_url", "file"),
+)
+"""Parts beside text, in both forms: clients mix them."""
 
 
 def chat_messages(
@@ -225,12 +229,12 @@ def _part(part: Any, where: str) -> dict[str, Any]:
             return {"type": "text", "text": _text(part, "text", where)}
         case "refusal":
             return {"type": "refusal", "refusal": _text(part, "refusal", where)}
-        case "input_image":
-            return _image(part, where)
-        case "input_file":
-            return _file(part, where)
-        case kind if kind in CHAT_PARTS:
-            return dict(part)
+        case "input_image" if part.get("file_id") and not part.get("image_url"):
+            raise _no_files(f"{where}.file_id", "image_url, which may be a data: URL")
+        case "input_file" if not part.get("file_data") and (kept := _kept_file(part)):
+            raise _no_files(f"{where}.{kept}", "file_data")
+        case kind if kind in PARTS:
+            return dict(chat_part(part, where))
         case kind:
             raise ServiceError(
                 400,
@@ -241,25 +245,9 @@ def _part(part: Any, where: str) -> dict[str, Any]:
             )
 
 
-def _image(part: Mapping[str, Any], where: str) -> dict[str, Any]:
-    url = part.get("image_url")
-    if not isinstance(url, str):
-        if part.get("file_id"):
-            raise _no_files(f"{where}.file_id", "image_url, which may be a data: URL")
-        raise _bad("must be a URL", f"{where}.image_url")
-    detail = part.get("detail")
-    return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
-
-
-def _file(part: Mapping[str, Any], where: str) -> dict[str, Any]:
-    data = part.get("file_data")
-    if not isinstance(data, str):
-        for name in ("file_id", "file_url"):
-            if part.get(name):
-                raise _no_files(f"{where}.{name}", "file_data")
-        raise _bad("must be base64 in a data: URL", f"{where}.file_data")
-    given = part.get("filename")
-    return {"type": "file", "file": {"file_data": data, **({"filename": given} if given else {})}}
+def _kept_file(part: Mapping[str, Any]) -> str | None:
+    """The field by which a file is named that somebody else keeps."""
+    return next((name for name in ("file_id", "file_url") if part.get(name)), None)
 
 
 def _text(part: Mapping[str, Any], name: str, where: str) -> str:

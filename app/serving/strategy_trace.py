@@ -1,13 +1,13 @@
 """The trace of a strategy: its calls, notes and graph. Never text of prompts or answers."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
 from app.serving.request_context import NOTHING_USED, PromptUse
-from base.usage import TokenUsage
+from base.usage import TokenUsage, known_sum
 
 UNKNOWN = TokenUsage()
 
@@ -126,8 +126,8 @@ class Trace:
         summed = TokenUsage(
             sum(step.prompt_tokens for step in made),
             sum(step.completion_tokens for step in made),
-            _known_sum(step.reported.cached for step in made),
-            _known_sum(step.reported.reasoning for step in made),
+            known_sum(step.reported.cached for step in made),
+            known_sum(step.reported.reasoning for step in made),
         )
         documents = (step.document() for step in made)
         calls = [{name: document[name] for name in CALL_FIELDS} for document in documents]
@@ -173,12 +173,6 @@ class Trace:
             "limits": dict(self.limits),
             "graph": {**self.shape.document(), "path": self.path()},
         }
-
-
-def _known_sum(counts: Iterable[int | None]) -> int | None:
-    """The sum of those that are known, None when none is."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def _ms(seconds: float | None) -> float | None:

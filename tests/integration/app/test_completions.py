@@ -41,6 +41,13 @@ async def test_a_prompt_is_routed_and_continued(api: Api) -> None:
     )
 
 
+async def test_tools_are_left_out_since_a_text_has_no_place_for_calls(api: Api) -> None:
+    tool = {"type": "function", "function": {"name": "look"}}
+    response = await complete(api, CODE, tools=[tool], tool_choice="required")
+    assert strict(response.json()).choices[0].text == f"coder heard: {CODE}"
+    assert not api.fakes["coder"].log.last.keys() & {"tools", "tool_choice"}
+
+
 @pytest.mark.parametrize("usage", [False, True])
 async def test_a_stream_is_of_text_completions(api: Api, usage: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if usage else {}

@@ -106,3 +106,9 @@ def test_tokens_cost_what_their_kind_costs() -> None:
 @pytest.mark.parametrize("usage", [TokenUsage(), TokenUsage(prompt=1), TokenUsage(completion=1)])
 def test_unknown_is_never_free(usage: TokenUsage) -> None:
     assert usage_cost(PRICE, usage) is None
+
+
+def test_the_sum_of_several_answers_knows_what_one_of_them_told() -> None:
+    told = [TokenUsage(3, 2, cached=1), TokenUsage(), TokenUsage(4, 5)]
+    assert TokenUsage.sum(told) == TokenUsage(7, 7, cached=1)
+    assert TokenUsage.sum([TokenUsage(), TokenUsage()]) == TokenUsage()

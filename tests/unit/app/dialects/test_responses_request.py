@@ -294,6 +294,12 @@ def test_tools_that_agents_always_announce_are_left_out_beside_functions() -> No
     assert chat(tools=[{"type": "web_search"}, FUNCTION])["tools"] == [LOOK]
 
 
+def test_a_file_of_text_is_text_as_in_a_chat() -> None:
+    file = {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGk="}
+    (message,) = chat(input=[{"role": "user", "content": [file]}])["messages"]
+    assert message["content"] == '<file name="a.txt">\nhi\n</file>'
+
+
 @pytest.mark.parametrize("kind", ["json_object", "text"])
 def test_other_formats(kind: str) -> None:
     made = chat(text={"format": {"type": kind}})
@@ -332,6 +338,10 @@ def test_other_formats(kind: str) -> None:
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "f"}]}]},
             "input[0].content[0].file_url",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "image_url", "image_url": 5}]}]},
+            "input[0].content[0]",
         ),
         ({"input": [ASKED, result("nobody")]}, "input[1].call_id"),
         ({"input": [call("a", arguments=None)]}, "input[0].arguments"),
