@@ -33,6 +33,8 @@ EXPERTS = 4
 """Experts remembered of one mark: ids of tool calls and short openings are no conversation's own."""
 MARKS_OF_ONE = 8
 """Marks in the cache for each conversation that it holds."""
+FORGOTTEN, PIECES = 5_000, 100
+"""Marks that are deleted in one transaction, and transactions when the service starts."""
 KEPT = timedelta(days=30)
 """Marks that nobody has seen for longer are deleted when the service starts."""
 
@@ -144,13 +146,16 @@ class Conversations:
         )
 
     async def forget_old(self) -> None:
-        """Delete marks in storage that are long out of use."""
+        """Delete marks in storage that are long out of use, in pieces that take a moment each; what is left
+        after the last piece is for the next start."""
         before = self._clock() - KEPT
 
-        async def forget(session: AsyncSession) -> None:
-            await queries.forget_marks(session, before)
+        async def forget(session: AsyncSession) -> int:
+            return await queries.forget_marks(session, before, bound=FORGOTTEN)
 
-        await self._stored(forget)
+        for _ in range(PIECES):
+            if (await self._stored(forget) or 0) < FORGOTTEN:
+                return
 
     async def _named(
         self, api_key: str | None, conversation: str | None, previous_decision: str | None

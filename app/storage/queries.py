@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from pydantic import StringConstraints
-from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.rows import DecisionRow, FeedbackRow, MarkRow, ResponseRow, ShadowRow
@@ -207,7 +207,11 @@ async def marks_of(session: AsyncSession, marks: Sequence[str]) -> Sequence[Mark
     return (await session.scalars(query)).all()
 
 
-async def forget_marks(session: AsyncSession, before: datetime) -> None:
-    """Delete the marks that nobody has seen since `before`."""
-    await session.execute(delete(MarkRow).where(MarkRow.seen_at < before))
+async def forget_marks(session: AsyncSession, before: datetime, *, bound: int) -> int:
+    """Delete marks that nobody has seen since `before`, at most `bound`; returns how many."""
+    key = MarkRow.mark, MarkRow.expert
+    old = select(*key).where(MarkRow.seen_at < before).limit(bound)
+    deleted = await session.execute(delete(MarkRow).where(tuple_(*key).in_(old)).returning(MarkRow.mark))
+    count = len(deleted.all())
     await session.commit()
+    return count

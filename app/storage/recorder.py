@@ -178,7 +178,8 @@ class Recorder:
                 values = [_values(row) for row in batch if isinstance(row, table)]
                 if values:
                     await connection.execute(self._insert(table), values)
-            # One of each: PostgreSQL changes no row twice in a statement.
+            # One of each, since PostgreSQL changes no row twice in a statement; in one order, since two
+            # workers that write the same marks would else wait for each other.
             marks = {
                 (mark.mark, mark.expert): _values(mark)
                 for row in batch
@@ -186,7 +187,7 @@ class Recorder:
                 for mark in row.marks
             }
             if marks:
-                await connection.execute(self._upsert_marks(), list(marks.values()))
+                await connection.execute(self._upsert_marks(), [marks[key] for key in sorted(marks)])
 
     def _insert(self, table: type[Row]) -> Insert:
         """An insert that passes over ids already there: a commit whose answer was lost is tried again."""

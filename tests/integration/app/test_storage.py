@@ -31,7 +31,7 @@ from app.storage.queries import (
 from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow, FeedbackRow, MarkRow, ResponseRow, Row, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
-from base.databases import DatabaseError
+from base.databases import DatabaseError, is_sqlite
 from tests.integration.app.postgres import Postgres
 
 HEAD = "0007"
@@ -200,8 +200,27 @@ async def test_marks_are_kept_once_for_each_expert_and_forgotten_when_unused(dat
             ("coder", START + timedelta(minutes=4)),
             ("talker", START),
         ]
-        await forget_marks(session, START + timedelta(minutes=3))
+        assert await forget_marks(session, START + timedelta(minutes=3), bound=10) == 1
         assert [row.expert for row in await marks_of(session, ["m1", "m2"])] == ["coder", "talker"]
+
+
+async def test_old_marks_are_forgotten_in_pieces(database: Database) -> None:
+    old = tuple(MarkRow(mark=f"m{each}", expert="coder", seen_at=START) for each in range(5))
+    await write(database, a_decision(1, marks=old))
+    async with database.session() as session:
+        later = START + timedelta(minutes=1)
+        assert [await forget_marks(session, later, bound=2) for _ in range(4)] == [2, 2, 1, 0]
+        assert list(await marks_of(session, [each.mark for each in old])) == []
+
+
+async def test_marks_are_written_in_one_order(database: Database) -> None:
+    """Two workers that write the same ones in two orders would wait for each other for ever."""
+    marks = tuple(MarkRow(mark=each, expert="coder", seen_at=START) for each in ("m2", "m3", "m1"))
+    await write(database, a_decision(1, marks=marks))
+    place = "rowid" if is_sqlite(database.url) else "ctid"
+    async with database.session() as session:
+        written = await session.scalars(text(f"SELECT mark FROM conversation_marks ORDER BY {place}"))
+        assert written.all() == ["m1", "m2", "m3"]
 
 
 async def test_the_migrations_make_the_tables_of_the_models(database: Database) -> None:
