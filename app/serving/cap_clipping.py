@@ -43,12 +43,12 @@ class CapClipping:
         if (cap := answer_cap(expert, body)) is None:
             return None
         room = longest = longest_answer(error)
-        if longest is not None:
-            self._longest[expert.name] = longest
-        elif isinstance(error, ContextTooLong):
+        if longest is None and isinstance(error, ContextTooLong):
             room = await self._left(error, expert, chat)
         if room is None or room >= cap or room < min(cap, LEAST_ANSWER):
             return None
+        if longest is not None:
+            self._longest[expert.name] = longest
         log.info("cap_refused", expert=expert.name, cap=cap, now=room)
         return capped(expert, body, room, dialect)
 

@@ -152,6 +152,20 @@ async def test_a_longest_answer_that_a_server_names_is_remembered(unasked: Api) 
         assert [body["max_tokens"] for body in picky.log.bodies] == [900, 400, 400]
 
 
+async def test_a_longest_answer_that_leaves_none_is_not_remembered(unasked: Api) -> None:
+    odd = Behaviour(status=400, error={"message": "max_tokens: 900 > 1"})
+
+    def behave(body: Mapping[str, Any]) -> Behaviour:
+        return odd if picky.log.started == 1 else Behaviour()
+
+    with run_fake_expert(behave, name="talker") as picky:
+        world = World(unasked_folder(unasked), {**unasked.fakes, "talker": picky})
+        async with world.serve(expert_fields={"tokenize": False}) as api:
+            assert (await api.chat(TALK, max_tokens=900)).status_code == 400
+            assert (await api.chat(TALK, max_tokens=900)).status_code == 200
+        assert [body["max_tokens"] for body in picky.log.bodies] == [900, 900]
+
+
 @pytest.mark.parametrize("cap", [0, -1, "many"])
 async def test_a_cap_that_is_none_is_refused_by_name(unasked: Api, cap: object) -> None:
     response = await unasked.chat(TALK, max_tokens=cap)
