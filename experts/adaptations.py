@@ -1,8 +1,8 @@
 """What a server cannot take of a request, as the registry says it or as the server's refusals do.
 
 A refusal is read for fields that the server does not know and for rules of its chat template. Only what
-changes little is left out: never tools, messages, `response_format` or the limit of an answer. `Learned` is
-what was learned of each server; all else is pure.
+changes little is left out: never tools, messages, the form of an answer (`response_format`, `output_config`)
+or its limit. `Learned` is what was learned of each server; all else is pure.
 """
 
 import re
@@ -34,7 +34,6 @@ DROPPABLE = frozenset(
         "metadata",
         "min_p",
         "modalities",
-        "output_config",
         "parallel_tool_calls",
         "prediction",
         "presence_penalty",

@@ -163,3 +163,10 @@ def test_what_cannot_stand_here_may_stand_elsewhere() -> None:
     assert asking.adaptations.drop == {"metadata"}
     asking.succeeded()
     assert not learned.of(server)
+
+
+def test_the_form_of_an_answer_is_never_left_out() -> None:
+    """A server that knows it in no field is asked in chat's form, or answers with its refusal."""
+    sent = {"messages": [USER], "output_config": {"format": {"type": "json_schema"}}, "response_format": {}}
+    for name in ("output_config", "response_format"):
+        assert not read_refusal(400, f"{name}: Extra inputs are not permitted", name, sent, chat=False)
