@@ -70,18 +70,13 @@ def no_completion(expert: Expert) -> ExpertBadReply:
 
 def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[str, Any]:
     message = choice.get("message") if isinstance(choice, dict) else None
-    if kind == "chat":
-        if not isinstance(message, dict):
-            raise no_completion(expert)
-        said: dict[str, Any] = {}
-    elif isinstance(choice, dict) and isinstance(choice.get("text"), str):
-        said = {}
-    else:
+    text = choice.get("text") if isinstance(choice, dict) else None
+    if not (isinstance(message, dict) if kind == "chat" else isinstance(text, str)):
         raise no_completion(expert)
     if _failed(choice):
         raise ExpertBadReply(expert.name, f"Expert {expert.name} reported a failure of its answer.")
-    finish = finish_reason(choice.get("finish_reason"))
-    if message is not None and kind == "chat":
+    finish, said = finish_reason(choice.get("finish_reason")), {}
+    if kind == "chat" and message is not None:
         said["message"], finish = whole_message(_without_nulls(message), finish)
     given = choice.get("index")
     place = given if isinstance(given, int) else index

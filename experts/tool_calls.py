@@ -13,14 +13,15 @@ from typing import Any
 Call = dict[str, Any]
 
 
-def whole_calls(calls: Any) -> list[Call]:
-    """The calls of a whole message; what is no call is left out."""
+def whole_calls(calls: Any, *, cut: bool = False) -> list[Call]:
+    """The calls of a whole message; what is no call is left out. `cut`: the answer ended before its end, and
+    missing arguments are not none."""
     found = []
     for call in _calls(calls):
         begun = {**call, "id": _id(call), "type": call.get("type") or "function"}
         if not _is_other(call):
             function = _function(call)
-            arguments = _text(function.get("arguments")) or "{}"
+            arguments = _text(function.get("arguments")) or ("" if cut else "{}")
             begun["function"] = {**function, "name": _name(function), "arguments": arguments}
         found.append({name: value for name, value in begun.items() if name != "index"})
     return found

@@ -70,6 +70,16 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
     assert call["id"].startswith("call_")
 
 
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_arguments_that_were_cut_off_are_not_none(finish: str) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "now", "arguments": ""}}
+    deltas, ended = streamed({"tool_calls": [call]}, finish=finish)
+    message, _ = whole_message({"tool_calls": [call]}, finish)
+    assert ended == finish
+    assert "tool_calls" not in deltas[-1]
+    assert message["tool_calls"][0]["function"]["arguments"] == ""
+
+
 def test_fields_that_we_do_not_know_are_kept() -> None:
     call = {"id": "a", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"signature": "s"}}
     deltas, _ = streamed({"tool_calls": [call], "reasoning_content": "Hm"})
