@@ -30,14 +30,18 @@ MAX_MESSAGE = 4000
 
 _CONTEXT = re.compile(
     r"context.{0,3}length|context[ _-]?(?:window|size)|max_model_len|max_total_tokens|maximum model length"
-    r"|(?:prompt|input) (?:is )?too long|too many (?:input |prompt )?tokens|token count.{0,60}exceeds",
+    r"|(?:prompt|input) (?:is )?too long|too many (?:input |prompt )?tokens|token count.{0,60}exceeds"
+    r"|\b(?:input|prompt)s?\b.{0,40}\btokens?\b.{0,40}\b(?:exceeds?|longer than|must be <)"
+    r"|reduce the length of (?:the|your) (?:messages|prompt|input)"
+    r"|上下文.{0,4}(?:长度|長度|窗口|视窗)|输入.{0,8}(?:过长|超过|超出)",
     re.IGNORECASE,
 )
 _LOADING = re.compile(
     r"\b(?:model|server|engine|service)\b.{0,80}\b(?:not (?:yet )?(?:loaded|ready)"
     r"|(?:is|are|still|currently) (?:still |currently )?"
     r"(?:loading|being loaded|starting|warming up|initiali[sz]ing))"
-    r"|\bmodel loading\b|\bloading\b.{0,40}\bmodel",
+    r"|\bmodel (?:is )?(?:loading|warming up|unloaded)\b|\bloading\b.{0,40}\bmodel"
+    r"|\bno models? (?:is |are )?loaded",
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(
@@ -45,10 +49,30 @@ _NO_CREDIT = re.compile(
     r"|out of credits?",
     re.IGNORECASE,
 )
-_TOO_MANY = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
+_TOO_MANY = re.compile(r"rate.?limit|too many requests|tokens per (?:minute|hour|day)", re.IGNORECASE)
+_BUSY = re.compile(
+    r"\boverloaded\b|\b(?:at|over|no) capacity\b|\bunder maintenance\b|\bout of memory\b|\btry again later\b"
+    r"|\b(?:currently|temporarily|server|service|model|engine)\b.{0,30}\b(?:busy|unavailable)\b",
+    re.IGNORECASE,
+)
+_TRY_AGAIN_IN = re.compile(
+    r"(?:try again|retry) (?:in|after) ((?:\d{1,6}(?:\.\d{1,9})? ?(?:ms|h|m|s))+)(?![a-z])", re.IGNORECASE
+)
+_NO_MODEL = re.compile(
+    r"\b(?:no such|invalid|unknown) model\b|\bmodel_not_found\b"
+    r"|\bmodel\b.{0,60}\b(?:does not exist|not found|not available)\b"
+    r"|\bno endpoints found\b|\bHTTP request\b.{0,20}\bto\b.{0,10}\bHTTPS (?:server|port)\b",
+    re.IGNORECASE,
+)
+_NO_ACCESS = re.compile(
+    r"\bAPI.?key\b.{0,20}\b(?:not valid|invalid|expired|missing)\b|\b(?:invalid|incorrect) (?:x-)?API.?key\b"
+    r"|\blocation is not supported\b|\bunsupported_country",
+    re.IGNORECASE,
+)
 
 _CREDENTIALS = (ExpertUnavailable, "refused our credentials")
 _NOT_SERVED = (ExpertUnavailable, "is not served at its endpoint")
+_FULL = (ExpertBusy, "takes no more requests now")
 _NOT_NOW = (ExpertUnavailable, "cannot take the request now")
 _BY_STATUS: Mapping[int, tuple[type[ExpertError], str]] = {
     401: _CREDENTIALS,
@@ -58,10 +82,17 @@ _BY_STATUS: Mapping[int, tuple[type[ExpertError], str]] = {
     407: _CREDENTIALS,
     408: (ExpertTimeout, "took too long"),
     410: _NOT_SERVED,
-    429: (ExpertBusy, "takes no more requests now"),
+    429: _FULL,
 }
 """Statuses that say what is wrong without their body. Other 4xx than `_REQUEST_ERRORS` are between the server
 and us (409 and 425 say so, 415 or 417 are a proxy's)."""
+_NOT_THE_REQUEST: tuple[tuple[re.Pattern[str], type[ExpertError], str], ...] = (
+    (_LOADING, ExpertUnavailable, "is still loading its model"),
+    (_NO_MODEL, *_NOT_SERVED),
+    (_NO_ACCESS, *_CREDENTIALS),
+    (_BUSY, *_FULL),
+)
+"""What servers say with 400 or 422 although the request is not to blame."""
 _REQUEST_ERRORS = frozenset({400, 422})
 _STATUS_BY_TYPE = {
     "authentication_error": 401,
@@ -133,16 +164,17 @@ def _refusal(expert: Expert, status: int, how: str, payload: Any, secret: Secret
     said = f"{error['code']} {error['type']} {error['message']}"
     if status == 402 or (status in {400, 403, 429} and _NO_CREDIT.search(said)):
         return ExpertUnavailable(name, f"Expert {name} has no credit left ({how}).")
+    if status in {400, 413} and _TOO_MANY.search(said):
+        status = 429
     if status == 413 or (status in {400, 422, 500} and _CONTEXT.search(said)):
         error |= {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
         return ContextTooLong(name, f"The conversation is too long for expert {name}.", error=error)
     if status not in _REQUEST_ERRORS:
         kind, what = _BY_STATUS.get(status, (ExpertUnavailable, "failed") if status >= 500 else _NOT_NOW)
         return kind(name, f"Expert {name} {what} ({how}).")
-    if _LOADING.search(said):
-        return ExpertUnavailable(name, f"The model of expert {name} is still loading ({how}).")
-    if error["code"] == "model_not_found":
-        return ExpertUnavailable(name, f"The server of expert {name} does not serve its model.")
+    for pattern, kind, what in _NOT_THE_REQUEST:
+        if pattern.search(said):
+            return kind(name, f"Expert {name} {what} ({how}).")
     if isinstance(payload, str) and payload.startswith("<"):
         return ExpertBadReply(name, f"Expert {name} answered with a web page ({how}).")
     return ExpertRejected(name, f"Expert {name} rejected the request ({how}).", error=error, status=status)
@@ -168,7 +200,14 @@ def _error_object(payload: Any) -> dict[str, Any]:
     if isinstance(payload, list) and payload and isinstance(payload[0], dict) and "error" in payload[0]:
         payload = payload[0]
     error = (payload.get("error") or payload) if isinstance(payload, dict) else payload
-    return error if isinstance(error, dict) else {"message": error}
+    if not isinstance(error, dict):
+        return {"message": error}
+    # OpenRouter's own message says only that its provider failed.
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str) and raw.strip():
+        return _error_object(body_of(raw.encode("utf-8", "replace")))
+    return error
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -249,9 +288,18 @@ def _seconds(value: str | None) -> float | None:
 
 
 def _estimated_wait(payload: Any) -> float | None:
-    """Hugging Face's servers say in the body how long a model still loads."""
+    """What the body says of the wait: Hugging Face's servers how long a model still loads, Google's a
+    `retryDelay`, others "try again in 7.66s"."""
     wait = payload.get("estimated_time") if isinstance(payload, dict) else None
-    return float(wait) if isinstance(wait, int | float) and not isinstance(wait, bool) and wait >= 0 else None
+    if isinstance(wait, int | float) and not isinstance(wait, bool):
+        return float(wait) if wait >= 0 else None
+    error = _error_object(payload)
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
+            return _reset_s(delay)
+    told = _TRY_AGAIN_IN.search(_message(error))
+    return _reset_s("".join(told.group(1).split())) if told else None
 
 
 def body_of(data: bytes) -> Any:

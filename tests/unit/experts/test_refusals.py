@@ -45,6 +45,40 @@ def said(message: str, **more: Any) -> dict[str, Any]:
         (400, said("too long", type="exceed_context_size_error"), ContextTooLong),
         (400, said("the request exceeds the available context size"), ContextTooLong),
         (400, said("The input token count (9) exceeds the maximum number of tokens"), ContextTooLong),
+        (
+            400,
+            {"message": "Input length (9 tokens) exceeds the maximum allowed length (8 tokens)."},
+            ContextTooLong,
+        ),
+        (
+            422,
+            {"error": "`inputs` tokens + `max_new_tokens` must be <= 8. Given: 9 `inputs` tokens"},
+            ContextTooLong,
+        ),
+        (400, said("Please reduce the length of the messages or completion."), ContextTooLong),
+        (400, said("输入长度超过模型最大上下文长度"), ContextTooLong),
+        (
+            400,
+            said("Provider returned error", metadata={"raw": '{"error": {"message": "prompt is too long"}}'}),
+            ContextTooLong,
+        ),
+        (413, said("Request too large for m on tokens per minute (TPM): Limit 8, Requested 9"), ExpertBusy),
+        (400, said("Rate limit reached"), ExpertBusy),
+        (400, said("The model is currently overloaded, please retry"), ExpertBusy),
+        (400, said("Selected model is at capacity"), ExpertBusy),
+        (400, {"object": "error", "message": "CUDA out of memory"}, ExpertBusy),
+        (400, {"message": "Service under maintenance"}, ExpertBusy),
+        (400, {"detail": "model warming up"}, ExpertUnavailable),
+        (400, {"error": "Model unloaded."}, ExpertUnavailable),
+        (400, {"error": "No models loaded. Please load a model"}, ExpertUnavailable),
+        (400, said("invalid model: no endpoints found for m"), ExpertUnavailable),
+        (400, said("The model `m` does not exist."), ExpertUnavailable),
+        (400, "Client sent an HTTP request to an HTTPS server.", ExpertUnavailable),
+        (400, [said("API key not valid. Please pass a valid API key.")], ExpertUnavailable),
+        (400, [said("User location is not supported for the API use.")], ExpertUnavailable),
+        (400, said("The model does not support tools"), ExpertRejected),
+        (400, said("Tool f was not found in the tools of the request"), ExpertRejected),
+        (400, said("temperature must not exceed 2"), ExpertRejected),
         (401, said("no"), ExpertUnavailable),
         (402, said("pay"), ExpertUnavailable),
         (403, PAGE, ExpertUnavailable),
@@ -156,6 +190,10 @@ def test_a_reset_may_be_a_time_in_seconds_or_milliseconds() -> None:
 def test_a_model_that_loads_says_how_long_in_its_body() -> None:
     assert refusal(EXPERT, 503, {"error": "loading", "estimated_time": 20.5}).retry_after_s == 20.5
     assert refusal(EXPERT, 503, {"error": "loading", "estimated_time": True}).retry_after_s is None
+    delayed = [{"error": {"message": "slow", "details": [{"@type": "x"}, {"retryDelay": "39.5s"}]}}]
+    assert refusal(EXPERT, 429, delayed).retry_after_s == 39.5
+    assert refusal(EXPERT, 429, said("Limit 8. Please try again in 1m7.5s. Visit us")).retry_after_s == 67.5
+    assert refusal(EXPERT, 429, said("try again in a while")).retry_after_s is None
 
 
 @pytest.mark.parametrize(
