@@ -27,8 +27,9 @@ LOOKUP_S = 1.0
 """Timeout of the lookup in storage."""
 BEGINNINGS = 64
 """Beginnings of a request that are looked for, the longest first."""
-CALLS, STATES = 64, 64
-"""Tool calls of one answer, and pieces of provider state in a request, that are looked for."""
+CALLS, STATES = 64, 1_024
+"""Tool calls of one answer, and pieces of provider state in a request, that are looked for. An agent's
+conversation has a piece in every step; those beyond the bound are nobody's, and are left out."""
 EXPERTS = 4
 """Experts remembered of one mark: ids of tool calls and short openings are no conversation's own."""
 MARKS_OF_ONE = 8

@@ -297,6 +297,19 @@ async def test_provider_state_holds_its_maker_until_idleness(talk: Talk) -> None
     assert (found.expert, found.hold, dict(found.makers)) == (None, None, {"s1": "coder"})
 
 
+async def test_a_long_agent_conversation_keeps_the_state_of_every_step(talk: Talk) -> None:
+    messages = [*FIRST]
+    for step in range(100):
+        block = {"type": "thinking", "thinking": "", "signature": f"s{step}"}
+        messages.append(assistant("", f"call_{step}", thinking_blocks=[block]))
+        chain = MessageChain(None, messages[:-1])
+        said = [said_by_assistant(messages[-1])]
+        talk.conversations.remember(chain, None, None, f"dec_{step}", ("coder", None), said)
+        messages.append(result(f"call_{step}"))
+    found = await talk.ask(messages)
+    assert (found.expert, found.hold, len(found.makers)) == ("coder", "tool_call", 100)
+
+
 async def test_a_storage_that_fails_leaves_what_is_in_memory(tmp_path: Path) -> None:
     without_tables = Database(f"sqlite:///{tmp_path / 'empty.db'}")
     conversations = Conversations(without_tables, bound=1)
