@@ -1,1 +1,1 @@
-"""The HTTP routes: OpenAI's shapes in and out. Knows nothing of how an answer is found."""
+"""The HTTP routes: requests of every dialect in, responses out. Knows nothing of how an answer is found."""

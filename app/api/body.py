@@ -1,4 +1,4 @@
-"""A request's body: read within its bound, parsed, checked; each failure an error of OpenAI's shape."""
+"""A request's body: read within its bound, parsed, checked; each failure a ServiceError."""
 
 import asyncio
 import time

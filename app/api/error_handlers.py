@@ -67,7 +67,7 @@ def _wait(error: ExpertError) -> dict[str, str]:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer all exceptions of `app` in OpenAI's shape."""
+    """Answer all exceptions of `app` in the shape of the dialect that is spoken at the request's path."""
 
     def respond(request: Request, error: ServiceError) -> Response:
         request.state.error_code = error.code  # for the request's log line

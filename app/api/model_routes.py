@@ -21,9 +21,8 @@ router = APIRouter()
 
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
-    """Everything `model` may say: `coterie`, `coterie/<category>`, every expert, and the
-    router's encoder. In Anthropic's shape for
-    its clients, which send `anthropic-version`."""
+    """Everything `model` may say: `coterie`, `coterie/<category>`, every expert, and the router's encoder. In
+    Anthropic's shape for its clients, which send `anthropic-version`."""
     services: Services = request.app.state.services
     found = [_model(name, services) for name in _names(services)]
     if "anthropic-version" in request.headers:

@@ -26,10 +26,10 @@ def for_native_experts(
     named = str(options.get("expert") or chat.get("model"))
     pinned = named in names.experts
     asked = [named] if pinned else list(names.composed)
-    mute = [each for each in asked if not services.prompting.speaks(services.registry.get(each), dialect)]
-    if len(mute) == len(asked) or options.get("strategy") not in (None, SINGLE):
+    unable = [each for each in asked if not services.prompting.speaks(services.registry.get(each), dialect)]
+    if len(unable) == len(asked) or options.get("strategy") not in (None, SINGLE):
         why = "it cannot go with a strategy"
-        if len(mute) == len(asked):
+        if len(unable) == len(asked):
             why = f"{named} has none" if pinned else "no expert here has one"
         raise ServiceError(
             400,
@@ -39,5 +39,5 @@ def for_native_experts(
         )
     if not pinned:
         given = options.get("exclude")
-        options["exclude"] = [*(given if isinstance(given, list) else ()), *mute]
+        options["exclude"] = [*(given if isinstance(given, list) else ()), *unable]
     return {**chat, "routing": {**options, "strategy": SINGLE}}

@@ -187,7 +187,8 @@ class NativeResponses:
         return []
 
     def error(self, error: ServiceError) -> list[StreamEvent]:
-        failed = {**self._last, "status": "failed", "error": _error(error)}
+        begun = self._last or _head(self._request, {}, self._routing)
+        failed = {**begun, "status": "failed", "error": _error(error)}
         return [self._numbered({"type": "response.failed", "response": failed})]
 
     def _passed_on(self, event: Document) -> StreamEvent:
@@ -197,8 +198,9 @@ class NativeResponses:
         kind = event["type"]
         if kind in ENDS:
             self.response = self._last
-            # vLLM ends an answer that is cut off as it ends the others.
-            kind = f"response.{self._last['status']}"
+            if self._last["status"] == "incomplete":
+                # vLLM ends an answer that is cut off as it ends the others.
+                kind = "response.incomplete"
         return self._numbered({**event, "type": kind, "response": self._last})
 
     def _numbered(self, event: Document) -> StreamEvent:

@@ -570,11 +570,17 @@ def test_native_events_are_numbered_and_end_as_published(status: str) -> None:
     assert shown.response["id"] == seen[0]["response"]["id"] == "resp_0123"
 
 
-def test_a_native_stream_that_breaks_fails_the_response() -> None:
+def test_a_native_stream_ends_whatever_the_status_in_its_end() -> None:
+    ended: Document = {"type": "response.completed", "response": a_native("in_progress")}
+    (shown,) = native().events([StreamEvent.of(ended, ended["type"])], ROUTING)
+    assert shown.event == "response.completed"
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_native_stream_that_breaks_fails_the_response(begins: bool) -> None:
     shown = native()
-    begun = shown.events(
-        [StreamEvent.of({"type": "response.created", "response": a_native("in_progress")})], ROUTING
-    )
+    created = {"type": "response.created", "response": a_native("in_progress")}
+    begun = shown.events([StreamEvent.of(created)] if begins else [], ROUTING)
     last = read(begun + shown.error(ServiceError(502, "bad", "It broke.")))[-1]
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
     assert shown.response is None
