@@ -107,7 +107,8 @@ async def input_items(
     services: Services = request.app.state.services
     stored = services.stored_responses
     row = await stored.one(request.state.api_key, response_id)
-    before = [] if row.previous is None else await stored.chain(request.state.api_key, row.previous)
+    key, previous = request.state.api_key, row.previous
+    before = [] if previous is None else await stored.chain(key, previous, whole=False)
     items = [*_conversation(before), *row.input]
     if order == "desc":
         items.reverse()

@@ -38,18 +38,19 @@ class StoredResponses:
         return found[response_id]
 
     async def several(self, api_key: str | None, ids: Iterable[str]) -> dict[str, ResponseRow]:
-        """Those that there are."""
-        wanted = set(ids)
+        """Those that there are; none while the operator keeps no prompts, whatever was kept before."""
+        wanted = set(ids) if self.keeps else set()
         found = {row.id: row for each in wanted if (row := self._waiting(api_key, each)) is not None}
         if left := wanted - found.keys():
             async with self._database.session() as session:
                 found |= await queries.responses_by_id(session, left, api_key)
         return found
 
-    async def chain(self, api_key: str | None, last: str) -> list[ResponseRow]:
-        """The response and all that it goes on from, oldest first. Raises ServiceError (400)."""
+    async def chain(self, api_key: str | None, last: str, *, whole: bool = True) -> list[ResponseRow]:
+        """The response and all that it goes on from, oldest first. Raises ServiceError (400), also for one
+        that is missing when it has to be `whole`."""
         later: list[ResponseRow] = []
-        following: str | None = last
+        following: str | None = last if self.keeps else None
         while following is not None and (row := self._waiting(api_key, following)) is not None:
             later.append(row)
             following = row.previous
@@ -65,7 +66,7 @@ class StoredResponses:
                 f"previous_response_id: the conversation has more than {CHAIN} turns. Send them as input.",
                 param="previous_response_id",
             )
-        if not found or found[0].previous is not None:
+        if whole and (not found or found[0].previous is not None):
             missing = last if not found else str(found[0].previous)
             raise self._unknown(400, "previous_response_not_found", missing, "previous_response_id")
         return found

@@ -201,6 +201,24 @@ async def test_what_is_not_to_be_kept_is_not(world: World, settings: Any, fields
         assert ("COTERIE_STORE_PROMPTS" in error["message"]) == (not settings)
 
 
+async def test_what_was_kept_is_not_found_once_prompts_are_not_kept(world: World) -> None:
+    async with world.serve(store_prompts=True) as api:
+        made = await answered(api)
+    async with world.serve() as api:
+        assert (await api.http.get(f"/v1/responses/{made['id']}")).status_code == 404
+        refused = await ask(api, previous_response_id=made["id"])
+        assert refused.json()["error"]["code"] == "previous_response_not_found"
+        assert (await api.http.delete(f"/v1/responses/{made['id']}")).status_code == 200
+
+
+async def test_the_items_of_a_response_are_listed_without_a_turn_that_was_deleted(keeping: Api) -> None:
+    first = await answered(keeping, CODE)
+    second = await answered(keeping, "And sorted?", previous_response_id=first["id"])
+    await keeping.http.delete(f"/v1/responses/{first['id']}")
+    listed = await keeping.http.get(f"/v1/responses/{second['id']}/input_items")
+    assert [item["content"][0]["text"] for item in listed.json()["data"]] == ["And sorted?"]
+
+
 async def test_a_caller_finds_its_own_responses_only(world: World) -> None:
     async with world.serve(store_prompts=True, api_keys="one:k1,two:k2") as api:
         mine, other = ({"authorization": f"Bearer {key}"} for key in ("k1", "k2"))
