@@ -27,6 +27,10 @@ from experts.expert import Expert
 
 MAX_MESSAGE = 4000
 """Characters of a server's own message that are passed on."""
+LONGEST_WAIT_S = 86_400
+"""A server that asks to wait for longer is taken to say a day."""
+DEPTH = 16
+"""Levels of an error's body in which its message is looked for."""
 
 _CONTEXT = re.compile(
     r"context.{0,3}length|context[ _-]?(?:window|size)|max_model_len|max_total_tokens|maximum model length"
@@ -128,7 +132,8 @@ def refusal(
     error = _refusal(expert, status, how or f"HTTP {status}", payload, secret)
     error.said = _message(_error_object(payload))[:MAX_MESSAGE]
     error.http_status = status if how is None else None
-    error.retry_after_s = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
+    wait = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
+    error.retry_after_s = None if wait is None else float(min(wait, LONGEST_WAIT_S))
     return error
 
 
@@ -210,23 +215,25 @@ def _error_object(payload: Any) -> dict[str, Any]:
     return error
 
 
-def _message(error: Mapping[str, Any]) -> str:
+def _message(error: Mapping[str, Any], depth: int = DEPTH) -> str:
     for name in ("message", "detail", "errors", "error", "msg", "title"):
-        if text := _text(error.get(name)):
+        if text := _text(error.get(name), depth - 1):
             return text
     return ""
 
 
-def _text(said: Any) -> str:
+def _text(said: Any, depth: int) -> str:
     """A message as text. A list is of complaints, as FastAPI's `detail`: where, and what."""
     if isinstance(said, str):
         return said.strip()
+    if depth <= 0:
+        return ""
     if isinstance(said, list):
-        return "; ".join(filter(None, map(_text, said)))
+        return "; ".join(filter(None, (_text(each, depth - 1) for each in said)))
     if isinstance(said, dict):
         place = said.get("loc")
         where = ".".join(map(str, place)) + ": " if isinstance(place, list) and place else ""
-        what = _message(said)
+        what = _message(said, depth)
         return f"{where}{what}" if what else ""
     return ""
 
@@ -292,7 +299,7 @@ def _estimated_wait(payload: Any) -> float | None:
     `retryDelay`, others "try again in 7.66s"."""
     wait = payload.get("estimated_time") if isinstance(payload, dict) else None
     if isinstance(wait, int | float) and not isinstance(wait, bool):
-        return float(wait) if wait >= 0 else None
+        return wait if wait >= 0 else None
     error = _error_object(payload)
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():

@@ -22,7 +22,14 @@ def test_the_server_may_ask_for_a_longer_wait() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("1.5", 1.5), ("-3", 0.0), ("nan", None), ("soon", None), (None, None)],
+    [
+        ("1.5", 1.5),
+        ("-3", 0.0),
+        ("nan", None),
+        ("soon", None),
+        ("Thu, 01 Dec 99999999999999999999 16:00:00 GMT", None),
+        (None, None),
+    ],
 )
 def test_a_wait_that_a_server_asks_for_is_in_seconds(header: str | None, seconds: float | None) -> None:
     assert read_retry_after(header) == seconds

@@ -15,7 +15,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import Expert
-from experts.refusals import body_of, error_in, refusal, reported_error, retry_after_in
+from experts.refusals import LONGEST_WAIT_S, body_of, error_in, refusal, reported_error, retry_after_in
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
 PAGE = "<html><title>502</title></html>"
@@ -23,6 +23,28 @@ PAGE = "<html><title>502</title></html>"
 
 def said(message: str, **more: Any) -> dict[str, Any]:
     return {"error": {"message": message, **more}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"estimated_time": Infinity}',
+        b'{"estimated_time": 1' + b"0" * 400 + b"}",
+        b'{"error": {"message": "Try again in ' + b"9" * 400 + b's"}}',
+    ],
+)
+def test_a_wait_without_end_is_a_day(body: bytes) -> None:
+    assert refusal(EXPERT, 503, body_of(body)).retry_after_s in (None, LONGEST_WAIT_S)
+    assert refusal(EXPERT, 503, None, retry_after_s=1e300).retry_after_s == LONGEST_WAIT_S
+
+
+@pytest.mark.parametrize("opened", ['{"error": ', '{"detail": [', '{"errors": ['])
+def test_an_error_nested_without_end_is_an_error_like_any_other(opened: str) -> None:
+    levels = 400
+    closed = "".join({"{": "}", "[": "]"}[each] for each in reversed(opened) if each in "{[")
+    body = body_of((opened * levels + '"no"' + closed * levels).encode())
+    assert isinstance(body, dict)
+    assert isinstance(refusal(EXPERT, 503, body), ExpertUnavailable)
 
 
 @pytest.mark.parametrize(
