@@ -71,22 +71,31 @@ def no_completion(expert: Expert) -> ExpertBadReply:
 def _whole_choice(expert: Expert, index: int, choice: Any, kind: Kind) -> dict[str, Any]:
     message = choice.get("message") if isinstance(choice, dict) else None
     text = choice.get("text") if isinstance(choice, dict) else None
+    if kind == "chat" and not isinstance(message, dict):
+        message = _spoken(text)
     if not (isinstance(message, dict) if kind == "chat" else isinstance(text, str)):
         raise no_completion(expert)
     if _failed(choice):
         raise ExpertBadReply(expert.name, f"Expert {expert.name} reported a failure of its answer.")
     finish, said = finish_reason(choice.get("finish_reason")), {}
+    unread = set()
     if kind == "chat" and message is not None:
         said["message"], finish = whole_message(_without_nulls(message), finish)
+        unread = {"text"}
     given = choice.get("index")
     place = given if isinstance(given, int) else index
     return {
         "logprobs": None,
-        **_without_nulls(choice),
+        **{name: value for name, value in _without_nulls(choice).items() if name not in unread},
         **said,
         "index": place,
         "finish_reason": finish or "stop",
     }
+
+
+def _spoken(text: Any) -> dict[str, Any] | None:
+    """The message of a server that answers a chat as the older completions do: with a text."""
+    return {"role": "assistant", "content": text} if isinstance(text, str) else None
 
 
 def completion_chunks(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -159,7 +168,7 @@ class ChunkReader(EventReader):
 
     def _chunk(self, document: dict[str, Any]) -> dict[str, Any]:
         choices = document.get("choices")
-        if choices is not None and not isinstance(choices, list):
+        if choices and not isinstance(choices, list):
             raise self._malformed()
         chunk = _envelope(self._expert, document, self._kind, streamed=True)
         self._first = self._first or {name: chunk[name] for name in ("id", "created")}
@@ -181,11 +190,12 @@ class ChunkReader(EventReader):
         index = index if isinstance(index, int) else place
         state = self._choices.setdefault(index, StreamedChoice())
         clean = {"logprobs": None, **_without_nulls(choice), "index": index}
-        # Some servers stream messages instead of deltas.
-        given = (clean.get("delta"), clean.pop("message", None))
-        delta: dict[str, Any] = next((each for each in given if isinstance(each, dict)), {})
         if self._kind == "completions":
-            delta = {"content": clean.setdefault("text", "")}
+            delta: dict[str, Any] = {"content": clean.setdefault("text", "")}
+        else:
+            # Some servers stream messages instead of deltas, or the text alone.
+            given = (clean.get("delta"), clean.pop("message", None), _spoken(clean.pop("text", None)))
+            delta = next((each for each in given if isinstance(each, dict)), {})
         read = state.read(_without_nulls(delta), finish_reason(choice.get("finish_reason")))
         if read is None:
             return None

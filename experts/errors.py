@@ -108,4 +108,6 @@ class ContextTooLong(ExpertRejected):
 
     def add(self, sentence: str) -> None:
         """Add a sentence of ours to the server's own message."""
-        self.error["message"] = f"{self.error.get('message') or self.message} {sentence}"
+        said = str(self.error.get("message") or self.message)
+        stop = "" if said.endswith((".", "!", "?", "。")) else "."
+        self.error["message"] = f"{said}{stop} {sentence}"

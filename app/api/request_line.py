@@ -1,10 +1,13 @@
-"""The request line as clients write it: doubled and trailing slashes, `HEAD` for `GET`. Knows no route."""
+"""The request line as clients write it: whole URLs, doubled and trailing slashes, `HEAD` for `GET`. Knows no
+route."""
 
 import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SLASHES = re.compile("/{2,}")
+_ORIGIN = re.compile(r"https?://[^/]*", re.IGNORECASE)
+"""What stands before the path where a client takes us for a proxy."""
 
 
 class RequestLine:
@@ -39,5 +42,7 @@ class RequestLine:
 
 
 def plain_path(path: str) -> str:
-    """`path` without doubled slashes and without one at its end."""
+    """`path` without an origin before it, doubled slashes, and a slash at its end."""
+    if origin := _ORIGIN.match(path):
+        path = path[origin.end() :]
     return SLASHES.sub("/", path).rstrip("/") or "/"

@@ -1,5 +1,6 @@
 """HTTP as clients use it: compressed bodies, addresses misspelt, HEAD, pages of other origins."""
 
+import asyncio
 import gzip
 import io
 import json
@@ -43,6 +44,15 @@ async def test_doubled_and_trailing_slashes_are_passed_over(api: Api) -> None:
         assert (await api.http.post(f"{api.url}{path}", json=BODY)).status_code == 200, path
     for path in ("/v1/models/", "//v1/models", "/v1/models//coterie/coding/", "/healthz/"):
         assert (await api.http.get(f"{api.url}{path}")).status_code == 200, path
+
+
+async def test_a_whole_url_in_the_request_line_is_its_path(api: Api) -> None:
+    """As clients ask proxies; servers must take it, too (RFC 9112, 3.2.2)."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET {api.url}/v1/models HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_a_wrong_base_url_is_told_the_right_address(api: Api) -> None:

@@ -99,6 +99,8 @@ WHOLE = {
     "delta null at the end": event(chunk("Hello"))
     + event({**chunk(), "choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]})
     + DONE,
+    "text in a delta's place": event({**chunk(), "choices": [{"index": 0, "text": "Hel"}]}) + LO + DONE,
+    "choices an empty object": HEL + event({**chunk(), "choices": {}}) + LO + DONE,
     "no index, no reason": event({**chunk(), "choices": [{"delta": {"content": "Hel"}}]}) + LO + DONE,
     "messages instead of deltas": event(
         {**chunk(), "choices": [{"index": 0, "message": {"content": "Hel"}, "finish_reason": None}]}

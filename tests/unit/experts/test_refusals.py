@@ -223,3 +223,13 @@ def test_a_model_that_loads_says_how_long_in_its_body() -> None:
 )
 def test_a_body_is_read_as_what_it_is(data: bytes, body: Any) -> None:
     assert body_of(data) == body
+
+
+@pytest.mark.parametrize(
+    ("its", "whole"), [("too long", "too long. Ours."), ("Too long!", "Too long! Ours.")]
+)
+def test_our_sentence_follows_the_servers(its: str, whole: str) -> None:
+    error = refusal(EXPERT, 413, said(its))
+    assert isinstance(error, ContextTooLong)
+    error.add("Ours.")
+    assert error.error["message"] == whole
