@@ -72,11 +72,12 @@ _TOKEN = re.compile(
     | <(?P<close>/?)(?P<name>{_NAME})(?P<attributes>(?:\s[^<>]{{0,2000}}?)?)(?P<empty>/?)>
     | ^(?:
         (?P<to_next>
-            \#{{1,3}}\ *(?:\S*/)?(?:AGENTS|CLAUDE|GEMINI)\.md\b[^\n]*$
-            | Contents\ of\ \S*(?:AGENTS|CLAUDE|GEMINI)\.md\b
-            | \[[\w-]+(?:\ for\ [^\]\n]{{0,500}})?\]\ Result:
+            \#{{1,3}}\ *(?:\S*/)?(?:AGENTS|CLAUDE|GEMINI)\.md
+                (?:\ instructions\b[^\n]*$ | \b[^\n]*(?=\n\s*<INSTRUCTIONS>))
+            | Contents\ of\ \S*(?:AGENTS|CLAUDE|GEMINI)\.md\b[^\n]*:[ \t]*$
+            | \[[A-Za-z]+_\w+(?:\ for\ [^\]\n]{{0,500}})?\]\ Result:
             | \[ERROR\]\ You\ did\ not\ use\ a\ tool
-            | \#\ TODO\ LIST\b
+            | \#\ TODO\ LIST\ [A-Z(]{{2}}
             | \#?\ ?\*SEARCH/REPLACE\ block\*\ Rules:
             | This\ is\ the\ Gemini\ CLI\.\ We\ are\ setting\ up\ the\ context
             | ---\ Context\ from:

@@ -55,8 +55,27 @@ def test_harness_text_is_not_asked(harness: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "harness",
+    [
+        "[read_file for 'parser.py'] Result:\n1 | def parse(): ...",
+        "# TODO LIST UPDATE REQUIRED - You must include it.\n- [ ] Parse",
+        "Contents of /srv/CLAUDE.md (project instructions):\n\nUse tabs.",
+        "## /srv/AGENTS.md\n\n<INSTRUCTIONS>\nUse tabs.\n</INSTRUCTIONS>",
+    ],
+)
+def test_what_a_known_line_introduces_is_not_asked(harness: str) -> None:
+    assert user_words(harness).said == ""
+    assert user_words(f"{ASK}\n{harness}").said == ASK
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "# TODO LIST\n- buy milk\n- call Ann\n\nSort this by priority, please.",
+        "## AGENTS.md\nWrite one for a Rust repository.",
+        "# CLAUDE.md is ignored, why?\nI use version 2.",
+        "Contents of CLAUDE.md should be in English, rewrite them: Bonjour.",
+        "[docs] Result:\n5 of 6 passed. Why?",
         "What does <system-reminder> mean?",
         "<system-reminder> keeps coming up in my logs, what is it?",
         "Is <command-name>x</command-name> documented anywhere?",
@@ -68,7 +87,7 @@ def test_harness_text_is_not_asked(harness: str) -> None:
         "if a < b and c > d: print('<ok>')",
     ],
 )
-def test_a_person_may_speak_of_tags(text: str) -> None:
+def test_a_person_may_speak_of_tags_and_files(text: str) -> None:
     assert user_words(text).said == text
     assert routing_text([Turn("user", text)]) == text
 
@@ -151,7 +170,7 @@ def test_every_text_is_read(text: str) -> None:
         "<a_b",
         "```\n",
         "~~~\n```\n",
-        "# TODO LIST\n",
+        "# TODO LIST OK\n",
         "<a_b x='",
         "<query>\n",
         "<!-- a\n",
