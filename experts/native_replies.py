@@ -7,7 +7,7 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import SecretStr
 
@@ -35,7 +35,10 @@ def check_response(expert: Expert, body: Any, secret: SecretStr | None = None) -
     """`body` as a response of the expert's name. Raises what it stands for when it is none."""
     if (error := error_in(body)) is not None:
         raise reported_error(expert, error, secret)
-    if not isinstance(body, dict) or not isinstance(body.get("output"), list):
+    output = body.get("output") if isinstance(body, dict) else None
+    if not _typed(output) or not all(
+        _typed(item.get("content")) for item in output if item["type"] == "message"
+    ):
         raise _no_answer(expert, "response")
     if body.get("status") in ("failed", "cancelled"):
         raise reported_error(expert, {"error": "no reason given"}, secret)
@@ -46,7 +49,7 @@ def check_message(expert: Expert, body: Any, secret: SecretStr | None = None) ->
     """`body` as a message of the expert's name. Raises what it stands for when it is none."""
     if (error := error_in(body)) is not None:
         raise reported_error(expert, error, secret)
-    if not isinstance(body, dict) or not isinstance(body.get("content"), list):
+    if not isinstance(body, dict) or not _typed(body.get("content")):
         raise _no_answer(expert, "message")
     return {"type": "message", "role": "assistant", "stop_sequence": None, **body, "model": expert.name}
 
@@ -61,6 +64,13 @@ def check_embeddings(expert: Expert, body: Any, secret: SecretStr | None = None)
     ):
         raise _no_answer(expert, "list of embeddings")
     return {"object": "list", **body, "model": expert.name}
+
+
+def _typed(parts: Any) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether these are parts as both APIs have them: objects that say their type."""
+    return isinstance(parts, list) and all(
+        isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts
+    )
 
 
 def native_usage(body: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -16,12 +16,13 @@ _OTHER_BRACKETS = re.compile(
     r"(?<!\[)\[([^\[\]\n]{1,40})\](?![\](])|\(\(([^()\n]{1,40})\)\)|\\boxed\{([^{}\n]{1,40})\}"
 )
 _RATING_SAID = re.compile(
-    r"(?:\b(?:rating|bewertung|puntuación|calificación|valutazione|nota)|评分|評分|評価|평점|점수)\W{0,6}"
+    r"(?:\b(?:rating|bewertung|puntuación|calificación|valutazione|nota|pontuação|avaliação|ocena|beoordeling"
+    r"|betyg|puan|оценка|оцінка|điểm|note(?=\W{1,6}[\d.,]{1,4}\s?/\s?10))|评分|評分|評価|평점|점수|التقييم|تقييم|คะแนน|रेटिंग)\W{0,6}"
     r"(\d{1,2}(?:[.,]\d+)?(?:\s?/\s?10)?)(?!\d|\s?/|[.,]\d)",
     re.IGNORECASE,
 )
 _LABEL_SAID = re.compile(
-    r"(?:\b(?:verdict|winner|judge?ment|urteil|verdict|veredicto|verdetto)|结论|結論|判决|判定)[*_\"'\s:=>-]{1,8}(?:is\s)?"
+    r"(?:\b(?:verdict|winner|judge?ment|urteil|verdict|veredicto|verdetto|werdykt|verdicto|вердикт)|الحكم|结论|結論|判决|判定)[*_\"'\s:=>-]{1,8}(?:is\s)?"
     r"[*_\"'(]{0,4}((?:assistant\s|answer\s|model\s)?(?:[ABC](?:\s?[<>=]{1,3}\s?[AB])?|tie|draw))(?!\w|[<>=](?!/)|'\w)",
     re.IGNORECASE,
 )

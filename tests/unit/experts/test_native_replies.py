@@ -219,6 +219,25 @@ def expert_with(**fields: Any) -> Expert:
     return Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8, **fields)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "document"),
+    [
+        ("responses", {"output": [None]}),
+        ("responses", {"output": [{"id": "i"}]}),
+        ("responses", {"output": [{"type": "message", "content": None}]}),
+        ("responses", {"output": [{"type": "message", "content": ["Hello"]}]}),
+        ("messages", {"content": "Hello"}),
+        ("messages", {"content": [None]}),
+        ("messages", {"content": [{"text": "Hello"}]}),
+    ],
+)
+def test_a_native_answer_with_parts_that_are_none_is_refused(
+    dialect: DialectName, document: dict[str, Any]
+) -> None:
+    with pytest.raises(ExpertBadReply):
+        FORMS[dialect].check(EXPERT, document, None)
+
+
 def test_defaults_go_under_each_dialects_own_names() -> None:
     sampling = {
         "temperature": 0.5,
