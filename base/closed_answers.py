@@ -87,8 +87,16 @@ _UNITS = """
 """
 _TENS = {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _WORD_VALUES = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
+_WORD_VALUES |= {
+    f"{ten}{between}{unit}": value + _WORD_VALUES[unit]
+    for ten, value in (("twenty", 20), *_TENS.items())
+    for unit in _UNITS.split()[1:10]
+    for between in "- "
+}
+_LONGEST_FIRST = "|".join(sorted(_WORD_VALUES, key=len, reverse=True))
+_GOES_ON = rf"[\w-]|\s(?:hundred|thousand|million|billion|and\sa|{_LONGEST_FIRST})\b"
 _WORD_SAID = re.compile(
-    rf"{ANSWER}(?:{_GAP}{IS}|\s?:)\s?:?{_LEAD}({'|'.join(_WORD_VALUES)})(?![\w-])", re.IGNORECASE
+    rf"{ANSWER}(?:{_GAP}{IS}|\s?:)\s?:?{_LEAD}({_LONGEST_FIRST})(?!{_GOES_ON})", re.IGNORECASE
 )
 _HAN = {character: value for value, character in enumerate("〇一二三四五六七八九")} | {
     "零": 0,
