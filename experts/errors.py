@@ -36,7 +36,8 @@ class ExpertError(Exception):
         self.retry_after_s: float | None = None
         """Seconds that the server asks to wait, where it says so."""
         self.http_status: int | None = None
-        """What the server answered with, where that is the error."""
+        """What the server answered with, where that is the error or (200) holds it; None where it did not
+        answer."""
         if status is not None:
             self.status = status
         if code is not None:

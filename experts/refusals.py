@@ -131,7 +131,7 @@ def refusal(
     users where it was said, where that was not the status."""
     error = _refusal(expert, status, how or f"HTTP {status}", payload, secret)
     error.said = _message(_error_object(payload))[:MAX_MESSAGE]
-    error.http_status = status if how is None else None
+    error.http_status = status if how is None else 200
     wait = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
     error.retry_after_s = None if wait is None else float(min(wait, LONGEST_WAIT_S))
     return error

@@ -6,7 +6,7 @@ import structlog
 
 from app.serving.prompting import Prompting
 from app.telemetry.metrics import Metrics
-from experts.errors import ContextTooLong, ExpertError
+from experts.errors import ContextTooLong, ExpertBadReply, ExpertError
 from experts.expert import Expert
 from experts.health import HealthMonitor
 from experts.registry import Registry
@@ -28,19 +28,23 @@ class ExpertAccess:
         return {name for name in self.registry.names if not self.health.available(name)}
 
     def sharing(self, expert: Expert, error: ExpertError) -> set[str]:
-        """The experts that would fail as `expert` did: those behind the same endpoint, as prompt experts go
-        down with their base; where the conversation was too long, those without more room."""
+        """The experts that would fail as `expert` did: all behind the same endpoint where it did not answer;
+        where it did, those of the same model there, as prompt experts go down with their base; where the
+        conversation was too long, those without more room too."""
+        answered = error.http_status is not None or isinstance(error, ExpertBadReply)
+        alike = {
+            each.name
+            for each in self.registry.experts.values()
+            if each.endpoint == expert.endpoint
+            and (each.model == expert.model or not (answered or expert.endpoint is None))
+        }
         if isinstance(error, ContextTooLong):
-            room = expert.context_length
-            return {
+            alike |= {
                 each.name
                 for each in self.registry.experts.values()
-                if each.context_length < room
-                or (each.endpoint, each.model) == (expert.endpoint, expert.model)
+                if each.context_length < expert.context_length
             }
-        if expert.endpoint is None:
-            return {expert.name}
-        return {each.name for each in self.registry.experts.values() if each.endpoint == expert.endpoint}
+        return alike
 
     def failed(self, name: str, error: ExpertError, **facts: str) -> None:
         """Log an expert's failure and tell the health monitor; `facts` go into the log."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import openai
 import pytest
 
+from experts.fake import Behaviour, run_fake_expert
 from tests.integration.app.world import CODE, TALK, Api, World, events_of
 
 
@@ -51,6 +52,27 @@ async def test_every_expert_failing_ends_in_the_last_error(
         assert (decision["status"], decision["http_status"]) == ("error", expected)
         assert decision["error_code"] == response.json()["error"]["code"]
         assert decision["spilled_from"] == "coder"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "fault", [{"status": 429}, {"status": 404}, {"case": "error-string"}, {"case": "empty"}], ids=str
+)
+async def test_another_model_of_the_same_server_answers_where_one_does_not(
+    world: World, stream: bool, fault: dict[str, Any]
+) -> None:
+    """Gateways and servers of many models have limits and faults of one model."""
+
+    def behave(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(**fault) if body["model"] == "coder" else Behaviour()
+
+    with run_fake_expert(behave, models=list(world.fakes)) as gateway:
+        world.endpoints |= dict.fromkeys(world.fakes, gateway.endpoint)
+        async with world.serve() as api:
+            response = await api.chat(CODE, stream=stream)
+            assert response.status_code == 200
+            assert response.headers["x-coterie-expert"] == "backup"
+            assert [body["model"] for body in gateway.log.bodies] == ["coder", "backup"]
 
 
 async def test_tries_are_bounded(world: World) -> None:
