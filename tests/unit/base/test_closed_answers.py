@@ -274,7 +274,6 @@ NUMBERS: list[tuple[str, float | None]] = [
     ("The answer is twenty one", 21),
     ("Ninety-nine", 99),
     ("The answer is forty two thousand", None),
-    ("The answer is forty-two", None),
     ("12/05/2024", 2024),
     ("1.234", 1.234),
     ("1,234", 1234),
