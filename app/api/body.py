@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api.content_encoding import decoded, too_large
 from app.api.json import BadJson, read_json
+from app.api.native_experts import for_native_experts
 from app.dialects.dialect import Dialect
 from app.errors import ServiceError, validation_error
 from app.serving.chat_body import ChatBody, ChatRequest
@@ -37,17 +38,27 @@ def chat_request(
     document: Mapping[str, Any],
     started: float,
     *,
-    chat: Mapping[str, Any] | None = None,
+    count_only: bool = False,
 ) -> ChatRequest:
-    """A checked body and its document in the form of a chat request, `chat` where it was made already. Raises
-    ServiceError (400) for what chat completions cannot say."""
-    state = request.state
-    said = dialect.to_chat(document) if chat is None else chat
-    if not isinstance(body, ChatBody) or said is not document:
-        body = checked(ChatBody, said)
-    native = document if dialect.name != "chat" else None
+    """A checked body and its document in the form of a chat request. What no chat completion can say leaves
+    only experts that speak the dialect, or is not counted when the tokens are all that is wanted
+    (`count_only`). Raises ServiceError (400) for what no expert can do."""
+    state, translation = request.state, dialect.to_chat(document)
+    chat, native_only = translation.chat, None if count_only else translation.native_only
+    if native_only is not None:
+        chat = for_native_experts(request.app.state.services, dialect.name, chat, native_only)
+    if not isinstance(body, ChatBody) or chat is not document:
+        body = checked(ChatBody, chat)
     return ChatRequest(
-        body, said, state.request_id, state.api_key, dict(request.headers), started, dialect.name, native
+        body,
+        chat,
+        request_id=state.request_id,
+        api_key=state.api_key,
+        headers=dict(request.headers),
+        started=started,
+        dialect=dialect.name,
+        native=document if dialect.name != "chat" else None,
+        native_only=native_only is not None,
     )
 
 

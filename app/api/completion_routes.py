@@ -10,9 +10,8 @@ from starlette.responses import Response
 from app.api.answer_request import answer_request
 from app.api.answer_response import AnswerResponse
 from app.api.body import body_schema, chat_request, read_body
-from app.api.native_experts import for_native_experts
 from app.api.prompt_batch import PromptBatch, PromptPart
-from app.dialects.completions import COMPLETIONS, CompletionsBody, beyond_chat, prompts_of, to_chat
+from app.dialects.completions import COMPLETIONS, CompletionsBody, prompts_of
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
 from app.serving.chat_body import ChatRequest
@@ -31,10 +30,7 @@ async def completions(request: Request) -> Response:
     prompts = prompts_of(document)
 
     def asked(document: Mapping[str, Any]) -> ChatRequest:
-        chat = to_chat(document)
-        if (beyond := beyond_chat(document)) is not None:
-            chat = for_native_experts(request.app.state.services, chat, "completions", beyond)
-        return chat_request(request, COMPLETIONS, body, document, started, chat=chat)
+        return chat_request(request, COMPLETIONS, body, document, started)
 
     if len(prompts) == 1:
         return await answer_request(request, COMPLETIONS, asked({**document, "prompt": prompts[0]}))

@@ -9,11 +9,9 @@ from starlette.responses import Response
 from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
-from app.api.native_experts import for_native_experts
 from app.api.token_counting import prompt_tokens
 from app.dialects.messages import MESSAGES, without_unsigned_thinking
 from app.dialects.messages_body import MessagesBody, TokenCountBody
-from app.dialects.messages_request import translate
 from app.services import Services
 from app.serving.chat_body import ChatRequest
 
@@ -33,17 +31,12 @@ async def count_tokens(request: Request) -> Response:
     services: Services = request.app.state.services
     started = time.perf_counter()
     body, document = await read_body(request, TokenCountBody)
-    chat = chat_request(request, MESSAGES, body, document, started)
+    chat = chat_request(request, MESSAGES, body, document, started, count_only=True)
     return JsonResponse({"input_tokens": await prompt_tokens(services, chat)})
 
 
 async def _read(request: Request) -> ChatRequest:
     started = time.perf_counter()
     body, document = await read_body(request, MessagesBody)
-    translation = translate(document)
-    chat = translation.chat
-    if translation.beyond is not None:
-        chat = for_native_experts(request.app.state.services, chat, "messages", translation.beyond)
-    asked = chat_request(request, MESSAGES, body, document, started, chat=chat)
-    native = without_unsigned_thinking(document)
-    return replace(asked, native=native, native_only=translation.beyond is not None)
+    chat = chat_request(request, MESSAGES, body, document, started)
+    return replace(chat, native=without_unsigned_thinking(document))

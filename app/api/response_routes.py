@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -12,10 +11,8 @@ from starlette.responses import Response
 from app.api.answer_request import answer_request
 from app.api.body import body_schema, chat_request, read_body
 from app.api.json import JsonResponse
-from app.api.native_experts import for_native_experts
 from app.api.token_counting import prompt_tokens
-from app.dialects.dialect import Dialect
-from app.dialects.responses import chat_form, responses_dialect
+from app.dialects.responses import responses_dialect
 from app.dialects.responses_request import InputTokensBody, ResponsesBody
 from app.dialects.responses_stored import (
     is_reasoning,
@@ -27,7 +24,6 @@ from app.dialects.responses_stored import (
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
-from app.serving.chat_body import ChatRequest
 from app.serving.stored_responses import CHAIN
 from app.storage.rows import ResponseRow
 
@@ -43,7 +39,7 @@ async def responses(request: Request) -> Response:
     body, document = await read_body(request, ResponsesBody)
     whole, own_items = await _expanded(services, request.state.api_key, document)
     dialect = responses_dialect(body.previous_response_id)
-    chat = _chat(request, dialect, body, whole, started)
+    chat = chat_request(request, dialect, body, whole, started)
 
     async def keep(record: AnswerRecord, response: dict[str, Any]) -> None:
         row = ResponseRow(
@@ -67,7 +63,8 @@ async def input_tokens(request: Request) -> Response:
     started = time.perf_counter()
     body, document = await read_body(request, InputTokensBody)
     whole, _ = await _expanded(services, request.state.api_key, {**document, "input": body.input})
-    chat = _chat(request, responses_dialect(body.previous_response_id), body, whole, started)
+    dialect = responses_dialect(body.previous_response_id)
+    chat = chat_request(request, dialect, body, whole, started)
     tokens = await prompt_tokens(services, chat)
     return JsonResponse({"object": "response.input_tokens", "input_tokens": tokens})
 
@@ -141,23 +138,6 @@ async def cancel(request: Request, response_id: str) -> Response:
         "connection to stop an answer.",
         param="response_id",
     )
-
-
-def _chat(
-    request: Request, dialect: Dialect, body: ResponsesBody, whole: Mapping[str, Any], started: float
-) -> ChatRequest:
-    """The request in the form of a chat request. What no chat completion can say is for experts alone whose
-    servers speak the dialect. Raises ServiceError (400)."""
-    services: Services = request.app.state.services
-    made = chat_form(whole, body.previous_response_id)
-    chat = made.chat
-    if made.refusal is not None:
-        experts = services.registry.experts.values()
-        if not any(services.prompting.speaks(expert, dialect.name) for expert in experts):
-            raise made.refusal
-        chat = for_native_experts(services, chat, dialect.name, made.refusal.param or "input")
-    asked = chat_request(request, dialect, body, whole, started, chat=chat)
-    return replace(asked, native_only=made.refusal is not None)
 
 
 async def _expanded(

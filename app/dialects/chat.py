@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.dialects.content_parts import chat_parts
-from app.dialects.dialect import Dialect, Document
+from app.dialects.dialect import Dialect, Document, Translation
 from app.dialects.error_shapes import openai_error
 from app.dialects.legacy_functions import with_function_call, with_tools
 from app.errors import ServiceError
@@ -89,9 +89,9 @@ def _ends(choice: Any) -> bool:
     return isinstance(choice, Mapping) and bool(choice.get("finish_reason"))
 
 
-def to_chat(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def to_chat(document: Mapping[str, Any]) -> Translation:
     """The request with content parts and tools as chat completions have them now."""
-    return with_tools(chat_parts(document))
+    return Translation(with_tools(chat_parts(document)))
 
 
 CHAT = Dialect("chat", ChatBody, to_chat, ChatPresenter, ChatPresenter)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from pydantic_core import PydanticCustomError
 
 from app.dialects.chat import ChatPresenter
-from app.dialects.dialect import Dialect, Document
+from app.dialects.dialect import Dialect, Document, Translation, needs_native_server
 from app.serving.chat_body import ChatRequest
 from experts.expert_replies import StreamEvent
 
@@ -65,7 +65,7 @@ def prompts_of(document: Mapping[str, Any]) -> list[str]:
     return [prompt] if isinstance(prompt, str) else list(prompt)
 
 
-def beyond_chat(document: Mapping[str, Any]) -> str | None:
+def _native_field(document: Mapping[str, Any]) -> str | None:
     """The field that only a server with completions of its own can honour, None when there is none."""
     if document.get("suffix"):
         return "suffix"
@@ -77,15 +77,16 @@ def beyond_chat(document: Mapping[str, Any]) -> str | None:
     return "best_of" if best_of is not None and best_of != (document.get("n") or 1) else None
 
 
-def to_chat(document: Mapping[str, Any]) -> Document:
-    """The same request as a chat request; of several prompts the longest, by which all are routed."""
+def to_chat(document: Mapping[str, Any]) -> Translation:
+    """Of several prompts the longest is translated, by which all are routed."""
     chat = {name: value for name, value in document.items() if name not in _LEFT_OUT}
     chat["messages"] = [{"role": "user", "content": max(prompts_of(document), key=len)}]
     limit = document.get("max_tokens")
     chat["max_tokens"] = MAX_TOKENS if limit is None else max(1, limit)
     if (logprobs := document.get("logprobs")) is not None:
         chat |= {"logprobs": True, "top_logprobs": logprobs}
-    return chat
+    field = _native_field(document)
+    return Translation(chat, None if field is None else needs_native_server("completions", field))
 
 
 class CompletionsPresenter(ChatPresenter):

@@ -13,6 +13,36 @@ from experts.expert_replies import StreamEvent
 
 Document = dict[str, Any]
 
+_API_NAMES: Mapping[DialectName, str] = {
+    "chat": "chat completions",
+    "completions": "OpenAI's older completions",
+    "messages": "Anthropic's Messages API",
+    "responses": "OpenAI's Responses API",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A request as a chat completion request."""
+
+    chat: Mapping[str, Any]
+    """With `routing`; the client's document itself where nothing had to be changed."""
+    native_only: ServiceError | None = None
+    """Set when `chat` leaves something out that only a server can do that speaks the dialect itself: the
+    error for the first such thing, which its `param` names, when there is no such server."""
+
+
+def needs_native_server(
+    dialect: DialectName, param: str, why: str = "no expert here has one"
+) -> ServiceError:
+    """The error for what only a server can do that speaks `dialect` itself; `why` none can be asked."""
+    return ServiceError(
+        400,
+        "unsupported_value",
+        f"{param}: this needs a server that speaks {_API_NAMES[dialect]} itself, and {why}.",
+        param=param,
+    )
+
 
 class Presenter(Protocol):
     """Shows one answer to the client. Asked once: for `whole`, or for the events in order and then `end` or
@@ -48,9 +78,8 @@ class Dialect:
 
     name: DialectName
     body: type[BaseModel]
-    to_chat: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    """The same request as a chat request, `routing` included; the document itself where it is one. Raises
-    ServiceError (400) for what chat completions cannot say."""
+    to_chat: Callable[[Mapping[str, Any]], Translation]
+    """Translates a document that is valid as `body`. Raises ServiceError (400) for what no server can do."""
     presenter: Callable[[ChatRequest], Presenter]
     """For answers that are chat completions."""
     native: Callable[[ChatRequest], Presenter]

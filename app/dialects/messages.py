@@ -10,7 +10,7 @@ from app.dialects.dialect import Dialect, Document
 from app.dialects.error_shapes import anthropic_error
 from app.dialects.messages_answer import AnswerOptions, whole_message
 from app.dialects.messages_body import MessagesBody
-from app.dialects.messages_request import translate
+from app.dialects.messages_request import to_chat
 from app.dialects.messages_stream import MessageStream
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
@@ -105,13 +105,9 @@ def _signed(turn: Document) -> Document:
     return turn if len(kept) == len(content) else {**turn, "content": kept}
 
 
-def _to_chat(document: Mapping[str, Any]) -> Document:
-    return translate(document).chat
-
-
 def _event(document: Document) -> StreamEvent:
     """An event of Anthropic's streams: its type is its name."""
     return StreamEvent.of(document, document["type"])
 
 
-MESSAGES = Dialect("messages", MessagesBody, _to_chat, MessagesPresenter, NativePresenter)
+MESSAGES = Dialect("messages", MessagesBody, to_chat, MessagesPresenter, NativePresenter)

@@ -6,10 +6,10 @@ which expert gets them, is decided elsewhere.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from app.dialects.content_parts import chat_part
+from app.dialects.dialect import Translation, needs_native_server
 from app.dialects.messages_options import chat_options
 from app.dialects.messages_tools import chat_tool_choice, chat_tools
 from app.errors import ServiceError
@@ -26,30 +26,22 @@ Message = dict[str, Any]
 Part = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ChatTranslation:
-    """`chat` is the chat completion request; `beyond` the path of the first thing in the client's request
-    that no chat completion can say (an expert that speaks Messages itself can), None when there is none."""
-
-    chat: dict[str, Any]
-    beyond: str | None = None
-
-
-def translate(document: Mapping[str, Any]) -> ChatTranslation:
+def to_chat(document: Mapping[str, Any]) -> Translation:
     """The request as a chat completion request. `document` is valid as `MessagesBody` or `TokenCountBody`.
-    Raises ServiceError (400) for blocks and tools that are none."""
-    return _Translation(document).result()
+    Raises ServiceError (400) for unknown kinds of blocks and tools."""
+    return _Translator(document).translation()
 
 
-class _Translation:
-    """One request's translation."""
+class _Translator:
+    """Translates one request."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._messages: list[Message] = []
-        self._beyond: str | None = None
+        self._native_path: str | None = None
+        """Of the first thing that only a server can do that speaks Messages itself."""
 
-    def result(self) -> ChatTranslation:
+    def translation(self) -> Translation:
         document = self._document
         if document.get("thread") is not None:
             # Anthropic's code for it: its SDK then goes on without threads.
@@ -62,7 +54,7 @@ class _Translation:
         chat: dict[str, Any] = {name: document[name] for name in SAME_NAME if document.get(name) is not None}
         for name in STATEFUL:
             if document.get(name):
-                self._is_beyond(name)
+                self._needs_native(name)
         self._add_system(document.get("system"), "system")
         for number, turn in enumerate(document["messages"]):
             self._add_turn(turn, f"messages[{number}]")
@@ -75,17 +67,18 @@ class _Translation:
         if stop := document.get("stop_sequences"):
             chat["stop"] = stop
         chat |= self._tools() | chat_options(document)
-        return ChatTranslation(chat, self._beyond)
+        path = self._native_path
+        return Translation(chat, None if path is None else needs_native_server("messages", path))
 
     def _tools(self) -> dict[str, Any]:
-        functions, beyond = chat_tools(self._document.get("tools") or ())
-        self._is_beyond(beyond)
+        functions, native_path = chat_tools(self._document.get("tools") or ())
+        self._needs_native(native_path)
         choice = self._document.get("tool_choice")
         fields = {} if choice is None else chat_tool_choice(choice)
         return {"tools": functions, **fields} if functions else {}
 
-    def _is_beyond(self, path: str | None) -> None:
-        self._beyond = self._beyond or path
+    def _needs_native(self, path: str | None) -> None:
+        self._native_path = self._native_path or path
 
     def _add_system(self, content: Any, path: str) -> None:
         texts = [text for text in self._texts(content, path) if not text.startswith(BILLING_BLOCK)]
@@ -99,7 +92,7 @@ class _Translation:
         kept = []
         for number, block in enumerate(content):
             if block["type"] in TOOL_CHANGES:
-                self._is_beyond(f"{path}[{number}]")
+                self._needs_native(f"{path}[{number}]")
             else:
                 kept.append(block)
         return kept
@@ -186,7 +179,7 @@ class _Translation:
             case "tool_reference":
                 return [{"type": "text", "text": f"The tool {block.get('tool_name')} can be used now."}]
             case "container_upload" | "browser_state":
-                self._is_beyond(path)
+                self._needs_native(path)
                 return []
             case _:
                 raise _bad(f"{path}.type", "is no content block of a user message")
@@ -198,7 +191,7 @@ class _Translation:
             case "url" if isinstance(source.get("url"), str):
                 url = source["url"]
             case "file":
-                self._is_beyond(path)
+                self._needs_native(path)
                 return []
             case _:
                 raise _bad(path, "must be base64 (media_type, data), url (url) or file (file_id)")
@@ -223,7 +216,7 @@ class _Translation:
                 images = [part for part in parts if part["type"] != "text"]
                 return [{"type": "text", "text": _titled("document", block, text)}, *images]
             case "url" | "file":
-                self._is_beyond(path)
+                self._needs_native(path)
                 return []
             case _:
                 raise _bad(path, "must be base64 (media_type, data), text (data), content, url or file")
@@ -252,7 +245,7 @@ class _Translation:
         elif kind == "tool_use":
             message.setdefault("tool_calls", []).append(_tool_call(block, path))
         elif kind == "server_tool_use" or kind.endswith("_tool_result") or kind == "container_upload":
-            self._is_beyond(path)
+            self._needs_native(path)
         elif kind not in {"fallback", "compaction"}:  # marks of Anthropic's service, without text for others
             raise _bad(f"{path}.type", "is no content block of an assistant message")
         elif kind == "compaction" and isinstance(block.get("content"), str):

@@ -78,18 +78,18 @@ def chat_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]]
     """The tools as functions, and the path of the first one that only Anthropic's API can run (None: all are
     translated). Raises ServiceError (400) for a tool that is none."""
     functions: list[dict[str, Any]] = []
-    beyond: str | None = None
+    native_path: str | None = None
     for number, tool in enumerate(tools):
         kind, path = tool.get("type") or "custom", f"tools[{number}]"
         if not isinstance(kind, str) or ("input_schema" in tool and kind != "custom"):
             raise _bad(f"{path}.type", "must be custom, or the type of one of Anthropic's own tools")
         if kind != "custom" and kind not in CLIENT_TOOLS:
-            beyond = beyond or path
+            native_path = native_path or path
             continue
         if not isinstance(tool.get("name"), str) or not tool["name"]:
             raise _bad(f"{path}.name", "is required")
         functions.append({"type": "function", "function": _function(tool, kind, path)})
-    return functions, beyond
+    return functions, native_path
 
 
 def _function(tool: Mapping[str, Any], kind: str, path: str) -> dict[str, Any]:

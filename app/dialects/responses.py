@@ -5,14 +5,14 @@ https://platform.openai.com/docs/api-reference/responses
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from app.dialects.dialect import Dialect, Document
+from app.dialects.dialect import Dialect, Document, Translation
 from app.dialects.responses_output import Event, ResponseOutput
 from app.dialects.responses_request import (
     ResponsesBody,
     ResponsesRequest,
-    Translation,
     responses_request,
     translate,
 )
@@ -41,24 +41,16 @@ def decision_id(response: str) -> str:
     return DECISION_PREFIX + response.removeprefix(PREFIX)
 
 
-def chat_form(document: Mapping[str, Any], previous: str | None = None) -> Translation:
-    """The request as a chat request, after the decision of the response `previous`. Raises ServiceError."""
-    made = translate(document)
-    if previous is None:
-        return made
-    routing = {"previous_decision": decision_id(previous)} | (made.chat.get("routing") or {})
-    return Translation({**made.chat, "routing": routing}, made.refusal)
-
-
 def responses_dialect(previous: str | None = None) -> Dialect:
-    """The dialect for one request; `previous`: the response that it goes on from, whose items are in front of
-    its own by now."""
+    """The dialect for one request. `previous` is the id of the response that it continues; the items of that
+    response are already in `input`."""
 
-    def chat(document: Mapping[str, Any]) -> Document:
-        made = chat_form(document, previous)
-        if made.refusal is not None:
-            raise made.refusal
-        return made.chat
+    def to_chat(document: Mapping[str, Any]) -> Translation:
+        translation = translate(document)
+        if previous is None:
+            return translation
+        routing = {"previous_decision": decision_id(previous), **(translation.chat.get("routing") or {})}
+        return replace(translation, chat={**translation.chat, "routing": routing})
 
     def presented(chat: ChatRequest) -> ResponsesPresenter:
         return ResponsesPresenter(_request(chat, previous))
@@ -66,7 +58,7 @@ def responses_dialect(previous: str | None = None) -> Dialect:
     def native(chat: ChatRequest) -> NativeResponses:
         return NativeResponses(_request(chat, previous))
 
-    return Dialect("responses", ResponsesBody, chat, presented, native)
+    return Dialect("responses", ResponsesBody, to_chat, presented, native)
 
 
 class ResponsesPresenter:

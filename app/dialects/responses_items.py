@@ -19,7 +19,7 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call a tool, and the field with what the call says."""
 REFERENCE = "item_reference"
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
-FOLLOWS = "The output is in the next message."
+OUTPUT_IN_NEXT_MESSAGE = "The output is in the next message."
 PARTS = (
     *("input_image", "input_file", "input_audio"),
     *("image_url", "video_url", "audio_url", "file"),
@@ -30,17 +30,17 @@ PARTS = (
 def chat_messages(
     items: str | Sequence[Any], instructions: str | None = None
 ) -> tuple[list[dict[str, Any]], ServiceError | None]:
-    """The messages, and the error for the first item that no chat completion can have; it is left out. Raises
-    ServiceError (400) for what is no item."""
-    turns = _Turns()
+    """The messages, and the error for the first item that is left out, because only a server that speaks
+    Responses can take it. Raises ServiceError (400) for what is no item."""
+    builder = _MessageBuilder()
     if instructions:
-        turns.messages.append({"role": "system", "content": instructions})
+        builder.messages.append({"role": "system", "content": instructions})
     if isinstance(items, str):
-        turns.messages.append({"role": "user", "content": items})
-        return turns.messages, None
+        builder.messages.append({"role": "user", "content": items})
+        return builder.messages, None
     for index, item in enumerate(items):
-        turns.add(item, f"input[{index}]")
-    return turns.finish(), turns.refusal
+        builder.add(item, f"input[{index}]")
+    return builder.finish(), builder.native_only
 
 
 def kind_of(item: Mapping[str, Any]) -> str:
@@ -51,12 +51,12 @@ def kind_of(item: Mapping[str, Any]) -> str:
     return "message" if "role" in item else REFERENCE if "id" in item else ""
 
 
-class _Turns:
+class _MessageBuilder:
     """Messages so far, and the assistant's message that further items belong to."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
-        self.refusal: ServiceError | None = None
+        self.native_only: ServiceError | None = None
         self._open: dict[str, Any] | None = None
         """The last message while it is the assistant's own turn."""
         self._calls: set[str] = set()
@@ -83,7 +83,7 @@ class _Turns:
         elif not kind:
             raise _bad("must have a type", where)
         else:
-            self.refusal = self.refusal or ServiceError(
+            self.native_only = self.native_only or ServiceError(
                 400,
                 "unsupported_item",
                 f"{where}: an item of type {kind[:80]!r} cannot be given to an expert of this service. There "
@@ -171,7 +171,7 @@ class _Turns:
             media = [part for part in content if part["type"] not in ("text", "refusal")]
             self._media += media
             text = "\n".join(part["text"] for part in content if part["type"] == "text")
-            content = text or (FOLLOWS if media else "")
+            content = text or (OUTPUT_IN_NEXT_MESSAGE if media else "")
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
 
     def _show_media(self) -> None:

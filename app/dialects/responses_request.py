@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
+from app.dialects.dialect import Translation
 from app.dialects.responses_items import chat_messages
 from app.dialects.responses_tools import Tools, read_tool_choice, read_tools
 from app.errors import ServiceError
@@ -100,24 +101,15 @@ def responses_request(document: Mapping[str, Any], previous: str | None = None) 
     return ResponsesRequest(document, read_tools(document.get("tools") or ()), previous)
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
-    """A request as a chat completion request. `refusal`: the error for the first tool or item that is left
-    out, which only a server that speaks the dialect may know."""
-
-    chat: dict[str, Any]
-    refusal: ServiceError | None
-
-
 def translate(document: Mapping[str, Any]) -> Translation:
-    """`input` holds every item: what was said before is in front of it by then. Raises ServiceError (400) for
-    what nobody can be asked."""
+    """`input` holds every item of the conversation, those of previous responses first. Raises ServiceError
+    (400) for what no server can do."""
     _refuse_unsupported(document)
     tools = read_tools(document.get("tools") or ())
     choice, functions = read_tool_choice(document.get("tool_choice"), tools)
     chat = {name: value for name, value in document.items() if name not in OURS and name not in SAME_IN_CHAT}
     chat |= {name: document[name] for name in SAME_IN_CHAT if document.get(name) is not None}
-    chat["messages"], refusal = chat_messages(document["input"], document.get("instructions"))
+    chat["messages"], native_only = chat_messages(document["input"], document.get("instructions"))
     if functions:
         chat["tools"] = list(functions)
         if choice is not None:
@@ -133,7 +125,7 @@ def translate(document: Mapping[str, Any]) -> Translation:
         chat["reasoning_effort"] = effort
     if LOGPROBS in (document.get("include") or ()):
         chat |= {"logprobs": True, "top_logprobs": document.get("top_logprobs") or 0}
-    return Translation(chat | _text(document.get("text") or {}), tools.refusal or refusal)
+    return Translation(chat | _text(document.get("text") or {}), tools.native_only or native_only)
 
 
 def _text(text: Mapping[str, Any]) -> dict[str, Any]:

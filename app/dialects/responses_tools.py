@@ -48,8 +48,8 @@ class Tools:
     """The client's tools, without those that are left out."""
     ignored: tuple[str, ...] = ()
     """The types of those that are left out."""
-    refusal: ServiceError | None = None
-    """The error for the first one that no chat completion can have."""
+    native_only: ServiceError | None = None
+    """The error for the first one that only a server has that speaks Responses itself."""
 
     def of(self, function: str) -> ToolName:
         """What the client calls a function that an expert calls; experts make names up, too."""
@@ -62,7 +62,7 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
     names: dict[str, ToolName] = {}
     shown: list[dict[str, Any]] = []
     ignored: list[tuple[str, str]] = []
-    refusal: ServiceError | None = None
+    native_only: ServiceError | None = None
     for index, tool in enumerate(tools):
         where, kind = f"tools[{index}]", tool.get("type")
         if kind not in ("function", "custom", "namespace"):
@@ -71,7 +71,7 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
             if kind.startswith(OPTIONAL_TOOLS):
                 ignored.append((kind, where))
             else:
-                refusal = refusal or _unsupported(kind, where)
+                native_only = native_only or _unsupported(kind, where)
             continue
         shown.append(shown_tool(tool))
         for name, function in _functions(tool, where):
@@ -81,9 +81,9 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
                 )
             functions[name.function], names[name.function] = function, name
     if ignored and not functions:
-        refusal = refusal or _unsupported(*ignored[0])
+        native_only = native_only or _unsupported(*ignored[0])
     kinds = tuple(kind for kind, _ in ignored)
-    return Tools(tuple(functions.values()), names, tuple(shown), kinds, refusal)
+    return Tools(tuple(functions.values()), names, tuple(shown), kinds, native_only)
 
 
 def read_tool_choice(choice: Any, tools: Tools) -> tuple[Any, tuple[dict[str, Any], ...]]:
@@ -100,7 +100,7 @@ def read_tool_choice(choice: Any, tools: Tools) -> tuple[Any, tuple[dict[str, An
         return _allowed(choice, tools)
     if not isinstance(kind, str):
         raise _bad("must be none, auto, required, or an object that names a tool", "tool_choice")
-    if tools.refusal is None:
+    if tools.native_only is None:
         raise _unsupported(kind, "tool_choice")
     return None, ()
 
@@ -116,7 +116,7 @@ def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[str, tuple[dict[s
             raise _bad("every allowed tool must be an object", where)
         if each.get("type") in ("function", "custom"):
             allowed.add(_chosen(each, tools, where))
-        elif each.get("type") not in tools.ignored and tools.refusal is None:
+        elif each.get("type") not in tools.ignored and tools.native_only is None:
             raise _unsupported(each.get("type"), where)
     return mode, tuple(each for each in tools.functions if each["function"]["name"] in allowed)
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.dialects.dialect import Translation
 from app.dialects.messages_body import MessagesBody
-from app.dialects.messages_request import ChatTranslation, translate
+from app.dialects.messages_request import to_chat
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody
 
@@ -19,16 +20,16 @@ PNG = {"type": "base64", "media_type": "image/png", "data": "iVBO"}
 USER = {"role": "user", "content": "hello"}
 
 
-def request(*messages: Document, **fields: Any) -> ChatTranslation:
+def request(*messages: Document, **fields: Any) -> Translation:
     document = {"model": "coterie", "max_tokens": 64, "messages": list(messages) or [USER], **fields}
     MessagesBody.model_validate(document)
-    translated = translate(document)
+    translated = to_chat(document)
     ChatBody.model_validate(translated.chat)
     return translated
 
 
 def chat(*messages: Document, **fields: Any) -> Document:
-    return request(*messages, **fields).chat
+    return dict(request(*messages, **fields).chat)
 
 
 def said(*blocks: Document, role: str = "user") -> list[Document]:
@@ -295,7 +296,8 @@ def test_an_output_schema_is_a_response_format(where: str) -> None:
 )
 def test_what_only_anthropics_api_can_do_is_named(fields: Document, path: str) -> None:
     document = {"model": "coterie", "max_tokens": 1, "messages": [USER], **fields}
-    assert translate(document).beyond == path
+    native_only = to_chat(document).native_only
+    assert native_only is not None and native_only.param == path
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_what_only_anthropics_api_can_do_is_named(fields: Document, path: str) -
 )
 def test_what_is_no_request_is_refused_by_its_path(fields: Document, path: str) -> None:
     with pytest.raises(ServiceError) as refused:
-        translate({"model": "coterie", "max_tokens": 1, "messages": [USER], **fields})
+        to_chat({"model": "coterie", "max_tokens": 1, "messages": [USER], **fields})
     assert (refused.value.status, refused.value.param) == (400, path)
 
 
@@ -397,7 +399,7 @@ def test_any_document_is_translated_or_refused(turns: list[Document], fields: Do
     document = {"model": "coterie", "max_tokens": 1, "messages": [*turns, USER], **fields}
     try:
         MessagesBody.model_validate(document)
-        ChatBody.model_validate(translate(document).chat)
+        ChatBody.model_validate(to_chat(document).chat)
     except ValidationError as error:
         assert error.title == "MessagesBody"
     except ServiceError as error:

@@ -174,7 +174,7 @@ def changed(document: Document, place: tuple[Any, ...] = ()) -> Iterator[tuple[A
 def translated(dialect: Dialect, body: type[BaseModel], document: Document) -> None:
     """What is done with a request before an expert is asked."""
     body.model_validate(document)
-    chat = dialect.to_chat(document)
+    chat = dialect.to_chat(document).chat
     request = ChatRequest(ChatBody.model_validate(chat), chat, native=document)
     if body is dialect.body:
         dialect.presenter(request)

@@ -36,7 +36,7 @@ TOOLS = [
 def presenter(**fields: Any) -> Any:
     document = {"model": "coterie", "input": "hi", **fields}
     dialect = responses_dialect("resp_before")
-    made = dialect.to_chat(document)
+    made = dialect.to_chat(document).chat
     chat = ChatRequest(ChatBody.model_validate(made), made, dialect="responses", native=document)
     return dialect.presenter(chat)
 
@@ -434,7 +434,7 @@ def test_what_a_provider_wants_back_comes_back(message: Document, chunks: list[D
         whole(message, tools=TOOLS)["output"],
         streamed(*chunks, end("stop"), tools=TOOLS)[-1]["response"]["output"],
     ):
-        said = responses_dialect().to_chat({"input": output})["messages"]
+        said = responses_dialect().to_chat({"input": output}).chat["messages"]
         assert len(said) == 1
         kept = {
             name: value for name, value in message.items() if name.startswith(("thinking_", "reasoning_"))
@@ -453,7 +453,7 @@ def test_thoughts_come_back_from_clients_that_send_the_encrypted_part_alone() ->
         ]["output"],
     ):
         bare = {"type": "reasoning", "summary": [], "encrypted_content": output[0]["encrypted_content"]}
-        said = responses_dialect().to_chat({"input": [bare, output[1]]})["messages"]
+        said = responses_dialect().to_chat({"input": [bare, output[1]]}).chat["messages"]
         assert said == [{"role": "assistant", "content": "x", "reasoning_content": "hm"}]
 
 
@@ -495,7 +495,7 @@ def test_a_response_and_its_decision_share_an_id() -> None:
 def native(**fields: Any) -> Any:
     document = {"model": "coterie", "input": "hi", **fields}
     dialect = responses_dialect("resp_before")
-    made = dialect.to_chat(document)
+    made = dialect.to_chat(document).chat
     return dialect.native(
         ChatRequest(ChatBody.model_validate(made), made, dialect="responses", native=document)
     )

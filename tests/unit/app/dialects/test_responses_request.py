@@ -16,7 +16,10 @@ LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 def chat(**fields: Any) -> Item:
-    return dict(responses_dialect().to_chat({"model": "coterie", "input": "hi", **fields}))
+    translation = responses_dialect().to_chat({"model": "coterie", "input": "hi", **fields})
+    if translation.native_only is not None:
+        raise translation.native_only
+    return dict(translation.chat)
 
 
 def messages(*items: Any, **fields: Any) -> list[Item]:
@@ -255,10 +258,10 @@ def test_fields_have_their_counterparts() -> None:
 
 def test_a_response_before_it_is_the_decision_before_it() -> None:
     document = {"input": "hi", "routing": {"category": "coding"}}
-    made = responses_dialect("resp_12").to_chat(document)
+    made = responses_dialect("resp_12").to_chat(document).chat
     assert made["routing"] == {"category": "coding", "previous_decision": "dec_12"}
-    named = responses_dialect("resp_12").to_chat({"input": "hi", "routing": {"previous_decision": "dec_3"}})
-    assert named["routing"] == {"previous_decision": "dec_3"}
+    document = {"input": "hi", "routing": {"previous_decision": "dec_3"}}
+    assert responses_dialect("resp_12").to_chat(document).chat["routing"] == {"previous_decision": "dec_3"}
 
 
 def test_custom_tools_and_namespaces_are_functions() -> None:
