@@ -160,7 +160,8 @@ class HealthMonitor:
         reports.failures += 1
         reports.last = error
         reports.at = time.time()
-        unreachable = isinstance(error, ExpertUnavailable)
+        # What a 400 or 422 says of the server may be words of the request: one alone takes nobody's expert.
+        unreachable = isinstance(error, ExpertUnavailable) and error.http_status not in {400, 422}
         if unreachable or reports.failures >= self.settings.failures_to_trip:
             reports.down_until = time.monotonic() + self.settings.cooldown_s
         if unreachable and (wake := self._wake.get(endpoint_key(self._registry.get(name)))) is not None:

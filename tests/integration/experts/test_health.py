@@ -130,6 +130,18 @@ async def test_one_bad_answer_is_forgiven_and_several_in_a_row_are_not(
     assert not monitor.available("small")
 
 
+async def test_what_a_400_says_of_its_server_counts_when_it_is_said_again(client: ExpertClient) -> None:
+    """It may repeat a request's own words."""
+    with run_fake_expert() as fake:
+        monitor = HealthMonitor(Registry.of(make_expert(fake.endpoint, model="fake")), client, QUICK)
+        await monitor.check()
+        loading = ExpertUnavailable("small", "The model is loading.")
+        loading.http_status = 400
+        for times in range(1, QUICK.failures_to_trip + 1):
+            monitor.report_failure("small", loading)
+            assert monitor.available("small") == (times < QUICK.failures_to_trip)
+
+
 async def test_a_full_queue_is_no_illness(client: ExpertClient) -> None:
     monitor = HealthMonitor(Registry.of(make_expert("http://127.0.0.1:9/v1")), client, QUICK)
     for _ in range(10):
