@@ -18,8 +18,8 @@ from app.dialects.responses_stored import (
     is_reasoning,
     listed_items,
     references,
+    resent_items,
     response_of_item,
-    said_before,
 )
 from app.errors import ServiceError
 from app.services import Services
@@ -152,7 +152,7 @@ async def _expanded(
     if previous is not None:
         before = await services.stored_responses.chain(api_key, previous)
         items = [{"role": "user", "content": own}] if isinstance(own, str) else own
-        whole["input"] = [*said_before(_conversation(before)), *items]
+        whole["input"] = [*resent_items(_conversation(before)), *items]
     return whole, own
 
 

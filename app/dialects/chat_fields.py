@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def reasoning_of(said: Mapping[str, Any]) -> str:
+def reasoning_of(message: Mapping[str, Any]) -> str:
     """The reasoning in a message or delta, by both of its names."""
     for name in ("reasoning_content", "reasoning"):
-        if isinstance(text := said.get(name), str) and text:
+        if isinstance(text := message.get(name), str) and text:
             return text
     return ""
 
 
-def signed_blocks(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def signed_blocks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """LiteLLM's `thinking_blocks` of a message or delta: those that Anthropic's models signed."""
-    blocks = said.get("thinking_blocks")
+    blocks = message.get("thinking_blocks")
     return [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
 
 
-def calls_of(said: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def calls_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The tool calls of a message or delta."""
-    calls = said.get("tool_calls")
+    calls = message.get("tool_calls")
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 

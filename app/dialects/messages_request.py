@@ -231,9 +231,9 @@ class _Translator:
             last = {"role": "assistant", "content": []}
             self._messages.append(last)
         for number, block in enumerate(blocks):
-            self._add_said(last, block, f"{path}[{number}]")
+            self._add_assistant_block(last, block, f"{path}[{number}]")
 
-    def _add_said(self, message: Message, block: Mapping[str, Any], path: str) -> None:
+    def _add_assistant_block(self, message: Message, block: Mapping[str, Any], path: str) -> None:
         """One block of an assistant's message."""
         kind = block["type"]
         if kind == "text":

@@ -16,7 +16,7 @@ from app.dialects.responses_request import (
     responses_request,
     translate,
 )
-from app.dialects.responses_tools import shown_choice, shown_tool
+from app.dialects.responses_tools import echoed_tool, echoed_tool_choice
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
 from base.usage import TokenUsage
@@ -98,14 +98,14 @@ class ResponsesPresenter:
         self._usage = usage if usage is not None else self._usage
         if routing is not None:
             self._head["routing"] = _routing(routing, self._request)
-        shown += self._tell(output.finish())
+        shown += self._stream_events(output.finish())
         response = self._ended(output)
-        return shown + self._tell([{"type": f"response.{response['status']}", "response": response}])
+        return shown + self._stream_events([{"type": f"response.{response['status']}", "response": response}])
 
     def error(self, error: ServiceError) -> list[StreamEvent]:
         shown, output = self._started({})
         failed = {**self._head, "status": "failed", "output": output.items, "error": _error(error)}
-        return shown + self._tell([{"type": "response.failed", "response": failed}])
+        return shown + self._stream_events([{"type": "response.failed", "response": failed}])
 
     def _chunk(self, chunk: Document) -> list[StreamEvent]:
         shown, output = self._started(chunk)
@@ -115,7 +115,7 @@ class ResponsesPresenter:
         if isinstance(chunk.get("routing"), Mapping):  # it has grown: the strategy has come to its end
             self._head["routing"] = _routing(chunk["routing"], self._request)
         for choice in _first_choice(chunk):
-            shown += self._tell(output.take(choice, choice.get("delta") or {}))
+            shown += self._stream_events(output.take(choice, choice.get("delta") or {}))
         return shown
 
     def _started(self, chunk: Document) -> tuple[list[StreamEvent], ResponseOutput]:
@@ -126,27 +126,27 @@ class ResponsesPresenter:
             {"type": f"response.{state}", "response": dict(self._head)}
             for state in ("created", "in_progress")
         ]
-        return self._tell(begun), output
+        return self._stream_events(begun), output
 
     def _begin(self, answer: Document, routing: Document) -> ResponseOutput:
         self._head = _head(self._request, answer, routing)
         self._output = ResponseOutput(
-            self._head["id"], self._request.tools, seals=self._request.seals_reasoning
+            self._head["id"], self._request.tools, encrypts_reasoning=self._request.wants_encrypted_reasoning
         )
         return self._output
 
     def _ended(self, output: ResponseOutput) -> Document:
-        cut_off = output.cut_off
+        incomplete_reason = output.incomplete_reason
         self.response = self._head | {
-            "status": "completed" if cut_off is None else "incomplete",
-            "completed_at": int(time.time()) if cut_off is None else None,
-            "incomplete_details": None if cut_off is None else {"reason": cut_off},
+            "status": "completed" if incomplete_reason is None else "incomplete",
+            "completed_at": int(time.time()) if incomplete_reason is None else None,
+            "incomplete_details": None if incomplete_reason is None else {"reason": incomplete_reason},
             "output": output.items,
             "usage": response_usage(self._usage),
         }
         return self.response
 
-    def _tell(self, events: Sequence[Event]) -> list[StreamEvent]:
+    def _stream_events(self, events: Sequence[Event]) -> list[StreamEvent]:
         told = []
         for event in events:
             told.append(StreamEvent.of({**event, "sequence_number": self._sequence}, event["type"]))
@@ -167,7 +167,7 @@ class NativeResponses:
 
     def whole(self, answer: Document, routing: Document) -> Document:
         self._routing = routing
-        self.response = self._ours(answer)
+        self.response = self._published(answer)
         return self.response
 
     def events(self, events: Sequence[StreamEvent], routing: Document | None) -> list[StreamEvent]:
@@ -186,7 +186,7 @@ class NativeResponses:
     def _passed_on(self, event: Document) -> StreamEvent:
         if not isinstance(event.get("response"), Mapping):
             return self._numbered(event)
-        self._last = self._ours(event["response"])
+        self._last = self._published(event["response"])
         kind = event["type"]
         if kind in ENDS:
             self.response = self._last
@@ -200,7 +200,7 @@ class NativeResponses:
         self._sequence += 1
         return StreamEvent.of(numbered, event["type"])
 
-    def _ours(self, response: Mapping[str, Any]) -> Document:
+    def _published(self, response: Mapping[str, Any]) -> Document:
         begun = _head(self._request, dict(response), self._routing)
         said = {name: response[name] for name in begun if response.get(name) is not None}
         return {
@@ -211,7 +211,7 @@ class NativeResponses:
             "instructions": begun["instructions"],
             "previous_response_id": begun["previous_response_id"],
             # vLLM puts fields of its own into the tools, and says "none" for no choice.
-            "tools": [shown_tool(tool) for tool in self._request.document.get("tools") or ()],
+            "tools": [echoed_tool(tool) for tool in self._request.document.get("tools") or ()],
             "tool_choice": begun["tool_choice"],
             "routing": self._routing,
             "usage": response_usage(response.get("usage")),
@@ -260,7 +260,7 @@ def _head(request: ResponsesRequest, answer: Document, routing: Document) -> Doc
         "service_tier": _tier(answer),
         "temperature": asked.get("temperature"),
         "text": {"format": text.get("format") or {"type": "text"}, "verbosity": text.get("verbosity")},
-        "tool_choice": shown_choice(asked.get("tool_choice")),
+        "tool_choice": echoed_tool_choice(asked.get("tool_choice")),
         "tools": list(request.tools.shown),
         "top_logprobs": asked.get("top_logprobs") or 0,
         "top_p": asked.get("top_p"),

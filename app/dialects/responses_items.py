@@ -10,7 +10,7 @@ from typing import Any
 
 from app.dialects.content_parts import chat_part
 from app.dialects.responses_state import CALLS as CALL_STATE
-from app.dialects.responses_state import LISTS, REASONING, unsealed
+from app.dialects.responses_state import LISTS, REASONING, decode_state
 from app.dialects.responses_tools import ToolName, custom_arguments
 from app.errors import ServiceError
 
@@ -110,8 +110,8 @@ class _MessageBuilder:
             self._open = None
             self.messages.append({"role": role, "content": content})
             return
-        text, refusal = _said(content)
-        message = self._assistant(fresh=self._open is not None and not _only_thought(self._open))
+        text, refusal = _text_and_refusal(content)
+        message = self._assistant(fresh=self._open is not None and not _has_only_reasoning(self._open))
         if text or refusal is None:
             message["content"] = (message["content"] or "") + text
         if refusal is not None:
@@ -121,8 +121,8 @@ class _MessageBuilder:
         for name in ("content", "summary"):
             if not isinstance(item.get(name), list | None):
                 raise _bad("must be a list of parts", f"{where}.{name}")
-        state = unsealed(item.get("encrypted_content"))
-        text = _thoughts(item) or str((state or {}).get(REASONING) or "")
+        state = decode_state(item.get("encrypted_content"))
+        text = _reasoning_text(item) or str((state or {}).get(REASONING) or "")
         # A turn thinks first, but for thoughts between its calls.
         message = self._assistant(fresh=self._open is not None and self._open["content"] is not None)
         if text:
@@ -189,7 +189,7 @@ class _MessageBuilder:
         return self._open
 
 
-def _thoughts(item: Mapping[str, Any]) -> str:
+def _reasoning_text(item: Mapping[str, Any]) -> str:
     """The text of reasoning, or its summary."""
     parts = item.get("content") or item.get("summary") or ()
     return "\n".join(
@@ -197,11 +197,11 @@ def _thoughts(item: Mapping[str, Any]) -> str:
     )
 
 
-def _only_thought(message: Mapping[str, Any]) -> bool:
+def _has_only_reasoning(message: Mapping[str, Any]) -> bool:
     return message["content"] is None and "tool_calls" not in message and "refusal" not in message
 
 
-def _said(content: str | list[dict[str, Any]]) -> tuple[str, str | None]:
+def _text_and_refusal(content: str | list[dict[str, Any]]) -> tuple[str, str | None]:
     """An assistant's text and its refusal."""
     if isinstance(content, str):
         return content, None
@@ -231,7 +231,7 @@ def _part(part: Any, where: str) -> dict[str, Any]:
             return {"type": "refusal", "refusal": _text(part, "refusal", where)}
         case "input_image" if part.get("file_id") and not part.get("image_url"):
             raise _no_files(f"{where}.file_id", "image_url, which may be a data: URL")
-        case "input_file" if not part.get("file_data") and (kept := _kept_file(part)):
+        case "input_file" if not part.get("file_data") and (kept := _file_reference(part)):
             raise _no_files(f"{where}.{kept}", "file_data")
         case kind if kind in PARTS:
             return dict(chat_part(part, where))
@@ -245,7 +245,7 @@ def _part(part: Any, where: str) -> dict[str, Any]:
             )
 
 
-def _kept_file(part: Mapping[str, Any]) -> str | None:
+def _file_reference(part: Mapping[str, Any]) -> str | None:
     """The field by which a file is named that somebody else keeps."""
     return next((name for name in ("file_id", "file_url") if part.get(name)), None)
 

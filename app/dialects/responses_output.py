@@ -15,20 +15,20 @@ Item = dict[str, Any]
 Event = dict[str, Any]
 """An event's document, without its `sequence_number`."""
 
-CUT_OFF = {"length": "max_output_tokens", "content_filter": "content_filter"}
+INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Finish reasons of chat completions, and the reasons why a response is incomplete."""
 
 
 class ResponseOutput:
     """The items of one response. Reasoning, messages and calls end where another begins."""
 
-    def __init__(self, response_id: str, tools: Tools, *, seals: bool = False) -> None:
-        """`seals`: the client wants `encrypted_content` of all reasoning."""
+    def __init__(self, response_id: str, tools: Tools, *, encrypts_reasoning: bool = False) -> None:
+        """`encrypts_reasoning`: the client wants `encrypted_content` of all reasoning."""
         self.items: list[Item] = []
         self.finish_reason: str | None = None
         self._key = response_id.removeprefix("resp_")
         self._tools = tools
-        self._seals = seals
+        self._encrypts_reasoning = encrypts_reasoning
         self._state = StateCollector()
         self._open: int | None = None
         """The index of the reasoning or message that text is added to."""
@@ -37,9 +37,9 @@ class ResponseOutput:
         """The calls by the index that chunks give them."""
 
     @property
-    def cut_off(self) -> str | None:
+    def incomplete_reason(self) -> str | None:
         """Why the response is incomplete."""
-        return CUT_OFF.get(self.finish_reason or "")
+        return INCOMPLETE_REASONS.get(self.finish_reason or "")
 
     def take(self, choice: Mapping[str, Any], delta: Mapping[str, Any]) -> list[Event]:
         """The events for a delta, or a whole message, of `choice`."""
@@ -66,8 +66,8 @@ class ResponseOutput:
         events = self._close()
         for call in self._calls:
             events += self._end_call(call)
-        events += self._seal()
-        if not any(item["type"] != "reasoning" for item in self.items) and self.cut_off is None:
+        events += self._flush_state()
+        if not any(item["type"] != "reasoning" for item in self.items) and self.incomplete_reason is None:
             events += [*self._open_message(), *self._open_part(_text_part())]
             events += self._close()
         return events
@@ -80,7 +80,7 @@ class ResponseOutput:
             events += self._open_part({"type": "reasoning_text", "text": ""})
             item = self.items[-1]
         item["content"][-1]["text"] += text
-        return [*events, self._about(item, "reasoning_text.delta", content_index=0, delta=text)]
+        return [*events, self._item_event(item, "reasoning_text.delta", content_index=0, delta=text)]
 
     def _add_state(self, state: Mapping[str, Any]) -> list[Event]:
         """Reasoning in a form that only its author reads: an item of its own, or a part of the open one."""
@@ -102,7 +102,7 @@ class ResponseOutput:
         part["text"] += text
         part["logprobs"] = [*part["logprobs"], *logprobs]
         told = {"delta": text, "logprobs": [_event_logprob(each) for each in logprobs]}
-        return [*events, self._about(item, "output_text.delta", **_last(item), **told)]
+        return [*events, self._item_event(item, "output_text.delta", **_last(item), **told)]
 
     def _add_refusal(self, refusal: str) -> list[Event]:
         events = self._open_message()
@@ -111,7 +111,7 @@ class ResponseOutput:
             events += self._end_part(item) if item["content"] else []
             events += self._open_part({"type": "refusal", "refusal": ""})
         item["content"][-1]["refusal"] += refusal
-        return [*events, self._about(item, "refusal.delta", **_last(item), delta=refusal)]
+        return [*events, self._item_event(item, "refusal.delta", **_last(item), delta=refusal)]
 
     def _add_call(self, index: int, said: Mapping[str, Any]) -> list[Event]:
         function = said.get("function")
@@ -120,21 +120,21 @@ class ResponseOutput:
         call = self._call_at.get(index)
         events: list[Event] = []
         if call is None:
-            events += [*self._close(), *self._end_whole_calls()]
+            events += [*self._close(), *self._end_complete_calls()]
             call = self._begin_call(name, call_id)
             self._call_at[index] = call
             events.append(self._added(call.item))
         self._state.take_call(call.item["call_id"], said)
         if call.ended or not arguments:
             return events
-        return [*events, *self._argue(call, arguments)]
+        return [*events, *self._add_arguments(call, arguments)]
 
-    def _argue(self, call: "_Call", arguments: str) -> list[Event]:
+    def _add_arguments(self, call: "_Call", arguments: str) -> list[Event]:
         call.arguments += arguments
         if call.name.custom:
             return []
         call.item["arguments"] = call.arguments
-        return [self._about(call.item, "function_call_arguments.delta", delta=arguments)]
+        return [self._item_event(call.item, "function_call_arguments.delta", delta=arguments)]
 
     def _begin_call(self, function: str, call_id: str) -> "_Call":
         name = self._tools.of(function)
@@ -149,7 +149,7 @@ class ResponseOutput:
         self._calls.append(call := _Call(name, item))
         return call
 
-    def _end_whole_calls(self) -> list[Event]:
+    def _end_complete_calls(self) -> list[Event]:
         """End the calls whose arguments are whole: another item begins. Servers may write several at once."""
         events: list[Event] = []
         for call in self._calls:
@@ -166,14 +166,14 @@ class ResponseOutput:
         if call.name.custom:
             item["input"] = custom_input(call.arguments)
             events = [
-                self._about(item, "custom_tool_call_input.delta", delta=item["input"]),
-                self._about(item, "custom_tool_call_input.done", input=item["input"]),
+                self._item_event(item, "custom_tool_call_input.delta", delta=item["input"]),
+                self._item_event(item, "custom_tool_call_input.done", input=item["input"]),
             ]
         else:
-            events = [] if call.arguments or self.cut_off else self._argue(call, "{}")
+            events = [] if call.arguments or self.incomplete_reason else self._add_arguments(call, "{}")
             item["status"] = self._status()
             told = {"arguments": item["arguments"], "name": item["name"]}
-            events.append(self._about(item, "function_call_arguments.done", **told))
+            events.append(self._item_event(item, "function_call_arguments.done", **told))
         return [*events, self._done(item)]
 
     def _current(self, kind: str) -> Item | None:
@@ -183,18 +183,18 @@ class ResponseOutput:
     def _open_message(self) -> list[Event]:
         if self._current("message") is not None:
             return []
-        ended = [*self._close(), *self._seal()]
+        ended = [*self._close(), *self._flush_state()]
         return [*ended, *self._begin({"type": "message", "role": "assistant", "content": []}, "msg")]
 
-    def _seal(self) -> list[Event]:
+    def _flush_state(self) -> list[Event]:
         """An item for state that no reasoning came with."""
-        sealed = self._state.sealed()
-        if sealed is None:
+        encrypted = self._state.encrypted_content()
+        if encrypted is None:
             return []
-        return [*self._add_state({"encrypted_content": sealed}), *self._close()]
+        return [*self._add_state({"encrypted_content": encrypted}), *self._close()]
 
     def _begin(self, item: Item, prefix: str) -> list[Event]:
-        events = [*self._close(), *self._end_whole_calls()]
+        events = [*self._close(), *self._end_complete_calls()]
         item |= {"id": self._id(prefix), "status": "in_progress"}
         self.items.append(item)
         self._open = len(self.items) - 1
@@ -206,9 +206,9 @@ class ResponseOutput:
             return []
         item, self._open = self.items[self._open], None
         if item["type"] == "reasoning":
-            thought = "".join(part["text"] for part in item["content"]) if self._seals else None
-            if (sealed := self._state.sealed(thought)) is not None:
-                item["encrypted_content"] = sealed
+            thought = "".join(part["text"] for part in item["content"]) if self._encrypts_reasoning else None
+            if (encrypted := self._state.encrypted_content(thought)) is not None:
+                item["encrypted_content"] = encrypted
         item["status"] = self._status()
         events = self._end_part(item) if item["content"] else []
         return [*events, self._done(item)]
@@ -216,18 +216,18 @@ class ResponseOutput:
     def _open_part(self, part: Item) -> list[Event]:
         item = self.items[-1]
         item["content"].append(part)
-        return [self._about(item, "content_part.added", **_last(item), part=dict(part))]
+        return [self._item_event(item, "content_part.added", **_last(item), part=dict(part))]
 
     def _end_part(self, item: Item) -> list[Event]:
         part, place = item["content"][-1], _last(item)
         if part["type"] == "output_text":
             told = {"text": part["text"], "logprobs": [_event_logprob(each) for each in part["logprobs"]]}
-            done = self._about(item, "output_text.done", **place, **told)
+            done = self._item_event(item, "output_text.done", **place, **told)
         elif part["type"] == "refusal":
-            done = self._about(item, "refusal.done", **place, refusal=part["refusal"])
+            done = self._item_event(item, "refusal.done", **place, refusal=part["refusal"])
         else:
-            done = self._about(item, "reasoning_text.done", **place, text=part["text"])
-        return [done, self._about(item, "content_part.done", **place, part=dict(part))]
+            done = self._item_event(item, "reasoning_text.done", **place, text=part["text"])
+        return [done, self._item_event(item, "content_part.done", **place, part=dict(part))]
 
     def _annotate(self, annotations: list[Item | None]) -> None:
         item = self._current("message")
@@ -236,7 +236,7 @@ class ResponseOutput:
             part["annotations"] = [*part["annotations"], *(each for each in annotations if each is not None)]
 
     def _status(self) -> str:
-        return "completed" if self.cut_off is None else "incomplete"
+        return "completed" if self.incomplete_reason is None else "incomplete"
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}_{self._key}{len(self.items):03x}"
@@ -247,7 +247,7 @@ class ResponseOutput:
     def _done(self, item: Item) -> Event:
         return {"type": "response.output_item.done", "output_index": self._place(item), "item": _copy(item)}
 
-    def _about(self, item: Item, kind: str, **fields: Any) -> Event:
+    def _item_event(self, item: Item, kind: str, **fields: Any) -> Event:
         place = {"item_id": item["id"], "output_index": self._place(item)}
         return {"type": f"response.{kind}", **place, **fields}
 

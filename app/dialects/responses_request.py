@@ -20,7 +20,7 @@ SAME_IN_CHAT = (
     *("user", "safety_identifier", "prompt_cache_key", "service_tier", "routing"),
 )
 """Fields that chat completions have under the same name."""
-OURS = frozenset(
+NOT_PASSED_ON = frozenset(
     {
         *(
             "input",
@@ -83,7 +83,7 @@ class ResponsesRequest:
     """The client's `previous_response_id`; its items are in the document already."""
 
     @property
-    def seals_reasoning(self) -> bool:
+    def wants_encrypted_reasoning(self) -> bool:
         """Whether the client sends back nothing of reasoning but its `encrypted_content`."""
         return "reasoning.encrypted_content" in (self.document.get("include") or ())
 
@@ -107,7 +107,11 @@ def translate(document: Mapping[str, Any]) -> Translation:
     _refuse_unsupported(document)
     tools = read_tools(document.get("tools") or ())
     choice, functions = read_tool_choice(document.get("tool_choice"), tools)
-    chat = {name: value for name, value in document.items() if name not in OURS and name not in SAME_IN_CHAT}
+    chat = {
+        name: value
+        for name, value in document.items()
+        if name not in NOT_PASSED_ON and name not in SAME_IN_CHAT
+    }
     chat |= {name: document[name] for name in SAME_IN_CHAT if document.get(name) is not None}
     chat["messages"], native_only = chat_messages(document["input"], document.get("instructions"))
     if functions:

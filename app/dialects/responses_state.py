@@ -44,7 +44,7 @@ class StateCollector:
             self._calls[call_id] = call["extra_content"]
             self._changed = True
 
-    def sealed(self, reasoning: str | None = None) -> str | None:
+    def encrypted_content(self, reasoning: str | None = None) -> str | None:
         """What came since the last time, with the text of the `reasoning` if there is any; None for nothing,
         or nothing that only its maker can read."""
         if not self._changed and not reasoning:
@@ -75,8 +75,8 @@ class StateCollector:
                 last[name] = value
 
 
-def unsealed(text: Any) -> State | None:
-    """The state in `encrypted_content` of ours; None for anybody else's."""
+def decode_state(text: Any) -> State | None:
+    """The state in an `encrypted_content` that a StateCollector made; None for any other."""
     if not isinstance(text, str) or not text.startswith(PREFIX):
         return None
     try:

@@ -43,7 +43,7 @@ def references(items: Any) -> dict[int, str]:
     }
 
 
-def said_before(items: Sequence[Item]) -> list[Item]:
+def resent_items(items: Sequence[Item]) -> list[Item]:
     """Items of earlier turns as they are sent again: without reasoning of which only a server that kept it
     could know more than its id."""
     return [

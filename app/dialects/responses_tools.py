@@ -73,7 +73,7 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
             else:
                 native_only = native_only or _unsupported(kind, where)
             continue
-        shown.append(shown_tool(tool))
+        shown.append(echoed_tool(tool))
         for name, function in _functions(tool, where):
             if name.function in functions:
                 raise ServiceError(
@@ -121,13 +121,13 @@ def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[str, tuple[dict[s
     return mode, tuple(each for each in tools.functions if each["function"]["name"] in allowed)
 
 
-def shown_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def echoed_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     """A tool as a response repeats it."""
     flat = _flat(tool)
     return {"parameters": None, "strict": None, **flat} if flat.get("type") == "function" else flat
 
 
-def shown_choice(choice: Any) -> Any:
+def echoed_tool_choice(choice: Any) -> Any:
     """`tool_choice` as a response repeats it."""
     return _flat(choice) if isinstance(choice, Mapping) else choice or "auto"
 

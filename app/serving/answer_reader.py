@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from app.serving.message_chain import Said, said_by_assistant
+from app.serving.message_chain import ConversationTurn, assistant_turn
 from experts.expert_replies import StreamEvent
 
 CHOICES, CALLS, ITEMS = 16, 128, 1_024
@@ -29,9 +29,9 @@ class AnswerReader:
         self._characters = 0
 
     @property
-    def answers(self) -> tuple[Said, ...]:
+    def answers(self) -> tuple[ConversationTurn, ...]:
         """One for each choice that says something."""
-        found = (said_by_assistant(message) for _, message in sorted(self._read().items()))
+        found = (assistant_turn(message) for _, message in sorted(self._read().items()))
         return tuple(each for each in found if each.text or each.calls or each.state)
 
     def whole(self, document: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.serving.message_chain import MessageChain, OpenCalls, Said
+from app.serving.message_chain import ConversationTurn, MessageChain, OpenCalls
 from app.storage import queries
 from app.storage.database import Database
 from app.storage.rows import DecisionRow, MarkRow
@@ -25,8 +25,8 @@ from routers.request import Hold
 
 LOOKUP_S = 1.0
 """Timeout of the lookup in storage."""
-BEGINNINGS = 64
-"""Beginnings of a request that are looked for, the longest first."""
+PREFIXES = 64
+"""Prefixes of a request that are looked for, the longest first."""
 CALLS, STATES = 64, 1_024
 """Tool calls of one answer, and pieces of provider state in a request, that are looked for. An agent's
 conversation has a piece in every step; those beyond the bound are nobody's, and are left out."""
@@ -100,10 +100,10 @@ class Conversations:
         made; any other only while the conversation is not idle."""
         named = await self._named(api_key, conversation, previous_decision)
         calls, state = chain.open_calls(), chain.state()[:STATES]
-        beginnings = chain.beginnings(BEGINNINGS)
+        prefixes = chain.prefix_marks(PREFIXES)
         exchange = chain.exchange_mark()
         state_marks = {value: chain.state_mark(value) for value in state}
-        marks = [mark for mark, _ in beginnings]
+        marks = [mark for mark, _ in prefixes]
         marks += [exchange] if exchange is not None else []
         marks += _call_marks(chain, calls)
         if marks and marks[0] in self._by_mark:
@@ -116,9 +116,9 @@ class Conversations:
             if (found := self._by_mark.get(mark))
         }
         if calls is not None and (maker := self._maker(chain, calls, named)) is not None:
-            share = 1.0 if calls.made_at is None else chain.share(calls.made_at + 1)
+            share = 1.0 if calls.made_at is None else chain.prefix_share(calls.made_at + 1)
             return Continuation(maker.expert, maker.category, share, "tool_call", makers)
-        current, share = self._current(chain, beginnings, exchange, named)
+        current, share = self._current(chain, prefixes, exchange, named)
         if current is None or self._clock() - current.at > self._idle:
             return Continuation(makers=makers)
         hold: Hold | None = "provider_state" if current.expert in makers.values() else None
@@ -131,7 +131,7 @@ class Conversations:
         conversation: str | None,
         decision_id: str,
         seen: tuple[str, str | None],
-        answers: Iterable[Said] = (),
+        answers: Iterable[ConversationTurn] = (),
     ) -> tuple[MarkRow, ...]:
         """An expert (`seen`: its name, and the sure category) has said `answers` so far. Returns what storage
         has to keep."""
@@ -207,20 +207,20 @@ class Conversations:
     def _current(
         self,
         chain: MessageChain,
-        beginnings: Sequence[tuple[str, int]],
+        prefixes: Sequence[tuple[str, int]],
         exchange: str | None,
         named: Seen | None,
     ) -> tuple[Seen | None, float]:
         """The expert of the longest beginning that is known, and the share of the request that it is; else of
         the name, else of the last exchange, whose beginning the client has cut off."""
-        for mark, turns in beginnings:
+        for mark, turns in prefixes:
             if seen := self._by_mark.get(mark):
-                return _preferred(seen, named), chain.share(turns)
-        answered = beginnings[0][1] if beginnings else 0
+                return _preferred(seen, named), chain.prefix_share(turns)
+        answered = prefixes[0][1] if prefixes else 0
         if named is not None:
-            return named, chain.share(answered)
+            return named, chain.prefix_share(answered)
         if exchange is not None and (seen := self._by_mark.get(exchange)):
-            return seen[0], chain.share(answered)
+            return seen[0], chain.prefix_share(answered)
         return None, 0.0
 
     def _maker(self, chain: MessageChain, calls: OpenCalls, named: Seen | None) -> Seen | None:
@@ -252,8 +252,8 @@ def _call_marks(chain: MessageChain, calls: OpenCalls | None) -> list[str]:
         return alone
     answer, question = chain.mark_after(calls.made_at), chain.mark_before(calls.made_at)
     made = chain.turns[calls.made_at]
-    itself = [*(chain.state_mark(value) for value in made.state[:STATES]), chain.calling_mark(made)]
-    here = [] if question is None else [chain.call_here_mark(call_id, question) for call_id in ids]
+    itself = [*(chain.state_mark(value) for value in made.state[:STATES]), chain.turn_mark(made)]
+    here = [] if question is None else [chain.call_mark_after_prefix(call_id, question) for call_id in ids]
     return [
         *([] if answer is None else [answer]),
         *here,
@@ -263,17 +263,17 @@ def _call_marks(chain: MessageChain, calls: OpenCalls | None) -> list[str]:
     ]
 
 
-def _marks_of(chain: MessageChain, answers: Iterable[Said]) -> list[str]:
+def _marks_of(chain: MessageChain, answers: Iterable[ConversationTurn]) -> list[str]:
     """By what a conversation is recognised after `answers`."""
     question = chain.request_mark
     found: list[str | None] = [question]
     for answer in answers:
         found += [chain.answer_mark(answer), chain.exchange_mark(answer)]
         if answer.calls:
-            found.append(chain.calling_mark(answer))
+            found.append(chain.turn_mark(answer))
         for call in answer.calls[:CALLS]:
             if call.id is not None:
-                here = None if question is None else chain.call_here_mark(call.id, question)
+                here = None if question is None else chain.call_mark_after_prefix(call.id, question)
                 found += [here, chain.call_mark(call.id)]
         found += [chain.state_mark(value) for value in answer.state[:STATES]]
     return list(dict.fromkeys(mark for mark in found if mark is not None))

@@ -1,9 +1,10 @@
 """Digests of chat messages, by which a conversation is recognised that has no name.
 
 Every request of a conversation repeats the messages before it. A chain of digests, one after each message,
-finds the longest beginning that was answered before. What a client may change between two requests is left
-out: system and developer messages, text that a harness adds, ids, reasoning, cache marks, white space. Pure:
-knows nothing of experts, nor of where digests are kept.
+finds the longest prefix that was answered before. A digest under which an expert is remembered is called a
+mark. What a client may change between two requests is left out: system and developer messages, text that a
+harness adds, ids, reasoning, cache control, white space. Pure: knows nothing of experts, nor of where marks
+are stored.
 """
 
 import hashlib
@@ -33,25 +34,27 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One turn: consecutive assistant messages are one. `size`: its characters, arguments included; `state`:
-    what only its maker can read."""
+class ConversationTurn:
+    """A turn of the conversation; consecutive assistant messages are one turn. `state` is the provider state
+    in it, which only the model that made it can read; `size` counts characters, those of tool call arguments
+    included."""
 
     role: str
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
-    answers: str | None = None
-    """Of a tool's result: the id of the call."""
+    tool_call_id: str | None = None
+    """Of a tool's result: the id of the call that it answers."""
     state: tuple[str, ...] = ()
     size: int = 0
 
-    def joined(self, other: "Said", separator: str = "\n") -> "Said":
+    def joined(self, other: "ConversationTurn", separator: str = "\n") -> "ConversationTurn":
         """Both as one turn of the first one's role."""
         text = separator.join(each for each in (self.text, other.text) if each)
         calls, state = self.calls + other.calls, self.state + other.state
-        return Said(self.role, text, calls, self.answers, state, self.size + other.size)
+        return ConversationTurn(self.role, text, calls, self.tool_call_id, state, self.size + other.size)
 
-    def feed(self, digest: "hashlib.blake2b") -> None:
+    def update(self, digest: "hashlib.blake2b") -> None:
+        """Add the turn to `digest`."""
         fields = [self.role, _without_space(self.text)]
         for call in self.calls:
             fields += [call.name, call.arguments]
@@ -84,12 +87,12 @@ class MessageChain:
         for turn in self.turns:
             before.append(_hex(digest) if asked else None)
             asked = asked or turn.role == "user"
-            turn.feed(digest)
+            turn.update(digest)
         self._before = before
         self._whole = digest if asked else None
 
     @property
-    def history(self) -> tuple[Said, ...]:
+    def history(self) -> tuple[ConversationTurn, ...]:
         """The turns without an answer that the client has begun for the expert."""
         return self.turns[:-1] if self.prefilled else self.turns
 
@@ -105,7 +108,7 @@ class MessageChain:
             return self._before[-1]
         return None if self._whole is None else _hex(self._whole)
 
-    def answer_mark(self, answer: Said) -> str | None:
+    def answer_mark(self, answer: ConversationTurn) -> str | None:
         """The digest of the conversation up to `answer`."""
         digest = self._digest("chain")
         if self.request_mark is None:
@@ -114,12 +117,12 @@ class MessageChain:
             digest = self._whole.copy()
         else:
             for turn in self.history:
-                turn.feed(digest)
+                turn.update(digest)
             answer = self.turns[-1].joined(answer, "")
-        answer.feed(digest)
+        answer.update(digest)
         return _hex(digest)
 
-    def exchange_mark(self, answer: Said | None = None) -> str | None:
+    def exchange_mark(self, answer: ConversationTurn | None = None) -> str | None:
         """The digest of the last exchange alone, from the last user turn to `answer` (None: to the last
         answer in the request). None when it says too little, and for the first answer of a conversation, of
         which nothing can be cut off."""
@@ -138,11 +141,11 @@ class MessageChain:
             return None
         digest = self._digest("exchange")
         for turn in (*turns[asked:], answer):
-            turn.feed(digest)
+            turn.update(digest)
         return _hex(digest)
 
-    def beginnings(self, limit: int) -> list[tuple[str, int]]:
-        """The digests of at most `limit` beginnings that an expert may have answered, the longest first, each
+    def prefix_marks(self, limit: int) -> list[tuple[str, int]]:
+        """The digests of at most `limit` prefixes that an expert may have answered, the longest first, each
         with its number of turns: those that end with an answer, and those that end before one."""
         found: list[tuple[str, int]] = []
         history = self.history
@@ -163,19 +166,19 @@ class MessageChain:
         digest.update(call_id.encode("utf-8", "surrogatepass"))
         return _hex(digest)
 
-    def call_here_mark(self, call_id: str, mark: str) -> str:
-        """The digest of a tool call's id in the answer to the beginning `mark`: some servers count their ids
-        from 0 in every answer."""
+    def call_mark_after_prefix(self, call_id: str, prefix_mark: str) -> str:
+        """The digest of a tool call's id in the answer to the prefix with that mark: some servers count their
+        ids from 0 in every answer."""
         digest = self._digest("call here")
-        digest.update(f"{mark} {call_id}".encode("utf-8", "surrogatepass"))
+        digest.update(f"{prefix_mark} {call_id}".encode("utf-8", "surrogatepass"))
         return _hex(digest)
 
-    def calling_mark(self, said: Said) -> str:
+    def turn_mark(self, turn: ConversationTurn) -> str:
         """The digest of an answer with tool calls by itself, their ids included, wherever it was given: what
         is left when a client has put a summary in the place of what came before."""
         digest = self._digest("calling")
-        said.feed(digest)
-        digest.update(json.dumps([call.id for call in said.calls]).encode())
+        turn.update(digest)
+        digest.update(json.dumps([call.id for call in turn.calls]).encode())
         return _hex(digest)
 
     def state_mark(self, value: str) -> str:
@@ -203,14 +206,14 @@ class MessageChain:
         orphans = [turn for turn in results if turn.role == "tool"]
         if not orphans:
             return None
-        return OpenCalls(tuple(turn.answers for turn in orphans if turn.answers), None)
+        return OpenCalls(tuple(turn.tool_call_id for turn in orphans if turn.tool_call_id), None)
 
     def state(self) -> tuple[str, ...]:
         """The provider state that the request brings, the latest first, each once."""
         found = (value for turn in reversed(self.turns) for value in reversed(turn.state))
         return tuple(dict.fromkeys(found))
 
-    def share(self, turns: int) -> float:
+    def prefix_share(self, turns: int) -> float:
         """The share of the request's characters in its first `turns` turns, 0..1."""
         sizes = [turn.size + 1 for turn in self.turns]
         return sum(sizes[:turns]) / max(1, sum(sizes))
@@ -230,7 +233,7 @@ class MessageChain:
         return digest
 
 
-def said_by_assistant(message: Mapping[str, Any]) -> Said:
+def assistant_turn(message: Mapping[str, Any]) -> ConversationTurn:
     """An assistant message, a whole answer's or a request's."""
     text = _text(message.get("content"))
     refusal = message.get("refusal")
@@ -238,30 +241,30 @@ def said_by_assistant(message: Mapping[str, Any]) -> Said:
         text = refusal
     calls = tuple(_calls(message))
     size = len(text) + sum(len(call.name) + len(call.arguments) for call in calls)
-    return Said("assistant", text, calls, state=state_of(message), size=size)
+    return ConversationTurn("assistant", text, calls, state=state_of(message), size=size)
 
 
-def _turns(messages: Iterable[Mapping[str, Any]]) -> tuple[Said, ...]:
-    turns: list[Said] = []
+def _turns(messages: Iterable[Mapping[str, Any]]) -> tuple[ConversationTurn, ...]:
+    turns: list[ConversationTurn] = []
     for message in messages:
         role = message.get("role")
         if role == "assistant":
-            said = said_by_assistant(message)
-            if not (said.text.strip() or said.calls or said.state):
+            turn = assistant_turn(message)
+            if not (turn.text.strip() or turn.calls or turn.state):
                 continue
             if turns and turns[-1].role == "assistant":
-                turns[-1] = turns[-1].joined(said)
+                turns[-1] = turns[-1].joined(turn)
             else:
-                turns.append(said)
+                turns.append(turn)
         elif role in {"tool", "function"}:
             text, answers = _text(message.get("content")), message.get("tool_call_id")
             call_id = answers if isinstance(answers, str) else None
-            turns.append(Said("tool", text, answers=call_id, size=len(text)))
+            turns.append(ConversationTurn("tool", text, tool_call_id=call_id, size=len(text)))
         elif role == "user":
             whole = _text(message.get("content"))
             text = without_harness(whole)
             if text.strip():
-                turns.append(Said("user", text, size=len(whole)))
+                turns.append(ConversationTurn("user", text, size=len(whole)))
     return tuple(turns)
 
 

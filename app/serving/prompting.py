@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.serving.cap_clipping import CapClipping
-from app.serving.expert_tries import Prompted, Tries
+from app.serving.expert_attempts import ExpertAttempts, PromptedBody
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, answer_room, front_tokens
 from app.serving.prompt_files import PromptFiles
 from app.serving.provider_state import without_foreign_state
@@ -155,23 +155,23 @@ class Prompting:
         question), and nothing is put in front. `room`: tokens to reserve for the answer, where that is not
         the body's own limit. `dialect`: that of the body and the answer, one that the expert `speaks`.
         Raises ExpertError."""
-        tries = Tries(self._caps, expert, context, dialect)
+        attempts = ExpertAttempts(self._caps, expert, context, dialect)
         body = self._readable(expert, body, context)
-        await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
+        await attempts.begin(await self._bodies(expert, body, context, room, plain, dialect))
         while True:
             try:
                 reply = await self._client.complete(
                     expert,
-                    tries.body,
+                    attempts.body,
                     dialect=dialect,
                     request_id=context.request_id,
                     client_headers=context.client_headers,
                 )
                 break
             except ExpertRejected as error:
-                if not await tries.go_on(error):
+                if not await attempts.after_refusal(error):
                     raise
-        await self._tokens.learn(expert, tries.chat, TokenUsage.of(reply.usage).prompt)
+        await self._tokens.learn(expert, attempts.chat, TokenUsage.of(reply.usage).prompt)
         return reply
 
     @asynccontextmanager
@@ -187,14 +187,14 @@ class Prompting:
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer whose first event has come; all as above. Raises ExpertError, also from the
         iterator."""
-        tries = Tries(self._caps, expert, context, dialect)
+        attempts = ExpertAttempts(self._caps, expert, context, dialect)
         body = self._readable(expert, body, context)
-        await tries.begin(await self._ways(expert, body, context, room, plain, dialect))
+        await attempts.begin(await self._bodies(expert, body, context, room, plain, dialect))
         async with AsyncExitStack() as stack:
             while True:
                 asked = self._client.stream(
                     expert,
-                    tries.body,
+                    attempts.body,
                     dialect=dialect,
                     request_id=context.request_id,
                     client_headers=context.client_headers,
@@ -203,10 +203,10 @@ class Prompting:
                     stream = await stack.enter_async_context(asked)
                     break
                 except ExpertRejected as error:
-                    if not await tries.go_on(error):
+                    if not await attempts.after_refusal(error):
                         raise
             yield stream
-            await self._tokens.learn(expert, tries.chat, TokenUsage.of(stream.usage).prompt)
+            await self._tokens.learn(expert, attempts.chat, TokenUsage.of(stream.usage).prompt)
 
     def _readable(self, expert: Expert, body: Body, context: RequestContext) -> Body:
         """`body` without provider state that another model made, or nobody we know."""
@@ -243,7 +243,7 @@ class Prompting:
             },
         }
 
-    async def _ways(
+    async def _bodies(
         self,
         expert: Expert,
         body: Body,
@@ -251,23 +251,23 @@ class Prompting:
         room: int | None,
         plain: bool,
         dialect: DialectName,
-    ) -> list[Prompted]:
+    ) -> list[PromptedBody]:
         """The bodies to try, with the longest prompt first; the last one is no longer than the client's own.
         Those that would exceed the context by a high estimate are left out."""
         if plain:
-            return [Prompted(body, None)]
+            return [PromptedBody(body, None)]
         use = PromptUse(prompt=expert.prompt)
         if dialect != "chat":
-            return [Prompted(body, use)]
+            return [PromptedBody(body, use)]
         if (mixture := self._mixtures.get(expert.name)) is not None:
-            ways = await self._with_mixture(expert.name, mixture, body, context, use)
+            bodies = await self._with_mixture(expert.name, mixture, body, context, use)
         elif (identities := self._identities.get(expert.name)) is not None and expert.identity is not None:
-            ways = await self._with_identity(expert, identities, body, context, use)
+            bodies = await self._with_identity(expert, identities, body, context, use)
         else:
-            return [Prompted(body, use)]
+            return [PromptedBody(body, use)]
         fits = await self._front_room(expert, body, room)
-        *richer, last = ways
-        return [*(way for way in richer if way.added <= fits), last]
+        *richer, last = bodies
+        return [*(each for each in richer if each.added <= fits), last]
 
     async def _front_room(self, expert: Expert, body: Body, answer: int | None) -> int:
         """Tokens left in front of `body` beside an answer of `answer` tokens (None: `answer_room`); negative
@@ -277,13 +277,13 @@ class Prompting:
 
     async def _with_mixture(
         self, name: str, mixture: "Mixture", body: Body, context: RequestContext, plain: PromptUse
-    ) -> list[Prompted]:
+    ) -> list[PromptedBody]:
         from prompts.mixture.layout import lay_out
 
         choice = mixture.choose(await self._embedded(context))
         use = _mixture_use(mixture, choice)
         return [
-            Prompted(
+            PromptedBody(
                 {**body, "messages": lay_out(prompt, body["messages"], mixture.layout)},
                 replace(plain, mixture=replace(use, dropped=dropped)),
                 added,
@@ -324,7 +324,7 @@ class Prompting:
         body: Body,
         context: RequestContext,
         plain: PromptUse,
-    ) -> list[Prompted]:
+    ) -> list[PromptedBody]:
         per: Per = expert.identity.per if expert.identity else "category"
         use = IdentityUse(per, context.category)
         text = None
@@ -339,12 +339,12 @@ class Prompting:
         else:
             use, text = await self._written(expert, context, use)
         if text is None:
-            return [Prompted(body, replace(plain, identity=use))]
+            return [PromptedBody(body, replace(plain, identity=use))]
         used = replace(plain, identity=replace(use, hash=text_hash(text)))
         without = replace(plain, identity=replace(use, skipped="too_long"))
         messages = with_system_prompt(text, list(body["messages"]))
-        put = Prompted({**body, "messages": messages}, used, self._identity_size(expert.name, text))
-        return [put, Prompted(body, without)]
+        put = PromptedBody({**body, "messages": messages}, used, self._identity_size(expert.name, text))
+        return [put, PromptedBody(body, without)]
 
     async def _written(
         self, expert: Expert, context: RequestContext, use: IdentityUse
@@ -389,9 +389,9 @@ def _shortened(prompt: "FewShotPrompt") -> list[tuple["FewShotPrompt", Dropped |
     """`prompt` and its shorter forms, the last one empty."""
     from prompts.mixture.layout import PLAIN
 
-    ways: list[tuple[FewShotPrompt, Dropped | None]] = [(prompt, None)]
+    bodies: list[tuple[FewShotPrompt, Dropped | None]] = [(prompt, None)]
     if prompt.demos and prompt.instruction:
-        ways.append((replace(prompt, demos=()), "demos"))
+        bodies.append((replace(prompt, demos=()), "demos"))
     if not prompt.plain:
-        ways.append((PLAIN, "prompt"))
-    return ways
+        bodies.append((PLAIN, "prompt"))
+    return bodies

@@ -7,7 +7,7 @@ from typing import Any
 from openai.types.chat import ChatCompletion
 
 from tests.contracts.chat_streams import chat_problems
-from tests.contracts.contract import SCHEMA, TOOL_ABOUT, TOOL_NAME, TOOL_SCHEMA, Case, Contract, Said
+from tests.contracts.contract import SCHEMA, TOOL_ABOUT, TOOL_NAME, TOOL_SCHEMA, Case, Contract, ParsedAnswer
 from tests.contracts.errors import openai_error_problems
 from tests.contracts.sse import DONE, Event, is_object
 from tests.contracts.validation import problems
@@ -76,10 +76,10 @@ def failed_stream(events: Sequence[Event]) -> list[str]:
     return chat_problems(events, failed=True)
 
 
-def said(document: dict[str, Any]) -> Said:
+def parse_whole(document: dict[str, Any]) -> ParsedAnswer:
     choices = document["choices"]
     calls = [call["function"] for call in choices[0]["message"].get("tool_calls") or []]
-    return Said(
+    return ParsedAnswer(
         tuple(each["message"]["content"] or "" for each in choices),
         tuple((call["name"], json.loads(call["arguments"])) for call in calls),
         choices[0]["finish_reason"],
@@ -92,7 +92,7 @@ def usage_of(document: Mapping[str, Any]) -> tuple[int, int] | None:
     return usage and (usage["prompt_tokens"], usage["completion_tokens"])
 
 
-def streamed(events: Sequence[Event]) -> Said:
+def parse_stream(events: Sequence[Event]) -> ParsedAnswer:
     texts: dict[int, str] = {}
     calls: dict[int, list[str]] = {}
     finish = usage = None
@@ -109,9 +109,16 @@ def streamed(events: Sequence[Event]) -> Said:
                 known[0] += call["function"].get("name") or ""
                 known[1] += call["function"].get("arguments") or ""
     called = tuple((name, json.loads(arguments)) for name, arguments in calls.values())
-    return Said(tuple(texts.values()), called, finish, usage)
+    return ParsedAnswer(tuple(texts.values()), called, finish, usage)
 
 
 CONTRACT = Contract(
-    "/v1/chat/completions", body, whole, stream, failed_stream, openai_error_problems, said, streamed
+    "/v1/chat/completions",
+    body,
+    whole,
+    stream,
+    failed_stream,
+    openai_error_problems,
+    parse_whole,
+    parse_stream,
 )

@@ -7,7 +7,7 @@ from openai.types import Completion
 
 from tests.contracts.chat_contract import usage_of, usage_problems
 from tests.contracts.chat_streams import completions_problems
-from tests.contracts.contract import Case, Contract, Said
+from tests.contracts.contract import Case, Contract, ParsedAnswer
 from tests.contracts.errors import openai_error_problems
 from tests.contracts.sse import DONE, Event
 from tests.contracts.validation import problems
@@ -69,13 +69,13 @@ def failed_stream(events: Sequence[Event]) -> list[str]:
     return completions_problems(events, failed=True)
 
 
-def said(document: dict[str, Any]) -> Said:
+def parse_whole(document: dict[str, Any]) -> ParsedAnswer:
     choices = document["choices"]
     texts = tuple(each["text"] for each in choices)
-    return Said(texts, (), choices[0]["finish_reason"], usage_of(document))
+    return ParsedAnswer(texts, (), choices[0]["finish_reason"], usage_of(document))
 
 
-def streamed(events: Sequence[Event]) -> Said:
+def parse_stream(events: Sequence[Event]) -> ParsedAnswer:
     texts: dict[int, str] = {}
     finish = usage = None
     for event in events:
@@ -85,9 +85,9 @@ def streamed(events: Sequence[Event]) -> Said:
         for choice in event.data["choices"]:
             texts[choice["index"]] = texts.get(choice["index"], "") + choice["text"]
             finish = choice["finish_reason"] or finish
-    return Said(tuple(texts.values()), (), finish, usage)
+    return ParsedAnswer(tuple(texts.values()), (), finish, usage)
 
 
 CONTRACT = Contract(
-    "/v1/completions", body, whole, stream, failed_stream, openai_error_problems, said, streamed
+    "/v1/completions", body, whole, stream, failed_stream, openai_error_problems, parse_whole, parse_stream
 )

@@ -67,7 +67,7 @@ FAILURES: Mapping[str, tuple[str, int]] = {"rejected": ("rejected", 400), "busy"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ParsedAnswer:
     """An answer in no dialect. `calls`: name and arguments of each tool call; `usage`: prompt and completion
     tokens, None when the answer does not say."""
 
@@ -80,7 +80,7 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Contract:
     """One dialect. `body` of a case, None when the dialect cannot say it; `whole` and `stream` return what is
-    wrong with an answer; `said` and `streamed` read one that is right."""
+    wrong with an answer; `parse_whole` and `parse_stream` read one that is right."""
 
     path: str
     body: Callable[[Case], dict[str, Any] | None]
@@ -88,5 +88,5 @@ class Contract:
     stream: Callable[[Case, Sequence[Event]], list[str]]
     failed_stream: Callable[[Sequence[Event]], list[str]]
     error: Callable[[Any], list[str]]
-    said: Callable[[dict[str, Any]], Said]
-    streamed: Callable[[Sequence[Event]], Said]
+    parse_whole: Callable[[dict[str, Any]], ParsedAnswer]
+    parse_stream: Callable[[Sequence[Event]], ParsedAnswer]

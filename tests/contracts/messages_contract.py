@@ -6,7 +6,7 @@ from typing import Any
 
 from anthropic.types import Message
 
-from tests.contracts.contract import SCHEMA, TOOL_ABOUT, TOOL_NAME, TOOL_SCHEMA, Case, Contract, Said
+from tests.contracts.contract import SCHEMA, TOOL_ABOUT, TOOL_NAME, TOOL_SCHEMA, Case, Contract, ParsedAnswer
 from tests.contracts.errors import anthropic_error_problems
 from tests.contracts.messages_streams import messages_problems
 from tests.contracts.sse import Event
@@ -60,9 +60,9 @@ def failed_stream(events: Sequence[Event]) -> list[str]:
     return messages_problems(events, failed=True)
 
 
-def said(document: Mapping[str, Any]) -> Said:
+def parse_whole(document: Mapping[str, Any]) -> ParsedAnswer:
     blocks = document["content"]
-    return Said(
+    return ParsedAnswer(
         tuple(each["text"] for each in blocks if each["type"] == "text") or ("",),
         tuple((each["name"], each["input"]) for each in blocks if each["type"] == "tool_use"),
         FINISHES[document["stop_reason"]],
@@ -70,7 +70,7 @@ def said(document: Mapping[str, Any]) -> Said:
     )
 
 
-def streamed(events: Sequence[Event]) -> Said:
+def parse_stream(events: Sequence[Event]) -> ParsedAnswer:
     """As the API says to put a message together."""
     message: dict[str, Any] = {}
     inputs: dict[int, str] = {}
@@ -92,9 +92,9 @@ def streamed(events: Sequence[Event]) -> Said:
                 message |= data["delta"] | {"usage": message["usage"] | told}
     for index, text in inputs.items():
         message["content"][index]["input"] = json.loads(text or "{}")
-    return said(message)
+    return parse_whole(message)
 
 
 CONTRACT = Contract(
-    "/v1/messages", body, whole, stream, failed_stream, anthropic_error_problems, said, streamed
+    "/v1/messages", body, whole, stream, failed_stream, anthropic_error_problems, parse_whole, parse_stream
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from openai.types.responses import Response
 
-from tests.contracts.contract import SCHEMA, TOOL_ABOUT, TOOL_NAME, TOOL_SCHEMA, Case, Contract, Said
+from tests.contracts.contract import SCHEMA, TOOL_ABOUT, TOOL_NAME, TOOL_SCHEMA, Case, Contract, ParsedAnswer
 from tests.contracts.errors import openai_error_problems
 from tests.contracts.responses_streams import responses_problems
 from tests.contracts.sse import Event, is_object
@@ -69,7 +69,7 @@ def failed_stream(events: Sequence[Event]) -> list[str]:
     return responses_problems(events, failed=True)
 
 
-def said(document: Mapping[str, Any]) -> Said:
+def parse_whole(document: Mapping[str, Any]) -> ParsedAnswer:
     texts = [
         part["text"]
         for item in document["output"]
@@ -84,7 +84,7 @@ def said(document: Mapping[str, Any]) -> Said:
             document["incomplete_details"]["reason"]
         ]
     usage = document.get("usage")
-    return Said(
+    return ParsedAnswer(
         tuple(texts) or ("",),
         tuple((call["name"], json.loads(call["arguments"])) for call in calls),
         finish,
@@ -92,11 +92,11 @@ def said(document: Mapping[str, Any]) -> Said:
     )
 
 
-def streamed(events: Sequence[Event]) -> Said:
+def parse_stream(events: Sequence[Event]) -> ParsedAnswer:
     """Of the last event: that the others add up to it was checked."""
-    return said(events[-1].data["response"])
+    return parse_whole(events[-1].data["response"])
 
 
 CONTRACT = Contract(
-    "/v1/responses", body, whole, stream, failed_stream, openai_error_problems, said, streamed
+    "/v1/responses", body, whole, stream, failed_stream, openai_error_problems, parse_whole, parse_stream
 )

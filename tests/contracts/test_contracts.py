@@ -67,7 +67,7 @@ def test_an_answer_is_what_the_dialect_says_whole_and_streamed(
     events = streamed(service, contract, request_of(contract, case, strategy, True))
     assert contract.stream(case, events) == []
     # And both say the same.
-    one, other = contract.said(whole), contract.streamed(events)
+    one, other = contract.parse_whole(whole), contract.parse_stream(events)
     assert one.finish == other.finish == case.finish
     assert (other.texts, other.calls) == (one.texts, one.calls)
     assert other.usage in (None, one.usage)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contracts.contract import Case, Said
+from tests.contracts.contract import Case, ParsedAnswer
 from tests.contracts.contract_world import Service, serve
 from tests.contracts.shapes import SHAPES, run_shaped_server
 from tests.contracts.sse import events_of
@@ -21,7 +21,7 @@ def shaped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-def answer_of(service: Service, dialect: str, shape: str, *, stream: bool) -> Said:
+def answer_of(service: Service, dialect: str, shape: str, *, stream: bool) -> ParsedAnswer:
     """What a client reads, which must be to the letter what its dialect says."""
     contract = CONTRACTS[dialect]
     case = Case(shape, usage=True, tools="auto" if shape.startswith("call") else None)
@@ -35,7 +35,7 @@ def answer_of(service: Service, dialect: str, shape: str, *, stream: bool) -> Sa
     else:
         found = contract.whole(case, response.json())
     assert [each for each in found if not _allowed(each)] == []
-    return contract.streamed(events) if stream else contract.said(response.json())
+    return contract.parse_stream(events) if stream else contract.parse_whole(response.json())
 
 
 UNCOUNTED = {"no usage", "the last chunk is not the usage alone"}

@@ -9,8 +9,8 @@ from app.dialects.responses_stored import (
     is_reasoning,
     listed_items,
     references,
+    resent_items,
     response_of_item,
-    said_before,
 )
 from tests.contracts.validation import problems
 
@@ -58,4 +58,4 @@ def test_references_may_leave_their_type_out() -> None:
 def test_reasoning_that_says_nothing_is_not_sent_again() -> None:
     bare = {"type": "reasoning", "id": "rs_1", "summary": []}
     sealed = {**bare, "encrypted_content": "x"}
-    assert said_before([bare, sealed, REASONING, CALL]) == [sealed, REASONING, CALL]
+    assert resent_items([bare, sealed, REASONING, CALL]) == [sealed, REASONING, CALL]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.serving.answer_reader import AnswerReader
-from app.serving.message_chain import Said
+from app.serving.message_chain import ConversationTurn
 from experts.expert_replies import END_OF_STREAM, StreamEvent
 
 SAID = "I read it."
@@ -85,7 +85,7 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def told(answers: Sequence[Said]) -> list[tuple[str, list[tuple[str | None, str, str]]]]:
+def told(answers: Sequence[ConversationTurn]) -> list[tuple[str, list[tuple[str | None, str, str]]]]:
     return [(each.text, [(made.id, made.name, made.arguments) for made in each.calls]) for each in answers]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.serving.conversations import Continuation, Conversations
-from app.serving.message_chain import MessageChain, said_by_assistant
+from app.serving.message_chain import MessageChain, assistant_turn
 from app.storage.database import Database
 from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow
@@ -61,7 +61,7 @@ class Talk:
         self.wait(1)
         chain = MessageChain(key, messages)
         decision_id = f"dec_{self.answered}"
-        said = [said_by_assistant(each) for each in answers]
+        said = [assistant_turn(each) for each in answers]
         marks = self.conversations.remember(chain, key, name, decision_id, (expert, category), said)
         recorder = Recorder(self.database, queue=10, batch=10)
         recorder.start()
@@ -303,7 +303,7 @@ async def test_a_long_agent_conversation_keeps_the_state_of_every_step(talk: Tal
         block = {"type": "thinking", "thinking": "", "signature": f"s{step}"}
         messages.append(assistant("", f"call_{step}", thinking_blocks=[block]))
         chain = MessageChain(None, messages[:-1])
-        said = [said_by_assistant(messages[-1])]
+        said = [assistant_turn(messages[-1])]
         talk.conversations.remember(chain, None, None, f"dec_{step}", ("coder", None), said)
         messages.append(result(f"call_{step}"))
     found = await talk.ask(messages)
@@ -314,7 +314,7 @@ async def test_a_storage_that_fails_leaves_what_is_in_memory(tmp_path: Path) -> 
     without_tables = Database(f"sqlite:///{tmp_path / 'empty.db'}")
     conversations = Conversations(without_tables, bound=1)
     chain = MessageChain(None, FIRST)
-    conversations.remember(chain, "key", "c", "dec_0", ("coder", None), [said_by_assistant(assistant(LONG))])
+    conversations.remember(chain, "key", "c", "dec_0", ("coder", None), [assistant_turn(assistant(LONG))])
     for number in range(1, 5):
         other = MessageChain(None, [user(f"Question {number}")])
         conversations.remember(other, "key", None, f"dec_{number}", ("talker", None))

@@ -1,6 +1,7 @@
-"""What one expert is asked with: the body with most in front first, then with less, or with a smaller cap.
+"""The request bodies that one expert is sent in turn until its server accepts one.
 
-Knows nothing of how prompts are chosen, nor of other experts.
+The first has the whole prompt in front. After a refusal the next has a shorter one, or a smaller cap on the
+answer. Knows nothing of how prompts are chosen, nor of other experts.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Prompted:
+class PromptedBody:
     """A body with a prompt in front. `use` None: nothing to record. `added`: upper estimate of the tokens in
     front."""
 
@@ -29,9 +30,8 @@ class Prompted:
             context.used[expert.name] = self.use
 
 
-class Tries:
-    """The bodies that one expert is asked with, one after the other: with less in front, or with a smaller
-    cap on the answer, after its server refused the one before."""
+class ExpertAttempts:
+    """The request bodies for one expert, in the order in which they are tried."""
 
     def __init__(
         self, caps: CapClipping, expert: Expert, context: RequestContext, dialect: DialectName
@@ -40,7 +40,7 @@ class Tries:
         self._expert = expert
         self._context = context
         self._dialect = dialect
-        self._ways: list[Prompted] = []
+        self._bodies: list[PromptedBody] = []
         self._recapped = False
         self.body: Body = {}
         """What to ask with now."""
@@ -52,12 +52,12 @@ class Tries:
             return self.body
         return self._context.chat or {"messages": []}
 
-    async def begin(self, ways: list[Prompted]) -> None:
-        """Take the first of `ways`."""
-        self._ways = ways
+    async def begin(self, bodies: list[PromptedBody]) -> None:
+        """Take the first of `bodies`."""
+        self._bodies = bodies
         await self._next()
 
-    async def go_on(self, error: ExpertRejected) -> bool:
+    async def after_refusal(self, error: ExpertRejected) -> bool:
         """Take the next body after a refusal; False when there is none that could do better."""
         if not self._recapped:
             self._recapped = True
@@ -65,14 +65,14 @@ class Tries:
             if smaller is not None:
                 self.body = smaller
                 return True
-        if not self._ways or not isinstance(error, ContextTooLong):
+        if not self._bodies or not isinstance(error, ContextTooLong):
             return False
         await self._next()
         return True
 
     async def _next(self) -> None:
-        way = self._ways.pop(0)
-        way.note(self._expert, self._context)
-        self.body = way.body
-        self.body = await self._caps.clipped(self._expert, way.body, self.chat, self._dialect)
+        prompted = self._bodies.pop(0)
+        prompted.note(self._expert, self._context)
+        self.body = prompted.body
+        self.body = await self._caps.clipped(self._expert, prompted.body, self.chat, self._dialect)
         self._recapped = False
