@@ -84,7 +84,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         await health.start()
         stack.push_async_callback(health.stop)
         conversations = Conversations(database, settings.conversations, idle_s=settings.conversation_idle_s)
-        await conversations.forget_old()
+        await conversations.start()
+        stack.push_async_callback(conversations.stop)
         limits = CounterLimits(
             cache=settings.token_cache, queue=settings.counting_queue, ask_s=settings.tokenize_s
         )

@@ -5,6 +5,7 @@ that a conversation survives a restart and goes on at another worker.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,9 +36,11 @@ EXPERTS = 4
 MARKS_OF_ONE = 8
 """Marks in the cache for each conversation that it holds."""
 FORGOTTEN, PIECES = 5_000, 100
-"""Marks that are deleted in one transaction, and transactions when the service starts."""
+"""Marks that are deleted in one transaction, and transactions in a row."""
 KEPT = timedelta(days=30)
-"""Marks that nobody has seen for longer are deleted when the service starts."""
+"""Marks that nobody has seen for longer are deleted."""
+FORGET_EVERY_S = 3_600.0
+"""Seconds between two deletions of old marks."""
 
 log = structlog.get_logger(__name__)
 
@@ -77,14 +80,18 @@ class Conversations:
         bound: int,
         *,
         idle_s: float = 3_600,
+        forget_every_s: float = FORGET_EVERY_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`bound`: conversations, and as many decisions, in the cache; of each the least recently used ones
         are evicted. After `idle_s` seconds without an answer a conversation is nobody's: its prefix cache is
-        gone."""
+        gone. Old marks are deleted every `forget_every_s` seconds between `start` and `stop`."""
         self._database = database
         self._idle = timedelta(seconds=idle_s)
+        self._forget_every_s = forget_every_s
         self._clock = clock
+        self._forgetting: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
         self._by_name = _Recent[tuple[str | None, str]](bound)
         self._by_decision = _Recent[tuple[str | None, str]](bound)
         self._by_mark = _Recent[str](bound * MARKS_OF_ONE)
@@ -146,16 +153,35 @@ class Conversations:
             MarkRow(mark=mark, expert=now.expert, category=now.category, seen_at=now.at) for mark in marks
         )
 
-    async def forget_old(self) -> None:
+    async def start(self) -> None:
+        """Delete old marks in the background: at once, and regularly from then on."""
+        self._stopped.clear()
+        self._forgetting = asyncio.create_task(self._forget_regularly(), name="old conversation marks")
+
+    async def stop(self) -> None:
+        """End the deletions after the present transaction. Idempotent."""
+        self._stopped.set()
+        if self._forgetting is not None:
+            await self._forgetting
+            self._forgetting = None
+
+    async def _forget_regularly(self) -> None:
+        while not self._stopped.is_set():
+            await self._forget_old()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._forget_every_s):
+                    await self._stopped.wait()
+
+    async def _forget_old(self) -> None:
         """Delete marks in storage that are long out of use, in pieces that take a moment each; what is left
-        after the last piece is for the next start."""
+        after the last piece is for the next time."""
         before = self._clock() - KEPT
 
         async def forget(session: AsyncSession) -> int:
             return await queries.forget_marks(session, before, bound=FORGOTTEN)
 
         for _ in range(PIECES):
-            if (await self._stored(forget) or 0) < FORGOTTEN:
+            if (await self._stored(forget) or 0) < FORGOTTEN or self._stopped.is_set():
                 return
 
     async def _named(

@@ -1,17 +1,19 @@
 """A conversation is recognised by what was said in it, and an open tool call by who made it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
-from app.serving.conversations import Continuation, Conversations
+from app.serving.conversations import KEPT, Continuation, Conversations
 from app.serving.message_chain import MessageChain, assistant_turn
 from app.storage.database import Database
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow
+from app.storage.rows import DecisionRow, MarkRow
 from app.storage.schema import ensure
 
 Message = Mapping[str, Any]
@@ -308,6 +310,28 @@ async def test_a_long_agent_conversation_keeps_the_state_of_every_step(talk: Tal
         messages.append(result(f"call_{step}"))
     found = await talk.ask(messages)
     assert (found.expert, found.hold, len(found.makers)) == ("coder", "tool_call", 100)
+
+
+async def test_old_marks_are_deleted_while_the_service_runs(talk: Talk) -> None:
+    await talk.answer("coder", FIRST, assistant(LONG))
+    conversations = Conversations(talk.database, 100, forget_every_s=0.01, clock=lambda: talk.now)
+
+    async def kept() -> int:
+        async with talk.database.session() as session:
+            return await session.scalar(select(func.count()).select_from(MarkRow)) or 0
+
+    await conversations.start()
+    await asyncio.sleep(0.05)
+    assert await kept()
+    talk.now += 2 * KEPT
+    async with asyncio.timeout(10):
+        while await kept():  # noqa: ASYNC110 - it is asked of the database
+            await asyncio.sleep(0.01)
+    await conversations.stop()
+    await talk.answer("coder", FIRST, assistant(LONG))
+    talk.now += 2 * KEPT
+    await asyncio.sleep(0.05)
+    assert await kept()
 
 
 async def test_a_storage_that_fails_leaves_what_is_in_memory(tmp_path: Path) -> None:
