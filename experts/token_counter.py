@@ -73,7 +73,7 @@ class CounterLimits:
     """How long a server's `/tokenize` may take."""
     asks: int = 16
     """Servers asked at once; beyond it the bounds stand."""
-    rest_s: float = 60.0
+    cooldown_s: float = 60.0
     """How long a server that could not say is not asked again."""
 
 
@@ -82,7 +82,7 @@ class _Server:
     """What is known of one server's `/tokenize`."""
 
     answers: bool = False
-    rests_until: float = 0.0
+    cooldown_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -227,7 +227,7 @@ class TokenCounter:
         if self.server is None or not expert.tokenize or expert.provider != "openai" or has_media(document):
             return None
         state = self._servers.setdefault((expert.endpoint or "", expert.model), _Server())
-        if self._asking >= self.limits.asks or time.monotonic() < state.rests_until:
+        if self._asking >= self.limits.asks or time.monotonic() < state.cooldown_until:
             return None
         self._asking += 1
         told = None
@@ -243,7 +243,7 @@ class TokenCounter:
         finally:
             self._asking -= 1
         if told is None:
-            state.rests_until = time.monotonic() + self.limits.rest_s
+            state.cooldown_until = time.monotonic() + self.limits.cooldown_s
             return None
         state.answers = True
         await self._remember(expert, document, told)

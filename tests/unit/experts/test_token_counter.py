@@ -101,7 +101,7 @@ async def test_where_nobody_can_count_the_bounds_stand_and_nobody_is_asked_again
 
 async def test_a_server_is_asked_again_after_a_rest() -> None:
     server = Server(absent=True)
-    tokens, document = counter(server, rest_s=0.0), body(CHINESE * 20)
+    tokens, document = counter(server, cooldown_s=0.0), body(CHINESE * 20)
     await tokens.count(expert(), document)
     server.absent = False
     assert (await tokens.count(expert(), document)).method == "counted"
