@@ -29,8 +29,9 @@ from base.phrases import HANGUL, LATIN, UNSPACED, WORD
 from base.reply_text import boxed, own_text, plain_latex, unboxed, unfenced
 from base.text_folding import fold, normalise
 
-_GAP = rf"(?:(?!{NOT})[^\n.,;:!?。、।؟]){{0,40}}?"
-"""What a sentence may say between "answer" and "is"."""
+_GAP = rf"(?:(?!{NOT}|{ANSWER})[^\n.,;:!?。、।؟]){{0,40}}?"
+"""What a sentence may say between "answer" and "is". A second "answer" begins anew, so that no text is read
+forty times."""
 _LEAD = r"[\s*_$(\[{\"'`<>~≈「『【《〈€£¥\\]{0,12}"
 _RECONSIDERED = re.compile(RECONSIDERED, re.IGNORECASE)
 
@@ -46,11 +47,11 @@ def _after_correction(text: str) -> str:
 # A sign counts only where no word or number ends just before it: "3-5" holds 3 and 5.
 _SIGN = rf"(?:(?<!{WORD})(?<![.)\]])[-+])?"
 _WHOLE_OR_DECIMAL = (
-    r"(?:\d{1,3}(?:\.\d{3})+,\d+"  # 1.204,50
-    r"|\d{1,3}(?:\.\d{3}){2,}(?![\d,]|\.\d)"  # 1.204.500
-    r"|\d{1,3}(?:[,']\d{3}(?!\d))+(?:\.\d+)?"  # 1,204.50
-    r"|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)(?:\.\d+)?"  # 12,04,500
-    r"|(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?"  # 1 204,50
+    r"(?:\d{1,3}(?:\.\d{3}){1,20},\d+"  # 1.204,50
+    r"|\d{1,3}(?:\.\d{3}){2,20}(?![\d,]|\.\d)"  # 1.204.500
+    r"|\d{1,3}(?:[,']\d{3}(?!\d)){1,20}(?:\.\d+)?"  # 1,204.50
+    r"|\d{1,2}(?:,\d{2}){1,20},\d{3}(?!\d)(?:\.\d+)?"  # 12,04,500
+    r"|(?<![\d.,])\d{1,3}(?: \d{3}){1,20}(?!\d)(?:[.,]\d+)?"  # 1 204,50
     r"|\d+(?:[.,]\d+)?|(?<![\d.,])\.\d+)"
 )
 _QUOTIENT = r"(?<![\d.,/])(?:\d{1,3} )?\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?(?![\d/]|\.\d|\s?/)"

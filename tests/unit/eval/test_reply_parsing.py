@@ -334,6 +334,8 @@ HOSTILE = {
     "dots": "1." * 50_000,
     "spaces": "answer" + " " * 90_000,
     "answers": "answer is " * 10_000,
+    "answers in Chinese": "答" * 90_000,
+    "pairs": "1" + ",11" * 30_000,
     "colons": "answer" + ":" * 90_000,
     "quotes": '"' * 100_000,
     "fences": "```\n" * 25_000,
