@@ -13,6 +13,7 @@ from typing import Any, Literal
 from app.strategies.chunks import text_of_message
 from base.closed_answers import bare, read_choice, read_number
 from base.phrases import HANGUL, LATIN, UNSPACED, count_words, words
+from base.reply_text import own_text
 from base.text_folding import fold, normalise
 
 Kind = Literal["choice", "number", "yes_no", "words"]
@@ -21,6 +22,8 @@ WORDS = 6
 """Answers of at most so many words can be compared as a whole."""
 CHARACTERS = 24
 """The same of a script without blanks between words."""
+BEGINNING, END = 2_000, 6_000
+"""Characters of a reply, without its thinking, that are read for its answer: the event loop waits for it."""
 
 _OPTIONS = re.compile(rf"(?<![{LATIN}\d_'.-])\(?([A-J])[.):、](?=[\s{UNSPACED}{HANGUL}])")
 _YES_NO = re.compile(
@@ -70,6 +73,7 @@ def kind_of_question(messages: Sequence[Mapping[str, Any]]) -> Kind | None:
 
 def closed_answer(kind: Kind, reply: str) -> str | None:
     """The answer in `reply` in a form that equal answers share; None when there is none."""
+    reply = _ends(reply)
     match kind:
         case "choice":
             return read_choice(reply)
@@ -87,6 +91,11 @@ def closed_answer(kind: Kind, reply: str) -> str | None:
             text = bare(reply)
             brief = 0 < len(text.split()) <= WORDS and count_words(text) <= CHARACTERS
             return text if brief else None
+
+
+def _ends(reply: str) -> str:
+    text = own_text(reply)
+    return text if len(text) <= BEGINNING + END else f"{text[:BEGINNING]}\n\n{text[-END:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,25 @@ def test_equal_answers_have_one_form(kind: Kind, one: str, other: str) -> None:
     assert closed_answer(kind, one) == closed_answer(kind, other) is not None
 
 
+@pytest.mark.parametrize(
+    ("kind", "reply", "answer"),
+    [
+        ("number", "42\n" + "That is 6 times 7. " * 5_000, "42"),
+        ("number", "It grows by 3. " * 5_000 + "The answer is 42.", "42"),
+        ("number", "a " * 2_000 + "The answer is 42." + " and 7" * 5_000, "7"),
+        ("choice", "It depends. " * 5_000 + "So the answer is B.", "B"),
+        ("yes_no", "Yes. " + "It is so, and not otherwise. " * 5_000, "yes"),
+    ],
+)
+def test_a_long_reply_is_read_at_its_beginning_and_its_end(kind: Kind, reply: str, answer: str) -> None:
+    assert closed_answer(kind, reply) == answer
+
+
+def test_thinking_is_left_out_however_long() -> None:
+    assert closed_answer("number", "<think>" + "Perhaps 5. " * 5_000 + "</think>42") == "42"
+    assert closed_answer("number", "<think>" + "Perhaps 5. " * 5_000) is None
+
+
 def test_what_is_no_answer_counts_for_nothing() -> None:
     assert closed_answer("words", "This is far too long to be one of those brief answers.") is None
     assert closed_answer("yes_no", "It depends.") is None
