@@ -5,7 +5,7 @@ or no, a few words. Which of these is read off the prompt, never off the answers
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -129,10 +129,5 @@ def likeness(one: str, other: str) -> float:
     left, right = words(fold(one)), words(fold(other))
     if not left or not right:
         return float(left == right)
-    rest = list(right)
-    shared = 0
-    for word in left:
-        if word in rest:
-            rest.remove(word)
-            shared += 1
+    shared = (Counter(left) & Counter(right)).total()
     return 2 * shared / (len(left) + len(right))
