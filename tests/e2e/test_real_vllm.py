@@ -22,6 +22,9 @@ from experts.errors import ContextTooLong
 from experts.expert_replies import raw_bytes
 from experts.local.supervisor import ServerState
 from experts.token_counter import TokenCounter
+from tests.contracts.contract import Case
+from tests.contracts.sse import events_of
+from tests.contracts.test_contracts import CONTRACTS
 from tests.e2e.conftest import RunningExperts, alive
 from tests.e2e.serving import serving
 
@@ -46,7 +49,7 @@ async def test_an_expert_answers(running_experts: RunningExperts, client: Expert
     )
     assert reply.status == 200
     assert "Paris" in reply.body["choices"][0]["message"]["content"]
-    assert reply.body["model"] == "SmolLM2-135M-Instruct"
+    assert reply.body["model"] == "smollm2"
     assert 0 < reply.body["usage"]["completion_tokens"] <= 24
 
 
@@ -149,12 +152,30 @@ async def sdk(url: str, api: httpx2.AsyncClient) -> AsyncIterator[AsyncOpenAI]:
         yield sdk
 
 
+@pytest.mark.parametrize("strategy", ["single", "panel"])
+@pytest.mark.parametrize("dialect", CONTRACTS)
+async def test_every_dialect_is_answered_to_the_letter(
+    api: httpx2.AsyncClient, dialect: str, strategy: str
+) -> None:
+    """One expert answers in the dialect itself where vLLM speaks it; a panel is translated."""
+    contract, case = CONTRACTS[dialect], Case(max_tokens=8, usage=True, finish="length")
+    body = {**(contract.body(case) or {}), "temperature": 0, "routing": {"strategy": strategy}}
+    response = await api.post(contract.path, json=body)
+    assert response.status_code == 200, response.text
+    assert contract.whole(case, response.json()) == []
+    response = await api.post(contract.path, json={**body, "stream": True})
+    assert response.status_code == 200, response.text
+    events = events_of(response.text)
+    assert contract.stream(case, events) == []
+    assert contract.streamed(events).texts[0].strip()
+
+
 async def test_a_question_is_routed_answered_and_its_decision_kept(
     sdk: AsyncOpenAI, api: httpx2.AsyncClient
 ) -> None:
     answer = await sdk.chat.completions.create(**ask("What is the capital of France?", model="coterie"))
     assert "Paris" in (answer.choices[0].message.content or "")
-    assert answer.model == "SmolLM2-135M-Instruct"
+    assert answer.model == "smollm2"
     routing = (answer.model_extra or {})["routing"]
     kept = (await api.get(f"/v1/decisions/{routing['id']}")).json()
     assert kept.items() >= routing.items()
