@@ -1,6 +1,7 @@
 """The service's settings and a client of it, from a command's options and the environment."""
 
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.terminal import fail
@@ -19,6 +20,7 @@ CONNECT_S = 3.0
 def read_settings(**options: Any) -> "Settings":
     """The environment's settings with the command's options over them; None was not given."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from app.settings import Settings
 
@@ -26,7 +28,26 @@ def read_settings(**options: Any) -> "Settings":
     try:
         return Settings(**given)
     except ValidationError as error:
-        fail(f"the settings are wrong: {'; '.join(problems_of(error, 'settings'))}")
+        named = [_as_given(problem, given) for problem in problems_of(error, "")]
+        fail(f"the settings are wrong: {'; '.join(named)}")
+    except SettingsError as error:  # a variable that holds no JSON; its text is the cause's
+        field = str(error).partition('"')[2].partition('"')[0]
+        fail(f"the settings are wrong: {_variable(field)}: {error.__cause__ or error}")
+
+
+def _as_given(problem: str, given: Collection[str]) -> str:
+    """`problem` with its field as the user knows it: the option that was given, else the variable."""
+    field, _, message = problem.partition(": ")
+    message = message.removeprefix("Value error, ")
+    if not field:
+        return message  # it names its variable itself
+    first, _, rest = field.partition(".")
+    name = f"--{first.replace('_', '-')}" if first in given else _variable(first)
+    return f"{name}{'.' if rest else ''}{rest}: {message}"
+
+
+def _variable(field: str) -> str:
+    return f"COTERIE_{field.upper()}"
 
 
 def open_api(kind: type[AnyClient], settings: "Settings", url: str | None) -> AnyClient:
