@@ -182,7 +182,8 @@ class _Translator:
                 self._needs_native(path)
                 return []
             case _:
-                raise _bad(f"{path}.type", "is no content block of a user message")
+                there_are = "text, image, document, search_result, tool_result"
+                raise _bad(f"{path}.type", f"is no content block of a user message; there are {there_are}")
 
     def _image(self, source: Mapping[str, Any], path: str) -> list[Part]:
         match source.get("type"):
