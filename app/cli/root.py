@@ -25,7 +25,7 @@ First steps:
     coterie route "Sort a list in Go"  the decision alone, as a table
 
 Settings are environment variables: COTERIE_PROFILE, COTERIE_EXPERTS, COTERIE_COMPOSITION,
-COTERIE_DATABASE_URL, COTERIE_API_KEYS, … (app/settings.py has them all).
+COTERIE_DATABASE_URL, COTERIE_API_KEYS, … (docs/reference/configuration.md has them all).
 """
 
 

@@ -1,6 +1,7 @@
 """`python -m experts.fake`: serve one fake expert until Ctrl-C."""
 
 import argparse
+import inspect
 from collections.abc import Sequence
 
 from experts.fake import FAULTS, Behaviour, create_fake_expert
@@ -14,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     faults = "\n".join(f"  {name:<20}{fault.description}" for name, fault in FAULTS.items())
     parser = argparse.ArgumentParser(
         prog="python -m experts.fake",
-        description=main.__doc__,
+        description=inspect.getdoc(main),
         epilog=f"cases:\n{faults}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
