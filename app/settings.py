@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     console_port: int = Field(8501, ge=0, le=65535)
 
     api_keys: SecretStr | None = None
-    """`label:key` pairs, separated by commas or new lines. Without keys the API is open."""
+    """`label:key` pairs, separated by commas or new lines; a key alone gets a label. Without keys
+    the API is open."""
     api_keys_file: Path | None = None
     """A file with one `label:key` a line; `#` starts a comment."""
     cors_origins: str | None = None
