@@ -33,7 +33,7 @@ from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
 from base.databases import DatabaseError
 from base.suggestions import suggestion
-from experts.adaptations import Learned
+from experts.adaptations import LearnedAdaptations
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.model_tokenizer import TokenizerError
@@ -79,7 +79,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         recorder.start()
         stack.push_async_callback(recorder.stop, settings.record_flush_s)
         metrics.gauge("coterie_rows_waiting", "Rows that are not written yet.", lambda: recorder.waiting)
-        client = await stack.enter_async_context(ExpertClient(learned=Learned(_log_adaptation)))
+        client = await stack.enter_async_context(ExpertClient(learned=LearnedAdaptations(_log_adaptation)))
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)

@@ -34,7 +34,7 @@ WORD = rf"[^\W{UNSPACED}{HANGUL}]"
 """A letter, digit or underscore that words of scripts with blanks are made of."""
 NO_WORD_BEFORE, NO_WORD_AFTER = f"(?<!{WORD})", f"(?!{WORD})"
 
-MOST_PLACES = 100_000
+MAX_MATCHES = 100_000
 """Places of a text at which one phrase is looked at."""
 
 _IN_UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -76,7 +76,7 @@ class Keywords:
 
     def found_in(self, folded: str) -> bool:
         """Whether one of them stands in the text as whole words."""
-        return any(_stands(folded, *phrase) for phrase in self._phrases)
+        return any(_occurs(folded, *phrase) for phrase in self._phrases)
 
 
 def contains_phrase(text: str, phrase: str, *, inflected: bool = False) -> bool:
@@ -89,7 +89,7 @@ def contains_phrase(text: str, phrase: str, *, inflected: bool = False) -> bool:
     if not wanted:
         return False
     before, after = _before(wanted[0], bare=True), _after(wanted[-1], bare=True, inflected=inflected)
-    return _stands(folded_text(text), wanted, before, after)
+    return _occurs(folded_text(text), wanted, before, after)
 
 
 def words(text: str) -> list[str]:
@@ -108,9 +108,9 @@ def count_words(text: str) -> int:
     return sum(any(map(str.isalnum, word)) for word in words(fold(text)))
 
 
-def _stands(text: str, phrase: str, before: re.Pattern[str], after: re.Pattern[str]) -> bool:
+def _occurs(text: str, phrase: str, before: re.Pattern[str], after: re.Pattern[str]) -> bool:
     start = -1
-    for _ in range(MOST_PLACES):
+    for _ in range(MAX_MATCHES):
         start = text.find(phrase, start + 1)
         if start < 0:
             return False

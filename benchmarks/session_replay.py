@@ -96,7 +96,7 @@ class _State:
     """What each expert has read, and when."""
 
 
-class Way(Protocol):
+class RoutingMethod(Protocol):
     """A way of routing."""
 
     name: str
@@ -114,7 +114,7 @@ class Way(Protocol):
         ...
 
 
-class Alone:
+class RouterOnly:
     """Each request by itself; with `named`, in the conversation that its client names, by the gain rule."""
 
     def __init__(self, router: Router, registry: Registry, *, named: bool) -> None:
@@ -140,7 +140,7 @@ class Alone:
         self._current[self._conversation] = expert
 
 
-class Served:
+class ServiceRouting:
     """As the service does."""
 
     name = "by the messages (the service)"
@@ -232,7 +232,9 @@ class Served:
         await self._recorder.submit(row)
 
 
-async def replay(way: Way, scripts: Sequence[Conversation], params: Mapping[str, float], seed: int) -> Tally:
+async def replay(
+    way: RoutingMethod, scripts: Sequence[Conversation], params: Mapping[str, float], seed: int
+) -> Tally:
     """Let the conversations go on in turns. `params`: active parameters by expert, in billions."""
     tally, order, started = Tally(way.name), Random(seed), time.perf_counter()
     start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -253,7 +255,9 @@ async def replay(way: Way, scripts: Sequence[Conversation], params: Mapping[str,
     return tally
 
 
-async def _one(way: Way, state: _State, step: Step, params: Mapping[str, float], tally: Tally) -> Message:
+async def _one(
+    way: RoutingMethod, state: _State, step: Step, params: Mapping[str, float], tally: Tally
+) -> Message:
     """Route one request, and answer it."""
     state.now += timedelta(seconds=1 + step.wait_s)
     decision = await way.choose(step, state.number, state.now)
@@ -398,11 +402,11 @@ async def all_ways(
     params = {card.name: card.active_params_b for card in router.composition.experts}
     router = replace(router, encoder=KnownTexts(router.encoder))
     with tempfile.TemporaryDirectory(prefix="coterie-replay-") as folder:
-        served = Served(router, registry, Path(folder))
+        served = ServiceRouting(router, registry, Path(folder))
         await served.open()
-        ways: list[Way] = [
-            Alone(router, registry, named=False),
-            Alone(router, registry, named=True),
+        ways: list[RoutingMethod] = [
+            RouterOnly(router, registry, named=False),
+            RouterOnly(router, registry, named=True),
             served,
         ]
         found = []

@@ -2,7 +2,7 @@
 
 A refusal is read for fields that the server does not know and for rules of its chat template. Only what
 changes little is left out: never tools, messages, the form of an answer (`response_format`, `output_config`)
-or its limit. `Learned` is what was learned of each server; all else is pure.
+or its limit. `LearnedAdaptations` is what was learned of each server; all else is pure.
 """
 
 import re
@@ -74,9 +74,9 @@ DROPPABLE = frozenset(
     ]
 )
 """Fields that may be left out when a server does not know them."""
-READ = 1_500
+MAX_READ_CHARACTERS = 1_500
 """Characters of a refusal that are read: some milliseconds of work."""
-TRIES = 8
+MAX_ADAPTATIONS = 8
 """Times that one request is asked again."""
 
 _UNKNOWN = re.compile(
@@ -195,7 +195,7 @@ def read_refusal(
 ) -> Adaptations:
     """What a server's refusal of `sent` asks for that is not `known`; nothing when trying again would not
     help. `said` is its message, `param` the field that it names; not `chat`: only fields can be left out."""
-    said = said[:READ]
+    said = said[:MAX_READ_CHARACTERS]
     rules = _rules(said, sent, known) if chat else frozenset()
     if rules or status >= 500:
         # A failing template is a 500 of some servers; all else of that kind is no question of the request.
@@ -295,7 +295,7 @@ Server = tuple[str | None, str, str]
 """Endpoint, model and dialect: prompt experts share what was learned of their base."""
 
 
-class Learned:
+class LearnedAdaptations:
     """What refusals have taught of each server, in memory."""
 
     def __init__(self, on_learned: Callable[[str, str], None] = lambda expert, name: None) -> None:
@@ -318,14 +318,14 @@ class Learned:
 class AdaptedRequest:
     """One request, asked again while its refusals teach something. What helped is remembered."""
 
-    def __init__(self, learned: Learned, server: Server, expert: str) -> None:
+    def __init__(self, learned: LearnedAdaptations, server: Server, expert: str) -> None:
         self._learned = learned
         self._server = server
         self._expert = expert
         self._found = NOTHING
         self._once = NOTHING
         """What helps this request and says nothing of the next."""
-        self._left = TRIES
+        self._left = MAX_ADAPTATIONS
 
     @property
     def adaptations(self) -> Adaptations:

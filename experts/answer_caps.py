@@ -74,17 +74,17 @@ def capped(expert: Expert, body: Body, most: int, dialect: DialectName = "chat")
     return {**body, **above} if above else body
 
 
-def longest_answer(error: ExpertRejected) -> int | None:
+def reported_answer_limit(error: ExpertRejected) -> int | None:
     """The longest answer that the server's refusal says its model gives; None when it says nothing of it."""
     return _first(_MOST_ANSWER, error)
 
 
-def prompt_told(error: ContextTooLong) -> int | None:
+def reported_prompt_tokens(error: ContextTooLong) -> int | None:
     """The prompt's tokens, where the server's refusal tells them."""
     return _first(_PROMPT_TOKENS, error)
 
 
-def context_told(error: ContextTooLong) -> int | None:
+def reported_context_length(error: ContextTooLong) -> int | None:
     """The length of the server's context, where its refusal tells it."""
     return _first(_CONTEXT, error)
 

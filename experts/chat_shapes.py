@@ -13,10 +13,10 @@ Document = dict[str, Any]
 
 TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 """Fields of a message or delta that say something."""
-_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-_CUT = ("length", "content_filter")
+_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+_TRUNCATED = ("length", "content_filter")
 """Reasons of answers that ended before their end."""
-_MEANT = {
+_FINISH_REASON_ALIASES = {
     "max_tokens": "length",
     "max_output_tokens": "length",
     "max_length": "length",
@@ -37,13 +37,13 @@ def finish_reason(reason: Any) -> str | None:
     said = reason.strip().lower() if isinstance(reason, str) else ""
     if not said:
         return None
-    said = _MEANT.get(said, said)
-    return said if said in _REASONS else "stop"
+    said = _FINISH_REASON_ALIASES.get(said, said)
+    return said if said in _FINISH_REASONS else "stop"
 
 
 def whole_message(message: Mapping[str, Any], finish: str | None) -> tuple[Document, str]:
     """A message, and why it ends."""
-    calls = whole_calls(_calls_of(message), cut=finish in _CUT)
+    calls = whole_calls(_calls_of(message), cut=finish in _TRUNCATED)
     said = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
     out = {**said, "role": "assistant", "content": _text(message.get("content"))}
     if calls:
@@ -75,7 +75,7 @@ class StreamedChoice:
             self._begun = True
         calls = self._calls.read(_calls_of(delta))
         if finish is not None:
-            calls += [] if finish in _CUT else self._calls.end()
+            calls += [] if finish in _TRUNCATED else self._calls.end()
             finish = self.finish = _finish_with(finish, bool(self._calls))
         if calls:
             out["tool_calls"] = calls

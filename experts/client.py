@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experts.adaptations import AdaptedRequest, Learned
+from experts.adaptations import AdaptedRequest, LearnedAdaptations
 from experts.admission import Admission
 from experts.credentials import read_api_key
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
@@ -63,11 +63,11 @@ class ExpertClient:
         *,
         limits: ClientLimits | None = None,
         admission: Admission | None = None,
-        learned: Learned | None = None,
+        learned: LearnedAdaptations | None = None,
     ) -> None:
         self.limits = limits or ClientLimits()
         self.admission = admission or Admission()
-        self.learned = learned or Learned()
+        self.learned = learned or LearnedAdaptations()
         self._session: ClientSession | None = None
         self._closed = False
         self._used_litellm = False

@@ -19,7 +19,7 @@ MessageRule = Literal["system_first", "no_system", "alternating_roles", "text_co
 """
 
 Message = Mapping[str, Any]
-BEGIN = "(The conversation begins.)"
+OPENING_TEXT = "(The conversation begins.)"
 """The user's first message, where a conversation begins with the assistant and may not."""
 
 
@@ -86,7 +86,7 @@ def _alternating(messages: Sequence[Message]) -> list[Message]:
     for message in messages:
         role = message.get("role")
         if role == "assistant" and not any(each.get("role") == "user" for each in found):
-            found.append({"role": "user", "content": BEGIN})
+            found.append({"role": "user", "content": OPENING_TEXT})
         if found and found[-1].get("role") == role and role in {"user", "assistant"}:
             found[-1] = _joined(found[-1], message)
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
-CACHED_FROM = 64
+MIN_CACHED_CHARACTERS = 64
 """Characters of a piece that is worth remembering."""
 
 
@@ -115,7 +115,7 @@ class ModelTokenizer:
         """The tokens of the pieces that are known, and the pieces that are not."""
         known, new = 0, []
         for piece in self._pieces(text):
-            count = self._cache.get(self._key(piece)) if len(piece) >= CACHED_FROM else None
+            count = self._cache.get(self._key(piece)) if len(piece) >= MIN_CACHED_CHARACTERS else None
             if count is None:
                 new.append(piece)
             else:
@@ -133,7 +133,7 @@ class ModelTokenizer:
         found = self._tokenizer.encode_batch_fast([_whole(each) for each in pieces], add_special_tokens=False)
         counts = [len(each) for each in found]
         for piece, count in zip(pieces, counts, strict=True):
-            if len(piece) >= CACHED_FROM:
+            if len(piece) >= MIN_CACHED_CHARACTERS:
                 self._cache.put(self._key(piece), count)
         return sum(counts)
 

@@ -51,7 +51,7 @@ _CHAT_ONLY = frozenset(
 )
 
 
-def can_say(expert: Expert, dialect: DialectName) -> bool:
+def fits_dialect(expert: Expert, dialect: DialectName) -> bool:
     """Whether all that the registry puts into requests for `expert` has a place in `dialect`: its sampling
     defaults, and its system prompt. Else the server is asked for a chat completion."""
     if dialect == "chat":
@@ -114,7 +114,7 @@ def _defaults(expert: Expert, dialect: DialectName) -> dict[str, Any]:
 def _put_in_front(prompt: str, out: dict[str, Any], dialect: DialectName) -> None:
     """The expert's system prompt before the client's own."""
     if dialect == "completions":
-        return  # no place for one: see `can_say`
+        return  # no place for one: see `fits_dialect`
     name = "instructions" if dialect == "responses" else "system"
     said = out.get(name)
     if isinstance(said, list):

@@ -27,7 +27,7 @@ from experts.expert import Expert
 
 MAX_MESSAGE = 4000
 """Characters of a server's own message that are passed on."""
-LONGEST_WAIT_S = 86_400
+MAX_RETRY_AFTER_S = 86_400
 """A server that asks to wait for longer is taken to say a day."""
 DEPTH = 16
 """Levels of an error's body in which its message is looked for."""
@@ -133,7 +133,7 @@ def refusal(
     error.said = _message(_error_object(payload))[:MAX_MESSAGE]
     error.http_status = status if how is None else 200
     wait = retry_after_s if retry_after_s is not None else _estimated_wait(payload)
-    error.retry_after_s = None if wait is None else float(min(wait, LONGEST_WAIT_S))
+    error.retry_after_s = None if wait is None else float(min(wait, MAX_RETRY_AFTER_S))
     return error
 
 

@@ -39,15 +39,15 @@ from experts.tokens import (
 Body = Mapping[str, Any]
 Made = TypeVar("Made")
 
-LEAST_ANSWER = 16
+MIN_ANSWER_TOKENS = 16
 """Tokens that a prompt has to leave for an answer, or as many as the client wants."""
-AT_ONCE, COUNTED_AT_ONCE = 32_000, 2_000
-"""Characters that are looked at, and counted, without a thread: in less than a millisecond."""
-HUGE = 256_000
+INLINE_CHARACTERS, INLINE_COUNTED_CHARACTERS = 32_000, 2_000
+"""Characters that are read, and counted, on the event loop itself: in less than a millisecond."""
+HUGE_CHARACTERS = 256_000
 """Characters that take a tenth of a second to count."""
-MOST_PER_CHARACTER = 40
-"""Bytes, after any normalisation."""
-LEARNED_FROM = 256
+MAX_BYTES_PER_CHARACTER = 40
+"""Upper bound, after any Unicode normalisation."""
+MIN_LEARNED_TOKENS = 256
 """Tokens of a prompt that is worth remembering when its server reports them."""
 
 log = structlog.get_logger(__name__)
@@ -167,7 +167,7 @@ class TokenCounter:
     async def learn(self, expert: Expert, document: Body, tokens: int | None) -> None:
         """Remember the prompt tokens that `expert`'s server reported for a request: the conversation's next
         request is longer by what is new."""
-        if tokens is not None and tokens >= LEARNED_FROM and expert.name not in self.tokenizers:
+        if tokens is not None and tokens >= MIN_LEARNED_TOKENS and expert.name not in self.tokenizers:
             await self._remember(expert, document, tokens)
 
     async def _remember(self, expert: Expert, document: Body, tokens: int) -> None:
@@ -178,7 +178,9 @@ class TokenCounter:
     async def _bounds(self, document: Body) -> TokenBounds:
         length = prompt_length(document)
         found = await self._in_thread(length, lambda: prompt_bounds(document))
-        return TokenBounds(0, length, MOST_PER_CHARACTER * length + MOST_TEMPLATE) if found is None else found
+        if found is None:
+            return TokenBounds(0, length, MAX_BYTES_PER_CHARACTER * length + MOST_TEMPLATE)
+        return found
 
     async def _counted(
         self, expert: Expert, document: Body, bounds: TokenBounds, room: int | None
@@ -197,9 +199,12 @@ class TokenCounter:
         """By the tokenizer of `expert`; None when too many wait already."""
         tokenizer, body = self.tokenizers[expert.name], outgoing_body(expert, document, stream=False)
         length = prompt_length(body)
-        if length <= AT_ONCE and (quick := tokenizer.quick_prompt(body, COUNTED_AT_ONCE)) is not None:
+        if (
+            length <= INLINE_CHARACTERS
+            and (quick := tokenizer.quick_prompt(body, INLINE_COUNTED_CHARACTERS)) is not None
+        ):
             return quick
-        return await self._in_thread(max(length, AT_ONCE + 1), lambda: tokenizer.prompt(body))
+        return await self._in_thread(max(length, INLINE_CHARACTERS + 1), lambda: tokenizer.prompt(body))
 
     async def _learned(self, expert: Expert, document: Body, bounds: TokenBounds) -> TokenCount:
         """`bounds`, narrowed by what is known of the longest beginning of the conversation."""
@@ -251,11 +256,11 @@ class TokenCounter:
 
     async def _in_thread(self, length: int, work: Callable[[], Made]) -> Made | None:
         """`work` on `length` characters, beside the event loop when it is long; None when too many wait."""
-        if length <= AT_ONCE:
+        if length <= INLINE_CHARACTERS:
             return work()
         if self._waiting >= self.limits.queue:
             return None
-        huge = length > HUGE
+        huge = length > HUGE_CHARACTERS
         if huge not in self._pools:
             self._pools[huge] = ThreadPoolExecutor(1, thread_name_prefix="counting")
         self._waiting += 1
@@ -267,7 +272,7 @@ class TokenCounter:
 
 def _chain_length(document: Body) -> int:
     """Characters that `_chain` reads: those of pictures too, which may be millions."""
-    return prompt_length(document) + (AT_ONCE if has_media(document) else 0)
+    return prompt_length(document) + (INLINE_CHARACTERS if has_media(document) else 0)
 
 
 def _chain(expert: Expert, document: Body) -> list[bytes]:

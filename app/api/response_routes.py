@@ -24,7 +24,7 @@ from app.dialects.responses_stored import (
 from app.errors import ServiceError
 from app.services import Services
 from app.serving.answer_record import AnswerRecord
-from app.serving.stored_responses import CHAIN
+from app.serving.stored_responses import MAX_CHAIN
 from app.storage.rows import ResponseRow
 
 router = APIRouter()
@@ -162,11 +162,11 @@ async def _resolved(services: Services, api_key: str | None, items: Any) -> Any:
     if not named:
         return items
     owners = {response_of_item(each) for each in named.values()} - {None}
-    if len(owners) > CHAIN:
+    if len(owners) > MAX_CHAIN:
         raise ServiceError(
             400,
             "invalid_value",
-            f"input: names items of more than {CHAIN} responses. Send them.",
+            f"input: names items of more than {MAX_CHAIN} responses. Send them.",
             param="input",
         )
     rows = await services.stored_responses.several(api_key, [str(each) for each in owners])

@@ -7,10 +7,16 @@ from typing import Any
 
 import structlog
 
-from experts.answer_caps import answer_cap, capped, context_told, longest_answer, prompt_told
+from experts.answer_caps import (
+    answer_cap,
+    capped,
+    reported_answer_limit,
+    reported_context_length,
+    reported_prompt_tokens,
+)
 from experts.errors import ContextTooLong, ExpertRejected
 from experts.expert import DialectName, Expert
-from experts.token_counter import LEAST_ANSWER, TokenCounter
+from experts.token_counter import MIN_ANSWER_TOKENS, TokenCounter
 from experts.tokens import RESERVE
 
 Body = Mapping[str, Any]
@@ -42,10 +48,10 @@ class CapClipping:
         was not what it refused, or leaves no answer."""
         if (cap := answer_cap(expert, body)) is None:
             return None
-        room = longest = longest_answer(error)
+        room = longest = reported_answer_limit(error)
         if longest is None and isinstance(error, ContextTooLong):
             room = await self._left(error, expert, chat)
-        if room is None or room >= cap or room < min(cap, LEAST_ANSWER):
+        if room is None or room >= cap or room < min(cap, MIN_ANSWER_TOKENS):
             return None
         if longest is not None:
             self._longest[expert.name] = longest
@@ -54,8 +60,8 @@ class CapClipping:
 
     async def _left(self, error: ContextTooLong, expert: Expert, chat: Body) -> int:
         """What is left by the server's own figures, else by ours."""
-        context = min(expert.context_length, context_told(error) or expert.context_length)
-        prompt = prompt_told(error)
+        context = min(expert.context_length, reported_context_length(error) or expert.context_length)
+        prompt = reported_prompt_tokens(error)
         if prompt is None:
             known = await self._tokens.count(expert, chat)
             prompt = min(known.most, math.ceil(RESERVE * known.tokens))

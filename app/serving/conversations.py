@@ -24,20 +24,20 @@ from app.storage.rows import DecisionRow, MarkRow
 from routers.decision import Classification
 from routers.request import Hold
 
-LOOKUP_S = 1.0
+LOOKUP_TIMEOUT_S = 1.0
 """Timeout of the lookup in storage."""
-PREFIXES = 64
+MAX_PREFIXES = 64
 """Prefixes of a request that are looked for, the longest first."""
-CALLS, STATES = 64, 1_024
+MAX_CALLS, MAX_STATES = 64, 1_024
 """Tool calls of one answer, and pieces of provider state in a request, that are looked for. An agent's
 conversation has a piece in every step; those beyond the bound are nobody's, and are left out."""
-EXPERTS = 4
+EXPERTS_PER_MARK = 4
 """Experts remembered of one mark: ids of tool calls and short openings are no conversation's own."""
-MARKS_OF_ONE = 8
+MARKS_PER_CONVERSATION = 8
 """Marks in the cache for each conversation that it holds."""
-FORGOTTEN, PIECES = 5_000, 100
+DELETE_BATCH, MAX_DELETE_BATCHES = 5_000, 100
 """Marks that are deleted in one transaction, and transactions in a row."""
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 """Marks that nobody has seen for longer are deleted."""
 FORGET_EVERY_S = 3_600.0
 """Seconds between two deletions of old marks."""
@@ -94,7 +94,7 @@ class Conversations:
         self._stopped = asyncio.Event()
         self._by_name = _Recent[tuple[str | None, str]](bound)
         self._by_decision = _Recent[tuple[str | None, str]](bound)
-        self._by_mark = _Recent[str](bound * MARKS_OF_ONE)
+        self._by_mark = _Recent[str](bound * MARKS_PER_CONVERSATION)
 
     async def continuation(
         self,
@@ -106,8 +106,8 @@ class Conversations:
         """What the request of `chain` goes on with. The expert of an open tool call is found whenever it was
         made; any other only while the conversation is not idle."""
         named = await self._named(api_key, conversation, previous_decision)
-        calls, state = chain.open_calls(), chain.state()[:STATES]
-        prefixes = chain.prefix_marks(PREFIXES)
+        calls, state = chain.open_calls(), chain.state()[:MAX_STATES]
+        prefixes = chain.prefix_marks(MAX_PREFIXES)
         exchange = chain.exchange_mark()
         state_marks = {value: chain.state_mark(value) for value in state}
         marks = [mark for mark, _ in prefixes]
@@ -175,13 +175,13 @@ class Conversations:
     async def _forget_old(self) -> None:
         """Delete marks in storage that are long out of use, in pieces that take a moment each; what is left
         after the last piece is for the next time."""
-        before = self._clock() - KEPT
+        before = self._clock() - RETENTION
 
         async def forget(session: AsyncSession) -> int:
-            return await queries.forget_marks(session, before, bound=FORGOTTEN)
+            return await queries.forget_marks(session, before, bound=DELETE_BATCH)
 
-        for _ in range(PIECES):
-            if (await self._stored(forget) or 0) < FORGOTTEN or self._stopped.is_set():
+        for _ in range(MAX_DELETE_BATCHES):
+            if (await self._stored(forget) or 0) < DELETE_BATCH or self._stopped.is_set():
                 return
 
     async def _named(
@@ -223,7 +223,7 @@ class Conversations:
 
     async def _stored(self, read: Callable[[AsyncSession], Awaitable[Found]]) -> Found | None:
         try:
-            async with asyncio.timeout(LOOKUP_S), self._database.session() as session:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._database.session() as session:
                 return await read(session)
         except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
             # Without its history a request is routed as the first of its conversation.
@@ -272,13 +272,13 @@ def _call_marks(chain: MessageChain, calls: OpenCalls | None) -> list[str]:
     """By what the maker of open calls is found, the surest first."""
     if calls is None:
         return []
-    ids = calls.ids[:CALLS]
+    ids = calls.ids[:MAX_CALLS]
     alone = [chain.call_mark(call_id) for call_id in ids]
     if calls.made_at is None:
         return alone
     answer, question = chain.mark_after(calls.made_at), chain.mark_before(calls.made_at)
     made = chain.turns[calls.made_at]
-    itself = [*(chain.state_mark(value) for value in made.state[:STATES]), chain.turn_mark(made)]
+    itself = [*(chain.state_mark(value) for value in made.state[:MAX_STATES]), chain.turn_mark(made)]
     here = [] if question is None else [chain.call_mark_after_prefix(call_id, question) for call_id in ids]
     return [
         *([] if answer is None else [answer]),
@@ -297,11 +297,11 @@ def _marks_of(chain: MessageChain, answers: Iterable[ConversationTurn]) -> list[
         found += [chain.answer_mark(answer), chain.exchange_mark(answer)]
         if answer.calls:
             found.append(chain.turn_mark(answer))
-        for call in answer.calls[:CALLS]:
+        for call in answer.calls[:MAX_CALLS]:
             if call.id is not None:
                 here = None if question is None else chain.call_mark_after_prefix(call.id, question)
                 found += [here, chain.call_mark(call.id)]
-        found += [chain.state_mark(value) for value in answer.state[:STATES]]
+        found += [chain.state_mark(value) for value in answer.state[:MAX_STATES]]
     return list(dict.fromkeys(mark for mark in found if mark is not None))
 
 
@@ -334,7 +334,7 @@ class _Recent(Generic[K]):
     def put(self, key: K, seen: Seen) -> None:
         others = (each for each in self._seen.get(key, ()) if each.expert != seen.expert)
         newest = sorted([seen, *others], key=lambda each: each.at, reverse=True)
-        self._seen[key] = tuple(newest[:EXPERTS])
+        self._seen[key] = tuple(newest[:EXPERTS_PER_MARK])
         self._seen.move_to_end(key)
         while len(self._seen) > self._bound:
             self._seen.popitem(last=False)

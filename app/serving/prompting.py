@@ -30,7 +30,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import DialectName
-from experts.native_outgoing import can_say
+from experts.native_outgoing import fits_dialect
 from experts.registry import Expert
 from experts.token_counter import TokenCounter
 from prompts.identities import (
@@ -102,7 +102,7 @@ class Prompting:
         to requests can be said there, which a mixture or an identity cannot."""
         if expert.mixture is not None or expert.identity is not None:
             return False
-        return expert.speaks(dialect) and can_say(expert, dialect)
+        return expert.speaks(dialect) and fits_dialect(expert, dialect)
 
     async def prompt_tokens(
         self,

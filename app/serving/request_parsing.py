@@ -8,7 +8,7 @@ from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
 from base.suggestions import close_names, listed
 from experts.registry import Registry
-from experts.token_counter import LEAST_ANSWER
+from experts.token_counter import MIN_ANSWER_TOKENS
 from routers.decision import SINGLE
 from routers.request import Capability, Request, Turn
 
@@ -87,7 +87,7 @@ def routing_request(chat: ChatRequest, names: Names, *, decision_id: str) -> Req
 
 def least_answer(body: ChatBody) -> int:
     """The tokens that must be left for an answer: few, since the client's cap is no need."""
-    return min(body.max_completion_tokens or body.max_tokens or LEAST_ANSWER, LEAST_ANSWER)
+    return min(body.max_completion_tokens or body.max_tokens or MIN_ANSWER_TOKENS, MIN_ANSWER_TOKENS)
 
 
 def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:

@@ -11,9 +11,9 @@ from app.storage.database import Database
 from app.storage.recorder import Recorder
 from app.storage.rows import ResponseRow
 
-CHAIN = 1_000
+MAX_CHAIN = 1_000
 """Stored responses that one request may go on from, by `previous_response_id` or the items that it names."""
-WRITTEN_S = 2.0
+WRITE_TIMEOUT_S = 2.0
 """How long a deletion waits for rows that are still in the writer's queue."""
 
 
@@ -57,13 +57,14 @@ class StoredResponses:
         found = later[::-1]
         if following is not None:
             async with self._database.session() as session:
-                earlier = await queries.response_chain(session, following, api_key, bound=CHAIN)
+                earlier = await queries.response_chain(session, following, api_key, bound=MAX_CHAIN)
             found = [*earlier, *found]
-        if len(found) > CHAIN or (found and found[0].previous is not None and len(found) == CHAIN):
+        if len(found) > MAX_CHAIN or (found and found[0].previous is not None and len(found) == MAX_CHAIN):
             raise ServiceError(
                 400,
                 "invalid_value",
-                f"previous_response_id: the conversation has more than {CHAIN} turns. Send them as input.",
+                f"previous_response_id: the conversation has more than {MAX_CHAIN} turns. Send them as "
+                "input.",
                 param="previous_response_id",
             )
         if whole and (not found or found[0].previous is not None):
@@ -73,7 +74,7 @@ class StoredResponses:
 
     async def delete(self, api_key: str | None, response_id: str) -> None:
         """Raises ServiceError: 404 for none of this caller's, 503 while the database does not answer."""
-        await self._recorder.written(WRITTEN_S)
+        await self._recorder.written(WRITE_TIMEOUT_S)
         if self._waiting(api_key, response_id) is not None:
             raise ServiceError(503, "database_unavailable", "The database does not answer; try again.")
         async with self._database.session() as session:

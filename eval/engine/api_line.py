@@ -9,7 +9,7 @@ from typing import Any
 from base.reply import AskError, Reply
 from client import ApiBadReply, ApiError, ApiRefused, ApiTimeout, AsyncClient, ClientTimeouts
 from eval.engine.contestants import Contestant
-from experts.adaptations import AdaptedRequest, Learned
+from experts.adaptations import AdaptedRequest, LearnedAdaptations
 from experts.asker import Messages
 
 
@@ -23,7 +23,7 @@ class ApiLine:
         self._connections = connections
         self._timeouts = timeouts
         self._clients: dict[tuple[str, str | None], AsyncClient] = {}
-        self._learned = Learned()
+        self._learned = LearnedAdaptations()
 
     async def send(self, contestant: Contestant, messages: Messages, body: Mapping[str, Any]) -> Reply:
         """Asks again without a field that the server refuses, such as `max_tokens`. Raises AskError."""

@@ -11,7 +11,7 @@ from base.text_folding import normalise
 from eval.reply_parsing import find_objects, own_text, unfenced
 
 JSON_PLACE = "\ue000"
-"""Stands in `Remarks.text` where the judge wrote a JSON object."""
+"""Stands in `JudgeReply.text` where the judge wrote a JSON object."""
 
 _QUOTED = re.compile(
     r"^[ \t]*```[\s\S]*?(?:^[ \t]*```[ \t]*$|\Z)"
@@ -63,7 +63,7 @@ _EMPHASIS = " \t*_#>-"
 
 
 @dataclass(frozen=True, slots=True)
-class Remarks:
+class JudgeReply:
     """A judge's reply without its thinking: `text` normalised, each JSON object of it one JSON_PLACE;
     `objects` are these in order."""
 
@@ -72,7 +72,7 @@ class Remarks:
     quoted: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, reply: str) -> "Remarks":
+    def of(cls, reply: str) -> "JudgeReply":
         raw = unfenced(own_text(reply)).replace(JSON_PLACE, "")
         parts, objects, position = [], [], 0
         for start, end, value in find_objects(raw, strict=False):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from eval.judging.judge_prompts import LABELS, Scale
-from eval.judging.quoted_text import JSON_PLACE, Remarks
+from eval.judging.quoted_text import JSON_PLACE, JudgeReply
 
 LOWEST, HIGHEST = 1.0, 10.0
 
@@ -91,32 +91,30 @@ def read_label(text: str, scale: Scale) -> str | None:
 def _last_own(
     text: str, key: str, read: Callable[[object], float | str | None], said: re.Pattern[str]
 ) -> float | str | None:
-    remarks = Remarks.of(text)
+    reply = JudgeReply.of(text)
     looks = _looks_like_rating if key == "rating" else _looks_like_label
-    objects, own = list(_objects(remarks, key, read)), _brackets(remarks, _BRACKETS, looks, read)
+    objects, own = list(_objects(reply, key, read)), _brackets(reply, _BRACKETS, looks, read)
     if objects and own and objects[-1][0] > own[-1][0] and objects[-1][2] != own[-1][2]:
         return None  # Does it quote the JSON, or change its mind?
     own = sorted([*objects, *own], key=lambda each: each[0])
     if not own:
         own = [
-            each
-            for each in _brackets(remarks, _OTHER_BRACKETS, looks, read)
-            if _stands_out(remarks.text, each)
+            each for each in _brackets(reply, _OTHER_BRACKETS, looks, read) if _stands_out(reply.text, each)
         ]
-    if not own and not _is_cut_off(remarks.text):
+    if not own and not _is_cut_off(reply.text):
         own = [
             (match.start(), match.end(), read(match.group(1)))
-            for match in said.finditer(remarks.text)
-            if remarks.is_own(*match.span())
+            for match in said.finditer(reply.text)
+            if reply.is_own(*match.span())
         ]
     return own[-1][2] if own else None
 
 
-def _objects(remarks: Remarks, key: str, read: Callable[[object], float | str | None]) -> Iterator[Found]:
-    places = [place for place, character in enumerate(remarks.text) if character == JSON_PLACE]
-    for place, found in zip(places, remarks.objects, strict=True):
+def _objects(reply: JudgeReply, key: str, read: Callable[[object], float | str | None]) -> Iterator[Found]:
+    places = [place for place, character in enumerate(reply.text) if character == JSON_PLACE]
+    for place, found in zip(places, reply.objects, strict=True):
         values = _values(found, key)
-        if values and remarks.is_own_object(place):
+        if values and reply.is_own_object(place):
             # Of several, deeper down, nobody says which one is the verdict.
             yield place, place + 1, read(values[0]) if len(values) == 1 else None
 
@@ -129,16 +127,16 @@ def _values(document: Mapping[str, Any], key: str) -> list[object]:
 
 
 def _brackets(
-    remarks: Remarks,
+    reply: JudgeReply,
     brackets: re.Pattern[str],
     looks: Callable[[str], bool],
     read: Callable[[object], float | str | None],
 ) -> list[Found]:
-    text = re.sub(r"\\([\[\]<>=])", r" \1", remarks.text)  # Markdown's escapes
+    text = re.sub(r"\\([\[\]<>=])", r" \1", reply.text)  # Markdown's escapes
     found: list[Found] = []
     for match in brackets.finditer(text.replace("[ [", " [[").replace("] ]", "]] ")):
         inside = next(group for group in match.groups() if group is not None)
-        if looks(inside) and remarks.is_own(*match.span()):
+        if looks(inside) and reply.is_own(*match.span()):
             found.append((match.start(), match.end(), read(inside)))
     return _without_options(text, found)
 

@@ -42,7 +42,7 @@ class Fault:
     always_streams: bool = False
 
 
-def _said(status: int, document: Any, **headers: str) -> Callable[[], Reply]:
+def _json_reply(status: int, document: Any, **headers: str) -> Callable[[], Reply]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda: Reply(status, json.dumps(document).encode(), headers=named)
 
@@ -186,9 +186,9 @@ FAULTS: Mapping[str, Fault] = {
     "error-late-reason": Fault("a choice ends with `error`", events=_broken(event(_FAILS), DONE, after=3)),
     "html-late": Fault("a page after the first text", events=_broken(b"data: " + _PAGE + b"\n\n", after=3)),
     # Failures with status 200 before the first text.
-    "error-string": Fault("an error as a string, with status 200", reply=_said(200, _OVERLOADED)),
-    "error-object": Fault("an error as an object, with status 200", reply=_said(200, _ERROR)),
-    "error-list": Fault("complaints, with status 200", reply=_said(200, [_ERROR])),
+    "error-string": Fault("an error as a string, with status 200", reply=_json_reply(200, _OVERLOADED)),
+    "error-object": Fault("an error as an object, with status 200", reply=_json_reply(200, _ERROR)),
+    "error-list": Fault("complaints, with status 200", reply=_json_reply(200, [_ERROR])),
     "error-first": Fault("an error as the first event", events=_broken(event(_OVERLOADED), after=0)),
     "error-after-role": Fault("an error as the second event", events=_broken(event(_ERROR), after=1)),
     "error-after-200": Fault("an error as the only event", events=_broken(event(_ERROR), DONE, after=0)),
@@ -197,39 +197,39 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "html": Fault("a page", reply=lambda: Reply(200, _PAGE, "text/html")),
     "empty": Fault("nothing", reply=lambda: Reply(200, b"")),
-    "empty-object": Fault("an empty object", reply=_said(200, {})),
+    "empty-object": Fault("an empty object", reply=_json_reply(200, {})),
     "half": Fault("half a reply", reply=lambda: Reply(200, b'{"id": "c", "choices": [{"ind')),
-    "no-choices": Fault("an answer without any choice", reply=_said(200, {"id": "c", "choices": []})),
-    "null": Fault("null", reply=_said(200, None)),
+    "no-choices": Fault("an answer without any choice", reply=_json_reply(200, {"id": "c", "choices": []})),
+    "null": Fault("null", reply=_json_reply(200, None)),
     "done-alone": Fault("an end and nothing else", events=_broken(DONE, after=0)),
     "whole-to-stream": Fault("a whole answer where a stream was asked for", ignores_stream=True),
     "stream-to-whole": Fault("a stream where a whole answer was asked for", always_streams=True),
     # Failures with another status.
     "302": Fault("moved", reply=lambda: Reply(302, _PAGE, "text/html", {"location": "/login"})),
-    "400": Fault("the request is wrong", reply=_said(400, {"error": {"message": "bad top_k"}})),
+    "400": Fault("the request is wrong", reply=_json_reply(400, {"error": {"message": "bad top_k"}})),
     "400-html": Fault("a proxy's page", reply=lambda: Reply(400, _PAGE, "text/html")),
-    "400-loading": Fault("loading", reply=_said(400, {"error": {"message": "model is loading"}})),
+    "400-loading": Fault("loading", reply=_json_reply(400, {"error": {"message": "model is loading"}})),
     "400-no-credit": Fault(
-        "no credit", reply=_said(400, {"error": {"message": "Your credit balance is too low"}})
+        "no credit", reply=_json_reply(400, {"error": {"message": "Your credit balance is too low"}})
     ),
     "400-too-long": Fault(
         "too long",
-        reply=_said(400, {"error": {"message": "This model's maximum context length is 8 tokens."}}),
+        reply=_json_reply(400, {"error": {"message": "This model's maximum context length is 8 tokens."}}),
     ),
-    "402": Fault("out of credit", reply=_said(402, {"error": {"message": "add credit"}})),
-    "409": Fault("conflict", reply=_said(409, {"error": {"message": "conflict"}})),
+    "402": Fault("out of credit", reply=_json_reply(402, {"error": {"message": "add credit"}})),
+    "409": Fault("conflict", reply=_json_reply(409, {"error": {"message": "conflict"}})),
     "413": Fault("a proxy's bound", reply=lambda: Reply(413, _PAGE, "text/html")),
-    "422": Fault("complaints in a list", reply=_said(422, _LIST)),
-    "425": Fault("too early", reply=_said(425, {"error": {"message": "too early"}})),
-    "429": Fault("wait", reply=_said(429, {"error": {"message": "slow down"}}, retry_after="30")),
+    "422": Fault("complaints in a list", reply=_json_reply(422, _LIST)),
+    "425": Fault("too early", reply=_json_reply(425, {"error": {"message": "too early"}})),
+    "429": Fault("wait", reply=_json_reply(429, {"error": {"message": "slow down"}}, retry_after="30")),
     "429-date": Fault("wait, as a date", reply=_in_30_s),
     "429-ms": Fault(
         "wait, in milliseconds",
-        reply=_said(429, {"error": {"message": "slow down"}}, retry_after_ms="30000"),
+        reply=_json_reply(429, {"error": {"message": "slow down"}}, retry_after_ms="30000"),
     ),
-    "500-string": Fault("an error as a string", reply=_said(500, {"error": "boom"})),
-    "503": Fault("wait", reply=_said(503, {"error": {"message": "overloaded"}}, retry_after="30")),
-    "503-loading": Fault("loading", reply=_said(503, {"error": "loading", "estimated_time": 20.0})),
+    "500-string": Fault("an error as a string", reply=_json_reply(500, {"error": "boom"})),
+    "503": Fault("wait", reply=_json_reply(503, {"error": {"message": "overloaded"}}, retry_after="30")),
+    "503-loading": Fault("loading", reply=_json_reply(503, {"error": "loading", "estimated_time": 20.0})),
     # Bytes.
     "gzip": Fault("compressed, though nobody asked", encoding="gzip"),
     "deflate": Fault("compressed, though nobody asked", encoding="deflate"),

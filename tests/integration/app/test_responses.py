@@ -8,7 +8,7 @@ import pytest
 from openai import BadRequestError
 from openai.types.responses import InputTokenCountResponse, Response, ResponseStreamEvent
 
-from app.serving.stored_responses import CHAIN
+from app.serving.stored_responses import MAX_CHAIN
 from tests.contracts.validation import problems
 from tests.integration.app.world import CODE, TALK, Api, World, events_of
 
@@ -153,7 +153,7 @@ async def test_an_item_may_be_named_instead_of_sent(keeping: Api) -> None:
 
 
 async def test_items_of_too_many_responses_are_refused_before_they_are_looked_for(keeping: Api) -> None:
-    named = [{"type": "item_reference", "id": f"msg_{number:032x}000"} for number in range(CHAIN + 1)]
+    named = [{"type": "item_reference", "id": f"msg_{number:032x}000"} for number in range(MAX_CHAIN + 1)]
     error = (await ask(keeping, named)).json()["error"]
     assert (error["code"], error["param"]) == ("invalid_value", "input")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from experts.adaptations import Learned
+from experts.adaptations import LearnedAdaptations
 from experts.client import ExpertClient
 from experts.errors import ExpertRejected
 from experts.fake import Behaviour, run_fake_expert
@@ -79,7 +79,9 @@ async def test_a_refusal_is_learned_from_once(
     told: list[tuple[str, str]] = []
     body = ask(messages=MESSAGES, store=False, metadata={}, max_tokens=5, stream=stream)
     with run_fake_expert(refusing(refuses, status)) as fake:
-        async with ExpertClient(learned=Learned(lambda expert, name: told.append((expert, name)))) as client:
+        async with ExpertClient(
+            learned=LearnedAdaptations(lambda expert, name: told.append((expert, name)))
+        ) as client:
             await answered(client, fake.endpoint, body, stream=stream)
             assert fake.log.started == 1 + refusals
             await answered(client, fake.endpoint, body, stream=stream)

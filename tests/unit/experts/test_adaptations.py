@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from experts.adaptations import NOTHING, Adaptations, AdaptedRequest, Learned, Server, read_refusal
+from experts.adaptations import NOTHING, Adaptations, AdaptedRequest, LearnedAdaptations, Server, read_refusal
 
 SYSTEM, USER = {"role": "system", "content": "S"}, {"role": "user", "content": "hi"}
 SENT: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_what_is_dropped_is_dropped_everywhere() -> None:
 def test_what_is_learned_is_told_once_and_of_one_server() -> None:
     told: list[tuple[str, str]] = []
     server: Server = ("http://h/v1", "m", "chat")
-    learned = Learned(lambda expert, name: told.append((expert, name)))
+    learned = LearnedAdaptations(lambda expert, name: told.append((expert, name)))
     learned.add(server, "a", Adaptations(frozenset({"store"})))
     learned.add(server, "a", Adaptations(frozenset({"store", "seed"}), limit="max_tokens"))
     assert told == [("a", "store"), ("a", "max_tokens"), ("a", "seed")]
@@ -157,7 +157,7 @@ def test_what_is_learned_is_told_once_and_of_one_server() -> None:
 
 
 def test_what_cannot_stand_here_may_stand_elsewhere() -> None:
-    learned, server = Learned(), ("http://h/v1", "m", "chat")
+    learned, server = LearnedAdaptations(), ("http://h/v1", "m", "chat")
     asking = AdaptedRequest(learned, server, "a")
     assert asking.learns(400, "'metadata' is only allowed when 'store' is enabled.", None, SENT)
     assert asking.adaptations.drop == {"metadata"}

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from experts.answer_caps import answer_cap, capped, context_told, longest_answer, prompt_told
+from experts.answer_caps import (
+    answer_cap,
+    capped,
+    reported_answer_limit,
+    reported_context_length,
+    reported_prompt_tokens,
+)
 from experts.errors import ContextTooLong
 from experts.expert import DialectName, Expert
 
@@ -108,7 +114,7 @@ def test_a_body_that_asks_for_no_more_is_left_alone() -> None:
 )
 def test_a_refusal_for_length_is_read(message: str, context: int | None, prompt: int | None) -> None:
     error = ContextTooLong("a", "too long", error={"message": message})
-    assert (context_told(error), prompt_told(error)) == (context, prompt)
+    assert (reported_context_length(error), reported_prompt_tokens(error)) == (context, prompt)
 
 
 @pytest.mark.parametrize(
@@ -124,4 +130,4 @@ def test_a_refusal_for_length_is_read(message: str, context: int | None, prompt:
     ],
 )  # fmt: skip
 def test_the_longest_answer_is_read(message: str, most: int | None) -> None:
-    assert longest_answer(ContextTooLong("a", "no", error={"message": message})) == most
+    assert reported_answer_limit(ContextTooLong("a", "no", error={"message": message})) == most

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.message_rules import BEGIN, MessageRule, follow
+from experts.message_rules import OPENING_TEXT, MessageRule, follow
 
 S, LATER = {"role": "system", "content": "S"}, {"role": "system", "content": "Answer only BLUE."}
 HI, ANSWER, ASK = (
@@ -43,7 +43,7 @@ def test_developer_is_system_for_every_server() -> None:
             [S, HI, ANSWER, LATER, ASK],
             [S, HI, ANSWER, {"role": "user", "content": "Answer only BLUE.\n\nwhat?"}],
         ),
-        (["alternating_roles"], [ANSWER, HI], [{"role": "user", "content": BEGIN}, ANSWER, HI]),
+        (["alternating_roles"], [ANSWER, HI], [{"role": "user", "content": OPENING_TEXT}, ANSWER, HI]),
         (["alternating_roles"], [HI, CALL, RESULT, ANSWER, ASK], [HI, CALL, RESULT, ANSWER, ASK]),
         (["alternating_roles"], [HI, ANSWER, CALL], [HI, {**CALL, "content": "hello"}]),
         (

@@ -13,7 +13,7 @@ from base.sse import Event
 from experts.errors import ExpertBadReply, ExpertBusy, ExpertError, ExpertRejected, ExpertUnavailable
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ReplyStream, StreamEvent
-from experts.native_outgoing import can_say, embedding_body, native_body
+from experts.native_outgoing import embedding_body, fits_dialect, native_body
 from experts.reply_forms import EMBEDDINGS, FORMS
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
@@ -301,7 +301,7 @@ def test_a_dialect_that_cannot_say_what_the_registry_adds_is_translated(
     fields: dict[str, Any], sayable: set[str]
 ) -> None:
     expert = expert_with(**fields)
-    assert {dialect for dialect in FORMS if can_say(expert, dialect)} == sayable
+    assert {dialect for dialect in FORMS if fits_dialect(expert, dialect)} == sayable
 
 
 @pytest.mark.parametrize(

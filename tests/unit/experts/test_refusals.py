@@ -15,7 +15,7 @@ from experts.errors import (
     ExpertUnavailable,
 )
 from experts.expert import Expert
-from experts.refusals import LONGEST_WAIT_S, body_of, error_in, refusal, reported_error, retry_after_in
+from experts.refusals import MAX_RETRY_AFTER_S, body_of, error_in, refusal, reported_error, retry_after_in
 
 EXPERT = Expert(name="a", endpoint="http://h/v1", model="m", params_b=1, context_length=8)
 PAGE = "<html><title>502</title></html>"
@@ -34,8 +34,8 @@ def said(message: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_a_wait_without_end_is_a_day(body: bytes) -> None:
-    assert refusal(EXPERT, 503, body_of(body)).retry_after_s in (None, LONGEST_WAIT_S)
-    assert refusal(EXPERT, 503, None, retry_after_s=1e300).retry_after_s == LONGEST_WAIT_S
+    assert refusal(EXPERT, 503, body_of(body)).retry_after_s in (None, MAX_RETRY_AFTER_S)
+    assert refusal(EXPERT, 503, None, retry_after_s=1e300).retry_after_s == MAX_RETRY_AFTER_S
 
 
 @pytest.mark.parametrize("opened", ['{"error": ', '{"detail": [', '{"errors": ['])

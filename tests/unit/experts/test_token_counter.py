@@ -13,7 +13,7 @@ from experts.count_cache import CountCache
 from experts.errors import ExpertRejected, ExpertUnavailable
 from experts.expert import Expert
 from experts.model_tokenizer import ModelTokenizer
-from experts.token_counter import LEAST_ANSWER, CounterLimits, TokenCounter
+from experts.token_counter import MIN_ANSWER_TOKENS, CounterLimits, TokenCounter
 from experts.tokens import prompt_bounds
 from tests.tokenizer_files import WORDS, write_tokenizer
 
@@ -58,7 +58,7 @@ async def test_what_the_bounds_settle_is_not_counted() -> None:
     server = Server()
     tokens = counter(server)
     for document in (body("Hi"), body("word " * 1_001)):
-        assert await tokens.fit(expert(), document, LEAST_ANSWER) == bounded(document)
+        assert await tokens.fit(expert(), document, MIN_ANSWER_TOKENS) == bounded(document)
     assert server.asked == 0
 
 
@@ -67,7 +67,9 @@ async def test_what_they_leave_open_is_asked_of_the_server_once() -> None:
     tokens = counter(server)
     document = body(CHINESE * 20)
     for _ in range(3):
-        assert await tokens.fit(expert(), document, LEAST_ANSWER) == TokenCount.counted(len(CHINESE) * 20)
+        assert await tokens.fit(expert(), document, MIN_ANSWER_TOKENS) == TokenCount.counted(
+            len(CHINESE) * 20
+        )
     assert server.asked == 1
     assert await tokens.count(expert(), body("Hi")) == TokenCount.counted(2)
 
@@ -95,7 +97,7 @@ async def test_where_nobody_can_count_the_bounds_stand_and_nobody_is_asked_again
 ) -> None:
     tokens, document = counter(server, ask_s=0.05), body(CHINESE * 20)
     for _ in range(3):
-        assert await tokens.fit(expert(**facts), document, LEAST_ANSWER) == bounded(document)
+        assert await tokens.fit(expert(**facts), document, MIN_ANSWER_TOKENS) == bounded(document)
     assert server is None or server.asked == (0 if facts else 1)
 
 
@@ -137,7 +139,7 @@ async def test_what_a_server_reported_bounds_the_conversations_next_request() ->
     await tokens.learn(expert(), body(*begun), 430)
     assert await tokens.count(expert(), body(*begun)) == TokenCount.counted(430)
     longer = body(*begun, "Yes.", "And then?")
-    count = await tokens.fit(expert(), longer, LEAST_ANSWER)
+    count = await tokens.fit(expert(), longer, MIN_ANSWER_TOKENS)
     assert count.method == "bounded"
     assert 430 < count.tokens < count.most < 700 < bounded(longer).most
     for other in (expert(model="n"), expert(system_prompt="Be brief.")):

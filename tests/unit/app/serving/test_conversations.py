@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from app.serving.conversations import KEPT, Continuation, Conversations
+from app.serving.conversations import RETENTION, Continuation, Conversations
 from app.serving.message_chain import MessageChain, assistant_turn
 from app.storage.database import Database
 from app.storage.recorder import Recorder
@@ -323,13 +323,13 @@ async def test_old_marks_are_deleted_while_the_service_runs(talk: Talk) -> None:
     await conversations.start()
     await asyncio.sleep(0.05)
     assert await kept()
-    talk.now += 2 * KEPT
+    talk.now += 2 * RETENTION
     async with asyncio.timeout(10):
         while await kept():  # noqa: ASYNC110 - it is asked of the database
             await asyncio.sleep(0.01)
     await conversations.stop()
     await talk.answer("coder", FIRST, assistant(LONG))
-    talk.now += 2 * KEPT
+    talk.now += 2 * RETENTION
     await asyncio.sleep(0.05)
     assert await kept()
 

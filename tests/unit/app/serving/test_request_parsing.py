@@ -8,7 +8,7 @@ import pytest
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
 from app.serving.request_parsing import Names, routing_request
-from experts.token_counter import LEAST_ANSWER
+from experts.token_counter import MIN_ANSWER_TOKENS
 from routers.request import Capability, Request, Turn
 
 NAMES = Names(
@@ -91,7 +91,7 @@ def test_model_and_routing_pin(fields: dict[str, Any], pins: tuple[str | None, s
 def test_a_cap_on_the_answer_is_no_need() -> None:
     assert read(max_tokens=5).output_tokens == 5
     assert read(max_tokens=5, max_completion_tokens=7).output_tokens == 7
-    assert read().output_tokens == read(max_tokens=10**9).output_tokens == LEAST_ANSWER
+    assert read().output_tokens == read(max_tokens=10**9).output_tokens == MIN_ANSWER_TOKENS
 
 
 def test_rules_see_headers_and_the_keys_label_but_no_secret() -> None:
