@@ -20,7 +20,7 @@ USER_LENGTH = 64
 
 
 def chat_options(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a chat completion request. Raises ServiceError (400) for a form that is none."""
+    """The fields of a chat completion request. Raises ServiceError (400) for an unknown output format."""
     return _effort(document) | _format(document) | _user(document)
 
 

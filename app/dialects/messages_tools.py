@@ -76,7 +76,7 @@ CLIENT_TOOLS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 def chat_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str | None]:
     """The tools as functions, and the path of the first one that only Anthropic's API can run (None: all are
-    translated). Raises ServiceError (400) for a tool that is none."""
+    translated). Raises ServiceError (400) for an invalid tool."""
     functions: list[dict[str, Any]] = []
     native_path: str | None = None
     for number, tool in enumerate(tools):

@@ -31,7 +31,7 @@ def chat_messages(
     items: str | Sequence[Any], instructions: str | None = None
 ) -> tuple[list[dict[str, Any]], ServiceError | None]:
     """The messages, and the error for the first item that is left out, because only a server that speaks
-    Responses can take it. Raises ServiceError (400) for what is no item."""
+    Responses can take it. Raises ServiceError (400) for an invalid item."""
     builder = _MessageBuilder()
     if instructions:
         builder.messages.append({"role": "system", "content": instructions})

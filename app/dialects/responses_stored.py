@@ -28,7 +28,7 @@ def response_of_item(item_id: str) -> str | None:
 
 
 def is_reasoning(item_id: str) -> bool:
-    """Whether an item of ours is reasoning, by its id."""
+    """Whether the id is that of a reasoning item that this service made."""
     return item_id.startswith(f"{ID_PREFIXES['reasoning']}_")
 
 
@@ -44,8 +44,8 @@ def references(items: Any) -> dict[int, str]:
 
 
 def resent_items(items: Sequence[Item]) -> list[Item]:
-    """Items of earlier turns as they are sent again: without reasoning of which only a server that kept it
-    could know more than its id."""
+    """The items of earlier turns that are sent again: all but reasoning items with only an id, which nobody
+    but the server that stored them could read."""
     return [
         item
         for item in items

@@ -57,7 +57,7 @@ class Tools:
 
 
 def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
-    """Raises ServiceError (400) for a tool that is none."""
+    """Raises ServiceError (400) for an invalid tool."""
     functions: dict[str, dict[str, Any]] = {}
     names: dict[str, ToolName] = {}
     shown: list[dict[str, Any]] = []
@@ -88,7 +88,7 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> Tools:
 
 def read_tool_choice(choice: Any, tools: Tools) -> tuple[Any, tuple[dict[str, Any], ...]]:
     """`tool_choice` of a chat request, and the functions that are left; neither for a choice of a tool that
-    no chat completion can have. Raises ServiceError (400) for a choice that is none."""
+    no chat completion can have. Raises ServiceError (400) for an invalid choice."""
     if choice is None or choice in ("none", "auto", "required"):
         return choice, tools.functions
     choice = _flat(choice) if isinstance(choice, Mapping) else {}

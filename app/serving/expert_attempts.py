@@ -18,8 +18,8 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PromptedBody:
-    """A body with a prompt in front. `use` None: nothing to record. `added`: upper estimate of the tokens in
-    front."""
+    """A request body with the expert's prompt in front. `use` is what the decision record says of the prompt;
+    `added` is an upper estimate of its tokens."""
 
     body: Body
     use: PromptUse | None

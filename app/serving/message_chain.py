@@ -103,7 +103,7 @@ class MessageChain:
 
     @property
     def request_mark(self) -> str | None:
-        """The digest of everything that the expert answers to; None when nobody asked anything."""
+        """The digest of everything that the expert answers to; None when there is no user turn."""
         if self.prefilled:
             return self._before[-1]
         return None if self._whole is None else _hex(self._whole)

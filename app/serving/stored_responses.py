@@ -1,4 +1,4 @@
-"""Responses that are kept for later requests to go on from, under the operator's rule for prompts.
+"""Stored responses, which later requests can continue. The operator decides whether any are stored.
 
 A caller finds its own only. Knows rows, and nothing of what is in a response.
 """
@@ -12,7 +12,7 @@ from app.storage.recorder import Recorder
 from app.storage.rows import ResponseRow
 
 MAX_CHAIN = 1_000
-"""Stored responses that one request may go on from, by `previous_response_id` or the items that it names."""
+"""Stored responses that one request may continue, by `previous_response_id` or the items that it names."""
 WRITE_TIMEOUT_S = 2.0
 """How long a deletion waits for rows that are still in the writer's queue."""
 
@@ -47,8 +47,8 @@ class StoredResponses:
         return found
 
     async def chain(self, api_key: str | None, last: str, *, whole: bool = True) -> list[ResponseRow]:
-        """The response and all that it goes on from, oldest first. Raises ServiceError (400), also for one
-        that is missing when it has to be `whole`."""
+        """The response and those before it in its conversation, oldest first. Raises ServiceError (400), also
+        for a missing one when `whole`."""
         later: list[ResponseRow] = []
         following: str | None = last if self.keeps else None
         while following is not None and (row := self._waiting(api_key, following)) is not None:
