@@ -1,7 +1,7 @@
 """Tool calls of chat completions as servers send them, made into what OpenAI's API has.
 
-Each has an id, a type and arguments as text; in streams they are numbered from 0 as they
-begin. Knows nothing of tools.
+Each has an id, a type and arguments as text; in streams they are numbered from 0 as they begin
+(`StreamedCalls`), so that their pieces can be put together (`JoinedCalls`). Knows nothing of tools.
 """
 
 import json
@@ -18,7 +18,7 @@ def whole_calls(calls: Any, *, cut: bool = False) -> list[Call]:
     missing arguments are not none."""
     found = []
     for call in _calls(calls):
-        begun = {**call, "id": _id(call), "type": call.get("type") or "function"}
+        begun = {**call, "id": _id(call), "type": _type(call)}
         if not _is_other(call):
             function = _function(call)
             arguments = _text(function.get("arguments")) or ("" if cut else "{}")
@@ -76,7 +76,7 @@ class StreamedCalls:
         arguments = _text(function.get("arguments"))
         begun = _Begun(_id(call), _name(function), bool(arguments) or other)
         self._begun.append(begun)
-        first = {**call, "index": index, "id": begun.id, "type": call.get("type") or "function"}
+        first = {**call, "index": index, "id": begun.id, "type": _type(call)}
         if not other:
             first["function"] = {**function, "name": begun.name, "arguments": arguments}
         return first
@@ -95,13 +95,62 @@ class StreamedCalls:
         return len(self._begun) - 1 if self._begun and not name else None
 
 
+class JoinedCalls:
+    """The calls of one streamed choice, put together from the pieces that `StreamedCalls` gives."""
+
+    def __init__(self, most_calls: int | None = None, most_characters: int | None = None) -> None:
+        """What goes beyond the bounds is left out: of calls the last ones, of their texts what comes last."""
+        self._most_calls = most_calls
+        self._most_characters = most_characters
+        self._calls: dict[int, Call] = {}
+        self._texts: dict[tuple[int, str, str], list[str]] = {}
+        """Pieces of text by call, part of the call (`function`, `custom`) and field of the part."""
+        self._characters = 0
+
+    def add(self, pieces: Any) -> None:
+        """The next pieces, as a delta has them."""
+        for piece in _calls(pieces):
+            index = _place(piece)
+            if index is not None and (index in self._calls or len(self._calls) != self._most_calls):
+                self._add(index, piece)
+
+    def whole(self) -> list[Call]:
+        """The calls so far, without their indexes."""
+        calls = {index: dict(call) for index, call in self._calls.items()}
+        for (index, part, name), texts in self._texts.items():
+            calls[index][part] = {**calls[index].get(part, {}), name: "".join(texts)}
+        return list(calls.values())
+
+    def _add(self, index: int, piece: Mapping[str, Any]) -> None:
+        call = self._calls.setdefault(index, {})
+        for part, said in piece.items():
+            if part not in ("function", "custom") or not isinstance(said, Mapping):
+                call |= {} if part == "index" else {part: said}
+                continue
+            for name, value in said.items():
+                if isinstance(value, str) and (part, name) != ("custom", "name"):
+                    self._append((index, part, name), value)
+                else:
+                    call[part] = {**call.get(part, {}), name: value}
+
+    def _append(self, place: tuple[int, str, str], text: str) -> None:
+        texts = self._texts.setdefault(place, [])
+        self._characters += len(text)
+        if self._most_characters is None or self._characters <= self._most_characters:
+            texts.append(text)
+
+
 def _calls(calls: Any) -> list[Mapping[str, Any]]:
     return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
 
 
 def _is_other(call: Mapping[str, Any]) -> bool:
     """Whether it calls something that is no function, as OpenAI's custom tools."""
-    return "function" not in call and call.get("type") not in (None, "", "function")
+    return "function" not in call and _type(call) != "function"
+
+
+def _type(call: Mapping[str, Any]) -> Any:
+    return call.get("type") or ("custom" if "custom" in call else "function")
 
 
 def _more(index: int, arguments: str) -> Call:

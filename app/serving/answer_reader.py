@@ -10,11 +10,12 @@ from typing import Any
 
 from app.serving.message_chain import ConversationTurn, assistant_turn
 from experts.expert_replies import StreamEvent
+from experts.tool_calls import JoinedCalls
 
 CHOICES, CALLS, ITEMS = 16, 128, 1_024
 """Bounds: choices, tool calls in one of them, items of a native answer."""
 CHARACTERS = 2_000_000
-"""Text read of one answer."""
+"""Text read of one answer, and of the tool calls in one of its choices."""
 
 Message = dict[str, Any]
 
@@ -24,6 +25,8 @@ class AnswerReader:
 
     def __init__(self) -> None:
         self._messages: dict[int, Message] = {}
+        self._calls: dict[int, JoinedCalls] = {}
+        """Tool calls of streamed messages."""
         self._items: dict[int, dict[str, Any]] = {}
         """Content blocks of a native answer, by index."""
         self._characters = 0
@@ -66,6 +69,8 @@ class AnswerReader:
         number = index if isinstance(index, int) else 0
         if isinstance(delta, Mapping) and (number in self._messages or len(self._messages) < CHOICES):
             self._delta(self._messages.setdefault(number, {}), delta)
+            if calls := delta.get("tool_calls"):
+                self._calls.setdefault(number, JoinedCalls(CALLS, CHARACTERS)).add(calls)
         return isinstance(choice.get("finish_reason"), str) and choice["finish_reason"] != ""
 
     def _delta(self, message: Message, delta: Mapping[str, Any]) -> None:
@@ -76,41 +81,6 @@ class AnswerReader:
             items = delta.get(name)
             if isinstance(items, list) and len(message.setdefault(name, [])) < ITEMS:
                 message[name] += items
-        legacy = delta.get("function_call")
-        if isinstance(legacy, Mapping):
-            self._function(message.setdefault("function_call", {}), legacy)
-        calls = delta.get("tool_calls")
-        for part in calls if isinstance(calls, list) else ():
-            if isinstance(part, Mapping):
-                self._call(message.setdefault("tool_calls", []), part)
-
-    def _call(self, calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
-        """Parts of one call share an index; where a server sends none, a new id begins a new call."""
-        index, call_id = part.get("index"), part.get("id")
-        if isinstance(index, int):
-            call = next((each for each in calls if each["index"] == index), None)
-        else:
-            last = calls[-1] if calls else None
-            call = last if last is not None and call_id in (None, "", last.get("id")) else None
-        if call is None:
-            if len(calls) >= CALLS:
-                return
-            call = {"index": index if isinstance(index, int) else len(calls), "function": {}}
-            calls.append(call)
-        if isinstance(call_id, str) and call_id:
-            call["id"] = call_id
-        if "extra_content" in part:
-            call["extra_content"] = part["extra_content"]
-        function = part.get("function")
-        if isinstance(function, Mapping):
-            self._function(call["function"], function)
-
-    def _function(self, into: dict[str, Any], part: Mapping[str, Any]) -> None:
-        name = part.get("name")
-        if isinstance(name, str) and name:
-            into["name"] = name
-        if isinstance(part.get("arguments"), str):
-            self._append(into, "arguments", part["arguments"])
 
     def _append(self, into: dict[str, Any], name: str, text: str) -> None:
         self._characters += len(text)
@@ -119,6 +89,8 @@ class AnswerReader:
 
     def _read(self) -> dict[int, Message]:
         messages = {number: _joined(message) for number, message in self._messages.items()}
+        for number, calls in self._calls.items():
+            messages[number]["tool_calls"] = calls.whole()
         if self._items:
             messages[0] = _of_items([_joined(item) for _, item in sorted(self._items.items())])
         return messages
@@ -169,10 +141,6 @@ def _joined(read: Mapping[str, Any]) -> dict[str, Any]:
             plain = name.removesuffix("_pieces")
             before = read.get(plain)
             out[plain] = (before if isinstance(before, str) else "") + "".join(value)
-        elif name in {"function", "function_call"} and isinstance(value, Mapping):
-            out[name] = _joined(value)
-        elif name == "tool_calls" and isinstance(value, list):
-            out[name] = [_joined(call) if isinstance(call, Mapping) else call for call in value]
         else:
             out.setdefault(name, value)
     return out

@@ -9,6 +9,7 @@ from typing import Any
 
 from experts.confidence import Token, read_tokens
 from experts.expert_replies import ReplyStream
+from experts.tool_calls import JoinedCalls
 
 Chunk = dict[str, Any]
 """One `chat.completion.chunk`."""
@@ -69,7 +70,7 @@ def without_logprobs(document: Chunk) -> Chunk:
 def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
     """The chunks of one answer as a whole completion."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
-    calls: dict[int, dict[str, Any]] = {}
+    calls = JoinedCalls()
     tokens: list[Any] = []
     finish = None
     for chunk in chunks:
@@ -79,14 +80,14 @@ def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
             if isinstance(value, str) and name != "role":
                 message[name] = (message.get(name) or "") + value
             elif name == "tool_calls":
-                _add_calls(calls, value)
+                calls.add(value)
             elif isinstance(value, list):
                 message[name] = [*(message.get(name) or []), *value]
         if isinstance(logprobs := choice.get("logprobs"), Mapping):
             tokens += logprobs.get("content") or []
         finish = finish_reason(chunk) or finish
-    if calls:
-        message |= {"content": message["content"] or None, "tool_calls": list(calls.values())}
+    if made := calls.whole():
+        message |= {"content": message["content"] or None, "tool_calls": made}
     choice = {
         "index": 0,
         "message": message,
@@ -95,16 +96,6 @@ def as_completion(chunks: Sequence[Chunk]) -> dict[str, Any]:
     }
     envelope = _envelope(chunks[0] if chunks else {})
     return {**envelope, "object": "chat.completion", "choices": [choice]}
-
-
-def _add_calls(calls: dict[int, dict[str, Any]], pieces: Any) -> None:
-    """Put the pieces of tool calls to the calls that they are of, by their index."""
-    for piece in pieces if isinstance(pieces, list) else ():
-        said = piece.get("function") or {}
-        call = calls.setdefault(piece.get("index", 0), {"function": {"name": "", "arguments": ""}})
-        call |= {name: piece[name] for name in ("id", "type") if piece.get(name)}
-        for name in ("name", "arguments"):
-            call["function"][name] += said.get(name) or ""
 
 
 def _envelope(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,10 @@ def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> d
     return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
 
 
-def call(index: int | None, arguments: str, call_id: str | None = None) -> dict[str, Any]:
-    place = {} if index is None else {"index": index}
+def call(index: int, arguments: str, call_id: str | None = None) -> dict[str, Any]:
     named = {} if call_id is None else {"id": call_id}
     name = {} if call_id is None else {"name": "read"}
-    return {"tool_calls": [{**place, **named, "function": {**name, "arguments": arguments}}]}
+    return {"tool_calls": [{"index": index, **named, "function": {**name, "arguments": arguments}}]}
 
 
 WHOLE: dict[str, dict[str, Any]] = {
@@ -55,11 +54,6 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
         chunk(call(0, "", "c1")),
         chunk(call(0, '{"path":')),
         chunk(call(0, ' "a.py"}'), "tool_calls"),
-    ],
-    "chat without indices": [
-        chunk({"content": SAID}),
-        chunk(call(None, '{"path":', "c1")),
-        chunk(call(None, '"a.py"}'), "tool_calls"),
     ],
     "responses": [
         {"type": "response.output_text.delta", "output_index": 0, "delta": "I read"},
