@@ -167,7 +167,7 @@ async def test_every_dialect_is_answered_to_the_letter(
     assert response.status_code == 200, response.text
     events = events_of(response.text)
     assert contract.stream(case, events) == []
-    assert contract.streamed(events).texts[0].strip()
+    assert contract.parse_stream(events).texts[0].strip()
 
 
 async def test_a_question_is_routed_answered_and_its_decision_kept(
