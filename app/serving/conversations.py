@@ -39,7 +39,7 @@ DELETE_BATCH, MAX_DELETE_BATCHES = 5_000, 100
 """Marks that are deleted in one transaction, and transactions in a row."""
 RETENTION = timedelta(days=30)
 """Marks that nobody has seen for longer are deleted."""
-FORGET_EVERY_S = 3_600.0
+CLEANUP_INTERVAL_S = 3_600.0
 """Seconds between two deletions of old marks."""
 
 log = structlog.get_logger(__name__)
@@ -80,17 +80,17 @@ class Conversations:
         bound: int,
         *,
         idle_s: float = 3_600,
-        forget_every_s: float = FORGET_EVERY_S,
+        cleanup_interval_s: float = CLEANUP_INTERVAL_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`bound`: conversations, and as many decisions, in the cache; of each the least recently used ones
         are evicted. After `idle_s` seconds without an answer a conversation is nobody's: its prefix cache is
-        gone. Old marks are deleted every `forget_every_s` seconds between `start` and `stop`."""
+        gone. Old marks are deleted every `cleanup_interval_s` seconds between `start` and `stop`."""
         self._database = database
         self._idle = timedelta(seconds=idle_s)
-        self._forget_every_s = forget_every_s
+        self._cleanup_interval_s = cleanup_interval_s
         self._clock = clock
-        self._forgetting: asyncio.Task[None] | None = None
+        self._cleanup: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._by_name = _Recent[tuple[str | None, str]](bound)
         self._by_decision = _Recent[tuple[str | None, str]](bound)
@@ -156,32 +156,32 @@ class Conversations:
     async def start(self) -> None:
         """Delete old marks in the background: at once, and regularly from then on."""
         self._stopped.clear()
-        self._forgetting = asyncio.create_task(self._forget_regularly(), name="old conversation marks")
+        self._cleanup = asyncio.create_task(self._delete_regularly(), name="old conversation marks")
 
     async def stop(self) -> None:
         """End the deletions after the present transaction. Idempotent."""
         self._stopped.set()
-        if self._forgetting is not None:
-            await self._forgetting
-            self._forgetting = None
+        if self._cleanup is not None:
+            await self._cleanup
+            self._cleanup = None
 
-    async def _forget_regularly(self) -> None:
+    async def _delete_regularly(self) -> None:
         while not self._stopped.is_set():
-            await self._forget_old()
+            await self._delete_old()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._forget_every_s):
+                async with asyncio.timeout(self._cleanup_interval_s):
                     await self._stopped.wait()
 
-    async def _forget_old(self) -> None:
+    async def _delete_old(self) -> None:
         """Delete marks in storage that are long out of use, in pieces that take a moment each; what is left
         after the last piece is for the next time."""
         before = self._clock() - RETENTION
 
-        async def forget(session: AsyncSession) -> int:
-            return await queries.forget_marks(session, before, bound=DELETE_BATCH)
+        async def delete(session: AsyncSession) -> int:
+            return await queries.delete_old_marks(session, before, bound=DELETE_BATCH)
 
         for _ in range(MAX_DELETE_BATCHES):
-            if (await self._stored(forget) or 0) < DELETE_BATCH or self._stopped.is_set():
+            if (await self._stored(delete) or 0) < DELETE_BATCH or self._stopped.is_set():
                 return
 
     async def _named(

@@ -207,7 +207,7 @@ async def marks_of(session: AsyncSession, marks: Sequence[str]) -> Sequence[Mark
     return (await session.scalars(query)).all()
 
 
-async def forget_marks(session: AsyncSession, before: datetime, *, bound: int) -> int:
+async def delete_old_marks(session: AsyncSession, before: datetime, *, bound: int) -> int:
     """Delete marks that nobody has seen since `before`, at most `bound`; returns how many."""
     key = MarkRow.mark, MarkRow.expert
     old = select(*key).where(MarkRow.seen_at < before).limit(bound)

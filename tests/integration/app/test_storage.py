@@ -21,9 +21,9 @@ from app.storage.queries import (
     Filters,
     decision_by_id,
     decisions_page,
+    delete_old_marks,
     delete_response,
     feedback_of,
-    forget_marks,
     last_of_conversation,
     marks_of,
     response_chain,
@@ -200,7 +200,7 @@ async def test_marks_are_kept_once_for_each_expert_and_forgotten_when_unused(dat
             ("coder", START + timedelta(minutes=4)),
             ("talker", START),
         ]
-        assert await forget_marks(session, START + timedelta(minutes=3), bound=10) == 1
+        assert await delete_old_marks(session, START + timedelta(minutes=3), bound=10) == 1
         assert [row.expert for row in await marks_of(session, ["m1", "m2"])] == ["coder", "talker"]
 
 
@@ -209,7 +209,7 @@ async def test_old_marks_are_forgotten_in_pieces(database: Database) -> None:
     await write(database, a_decision(1, marks=old))
     async with database.session() as session:
         later = START + timedelta(minutes=1)
-        assert [await forget_marks(session, later, bound=2) for _ in range(4)] == [2, 2, 1, 0]
+        assert [await delete_old_marks(session, later, bound=2) for _ in range(4)] == [2, 2, 1, 0]
         assert list(await marks_of(session, [each.mark for each in old])) == []
 
 

@@ -314,7 +314,7 @@ async def test_a_long_agent_conversation_keeps_the_state_of_every_step(talk: Tal
 
 async def test_old_marks_are_deleted_while_the_service_runs(talk: Talk) -> None:
     await talk.answer("coder", FIRST, assistant(LONG))
-    conversations = Conversations(talk.database, 100, forget_every_s=0.01, clock=lambda: talk.now)
+    conversations = Conversations(talk.database, 100, cleanup_interval_s=0.01, clock=lambda: talk.now)
 
     async def kept() -> int:
         async with talk.database.session() as session:
