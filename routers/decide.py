@@ -368,7 +368,11 @@ def _nobody(ruled_out: Mapping[str, str | None], request: Request, composition: 
     if not cards:
         return NoExpertFits(f"every expert is excluded: {reasons}", "no_expert_left")
     if all(request.needs - card.capabilities for card in cards):
-        return NoExpertFits(f"no expert can do what the request needs: {reasons}", "capability_unavailable")
+        message = (
+            f"no expert can do what the request needs: {reasons}. Leave that out, or have an expert that can "
+            "added to the registry"
+        )
+        return NoExpertFits(message, "capability_unavailable")
     able = [card for card in cards if not request.needs - card.capabilities]
     largest = max((card.context_length or 0 for card in able), default=0)
     return NoExpertFits(

@@ -37,7 +37,8 @@ def service_error(error: Exception) -> ServiceError:
             return ServiceError(404, "model_not_found", str(error), param="model")
         case NoExpertFits():
             status = 503 if error.code == "expert_unavailable" else 400
-            return ServiceError(status, error.code, str(error), param="messages" if status == 400 else None)
+            param = "messages" if error.code == "context_length_exceeded" else None
+            return ServiceError(status, error.code, str(error), param=param)
         case RoutingError():
             return ServiceError(400, error.code, str(error))
         case DataError():

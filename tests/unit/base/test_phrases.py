@@ -1,13 +1,12 @@
 """Words and phrases in text of any script."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from base.phrases import Keywords, contains_phrase, folded_text, words
 from base.text_folding import fold, normalise
+from tests.growth import grows_no_faster_than_linear
 
 
 @pytest.mark.parametrize(
@@ -64,9 +63,8 @@ def test_what_is_found_stands_in_the_text(text: str, phrase: str) -> None:
 @pytest.mark.parametrize(
     "text", ["party" * 200_000, "用" * 1_000_000, "\u0301" * 200_000, "art't " * 150_000]
 )
-def test_a_long_text_is_read_quickly(text: str) -> None:
-    keywords, started = Keywords(["art", "发票", "re"]), time.process_time()
+def test_a_long_text_takes_no_more_than_its_length(text: str) -> None:
+    keywords = Keywords(["art", "发票", "re"])
 
     assert not keywords.found_in(folded_text(text))
-
-    assert time.process_time() - started < 3
+    assert grows_no_faster_than_linear(lambda said: keywords.found_in(folded_text(said)), text)

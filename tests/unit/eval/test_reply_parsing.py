@@ -1,7 +1,6 @@
 """Answers are read out of replies as small models really write them."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -20,6 +19,7 @@ from eval.reply_parsing import (
     read_objects,
     unfenced,
 )
+from tests.growth import grows_no_faster_than_linear
 
 NUMBERS = [
     ("12", 12),
@@ -356,15 +356,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_replies_are_read_quickly_and_without_an_error(name: str) -> None:
+def test_hostile_replies_take_no_more_than_their_length_and_raise_nothing(name: str) -> None:
     reply = HOSTILE[name]
-    started = time.process_time()
 
     for read in (read_number, read_choice, bare, count_words, read_objects, code_candidates, unfenced):
-        read(reply)
-    contains_phrase(reply, "new zealand", inflected=True)
-
-    assert time.process_time() - started < 3
+        assert grows_no_faster_than_linear(read, reply), read
+    assert grows_no_faster_than_linear(
+        lambda said: contains_phrase(said, "new zealand", inflected=True), reply
+    )
 
 
 @given(st.text(max_size=300))

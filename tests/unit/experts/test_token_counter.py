@@ -1,7 +1,6 @@
 """Prompts are counted only where bounds leave it open, as exactly as can be had, and in bounded time."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,24 +176,21 @@ async def test_a_long_text_does_not_keep_other_requests_waiting(tmp_path: Path) 
     large = expert(tokenizer=folder, context_length=10**6)
     tokens = TokenCounter.of([large])
     document = body((WORDS + " ") * (10**6 // len(WORDS)))
-    longest, done = 0.0, asyncio.Event()
+    turns, done = 0, asyncio.Event()
 
-    async def beat() -> None:
-        nonlocal longest
+    async def others() -> None:
+        nonlocal turns
         while not done.is_set():
-            started = time.perf_counter()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - started)
+            turns += 1
 
-    beating = asyncio.create_task(beat())
-    started = time.perf_counter()
+    waiting = asyncio.create_task(others())
     count = await tokens.count(large, document)
-    took = time.perf_counter() - started
     done.set()
-    await beating
+    await waiting
     tokens.close()
     assert count.method == "counted"
-    assert longest < max(0.1, took / 3)
+    assert turns >= 5  # on the event loop it would be one or two
 
 
 async def test_more_long_texts_than_may_wait_are_bounded(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What a harness wraps around a request is told from what the person asks."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 from routers.conversation import EARLIER_CHARACTERS, latest_user_text, routing_text, text_with_pasted
 from routers.harness_text import user_words, without_harness
 from routers.request import Turn
+from tests.growth import grows_no_faster_than_linear
 
 NOTES = "Calendar notes: contract review with the lawyers at nine, invoice run at noon. " * 6
 REMINDER = f"<system-reminder>\n{NOTES}\n</system-reminder>"
@@ -177,11 +176,8 @@ def test_every_text_is_read(text: str) -> None:
         "Result of calling the a tool:\n<a_b>\n",
     ],
 )
-def test_hostile_text_is_read_in_time(piece: str) -> None:
-    text = piece * (1_000_000 // len(piece))
-    started = time.process_time()
-    user_words(text)
-    assert time.process_time() - started < 0.9
+def test_hostile_text_takes_no_more_than_its_length(piece: str) -> None:
+    assert grows_no_faster_than_linear(user_words, piece * (1_000_000 // len(piece)))
 
 
 @pytest.mark.parametrize("ending", ["-->", "\n-->", "--> Why?\n-->", "--> Why?"])

@@ -1,13 +1,12 @@
 """Verdicts are read as judges write them, and what cannot be read is no tie."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.judging.judge_prompts import Scale
 from eval.judging.verdict_parsing import read_label, read_rating, schema
+from tests.growth import grows_no_faster_than_linear
 
 RATINGS: list[tuple[str, float | None]] = [
     ('The answer rates itself {"rating": 2}. It is good. Rating: [[9]]', 9),
@@ -265,13 +264,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_judgments_are_read_quickly(text: str) -> None:
-    started = time.process_time()
-
-    read_label(text, Scale.FIVE)
-    read_rating(text)
-
-    assert time.process_time() - started < 3
+def test_hostile_judgments_take_no_more_than_their_length(text: str) -> None:
+    assert grows_no_faster_than_linear(lambda said: read_label(said, Scale.FIVE), text)
+    assert grows_no_faster_than_linear(read_rating, text)
 
 
 @given(st.text(alphabet="[]AB<>=\"'`{}:0123456789 ratingverdict\n", max_size=80))
