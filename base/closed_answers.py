@@ -358,16 +358,21 @@ _PAIRS = ('""', "''", "**", "$$", "()", "[]", "「」", "『』", "【】", "《
 _TEX_QUOTIENT = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 
 
+MAX_QUOTES = 20
+"""Pairs of quotes around a reply that are taken off: each takes time in proportion to its length."""
+
+
 def bare(reply: str) -> str:
     """The whole reply folded, without fence, emphasis, outer quotes, "Answer:" and final punctuation."""
     text = plain_latex(_TEX_QUOTIENT.sub(r"\1/\2", unboxed(unfenced(own_text(reply)))))
     text = fold(text).replace("**", "").replace("`", "").strip()
     if label := _LABEL.match(text):
         text = re.sub(rf"{ENDING}[.。!]*$", "", text[label.end() :])
-    previous = None
-    while previous != text:
+    for _ in range(MAX_QUOTES):
         previous = text
         text = text.strip().rstrip(".!?;,:。！？、").strip()
         if len(text) >= 2 and text[0] + text[-1] in _PAIRS:
             text = text[1:-1]
+        if text == previous:
+            break
     return text

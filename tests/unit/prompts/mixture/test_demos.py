@@ -113,7 +113,7 @@ def test_files_with_marks_can_be_appended_to_each_other(tmp_path: Path) -> None:
     [("numeric", "2 of 3 demos, whose output has no number"), ("choice", "whose output is no letter")],
 )
 def test_a_metric_that_finds_a_demos_own_output_wrong_is_refused(metric: MetricName, complaint: str) -> None:
-    demos = [Demo("a", "forty two"), Demo("b", "42"), Demo("c", "none")]
+    demos = [Demo("a", "many"), Demo("b", "42"), Demo("c", "none")]
     with pytest.raises(DemoError, match=complaint):
         check_scorable(demos, metric)
 
