@@ -26,6 +26,8 @@ PREFIX = "resp_"
 DECISION_PREFIX = "dec_"
 TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 ENDS = ("response.completed", "response.incomplete")
+CALL_FIELDS = ("arguments", "call_id", "name", "type", "id", "caller", "namespace", "status")
+"""What a published function call may have."""
 
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 """Those that a response may repeat; servers have others."""
@@ -185,7 +187,7 @@ class NativeResponses:
 
     def _passed_on(self, event: Document) -> StreamEvent:
         if not isinstance(event.get("response"), Mapping):
-            return self._numbered(event)
+            return self._numbered({**event, "item": _item(event["item"])} if "item" in event else event)
         self._last = self._published(event["response"])
         kind = event["type"]
         if kind in ENDS:
@@ -210,12 +212,20 @@ class NativeResponses:
             # Theirs has the system prompt in front that the operator gave the expert.
             "instructions": begun["instructions"],
             "previous_response_id": begun["previous_response_id"],
+            "output": [_item(item) for item in said.get("output", ())],
             # vLLM puts fields of its own into the tools, and says "none" for no choice.
             "tools": [echoed_tool(tool) for tool in self._request.document.get("tools") or ()],
             "tool_choice": begun["tool_choice"],
             "routing": self._routing,
             "usage": response_usage(response.get("usage")),
         }
+
+
+def _item(item: Any) -> Any:
+    """An output item of a server; a function call without what vLLM adds to it (`async`)."""
+    if not isinstance(item, Mapping) or item.get("type") != "function_call":
+        return item
+    return {name: value for name, value in item.items() if name in CALL_FIELDS}
 
 
 def response_usage(usage: Any) -> Document | None:

@@ -550,6 +550,24 @@ def test_a_native_response_has_our_names_and_no_more_than_is_published() -> None
     assert (response["usage"]["input_tokens"], response["created_at"]) == (5, 1)
 
 
+def test_a_native_call_has_no_more_than_is_published() -> None:
+    call = {
+        "type": "function_call",
+        "call_id": "c1",
+        "name": "look_up",
+        "arguments": "{}",
+        "status": "completed",
+    }
+    theirs = {**call, "async": False}
+    assert native().whole(a_native(output=[theirs]), ROUTING)["output"] == [call]
+    done = {"type": "response.output_item.done", "output_index": 0, "item": theirs}
+    ended = {"type": "response.completed", "response": a_native(output=[theirs])}
+    shown = native().events([StreamEvent.of(each, str(each["type"])) for each in (done, ended)], ROUTING)
+    documents = [event.chunk for event in shown if event.chunk is not None]
+    assert documents[0]["item"] == call
+    assert documents[1]["response"]["output"] == [call]
+
+
 @pytest.mark.parametrize("status", ["completed", "incomplete"])
 def test_native_events_are_numbered_and_end_as_published(status: str) -> None:
     shown = native()
