@@ -15,44 +15,40 @@ Body = Mapping[str, Any]
 CAP_FIELDS = (*LIMIT_FIELDS, "max_output_tokens")
 """One cap: chat completions' two names, and Responses' name."""
 
-_NUMBER = r"([\d,]+)"
-_PROMPT_TOKENS = tuple(
-    re.compile(pattern.replace("N", _NUMBER), re.IGNORECASE)
-    for pattern in (
-        # vLLM, now and before
-        r"prompt contains N input tokens",
-        r"(?:request|prompt) has N input tokens",
-        r"N in the (?:messages|prompt)",
-        r"N in your prompt",
-        # SGLang, Text Generation Inference, Mistral
-        r"N tokens from the input",
-        r"Given: N `?inputs`? tokens",
-        r"prompt contains N tokens",
-        # Anthropic
-        r"exceed context limit: N \+",
-    )
+
+def _patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    """`N` stands for a number, which is captured."""
+    return tuple(re.compile(each.replace("N", r"([\d,]+)"), re.IGNORECASE) for each in patterns)
+
+
+_PROMPT_TOKENS = _patterns(
+    # vLLM, now and before
+    r"prompt contains N input tokens",
+    r"(?:request|prompt) has N input tokens",
+    r"N in the (?:messages|prompt)",
+    r"N in your prompt",
+    # SGLang, Text Generation Inference, Mistral
+    r"N tokens from the input",
+    r"Given: N `?inputs`? tokens",
+    r"prompt contains N tokens",
+    # Anthropic
+    r"exceed context limit: N \+",
 )
 """How servers tell the length of a prompt. "at least N" is no length."""
-_CONTEXT = tuple(
-    re.compile(pattern.replace("N", _NUMBER), re.IGNORECASE)
-    for pattern in (
-        r"context (?:length|size|window) (?:is|of) (?:only )?N",
-        r"available context size \(N",
-        r"must be <= N",
-        r"\d > N",
-    )
+_CONTEXT = _patterns(
+    r"context (?:length|size|window) (?:is|of) (?:only )?N",
+    r"available context size \(N",
+    r"must be <= N",
+    r"\d > N",
 )
-_MOST_ANSWER = tuple(
-    re.compile(pattern.replace("N", _NUMBER), re.IGNORECASE)
-    for pattern in (
-        # OpenAI, Anthropic, Groq, DeepSeek, Gemini, Bedrock
-        r"supports at most N (?:completion|output) tokens",
-        r"max(?:_completion|_output)?_tokens: [\d,]+ > N",
-        r"max(?:_completion|_output)?_tokens\W{1,3}must be less than or equal to \W?N",
-        r"valid range of \W?max(?:_completion|_output)?_tokens\W? is \[\d+, ?N\]",
-        r"max_?output_?tokens.{0,80}from \d+ \(inclusive\) to N \(inclusive\)",
-        r"maximum tokens you requested exceeds the model limit of N",
-    )
+_MOST_ANSWER = _patterns(
+    # OpenAI, Anthropic, Groq, DeepSeek, Gemini, Bedrock
+    r"supports at most N (?:completion|output) tokens",
+    r"max(?:_completion|_output)?_tokens: [\d,]+ > N",
+    r"max(?:_completion|_output)?_tokens\W{1,3}must be less than or equal to \W?N",
+    r"valid range of \W?max(?:_completion|_output)?_tokens\W? is \[\d+, ?N\]",
+    r"max_?output_?tokens.{0,80}from \d+ \(inclusive\) to N \(inclusive\)",
+    r"maximum tokens you requested exceeds the model limit of N",
 )
 """How servers tell the longest answer that a model gives, whatever the prompt."""
 

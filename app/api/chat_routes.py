@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.api.answer_request import answer_request
 from app.api.body import body_schema, read_request
 from app.api.json import JsonResponse
-from app.dialects.chat import CHAT
+from app.dialects.chat_completions import CHAT
 from app.services import Services
 from app.serving.chat_body import ChatBody
 from app.serving.decision_document import decision_document, decision_headers

@@ -59,8 +59,11 @@ def _decision(services: Services, name: str) -> Decision:
     if name not in known:
         names = services.routing.names
         if name == ROUTED_MODEL or name not in names.models:
-            why = f"There are: {listed(known)}. Vectors of two models cannot be compared, so name one."
-            message = f"The embedding model {name[:80]!r} does not exist. {why}"
+            why = "names no embedding model" if name == ROUTED_MODEL else "is no embedding model"
+            message = (
+                f"{name[:80]!r} {why}. There are: {listed(known)}. Vectors of two models cannot be compared, "
+                "so one has to be named."
+            )
             raise ServiceError(404, "model_not_found", message, param="model")
         message = f"{name} makes no embeddings. There are: {listed(known)}."
         raise ServiceError(400, "capability_unavailable", message, param="model")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 from pydantic_core import PydanticCustomError
 
-from app.dialects.chat import ChatPresenter
+from app.dialects.chat_completions import ChatPresenter
 from app.dialects.dialect import Dialect, Document, Translation, needs_native_server
 from app.serving.chat_body import ChatRequest
 from experts.expert_replies import StreamEvent

@@ -38,11 +38,19 @@ class Names:
     composed: Collection[str]
     categories: Collection[str]
     strategies: Collection[str] = (SINGLE,)
+    encoder: str = ""
+    """The router's own, which makes embeddings alone."""
 
     @classmethod
     def of(cls, registry: Registry, router: "Router") -> "Names":
         composition, strategies = router.composition, router.strategies.available
-        return cls(registry.names, composition.expert_names, composition.categories, strategies or (SINGLE,))
+        return cls(
+            registry.names,
+            composition.expert_names,
+            composition.categories,
+            strategies or (SINGLE,),
+            router.encoder.name,
+        )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -99,6 +107,9 @@ def pins(body: ChatBody, names: Names) -> tuple[str | None, str | None]:
             f"Name a model: {ROUTED_MODEL!r} routes; also {listed(names.models[1:])}.",
             param="model",
         )
+    if body.model == names.encoder and body.model not in names.models:
+        message = f"{body.model} makes embeddings, no answers: ask /v1/embeddings, or name another model."
+        raise ServiceError(400, "capability_unavailable", message, param="model")
     if body.model not in names.models:
         raise _unknown("model", body.model, names.models, "model", status=404)
     if body.routing.expert is not None:

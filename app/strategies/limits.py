@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from app.serving.prompt_budget import context_left
 from base.prices import token_cost
 from experts.expert import Expert
-
-LEAST_ANSWER = 16
-"""A call whose answer could not have so many tokens, if it wants them, is not made."""
+from experts.token_counter import MIN_ANSWER_TOKENS
 
 
 class LimitReached(Exception):
@@ -97,7 +95,7 @@ class Account:
         wanted: int | None,
         share: int | None = None,
         *,
-        least: int = LEAST_ANSWER,
+        least: int = MIN_ANSWER_TOKENS,
     ) -> Booking:
         """Set aside a call of `prompt_tokens` whose answer may have `wanted` tokens (None: what the
         expert's context leaves), both together at most `share`. The answer is cut to what is left, but

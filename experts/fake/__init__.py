@@ -7,8 +7,8 @@ Its `Behaviour` is fixed or a function of the request's body, and a body field `
 """
 
 from experts.fake.behaviour import Behaviour, Chooser, Died, Log, scripted
+from experts.fake.fake_server import create_fake_expert
 from experts.fake.faults import FAULTS
-from experts.fake.server import create_fake_expert
 from experts.fake.serving import RunningFake, run_fake_expert, serve_in_thread
 
 __all__ = [

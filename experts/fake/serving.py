@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experts.fake.behaviour import Behaviour, Chooser, Log
-from experts.fake.server import create_fake_expert
+from experts.fake.fake_server import create_fake_expert
 
 
 @dataclass(frozen=True, slots=True)

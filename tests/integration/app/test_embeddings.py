@@ -38,6 +38,13 @@ def strict(document: dict[str, Any]) -> CreateEmbeddingResponse:
     return found
 
 
+async def test_the_encoder_is_told_apart_from_models_that_answer(api: Api) -> None:
+    response = await api.chat(model=api.services.embeddings.encoder.name)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "capability_unavailable")
+    assert "/v1/embeddings" in error["message"]
+
+
 async def test_the_routers_encoder_embeds_by_its_name(api: Api) -> None:
     response = await embed(api, [CODE, TALK])
     found = strict(response.json())

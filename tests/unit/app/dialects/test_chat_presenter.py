@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.dialects.chat import ChatPresenter
+from app.dialects.chat_completions import ChatPresenter
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
 from experts.expert_replies import END_OF_STREAM, StreamEvent

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dialects.chat import to_chat
+from app.dialects.chat_completions import to_chat
 from app.dialects.content_parts import chat_parts
 from app.errors import ServiceError
 from tests.growth import grows_no_faster_than_linear

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.dialects.chat import CHAT
+from app.dialects.chat_completions import CHAT
 from app.dialects.completions import COMPLETIONS
 from app.dialects.dialect import Dialect
 from app.dialects.messages import MESSAGES
