@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.serving.operator_rules import RulesError
-from app.serving.routing import RoutingService, load_router
+from app.serving.routing import RoutingService, load_routers
 from app.settings import Settings
 from app.strategies.strategy_service import Strategies, read_cascades
 from app.telemetry.metrics import Metrics
@@ -24,11 +24,12 @@ class ReloadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """Digests before and after (equal when nothing changed), and the number of rules."""
+    """Digests before and after (equal when nothing changed), the number of rules, and the canary's digest."""
 
     old: str
     new: str
     rules: int
+    canary: str | None = None
 
 
 class Reloader:
@@ -55,11 +56,11 @@ class Reloader:
         from routers.composition import CompositionError
 
         async with self._turn:
-            old = self._routing.router
+            old = self._routing.routers.served
             try:
                 # The digests are verified, arrays read and names checked before anything is swapped.
                 new = await asyncio.to_thread(
-                    load_router,
+                    load_routers,
                     self._settings,
                     self._registry,
                     self._strategies.catalogue.names,
@@ -72,9 +73,15 @@ class Reloader:
                 self._metrics.reloads.labels("refused").inc()
                 log.warning("reload_refused", composition=old.composition.digest, error=str(error))
                 raise ReloadError(str(error)) from error
-            self._routing.router = new
+            self._routing.routers = new
             self._strategies.cascades = cascades
-        done = Reloaded(old.composition.digest, new.composition.digest, len(new.composition.policy.rules))
+        served, canary = new.served.composition, new.canary
+        done = Reloaded(
+            old.composition.digest,
+            served.digest,
+            len(served.policy.rules),
+            None if canary is None else canary.composition.digest,
+        )
         self._metrics.reloads.labels("done").inc()
-        log.info("reloaded", old=done.old, composition=done.new, rules=done.rules)
+        log.info("reloaded", old=done.old, composition=done.new, canary=done.canary, rules=done.rules)
         return done

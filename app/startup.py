@@ -20,7 +20,7 @@ from app.serving.exploration import Exploration
 from app.serving.operator_rules import RulesError
 from app.serving.prompt_files import PromptFilesError, load_prompt_files
 from app.serving.prompting import Prompting
-from app.serving.routing import RoutingService, load_router
+from app.serving.routing import RoutingService, load_routers
 from app.serving.shadow import Shadow
 from app.serving.stored_responses import StoredResponses
 from app.settings import Settings
@@ -57,8 +57,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         with explained(settings):
             registry = load_registry(settings.experts)
             catalogue = Catalogue(settings.own_strategies)
-            router = await asyncio.to_thread(load_router, settings, registry, catalogue.names, encoder)
-            prompt_files = await asyncio.to_thread(load_prompt_files, registry, router.encoder)
+            routers = await asyncio.to_thread(load_routers, settings, registry, catalogue.names, encoder)
+            prompt_files = await asyncio.to_thread(load_prompt_files, registry, routers.served.encoder)
             database = Database(settings.database)
             if settings.strategy not in catalogue.names:
                 hint = suggestion(settings.strategy, catalogue.names)
@@ -95,7 +95,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             )
         stack.callback(tokens.close)
         routing = RoutingService(
-            router,
+            routers,
             registry,
             conversations,
             Exploration(settings.explore, settings.explore_seed),
@@ -108,7 +108,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values(), tokens)
         access = ExpertAccess(registry, prompting, health, metrics)
         with explained(settings):
-            shadow = Shadow(settings, access, database, recorder)
+            shadow = Shadow(settings, access, database, recorder, routing.other_choice)
         await shadow.start()
         stack.push_async_callback(shadow.stop)
         metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
@@ -134,7 +134,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         log.info(
             "opened",
             experts=list(registry.names),
-            composition=router.composition.digest,
+            composition=routers.served.composition.digest,
             database=database.shown,
         )
         yield Services(

@@ -32,7 +32,7 @@ from app.serving.exploration import Exploration
 from app.serving.provider_state import without_foreign_state
 from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
-from app.serving.routing import RoutingService, expert_card
+from app.serving.routing import Routers, RoutingService, expert_card
 from app.storage.database import Database
 from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow
@@ -169,7 +169,7 @@ class ServiceRouting:
     def _start(self) -> None:
         self._conversations = Conversations(self._database, 10_000, idle_s=CACHE_S, clock=lambda: self._now)
         self._routing = RoutingService(
-            *(self._router, self._registry, self._conversations, Exploration(), self._counter),
+            *(Routers(self._router), self._registry, self._conversations, Exploration(), self._counter),
             threads=1,
             queue=10,
         )

@@ -237,6 +237,8 @@ class DecisionRecord(RoutingDecision):
     shadows: tuple[ShadowRecord, ...] = ()
     messages: tuple[dict[str, Any], ...] | None = None
     """The request's messages, None where the operator does not keep prompts."""
+    answer: str | None = None
+    """The answer's text, likewise."""
 
 
 class HealthInfo(ApiDocument):
@@ -282,6 +284,14 @@ class CategoryInfo(ApiDocument):
         return self.name if self.model_fields_set == {"name"} else whole(self)
 
 
+class CanaryInfo(ApiDocument):
+    """The second composition, which decides a `share` of the conversations."""
+
+    digest: str = ""
+    share: float = 0.0
+    started_at: Time | None = None
+
+
 class CompositionInfo(ApiDocument):
     """Categories, the expert each is mapped to, and the utilities behind the map (category → expert)."""
 
@@ -296,6 +306,7 @@ class CompositionInfo(ApiDocument):
     utilities: dict[str, dict[str, float]] = Field(default_factory=dict)
     standard_errors: dict[str, dict[str, float]] = Field(default_factory=dict)
     global_utilities: dict[str, float] = Field(default_factory=dict)
+    canary: CanaryInfo | None = None
     manifest: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("categories", "experts", mode="before")
@@ -316,6 +327,8 @@ class ReloadResult(ApiDocument):
     new: str = ""
     changed: bool = False
     rules: int = 0
+    canary: str | None = None
+    """The canary's digest, None when there is none."""
 
 
 class Readiness(ApiDocument):

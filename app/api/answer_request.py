@@ -19,7 +19,7 @@ async def answer_request(
     the client has its end."""
     services: Services = request.app.state.services
     decision, context = await services.routing.route(chat, explore=True)
-    record = AnswerRecord(chat, decision, context, keep_messages=services.settings.store_prompts)
+    record = AnswerRecord(chat, decision, context, keep_text=services.settings.store_prompts)
     run = None if decision.strategy == SINGLE else await services.strategies.start(record)
     services.lifecycle.begin(record)
     source = services.answering if run is None else run

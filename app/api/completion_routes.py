@@ -43,7 +43,7 @@ async def _answer_all(
 ) -> Response:
     """Route `chat` once, and answer each of `parts` by that decision."""
     decision, context = await services.routing.route(chat, explore=True)
-    record = AnswerRecord(chat, decision, context, keep_messages=services.settings.store_prompts)
+    record = AnswerRecord(chat, decision, context, keep_text=services.settings.store_prompts)
     answered = []
     for part in parts:
         own = context.fresh()

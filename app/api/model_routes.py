@@ -56,7 +56,13 @@ async def experts(request: Request) -> Response:
 async def composition(request: Request) -> Response:
     """The composition that decides now: categories, experts, policy, map, utilities, evidence."""
     services: Services = request.app.state.services
-    return JsonResponse(composition_document(services.routing.router.composition))
+    routers = services.routing.routers
+    canary = routers.canary and {
+        "digest": routers.canary.composition.digest,
+        "share": routers.share,
+        "started_at": routers.started_at and routers.started_at.isoformat(),
+    }
+    return JsonResponse({**composition_document(routers.served.composition), "canary": canary})
 
 
 def composition_document(composition: Composition) -> dict[str, Any]:

@@ -32,6 +32,7 @@ async def reload(request: Request) -> Response:
             "new": done.new,
             "changed": done.old != done.new,
             "rules": done.rules,
+            "canary": done.canary,
         }
     )
 

@@ -82,7 +82,7 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> "RoutingDecision
     from app.serving.chat_body import ChatBody, ChatRequest
     from app.serving.decision_document import decision_document
     from app.serving.request_parsing import Names, routing_request
-    from app.serving.routing import load_router
+    from app.serving.routing import load_routers
     from app.startup import explained
     from app.strategies.strategy_registry import Catalogue
     from client import RoutingDecision
@@ -93,7 +93,7 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> "RoutingDecision
         with explained(settings):
             registry = load_registry(settings.experts)
             catalogue = Catalogue(settings.own_strategies)
-            router = load_router(settings, registry, catalogue.names)
+            router = load_routers(settings, registry, catalogue.names).served
         chat = ChatRequest(ChatBody.model_validate(body), body)
         request = routing_request(chat, Names.of(registry, router), decision_id=f"dec_{uuid4().hex}")
         return RoutingDecision.model_validate(decision_document(router.route(request)))

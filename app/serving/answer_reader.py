@@ -37,6 +37,12 @@ class AnswerReader:
         found = (assistant_turn(message) for _, message in sorted(self._read().items()))
         return tuple(each for each in found if each.text or each.calls or each.state)
 
+    @property
+    def text(self) -> str | None:
+        """What the first choice says, as every database stores it; None for an answer without text."""
+        said = next((each.text for each in self.answers), "").replace("\0", "")
+        return said.encode("utf-8", "replace").decode() or None
+
     def whole(self, document: Mapping[str, Any]) -> None:
         """A whole answer."""
         choices = document.get("choices")

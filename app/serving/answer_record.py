@@ -21,9 +21,9 @@ class AnswerRecord:
     """Changes while the request is answered; `decision` is replaced when another expert answers."""
 
     def __init__(
-        self, chat: ChatRequest, decision: Decision, context: RequestContext, *, keep_messages: bool = False
+        self, chat: ChatRequest, decision: Decision, context: RequestContext, *, keep_text: bool = False
     ) -> None:
-        """`keep_messages`: the row holds the request's text."""
+        """`keep_text`: the row holds the text of the request and its answer."""
         self.chat = chat
         self.decision = decision
         self.context = context
@@ -39,7 +39,7 @@ class AnswerRecord:
         self.first_byte_s: float | None = None
         """Seconds from the request's arrival to the first byte of its answer."""
         self.finished = False
-        self._keep_messages = keep_messages
+        self._keep_text = keep_text
 
     @property
     def stream(self) -> bool:
@@ -96,7 +96,8 @@ class AnswerRecord:
             latency_ms=_milliseconds(self.seconds),
             first_byte_ms=_milliseconds(self.first_byte_s),
             usage=None if status == "cancelled" else self.usage,
-            messages=self.chat.document["messages"] if self._keep_messages else None,
+            messages=self.chat.document["messages"] if self._keep_text else None,
+            answer=self.reader.text if self._keep_text and status == "ok" else None,
         )
 
 

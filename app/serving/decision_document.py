@@ -56,13 +56,13 @@ def stored_document(
 ) -> dict[str, Any]:
     """A decision as /v1/decisions shows it: what the answer's `routing` said, and what became of it."""
     rated = {"feedback": [feedback_document(each) for each in feedback], "shadows": list(shadows)}
-    return _row_document("decision", row, rated, text="messages")
+    return _row_document("decision", row, rated, texts=("messages", "answer"))
 
 
 def shadow_document(row: ShadowRow, feedback: Sequence[FeedbackRow] = ()) -> dict[str, Any]:
     """A shadow answer as its decision shows it."""
     rated = {"feedback": [feedback_document(each) for each in feedback]}
-    document = _row_document("shadow", row, rated, text="answer")
+    document = _row_document("shadow", row, rated, texts=("answer",))
     del document["decision_id"]
     return document
 
@@ -72,13 +72,17 @@ def feedback_document(row: FeedbackRow) -> dict[str, Any]:
 
 
 def _row_document(
-    kind: str, row: Row, rated: Mapping[str, Any], *, text: str | None = None
+    kind: str, row: Row, rated: Mapping[str, Any], *, texts: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Every column, then `rated`. The column `text` is there only when the operator keeps text."""
+    """Every column, then `rated`. The columns `texts` are there only when the operator keeps text."""
     columns = {name: _plain(getattr(row, name)) for name in column_names(type(row))}
-    kept = None if text is None else columns.pop(text)
-    document = {"object": kind, **columns, **rated}
-    return document if kept is None or text is None else {**document, text: kept}
+    kept = {name: columns.pop(name) for name in texts}
+    return {
+        "object": kind,
+        **columns,
+        **rated,
+        **{name: text for name, text in kept.items() if text is not None},
+    }
 
 
 def expert_document(

@@ -108,6 +108,13 @@ class MessageChain:
             return self._before[-1]
         return None if self._whole is None else _hex(self._whole)
 
+    @property
+    def opening_mark(self) -> str | None:
+        """The digest of the conversation up to its first user turn, which every later request of it repeats;
+        None when there is no user turn."""
+        first = next((at for at, turn in enumerate(self.turns) if turn.role == "user"), None)
+        return None if first is None else self._up_to(first + 1)
+
     def answer_mark(self, answer: ConversationTurn) -> str | None:
         """The digest of the conversation up to `answer`."""
         digest = self._digest("chain")

@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -21,6 +23,7 @@ from app.settings import Settings
 from experts.registry import Expert, Registry
 from experts.token_counter import TokenCounter
 from experts.tokens import prompt_length
+from routers.decide import RoutingError
 from routers.decision import Choice, Classification, Decision, Reason
 from routers.request import Capability, Request, Turn, Vector
 
@@ -37,15 +40,32 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-class RoutingService:
-    """Decides requests, one immutable `Router` at a time.
+@dataclass(frozen=True, slots=True)
+class Routers:
+    """What decides: the served composition's router, and the `canary`'s, which takes `share` of the
+    conversations since `started_at`."""
 
-    A reload builds a new router and assigns `router`: requests that are being decided keep the old one.
+    served: "Router"
+    canary: "Router | None" = None
+    share: float = 0.0
+    started_at: datetime | None = None
+
+    def of(self, conversation: str) -> "Router":
+        """Who decides this conversation."""
+        from routers.canary import takes
+
+        return self.canary if self.canary is not None and takes(self.share, conversation) else self.served
+
+
+class RoutingService:
+    """Decides requests, by one immutable `Routers` at a time.
+
+    A reload builds new ones and assigns `routers`: requests that are being decided keep the old.
     """
 
     def __init__(
         self,
-        router: "Router",
+        routers: Routers,
         registry: Registry,
         conversations: Conversations,
         exploration: Exploration,
@@ -56,7 +76,7 @@ class RoutingService:
         observe: Callable[[float], None] = lambda _: None,
     ) -> None:
         """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds."""
-        self.router = router
+        self.routers = routers
         self._registry = registry
         self._conversations = conversations
         self._exploration = exploration
@@ -65,6 +85,11 @@ class RoutingService:
         self._waiting = 0
         self._observe = observe
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="routing")
+
+    @property
+    def router(self) -> "Router":
+        """Of the served composition."""
+        return self.routers.served
 
     @property
     def names(self) -> Names:
@@ -83,9 +108,9 @@ class RoutingService:
         Raises what `routers.decide` raises, and ServiceError: 400 or 404 for an unknown name, 503 when too
         many requests wait already.
         """
-        router, options = self.router, chat.body.routing
+        options, chain = chat.body.routing, await _chain(chat)
+        router = self.routers.of(options.conversation or chain.opening_mark or chat.request_id)
         request = routing_request(chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}")
-        chain = await _chain(chat)
         going_on = await self._conversations.continuation(
             chain, chat.api_key, options.conversation, options.previous_decision
         )
@@ -119,6 +144,22 @@ class RoutingService:
             # Of state that nobody here made the client knows best who did.
             context.makers = {**dict.fromkeys(chain.state(), pinned), **going_on.makers}
         return decision, context
+
+    async def other_choice(self, decision: Decision, turns: Sequence[Turn]) -> str | None:
+        """The expert that the other composition would have chosen for a request that one of the two decided;
+        None without a canary, and where that one would have refused it. Raises ServiceError (503)."""
+        routers = self.routers
+        if routers.canary is None:
+            return None
+        decided = routers.canary.composition.digest == decision.composition
+        other = routers.served if decided else routers.canary
+        excluded = {choice.expert for choice in decision.ranking if choice.excluded is not None}
+        known = set(other.composition.expert_names)
+        request = Request(decision.id, tuple(turns), exclude=frozenset(excluded & known))
+        try:
+            return (await self.in_thread(other.route, request)).expert
+        except RoutingError:
+            return None
 
     async def _counted(self, request: Request, chat: ChatRequest, names: Sequence[str]) -> Request:
         """`request` with its tokens for each expert that may answer it."""
@@ -162,22 +203,47 @@ async def _chain(chat: ChatRequest) -> MessageChain:
     return await asyncio.to_thread(MessageChain, chat.api_key, messages)
 
 
-def load_router(
+def load_routers(
     settings: Settings, registry: Registry, strategies: Collection[str], encoder: "Encoder | None" = None
-) -> "Router":
-    """Read the composition of `settings`, put the registry's live facts on it and the operator's rules
-    into its policy. `strategies`: those of the service.
+) -> Routers:
+    """The routers of the composition of `settings` and of its canary, if there is one. `strategies`: those of
+    the service.
 
     `encoder` None loads the one of `settings`. Raises CompositionError (also when the registry lacks one
-    of the composition's experts), RulesError and EncoderMissing.
+    of a composition's experts), RulesError and EncoderMissing.
     """
-    from routers.composition import load_composition
+    from routers.canary import CanaryFolders
+    from routers.composition import CompositionError
     from routers.encoder import load_encoder
+
+    folders = CanaryFolders(settings.composition)
+    if encoder is None:
+        encoder = load_encoder(
+            settings.encoder, precision=settings.encoder_precision, threads=settings.encoder_threads
+        )
+    served = _load_router(settings.composition, settings, registry, strategies, encoder)
+    canary = folders.settings()
+    if canary is None:
+        return Routers(served)
+    try:
+        second = _load_router(folders.canary, settings, registry, strategies, encoder)
+    except CompositionError as error:
+        raise CompositionError(
+            f"the canary cannot be served: {error}; `coterie canary stop` ends it"
+        ) from error
+    return Routers(served, second, canary.share, canary.started_at)
+
+
+def _load_router(
+    folder: Path, settings: Settings, registry: Registry, strategies: Collection[str], encoder: "Encoder"
+) -> "Router":
+    """Read a composition, put the registry's live facts on it and the operator's rules into its policy."""
+    from routers.composition import load_composition
     from routers.language import identify_language
     from routers.router import Router
     from routers.strategy_choice import StrategySetting
 
-    composition = load_composition(settings.composition)
+    composition = load_composition(folder)
     composition = composition.with_cards([expert_card(each) for each in registry.experts.values()])
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
@@ -187,10 +253,6 @@ def load_router(
         composition = replace(composition, policy=replace(composition.policy, rules=rules))
         if any(rule.languages for rule in rules):
             identify_language("")  # its model takes a second to load: now, and not with the first request
-    if encoder is None:
-        encoder = load_encoder(
-            settings.encoder, precision=settings.encoder_precision, threads=settings.encoder_threads
-        )
     return Router(encoder, composition, StrategySetting(settings.strategy, strategies))
 
 

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import structlog
 
+from app.errors import ServiceError
 from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
 from app.serving.prompt_budget import answer_room, context_left, own_limits
@@ -33,9 +34,13 @@ from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.outgoing import question_of
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
-from routers.decision import Decision
+from routers.decision import Decision, Reason
+from routers.request import Turn
 
 SHADOW_PREFIX = "shd_"
+
+NOT_ROUTED = frozenset({Reason.PINNED, Reason.RULE, Reason.HELD})
+"""Reasons with which no composition chose: a canary says nothing about such requests."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,12 +106,15 @@ class Shadow:
         access: ExpertAccess,
         database: Database,
         recorder: Recorder,
+        other_choice: Callable[[Decision, Sequence[Turn]], Awaitable[str | None]],
     ) -> None:
-        """Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
+        """`other_choice`: the expert that the other composition would have asked, None without a canary.
+        Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
         self._settings = settings
         self._access = access
         self._database = database
         self._recorder = recorder
+        self._other_choice = other_choice
         names = [each.strip() for each in (settings.shadow_experts or "").split(",")]
         self._experts = frozenset(access.registry.get(name).name for name in names if name)
         self._queue: asyncio.Queue[_Task] = asyncio.Queue(settings.shadow_queue)
@@ -156,7 +164,7 @@ class Shadow:
         if not self._workers or not self._sampled(decision.id):
             return
         asked = question_of(record.chat.document)
-        for expert in self._others(decision):
+        for expert in await self._asked(record):
             shadow_id = f"{SHADOW_PREFIX}{uuid4().hex}"
             task = _Task(shadow_id, decision.id, expert, asked, record.context.fresh(shadow_id))
             try:
@@ -167,6 +175,18 @@ class Shadow:
     def _sampled(self, decision_id: str) -> bool:
         digest = hashlib.sha256(f"shadow:{self._settings.explore_seed}:{decision_id}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64 < self._settings.shadow_rate
+
+    async def _asked(self, record: AnswerRecord) -> list[Expert]:
+        """Whom to ask: with a canary the one that the other composition would have asked, which compares the
+        two on the same request; else all others that could have answered."""
+        others = self._others(record.decision)
+        if record.decision.reason in NOT_ROUTED:
+            return others
+        try:
+            chosen = await self._other_choice(record.decision, record.context.turns)
+        except ServiceError:
+            return []
+        return others if chosen is None else [each for each in others if each.name == chosen]
 
     def _others(self, decision: Decision) -> list[Expert]:
         """The experts that could have answered and did not."""

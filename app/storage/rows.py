@@ -106,6 +106,8 @@ class DecisionRow(TableBase, kw_only=True):
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     messages: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The request's messages, only when the operator keeps prompts."""
+    answer: Mapped[str | None] = mapped_column(Text, default=None)
+    """The answer's text, likewise."""
     marks: tuple[MarkRow, ...] = ()
     """No column: rows of their own, written with the decision."""
 

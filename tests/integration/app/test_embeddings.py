@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.serving.encoder_embeddings import TEXT_TOKENS
+from app.serving.routing import Routers
 from experts.fake import serve_in_thread
 from routers.request import Matrix
 from tests.integration.app.world import CODE, DIMENSION, TALK, Api, WordEncoder, World
@@ -88,7 +89,8 @@ class SlowEncoder(WordEncoder):
 
 async def test_a_request_for_embeddings_has_its_time(world: World) -> None:
     async with world.serve(embedding_s=0.2) as api:
-        api.services.routing.router = replace(api.services.routing.router, encoder=SlowEncoder())
+        slow = replace(api.services.routing.router, encoder=SlowEncoder())
+        api.services.routing.routers = Routers(slow)
         response = await embed(api, ["hello"] * 500)
         error = response.json()["error"]
         assert (response.status_code, error["code"]) == (504, "embedding_timeout")

@@ -26,7 +26,7 @@ def test_every_field_of_a_decision_is_in_its_document_and_in_what_is_stored() ->
 def test_text_is_stored_only_when_it_is_to_be_kept() -> None:
     decision = routed(about("coding"))
     for keep in (False, True):
-        row = AnswerRecord(CHAT, decision, RequestContext(), keep_messages=keep).row("ok", 200)
+        row = AnswerRecord(CHAT, decision, RequestContext(), keep_text=keep).row("ok", 200)
         assert (stored_document(row).get("messages") == BODY["messages"]) is keep
 
 
