@@ -20,6 +20,10 @@ DialectName = Literal["chat", "responses", "messages", "completions"]
 """What clients and servers of language models speak: OpenAI's chat completions, responses and (text)
 completions, Anthropic's messages."""
 
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+"""vLLM's `--dtype`; `auto` leaves the choice to it."""
+Weights = Literal["int8"]
+
 RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
 """Request fields that an expert's defaults may not set."""
 
@@ -46,7 +50,9 @@ class LocalServer(StrictModel):
 
     `source`: a shipped model (`experts.local.model_sources`), a hub repository or a folder; `args` are
     appended to vLLM's command line. CPU: `kv_cache_gib`, `threads` (without it vLLM pins a thread to every
-    core, which is best for a server alone on its machine). GPU: `gpus` (tensor parallel over these device
+    core, which is best for a server alone on its machine), `weights` (int8: quantized from a shipped model,
+    where the processor has the instructions). `dtype`: None means by the processor on a CPU, vLLM's choice on
+    a GPU. GPU: `gpus` (tensor parallel over these device
     numbers), `gpu_memory_utilization` (0..1).
     """
 
@@ -55,15 +61,19 @@ class LocalServer(StrictModel):
     max_model_len: int = Field(gt=0)
     kv_cache_gib: float = Field(default=1.0, gt=0)
     threads: int | None = Field(default=None, gt=0)
+    dtype: Dtype | None = None
+    weights: Weights | None = None
     gpus: tuple[NonNegativeInt, ...] = ()
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     args: tuple[str, ...] = ()
 
     @field_validator("args")
     @classmethod
-    def _no_secret(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+    def _no_own_words(cls, args: tuple[str, ...]) -> tuple[str, ...]:
         if any(arg.split("=")[0] in {"--api-key", "--hf-token"} for arg in args):
             raise PydanticCustomError("secret_in_yaml", "secrets never go into YAML or a command line")
+        if any(arg.split("=")[0] == "--dtype" for arg in args):
+            raise PydanticCustomError("dtype_in_args", "say --dtype as local.dtype")
         return args
 
 

@@ -85,7 +85,7 @@ async def _run(plan: UpPlan, children: Sequence[Child], say: Say, stopping: asyn
     async with _stopped_at_the_end(children, supervisor, say):
         for child in children:
             await child.start()
-        experts = asyncio.create_task(_keep_experts(supervisor, say))
+        experts = asyncio.create_task(_keep_experts(plan.servers, supervisor, say))
         announcing = asyncio.create_task(_announce(plan, say))
         ends = {asyncio.create_task(child.ended()): child for child in children}
         stop = asyncio.create_task(stopping.wait())
@@ -107,11 +107,14 @@ async def _run(plan: UpPlan, children: Sequence[Child], say: Say, stopping: asyn
         return 1
 
 
-async def _keep_experts(supervisor: Supervisor, say: Say) -> None:
+async def _keep_experts(servers: Sequence[Server], supervisor: Supervisor, say: Say) -> None:
     """Start the local experts and keep them. Raises ServerError when one cannot start, or when all have
     failed for good; one that fails later is reported and the others go on."""
     if not supervisor.statuses:
         await asyncio.Future()
+    for server in servers:
+        if server.about:
+            say("experts", f"{server.name}: {server.about}")
     await supervisor.start()
     say("experts", "all local experts are ready")
     failure = await supervisor.failed()

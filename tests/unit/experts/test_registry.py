@@ -155,6 +155,12 @@ def test_an_unknown_name_is_answered_with_close_ones(written: Path) -> None:
             10,
             "local.args: ",
         ),
+        (
+            "api_key_file: keys/small",
+            "local: {source: a, port: 8101, max_model_len: 4096, args: [--dtype=float32]}",
+            10,
+            "local.args: say --dtype as local.dtype",
+        ),
     ],
 )
 def test_each_mistake_is_told_by_file_and_line(

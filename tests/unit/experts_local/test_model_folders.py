@@ -13,8 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from base.files import file_digest
 from experts.local.errors import ConversionFailed, DigestMismatch, FetchFailed, NoSpace, UnknownModel
-from experts.local.model_folders import MANIFEST, ModelProgress, check_source, ensure_model, is_ready, prepare
+from experts.local.model_folders import (
+    MANIFEST,
+    ModelProgress,
+    check_source,
+    ensure_model,
+    is_ready,
+    prepare,
+    quantize,
+)
 from experts.local.model_sources import SOURCES, WheelSource
 from tests.unit.experts_local.conftest import alive, repository_on_path, wait_until
 
@@ -28,11 +37,11 @@ SOURCE = WheelSource(
     license="Apache-2.0",
 )
 CONVERTER = """#!/bin/sh
-# called as: python -I -u convert_gguf.py GGUF FOLDER
+# called as: python -I -u SCRIPT SOURCE FOLDER
 echo run >> "$0.runs"
 echo "stage weights"
 printf 'Loading: 50%%|#####     |\\r' >&2
-wc -c < "$4" > "$5/size"
+if [ -f "$4" ]; then wc -c < "$4" > "$5/size"; fi
 if [ -f "$0.fail" ]; then echo "ValueError: this is no model" >&2; exit 1; fi
 if [ -f "$0.die" ]; then kill -9 $$; fi
 if [ -f "$0.hang" ]; then echo $$ > "$0.pid"; sleep 60; fi
@@ -255,6 +264,31 @@ def test_too_small_a_disk_is_refused_before_anything_is_fetched(world: World) ->
     with pytest.raises(NoSpace, match="COTERIE_CACHE"):
         world.prepare(replace(SOURCE, converted_size=10**18))
     assert not (world.work / "tester" / "wheels").exists()
+
+
+def test_int8_weights_are_made_once_beside_the_original(fetched: World) -> None:
+    original = fetched.prepare()
+    made = [quantize(original, "int8", python=fetched.python, report=fetched.steps.append) for _ in range(2)]
+    assert made == [original.with_name("tester-int8")] * 2
+    assert fetched.conversions == 2
+    manifest = json.loads((made[0] / MANIFEST).read_text())
+    assert manifest["weights"] == "int8"
+    assert manifest["made_of"]["manifest_sha256"] == file_digest(original / MANIFEST)
+    assert (original / "config.json").is_file()
+
+
+def test_a_failed_quantization_leaves_the_original(fetched: World) -> None:
+    original = fetched.prepare()
+    fetched.python.with_name("python.fail").touch()
+    with pytest.raises(ConversionFailed, match=r"tester-int8.*this is no model"):
+        quantize(original, "int8", python=fetched.python)
+    assert fetched.prepare() == original
+    assert not original.with_name("tester-int8").exists()
+
+
+def test_only_shipped_models_are_quantized_here(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match=r"local\.weights.*quantized repository"):
+        ensure_model("org/Some-Model", weights="int8", cache=tmp_path)
 
 
 def test_a_hub_repository_is_handed_to_vllm_unchanged(tmp_path: Path) -> None:

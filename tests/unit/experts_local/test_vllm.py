@@ -5,9 +5,12 @@ import pytest
 
 from experts.expert import Expert
 from experts.local.errors import Cause, ServerError
-from experts.local.vllm import Server, plan_servers, prepare_servers, vllm_server
+from experts.local.machine import Machine
+from experts.local.vllm import Server, plan_servers, prepare_servers
 from experts.registry import Registry, load_registry
 from tests.unit.experts_local.conftest import ROOT
+
+UNKNOWN = Machine()
 
 
 def expert(name: str, *, port: int = 8101, model: str = "M", **local: object) -> Expert:
@@ -26,9 +29,18 @@ def environment(folder: Path, distribution: str) -> Path:
     return python
 
 
-def server(one: Expert, python: Path, model: str = "org/model") -> Server:
-    (plan,) = plan_servers(Registry.of(one))
-    return vllm_server(plan, model, python=python)
+def server(one: Expert, python: Path, machine: Machine = UNKNOWN) -> Server:
+    (made,) = prepare_servers(Registry.of(one), python=python, machine=machine)
+    return made
+
+
+def folder(path: Path, gigabytes: float) -> str:
+    """A model folder with weights of that size, which take no room on the disk."""
+    path.mkdir()
+    (path / "config.json").write_text("{}")
+    with (path / "model.safetensors").open("wb") as file:
+        file.truncate(round(gigabytes * 1e9))
+    return str(path)
 
 
 def option(server: Server, name: str) -> str:
@@ -110,14 +122,50 @@ def test_on_a_gpu_stock_vllm_is_started_on_the_named_ones(tmp_path: Path) -> Non
 
 
 def test_the_registrys_own_arguments_come_last(tmp_path: Path) -> None:
-    made = server(expert("a", args=["--dtype", "float32"]), environment(tmp_path, "vllm_cpu"))
-    assert made.command[-2:] == ("--dtype", "float32")
+    made = server(expert("a", args=["--max-num-seqs", "8"]), environment(tmp_path, "vllm_cpu"))
+    assert made.command[-2:] == ("--max-num-seqs", "8")
+
+
+def test_the_processor_chooses_the_number_format_and_the_server_says_why(tmp_path: Path) -> None:
+    python = environment(tmp_path, "vllm_cpu")
+    quick = server(expert("a"), python, Machine(frozenset({"avx2", "avx512f", "avx512_bf16"})))
+    assert option(quick, "--dtype") == "bfloat16"
+    assert "bfloat16" in quick.about and "avx512_bf16" in quick.about
+    assert option(server(expert("a"), python, Machine(frozenset({"avx2"}))), "--dtype") == "float32"
+    assert option(server(expert("a", dtype="float16"), python, UNKNOWN), "--dtype") == "float16"
+
+
+def test_on_a_gpu_vllm_chooses_the_number_format_unless_the_registry_does(tmp_path: Path) -> None:
+    python = environment(tmp_path, "vllm")
+    plain = server(expert("a"), python, Machine(frozenset({"avx2"})))
+    assert ("--dtype" in plain.command, plain.about) == (False, "")
+    assert option(server(expert("a", dtype="float16"), python), "--dtype") == "float16"
+    assert "no int8 weights" in server(expert("a", weights="int8"), python).about
+
+
+def test_servers_share_the_memory_so_the_second_may_have_to_take_bfloat16(tmp_path: Path) -> None:
+    python = environment(tmp_path, "vllm_cpu")
+    model = folder(tmp_path / "model", 1.0)
+    both = Registry.of(expert("a", source=model), expert("b", source=model, port=8102))
+    avx2 = frozenset({"avx2"})
+    first, second = prepare_servers(both, python=python, machine=Machine(avx2, available=10**10))
+    assert (option(first, "--dtype"), option(second, "--dtype")) == ("float32", "bfloat16")
+    assert "GB are free" in second.about
+    roomy = prepare_servers(both, python=python, machine=Machine(avx2, available=10**11))
+    assert [option(each, "--dtype") for each in roomy] == ["float32", "float32"]
+
+
+def test_the_folder_of_a_model_is_the_servers_model(tmp_path: Path) -> None:
+    model = folder(tmp_path / "model", 0.001)
+    made = server(expert("a", source=model), environment(tmp_path, "vllm_cpu"))
+    assert option(made, "--model") == model
 
 
 def test_a_model_on_disk_keeps_vllm_off_the_hub(tmp_path: Path) -> None:
     python = environment(tmp_path, "vllm_cpu")
-    assert server(expert("a"), python, "/models/m").environment["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in server(expert("a"), python, "org/model").environment
+    there = server(expert("a", source=folder(tmp_path / "model", 0.001)), python)
+    assert there.environment["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in server(expert("a"), python).environment
 
 
 def test_intels_openmp_is_used_where_the_environment_has_it(
