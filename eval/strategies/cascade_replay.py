@@ -13,7 +13,7 @@ from eval.strategies.answer_table import Answered, Floats, Ints
 from eval.strategies.folds import Fold
 from eval.strategies.mixed import means_by_category, weights
 from eval.strategies.trials import StrategyOutcome, StrategyTrial, chosen_scores
-from eval.strategies.voting import Booleans
+from routers.strategies.strategy_policy import Booleans
 
 POOL = 7
 """Maximum number of experts of which all orders are tried."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
 from eval.strategies.answer_table import Answered, Floats, Ints, StrategyReplayError
-from eval.strategies.voting import Ballots
 from routers.batch import choose
 from routers.composition import Composition, costs
 from routers.encoder import Encoder
@@ -20,6 +19,7 @@ from routers.fitting import FitError, FitOptions, Labelled, fit
 from routers.fitting.splits import assign_folds
 from routers.fitting.stages import StageCache
 from routers.request import Matrix
+from routers.strategies.vote_model import Ballots
 
 CLIP = 0.02
 """Expected scores are clipped to CLIP..1-CLIP before taking log-odds."""

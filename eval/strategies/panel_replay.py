@@ -1,5 +1,5 @@
-"""Panels: experts are asked in a greedily fitted order, and a weighted vote (`eval.strategies.voting`, fitted
-for each size) gives the answer with its probability. Stopping rules:
+"""Panels: experts are asked in a greedily fitted order, and a weighted vote (`routers.strategies.vote_model`,
+fitted for each size) gives the answer with its probability. Stopping rules:
 
 - `vote`: a fixed number of experts
 - `panel`: the probability that the leading answer, or any given one, is right reaches p
@@ -16,7 +16,8 @@ import numpy as np
 from eval.strategies.answer_table import Floats, Ints
 from eval.strategies.folds import Fold, FoldPart
 from eval.strategies.trials import StrategyOutcome, StrategyTrial, chosen_scores
-from eval.strategies.voting import Booleans, VoteModel, fit_votes
+from routers.strategies.strategy_policy import Booleans
+from routers.strategies.vote_model import VoteModel, fit_votes
 
 MOST = 7
 """Maximum number of experts on a panel."""

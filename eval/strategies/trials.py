@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eval.strategies.answer_table import Answered, Floats, Ints
-from eval.strategies.voting import Booleans
+from routers.strategies.strategy_policy import Booleans
 
 
 @dataclass(frozen=True, slots=True)

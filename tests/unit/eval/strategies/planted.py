@@ -8,8 +8,8 @@ import numpy as np
 
 from eval.strategies.answer_table import Answered, answered
 from eval.strategies.folds import Fold, FoldPart
-from eval.strategies.voting import Ballots
 from routers.outcome_table import OutcomeTable
+from routers.strategies.vote_model import Ballots
 from tests.unit.routers.world import card
 
 CARDS = (card("cheap", 2.0), card("small", 3.0), card("echo", 3.0), card("big", 20.0))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.strategies.voting import Ballots, fit_votes
+from routers.strategies.vote_model import Ballots, fit_votes
 from tests.unit.eval.strategies.planted import CARDS, part, table
 
 NAMES = [each.name for each in CARDS]

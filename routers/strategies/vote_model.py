@@ -7,20 +7,22 @@ with the router's category posterior p(c|x) and trust, its log-odds that expert 
 accounts for correlated errors (for independent experts the weights are log-odds: Nitzan & Paroush 1982).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
+from routers.strategies.strategy_policy import Booleans, Floats, Ints, State
 
 PENALTY = 0.5
 """L2 penalty on weights: a normal prior with standard deviation 1."""
 CATEGORY_PENALTY = 10.0
 """L2 penalty on category deviations: a normal prior with standard deviation 0.22."""
 ITERATIONS = 60
+CLIP = 0.02
+"""Expected scores are clipped to CLIP..1-CLIP before taking log-odds."""
+SCALES = np.geomspace(0.4, 2.5, 45)
+"""Candidates for the scale of utilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ class Ballots:
     def options(self) -> int:
         return int(self.votes.max(initial=-1)) + 1
 
+    @classmethod
+    def cast(cls, state: State) -> "Ballots":
+        """What was answered so far; options are numbered by the call that first gave them."""
+        first = first_given(state.answers)
+        votes = np.full(state.expected.shape, -1, dtype=np.int64)
+        row, call = np.nonzero(first >= 0)
+        votes[row, state.order[row, call]] = first[row, call]
+        return cls(votes, state.posterior, log_odds(state.expected))
+
+    def take(self, rows: Ints) -> "Ballots":
+        return Ballots(self.votes[rows], self.posterior[rows], self.trust[rows])
+
     def of(self, asked: Booleans) -> "Ballots":
         """The ballots of the experts `asked`, (experts,) or (prompts, experts)."""
         return Ballots(np.where(asked, self.votes, -1), self.posterior, self.trust)
@@ -47,19 +61,53 @@ class Ballots:
 @dataclass(frozen=True, slots=True)
 class VoteModel:
     """Fitted weights: `weights` (experts,), `by_category` (categories, experts), `trust`, `none`,
-    `none_by_category` (categories,)."""
+    `none_by_category` (categories,). `scale` multiplies the utilities: it is fitted on held-out prompts, so
+    that the probabilities are calibrated."""
 
     weights: Floats
     by_category: Floats
     trust: float
     none: float
     none_by_category: Floats
+    scale: float = 1.0
 
     def probabilities(self, ballots: Ballots, options: int | None = None) -> Floats:
         """P(answer is right), (prompts, options + 1), the last column for none; 0 for options without a
         vote."""
         flat = _Flat.of(ballots, ballots.options if options is None else options)
-        return flat.softmax(flat.utilities(self))
+        return flat.softmax(self.scale * flat.utilities(self))
+
+
+def log_odds(expected: Floats) -> Floats:
+    """Log-odds of expected scores, clipped."""
+    clipped = np.clip(expected, CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)
+
+
+def fit_scale(parts: Sequence[tuple[VoteModel, Ballots, Floats]]) -> float:
+    """The scale of utilities of least log-loss over `parts`: models of one kind, each with ballots and
+    `option_scores` that it was not fitted on."""
+    prepared = []
+    for model, ballots, scores in parts:
+        flat = _Flat.of(ballots, scores.shape[1])
+        prepared.append((flat, flat.utilities(model), _targets(flat.present, scores)))
+
+    def loss(scale: float) -> float:
+        nats = 0.0
+        for flat, utilities, target in prepared:
+            chances = flat.softmax(scale * utilities)
+            nats -= float((target * np.log(np.maximum(chances, 1e-300))).sum())
+        return nats
+
+    return float(min(SCALES, key=loss))
+
+
+def first_given(answers: Ints) -> Ints:
+    """The first call of each row that gave the same answer, for `answers` (rows, calls); -1 for none."""
+    if not answers.shape[1]:
+        return answers
+    same = answers[:, :, None] == answers[:, None, :]
+    return np.where(answers >= 0, same.argmax(axis=2), -1).astype(np.int64)
 
 
 def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = True) -> VoteModel:
@@ -69,11 +117,7 @@ def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = Tr
 
     experts, categories = ballots.votes.shape[1], ballots.posterior.shape[1]
     flat = _Flat.of(ballots, option_scores.shape[1])
-    given = np.where(flat.present[:, :-1], option_scores, 0.0)
-    total = given.sum(axis=1)
-    target = np.zeros_like(flat.present, dtype=np.float64)
-    target[:, :-1] = given / np.maximum(total, 1.0)[:, None]
-    target[:, -1] = np.maximum(0.0, 1.0 - total)
+    target = _targets(flat.present, option_scores)
     shapes = (experts, categories * experts, 1, 1, categories)
     ends = np.cumsum(shapes)
     penalty = np.concatenate(
@@ -115,6 +159,16 @@ def fit_votes(ballots: Ballots, option_scores: Floats, *, by_category: bool = Tr
     start[:experts] = 0.5
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     return model(found.x)
+
+
+def _targets(present: Booleans, option_scores: Floats) -> Floats:
+    """The distribution that probabilities are fitted to, (rows, options + 1)."""
+    given = np.where(present[:, :-1], option_scores, 0.0)
+    total = given.sum(axis=1)
+    target = np.zeros(present.shape, dtype=np.float64)
+    target[:, :-1] = given / np.maximum(total, 1.0)[:, None]
+    target[:, -1] = np.maximum(0.0, 1.0 - total)
+    return target
 
 
 @dataclass(frozen=True, slots=True)
