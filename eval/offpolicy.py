@@ -117,7 +117,7 @@ def evaluate(
             "explored (COTERIE_EXPLORE above 0) and rated (/v1/feedback)"
         )
     rewards = np.asarray([reward(each.feedback) for each in kept], dtype=np.float64)
-    naive = _bootstrapped(rewards[:, None], lambda means: means[..., 0], rounds, seed)
+    naive = bootstrapped(rewards[:, None], lambda means: means[..., 0], rounds, seed)
     policies = [_estimate(name, target, kept, rounds, seed) for name, target in targets.items()]
     return OffPolicyReport(len(log), len(kept), dict(why), naive, tuple(policies))
 
@@ -195,9 +195,9 @@ def _estimate(name: str, target: Target, kept: Sequence[Logged], rounds: int, se
     expected = np.asarray([choice.expected for choice in targets])
     residual = weights * (rewards - np.asarray([choice.expected for choice in actual]))
     columns = np.column_stack([weights * rewards, weights, expected + residual])
-    ips = _bootstrapped(columns, lambda means: means[..., 0], rounds, seed)
-    snips = _bootstrapped(columns, _ratio, rounds, seed)
-    robust = _bootstrapped(columns, lambda means: means[..., 2], rounds, seed)
+    ips = bootstrapped(columns, lambda means: means[..., 0], rounds, seed)
+    snips = bootstrapped(columns, _ratio, rounds, seed)
+    robust = bootstrapped(columns, lambda means: means[..., 2], rounds, seed)
     total = float(weights.sum())
     effective = total**2 / float((weights**2).sum()) if total else 0.0
     found = OffPolicy(
@@ -228,9 +228,7 @@ def _ratio(means: Column) -> Column:
     return ratio
 
 
-def _bootstrapped(
-    columns: Column, statistic: Callable[[Column], Column], rounds: int, seed: int
-) -> Estimated:
+def bootstrapped(columns: Column, statistic: Callable[[Column], Column], rounds: int, seed: int) -> Estimated:
     """`statistic` of the columns' means, with its percentile bootstrap interval over requests."""
     low, high = interval(statistic(resampled_means(columns, rounds, seed))[:, None], CONFIDENCE)
     return Estimated(float(statistic(columns.mean(axis=0))), float(low[0]), float(high[0]))

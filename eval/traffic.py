@@ -99,7 +99,7 @@ def _placed(rows: Iterable[Any], source: object) -> list[Placed]:
 READ = (
     *("id", "composition", "classification", "category", "ranking", "expert", "strategy", "reason"),
     *("spilled_from", "explored_from", "propensity", "status", "messages", "answer", "feedback", "shadows"),
-    "created_at",
+    *("created_at", "latency_ms"),
 )
 """The fields that evaluation needs; other columns of a dump are not validated."""
 

@@ -4,6 +4,7 @@ import typer
 
 from eval.cli.eval_compare import compare
 from eval.cli.eval_export import export
+from eval.cli.eval_feedback import feedback
 from eval.cli.eval_judge import judge
 from eval.cli.eval_list import list_
 from eval.cli.eval_offpolicy import offpolicy
@@ -31,4 +32,5 @@ app.command("compare")(compare)
 app.command("resume")(resume)
 app.command("sweep")(sweep)
 app.command("export")(export)
+app.command("feedback")(feedback)
 app.command("offpolicy")(offpolicy)

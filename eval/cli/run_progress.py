@@ -63,7 +63,7 @@ def perform(
     from eval.engine.manifest import new_run_id
 
     try:
-        prepared = prepare(request, KeyRing(api_key, _keys(keys)))
+        prepared = prepare(request, KeyRing(api_key, read_keys(keys)))
         folder = folder or runs / new_run_id(prepared.benchmark.name)
         finished = _run(request, prepared, folder)
         from eval.reports.results import results_of, summary
@@ -148,7 +148,8 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def _keys(given: Sequence[str]) -> dict[str, str]:
+def read_keys(given: Sequence[str]) -> dict[str, str]:
+    """The bearer tokens of `--key NAME=VARIABLE`, by name."""
     import os
 
     found = {}
