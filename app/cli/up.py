@@ -14,6 +14,7 @@ from base.terminal import fail
 if TYPE_CHECKING:
     from app.settings import Settings
     from experts.local.vllm import Server
+    from experts.registry import Registry
 
 COLOURS = {"coterie": "1", "api": "36", "console": "35", "experts": "33"}
 
@@ -31,6 +32,9 @@ def up(
         bool, typer.Option(help="Start the registry's local vLLM servers, or use those that run already.")
     ] = True,
     console: Annotated[bool, typer.Option(help="Start the console.")] = True,
+    speed: Annotated[
+        bool, typer.Option(help="Measure the local experts' tokens a second once all are ready.")
+    ] = True,
 ) -> None:
     """Run everything on this machine: the local experts, the API and the console.
 
@@ -57,7 +61,7 @@ def up(
     )
     try:
         require_ports(settings, console=console)
-        servers = _prepared_servers(settings, start=local_experts)
+        registry, servers = _prepared_servers(settings, start=local_experts)
     except StartError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -67,12 +71,13 @@ def up(
         "COTERIE_EXPERTS": str(settings.experts.absolute()),
         "COTERIE_COMPOSITION": str(settings.composition.absolute()),
     }
-    plan = UpPlan(settings, servers, environment, console=console)
+    measured = tuple(registry.get(server.name) for server in servers) if speed else ()
+    plan = UpPlan(settings, servers, environment, console=console, measured=measured)
     raise typer.Exit(asyncio.run(run_up(plan, _say)))
 
 
-def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", ...]:
-    """The local experts' servers, their models ready. Raises StartError."""
+def _prepared_servers(settings: "Settings", *, start: bool) -> "tuple[Registry, tuple[Server, ...]]":
+    """The registry, and the local experts' servers, their models ready. Raises StartError."""
     from app.errors import StartError
     from app.startup import explained
     from experts.local.download_progress import model_progress
@@ -83,10 +88,10 @@ def _prepared_servers(settings: "Settings", *, start: bool) -> tuple["Server", .
     with explained(settings):
         registry = load_registry(settings.experts)
     if not start:
-        return ()
+        return registry, ()
     try:
         with model_progress() as report:
-            return prepare_servers(registry, report=report)
+            return registry, prepare_servers(registry, report=report)
     except LocalError as error:
         raise StartError(str(error)) from error
 

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import StartError
+from app.operations.expert_speeds import tell_speeds
 from app.operations.process_group import Child, Say
 from app.server import bind, on_signals, url_of
 from app.settings import PROJECT, Settings
+from experts.expert import Expert
 from experts.local.errors import ServerError
 from experts.local.supervisor import ServerState, ServerStatus, Supervisor
 from experts.local.vllm import Server
@@ -24,12 +26,14 @@ REMIND_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class UpPlan:
-    """What to run. `environment` configures the API's process; `servers` are the local experts."""
+    """What to run. `environment` configures the API's process; `servers` are the local experts; the speed of
+    `measured` is told once they are ready."""
 
     settings: Settings
     servers: tuple[Server, ...]
     environment: Mapping[str, str]
     console: bool = True
+    measured: tuple[Expert, ...] = ()
 
     @property
     def api_url(self) -> str:
@@ -85,8 +89,9 @@ async def _run(plan: UpPlan, children: Sequence[Child], say: Say, stopping: asyn
     async with _stopped_at_the_end(children, supervisor, say):
         for child in children:
             await child.start()
-        experts = asyncio.create_task(_keep_experts(plan.servers, supervisor, say))
-        announcing = asyncio.create_task(_announce(plan, say))
+        ready = asyncio.Event()
+        experts = asyncio.create_task(_keep_experts(plan.servers, supervisor, ready, say))
+        announcing = asyncio.create_task(_announce(plan, ready, say))
         ends = {asyncio.create_task(child.ended()): child for child in children}
         stop = asyncio.create_task(stopping.wait())
         try:
@@ -107,9 +112,11 @@ async def _run(plan: UpPlan, children: Sequence[Child], say: Say, stopping: asyn
         return 1
 
 
-async def _keep_experts(servers: Sequence[Server], supervisor: Supervisor, say: Say) -> None:
-    """Start the local experts and keep them. Raises ServerError when one cannot start, or when all have
-    failed for good; one that fails later is reported and the others go on."""
+async def _keep_experts(
+    servers: Sequence[Server], supervisor: Supervisor, ready: asyncio.Event, say: Say
+) -> None:
+    """Start the local experts and keep them; `ready` is set when all are. Raises ServerError when one cannot
+    start, or when all have failed for good; one that fails later is reported and the others go on."""
     if not supervisor.statuses:
         await asyncio.Future()
     for server in servers:
@@ -117,6 +124,7 @@ async def _keep_experts(servers: Sequence[Server], supervisor: Supervisor, say: 
             say("experts", f"{server.name}: {server.about}")
     await supervisor.start()
     say("experts", "all local experts are ready")
+    ready.set()
     failure = await supervisor.failed()
     say("experts", str(failure))
     # A supervisor tells of its first failure only.
@@ -125,8 +133,8 @@ async def _keep_experts(servers: Sequence[Server], supervisor: Supervisor, say: 
     raise failure
 
 
-async def _announce(plan: UpPlan, say: Say) -> None:
-    """Print the URLs as soon as they answer."""
+async def _announce(plan: UpPlan, experts_ready: asyncio.Event, say: Say) -> None:
+    """Print the URLs as soon as they answer, and then the speeds of the experts."""
     started = time.monotonic()
     await _until_ok(f"{plan.api_url}/healthz")
     say("coterie", f"API answers at {plan.api_url}/v1 after {time.monotonic() - started:.1f} s")
@@ -142,6 +150,9 @@ async def _announce(plan: UpPlan, say: Say) -> None:
     say("coterie", f"  API      {plan.api_url}/v1   (model: coterie)")
     if plan.console:
         say("coterie", f"  console  {plan.console_url}")
+    if plan.measured:
+        await experts_ready.wait()
+        await tell_speeds(plan.measured, say)
 
 
 async def _remind(say: Say, started: float) -> None:

@@ -1,29 +1,31 @@
-"""The speed of an expert, from short streams: tokens a second of one answer, and of as many at once as its server
-takes."""
+"""The speed of an expert, from short streams: tokens a second of one answer, and of as many at once as its
+server takes."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from experts.chat_shapes import TEXTS
 from experts.client import ExpertClient
 from experts.errors import ExpertError
 from experts.expert import Expert
+from experts.stream_events import StreamEvent
 
 PROBE_S = 4.0
 """Seconds for one answer alone, and again for those at once."""
 MAX_TOKENS = 256
 QUESTION = "Explain step by step how to plan a journey of {days} days by train."
-"""Of a typical length; each stream asks about another number of days, so that no server can answer from a cache."""
+"""Each stream asks for another number of days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """`first_token_s`: seconds to the first text of an answer alone; `tokens_per_s`: its tokens a second from then
-    on; `together_per_s`: tokens a second of `streams` answers at once, the reading of their prompts included.
-    None: not known, since too little came in time."""
+    """`first_token_s`: seconds to the first text of an answer alone; `tokens_per_s`: its tokens a second from
+    then on; `together_per_s`: tokens a second of `streams` answers at once, the reading of their prompts
+    included. None: not known, since too little came in time."""
 
     first_token_s: float | None
     tokens_per_s: float | None
@@ -69,7 +71,7 @@ class _Answer:
     """An answer that is being streamed; the first and the last text on the monotonic clock."""
 
     number: int = 0
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
     first: float | None = None
     last: float | None = None
     first_tokens: int = 0
@@ -114,10 +116,15 @@ async def _stream(client: ExpertClient, expert: Expert, answer: _Answer, system:
     async with client.stream(expert, _body(answer.number, system)) as stream:
         events = 0
         async for batch in stream:
-            events += sum(event.chunk is not None for event in batch)
+            events += sum(_has_text(event) for event in batch)
             # vLLM counts in each event, and may put several tokens into one.
             counted = (stream.usage or {}).get("completion_tokens")
             answer.grow(counted if isinstance(counted, int) else events)
+
+
+def _has_text(event: StreamEvent) -> bool:
+    choices = (event.chunk or {}).get("choices", ())
+    return any(choice["delta"].get(name) for choice in choices for name in TEXTS)
 
 
 def _body(number: int, system: str | None) -> dict[str, Any]:
