@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     what another composition would have scored; 0 explores nothing."""
     explore_seed: int = 0
     """Seed of exploration and of shadow samples."""
+    alternative: str | None = None
+    """The one expert that costs are compared with, in decisions and `coterie savings`; default: the best for
+    everything by the composition's utilities."""
     shadow_rate: float = Field(0.0, ge=0, le=1)
     """Share of answered requests that other experts answer too, after the client has its answer."""
     shadow_experts: str | None = None

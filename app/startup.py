@@ -149,7 +149,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             embeddings=EncoderEmbeddings(routing, seconds=settings.embedding_s),
             prompting=prompting,
             answering=Answering(access, tries=settings.spill_tries),
-            lifecycle=AnswerLifecycle(metrics, recorder, conversations),
+            lifecycle=AnswerLifecycle(metrics, recorder, conversations, registry),
             strategies=strategies,
             database=database,
             recorder=recorder,

@@ -6,26 +6,28 @@ from base.usage import TokenUsage
 
 
 class TokenPrice(Protocol):
-    """$ per million tokens of the prompt and of the answer."""
+    """$ per million tokens of the prompt, of what a prefix cache held of it, and of the answer; None
+    unknown, of cached tokens: as much as the others."""
 
     @property
-    def input(self) -> float: ...
+    def input(self) -> float | None: ...
 
     @property
-    def output(self) -> float: ...
+    def cached_input(self) -> float | None: ...
+
+    @property
+    def output(self) -> float | None: ...
 
 
-def token_cost(
-    price: TokenPrice, prompt: int, completion: int, *, cached: int = 0, cached_price: float | None = None
-) -> float:
-    """$ of `prompt` and `completion` tokens. `cached` of the prompt's cost `cached_price` per million;
-    None: as much as the others."""
-    cached_price = price.input if cached_price is None else cached_price
+def token_cost(price: TokenPrice, prompt: float, completion: float, *, cached: float = 0) -> float | None:
+    """$ of `prompt` and `completion` tokens, `cached` of the prompt read from a cache; None when a price is
+    unknown."""
+    if price.input is None or price.output is None:
+        return None
+    cached_price = price.input if price.cached_input is None else price.cached_input
     return ((prompt - cached) * price.input + cached * cached_price + completion * price.output) / 1e6
 
 
-def usage_cost(price: TokenPrice, usage: TokenUsage, *, cached_price: float | None = None) -> float | None:
-    """$ of one answer, None unless its tokens are known."""
-    if usage.both is None:
-        return None
-    return token_cost(price, *usage.both, cached=usage.cached or 0, cached_price=cached_price)
+def usage_cost(price: TokenPrice, usage: TokenUsage) -> float | None:
+    """$ of one answer, None unless its tokens and prices are known."""
+    return None if usage.both is None else token_cost(price, *usage.both, cached=usage.cached or 0)

@@ -58,12 +58,18 @@ class RankedExpert(ApiDocument):
     correction: float = 0.0
     value: float = 0.0
     active_params_b: float = 0.0
-    price: float = 0.0
+    tokens_in: float | None = None
+    """This and the next: tokens that a request like this one is expected to take."""
+    tokens_out: float | None = None
+    cost: float | None = None
+    """$ that it is expected to cost; None when a price is unknown."""
+    compute: float | None = None
+    """Active parameters times tokens that it is expected to take, in B·tokens."""
     excluded: str | None = None
 
     @property
-    def cost(self) -> float:
-        """What was taken off for parameters, price and leaving the current expert (a boost adds)."""
+    def taken_off(self) -> float:
+        """What was taken off for parameters, cost and compute (a boost adds)."""
         return self.utility + self.correction - self.value
 
     @property
@@ -173,6 +179,14 @@ class RoutingDecision(ApiDocument):
     spilled_from: str | None = None
     explored_from: str | None = None
     propensity: float | None = Field(default=None, gt=0, le=1)
+    alternative: str | None = None
+    """The fixed expert that costs are compared with."""
+    expected_cost: float | None = None
+    """$ that the request was expected to cost; None when unknown."""
+    expected_compute: float | None = None
+    """B·tokens that it was expected to take."""
+    alternative_cost: float | None = None
+    alternative_compute: float | None = None
 
     @property
     def chosen(self) -> str:
@@ -233,6 +247,12 @@ class DecisionRecord(RoutingDecision):
     latency_ms: float | None = None
     first_byte_ms: float | None = None
     usage: dict[str, Any] | None = None
+    cost: float | None = None
+    """$ that all calls did cost; None when unknown."""
+    compute: float | None = None
+    """B·tokens that they took."""
+    repeated_share: float | None = None
+    """The share of the prompt that earlier requests of its conversation held, 0..1."""
     feedback: tuple[FeedbackRecord, ...] = ()
     shadows: tuple[ShadowRecord, ...] = ()
     messages: tuple[dict[str, Any], ...] | None = None
@@ -249,10 +269,12 @@ class HealthInfo(ApiDocument):
 
 
 class PriceInfo(ApiDocument):
-    """US dollars per million tokens."""
+    """US dollars per million tokens, None when unknown; `cached_input`: of what a prefix cache held, None: as
+    much as the others."""
 
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
+    input: float | None = Field(default=None, ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    output: float | None = Field(default=None, ge=0)
 
 
 class ExpertInfo(ApiDocument):

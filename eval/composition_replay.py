@@ -25,6 +25,7 @@ from routers.features import with_text_parts
 from routers.fingerprints import fingerprints_of
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
+from routers.request_costs import cell_costs
 
 ROUNDS = 2000
 """Bootstrap resamples."""
@@ -52,14 +53,16 @@ class ScoreDifference:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Results over `n` prompts; scores 0..1, `price` in $ per million tokens."""
+    """Results over `n` prompts; scores 0..1, `cost` in $ and `compute` in B·tokens a request, None when
+    unknown of an expert that was chosen."""
 
     n: int
     score: float
     error: float
     """Standard error of `score`."""
     active_params_b: float
-    price: float
+    cost: float | None
+    compute: float | None
     sure: float
     """Share of prompts with a confident stage-1 category."""
     category_accuracy: float | None
@@ -91,7 +94,8 @@ class Replay:
             "n": self.n,
             "score": self.score,
             "active_params_b": self.active_params_b,
-            "price": self.price,
+            "cost": self.cost,
+            "compute": self.compute,
             "category_accuracy": self.category_accuracy,
             "ece": self.ece,
             "baselines": dict(self.baselines),
@@ -151,14 +155,25 @@ def replay(
     routed = _scores(table, chosen)
     baselines = _baselines(composition, evidence, table, embeddings)
     active = np.asarray([card.active_params_b for card in composition.experts])
-    prices = np.asarray([card.price for card in composition.experts])
+    taken = {
+        kind: cell_costs(
+            kind,
+            composition.experts,
+            composition.tokens,
+            estimate.posterior,
+            table.tokens_in,
+            table.tokens_out,
+        )[np.arange(len(table)), chosen].mean()
+        for kind in ("cost", "compute")
+    }
     accuracy, ece = _stage1(composition, table, estimate)
     return Replay(
         n=len(table),
         score=float(routed.mean()),
         error=float(routed.std(ddof=1) / np.sqrt(len(routed))) if len(routed) > 1 else 0.0,
         active_params_b=float(active[chosen].mean()),
-        price=float(prices[chosen].mean()),
+        cost=None if np.isnan(taken["cost"]) else float(taken["cost"]),
+        compute=None if np.isnan(taken["compute"]) else float(taken["compute"]),
         sure=float(is_sure(composition.policy, estimate).mean()),
         category_accuracy=accuracy,
         ece=ece,

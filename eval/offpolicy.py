@@ -50,8 +50,8 @@ class OffPolicy:
     """One policy's estimates over `n` explored and rated requests.
 
     `effective`: effective sample size (Σw)²/Σw²; `mean_weight`: 1 in expectation if propensities are right;
-    `agrees`: share of requests with the logged expert; `active_params_b`, `price`: the policy's mean cost;
-    `unsupported`: requests with propensity 0 for the policy's expert.
+    `agrees`: share of requests with the logged expert; `active_params_b`: the policy's mean; `cost`: mean
+    expected $ a request, None unknown; `unsupported`: requests with propensity 0 for the policy's expert.
     """
 
     policy: str
@@ -65,7 +65,7 @@ class OffPolicy:
     mean_weight: float
     agrees: float
     active_params_b: float
-    price: float
+    cost: float | None
     unsupported: int
     warnings: tuple[str, ...] = ()
 
@@ -211,7 +211,7 @@ def _estimate(name: str, target: Target, kept: Sequence[Logged], rounds: int, se
         mean_weight=float(weights.mean()),
         agrees=float(same.mean()),
         active_params_b=float(np.mean([choice.active_params_b for choice in targets])),
-        price=float(np.mean([choice.price for choice in targets])),
+        cost=_mean_known([choice.cost for choice in targets]),
         unsupported=unsupported,
     )
     return _with_warnings(found, weights)
@@ -219,6 +219,11 @@ def _estimate(name: str, target: Target, kept: Sequence[Logged], rounds: int, se
 
 def _of(ranking: Mapping[str, RankedExpert], expert: str | None) -> RankedExpert:
     return ranking[expert or ""]
+
+
+def _mean_known(costs: Sequence[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return float(np.mean(known)) if len(known) == len(costs) else None
 
 
 def _ratio(means: Column) -> Column:

@@ -67,7 +67,7 @@ def from_traffic(log: Iterable[Logged]) -> Gathered:
             scores += [Scored(prompt, each.category, expert, score) for expert, score in known]
         for choice in each.ranking:
             size = choice.active_params_b
-            cards.setdefault(choice.expert, ExpertCard(choice.expert, size, size, choice.price, choice.price))
+            cards.setdefault(choice.expert, ExpertCard(choice.expert, size, size))
     return Gathered(tuple(scores), cards, dict(why))
 
 
@@ -200,6 +200,7 @@ def _card(facts: Mapping[str, Any]) -> ExpertCard | None:
         known.params_b,
         known.active_params_b or known.params_b,
         known.price.input,
+        known.price.cached_input,
         known.price.output,
         known.context_length,
         description=known.description,
@@ -214,7 +215,7 @@ def _facts(card: ExpertCard) -> ExpertInfo:
         active_params_b=card.active_params_b or None,
         context_length=card.context_length,
         capabilities=tuple(sorted(card.capabilities)),
-        price=PriceInfo(input=card.price_input, output=card.price_output),
+        price=PriceInfo(input=card.price_input, cached_input=card.price_cached, output=card.price_output),
         description=card.description,
         base=card.base,
     )

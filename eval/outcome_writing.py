@@ -194,6 +194,7 @@ def experts_yaml(experts: Sequence[ExpertInfo]) -> str:
             "params_b": expert.params_b,
             "active_params_b": expert.active_params_b or expert.params_b,
             "input_price": expert.price.input,
+            "cached_price": expert.price.cached_input,
             "output_price": expert.price.output,
             "context_length": expert.context_length,
             "capabilities": sorted(expert.capabilities),

@@ -29,10 +29,12 @@ RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
 
 
 class Price(StrictModel):
-    """US dollars per million tokens."""
+    """US dollars per million tokens; None unknown. `cached_input`: of prompt tokens that a prefix cache
+    held, by default as much as the others."""
 
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
+    input: float | None = Field(default=None, ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    output: float | None = Field(default=None, ge=0)
 
 
 class Timeouts(StrictModel):

@@ -4,7 +4,7 @@ requirements, vectorised."""
 import numpy as np
 import numpy.typing as npt
 
-from routers.composition import Composition, best_of, costs
+from routers.composition import Composition, best_of
 from routers.estimate import Estimate
 from routers.policy import Policy
 
@@ -14,7 +14,7 @@ Choices = npt.NDArray[np.int64]
 
 def choose(composition: Composition, policy: Policy, estimate: Estimate) -> Choices:
     """The expert that `decide` would choose for each row, as a column of the composition."""
-    values = estimate.under(policy) - costs(composition.experts, policy)
+    values = estimate.under(policy) - composition.costs(estimate.posterior, policy)
     best = best_of(values, composition.experts)
     generalist = composition.expert_names.index(policy.generalist)
     chosen: Choices = np.where(is_sure(policy, estimate), best, generalist)

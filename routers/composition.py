@@ -29,12 +29,15 @@ from routers.evidence import Evidence
 from routers.novelty import Novelty
 from routers.policy import Policy
 from routers.request import NOTHING, Capability, Matrix
+from routers.request_costs import ExpectedTokens, UnknownCost, costs
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "composition.json"
 ARRAYS = "arrays.safetensors"
 _CLASSIFIER, _NOVELTY, _CORRECTION = "classifier.", "novelty.", "correction."
 """Prefixes of the array names of each part."""
+_TOKENS = ("tokens_in", "tokens_out")
+"""Arrays of its tokens, where they are known; NaN for experts of whom nothing is."""
 _TABLES = ("utilities", "errors", "counts", "global_utilities")
 """Arrays named as the fields of Composition."""
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -47,23 +50,20 @@ class CompositionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ExpertCard:
-    """Properties of an expert. Prices in $ per million tokens, 0 when unknown."""
+    """Properties of an expert. Prices in $ per million tokens, None when unknown; `price_cached` is that of
+    prompt tokens that a prefix cache held, None: that of all others."""
 
     name: str
     params_b: float
     active_params_b: float
-    price_input: float = 0.0
-    price_output: float = 0.0
+    price_input: float | None = None
+    price_cached: float | None = None
+    price_output: float | None = None
     context_length: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     description: str = ""
     base: str | None = None
     """The expert whose weights this prompt expert shares."""
-
-    @property
-    def price(self) -> float:
-        """Mean of input and output price, $ per million tokens."""
-        return (self.price_input + self.price_output) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class Composition:
     policy: Policy
     encoder: str
     encoder_revision: str
+    tokens: ExpectedTokens | None = None
+    """What requests are expected to take; None when the outcome table had no tokens."""
     correction: Correction | None = None
     """Per-request correction of the utilities; None when it did not improve held-out predictions."""
     manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
@@ -96,11 +98,22 @@ class Composition:
     @property
     def map(self) -> Mapping[str, str]:
         """Category → expert of best value under the composition's policy."""
-        values = self.utilities - costs(self.experts, self.policy)
+        values = self.utilities - self.costs(np.eye(len(self.categories), dtype=np.float32))
         return {
             category: self.experts[int(best)].name
             for category, best in zip(self.categories, best_of(values, self.experts), strict=True)
         }
+
+    def costs(self, posterior: Matrix | None, policy: Policy | None = None) -> Matrix:
+        """What `policy` (its own by default) takes off the expected scores, (rows, experts), for requests
+        with `posterior` (rows, categories); None: one row, for the mix of all categories. Raises
+        UnknownCost."""
+        return costs(self.experts, policy or self.policy, self.tokens, posterior)
+
+    @property
+    def alternative(self) -> str:
+        """The expert that costs are compared with: the policy's, else the best for everything."""
+        return self.policy.alternative or self.experts[int(self.global_utilities.argmax())].name
 
     def with_cards(self, cards: Sequence[ExpertCard]) -> "Composition":
         """The composition with its experts' properties replaced; further `cards` are ignored.
@@ -114,15 +127,12 @@ class Composition:
                 f"the composition maps to {', '.join(missing)}, but the registry has only "
                 f"{', '.join(sorted(by_name))}: add the missing experts or fit a composition without them"
             )
-        return replace(self, experts=tuple(by_name[name] for name in self.expert_names))
-
-
-def costs(experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
-    """active_weight · active parameters + price_weight · price of each expert, shape (experts,)."""
-    return np.asarray(
-        [policy.active_weight * card.active_params_b + policy.price_weight * card.price for card in experts],
-        dtype=np.float32,
-    )
+        found = replace(self, experts=tuple(by_name[name] for name in self.expert_names))
+        try:
+            found.costs(None)
+        except UnknownCost as error:
+            raise CompositionError(f"the composition weighs what a request costs, and {error}") from error
+        return found
 
 
 def best_of(values: Matrix, experts: Sequence[ExpertCard]) -> npt.NDArray[np.int64]:
@@ -229,6 +239,7 @@ def _composition(manifest: Mapping[str, Any], folder: Path, digest: str) -> Comp
             policy=policy,
             encoder=encoder,
             encoder_revision=revision,
+            tokens=_tokens(arrays),
             correction=Correction.load(further) if further else None,
             manifest=manifest,
         )
@@ -259,7 +270,16 @@ def _arrays(composition: Composition) -> dict[str, npt.NDArray[Any]]:
         _CORRECTION: composition.correction.arrays() if composition.correction is not None else {},
     }
     named = {prefix + name: array for prefix, part in parts.items() for name, array in part.items()}
-    return named | {table: getattr(composition, table) for table in _TABLES}
+    named |= {table: getattr(composition, table) for table in _TABLES}
+    if (tokens := composition.tokens) is not None:
+        named |= {name: getattr(tokens, name) for name in (*_TOKENS, "shares")}
+    return named
+
+
+def _tokens(arrays: Mapping[str, Matrix]) -> ExpectedTokens | None:
+    if "shares" not in arrays:
+        return None
+    return ExpectedTokens(*(arrays[name] for name in (*_TOKENS, "shares")))
 
 
 def _check(composition: Composition, arrays: Mapping[str, Matrix]) -> None:
@@ -271,12 +291,16 @@ def _check(composition: Composition, arrays: Mapping[str, Matrix]) -> None:
         shape = (experts,) if table == "global_utilities" else (categories, experts)
         if arrays[table].shape != shape:
             raise ValueError(f"{table} has shape {arrays[table].shape}, the manifest says {shape}")
+    if (tokens := composition.tokens) is not None:
+        shapes = {tokens.tokens_in.shape, tokens.tokens_out.shape, (*tokens.shares.shape, experts)}
+        if shapes != {(categories, experts)}:
+            raise ValueError(f"the tokens have shapes {shapes}, the manifest says {(categories, experts)}")
     if composition.classifier.categories != categories:
         raise ValueError(
             f"the classifier has {composition.classifier.categories} categories, not {categories}"
         )
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
+        if name not in _TOKENS and array.dtype.kind == "f" and np.isnan(array).any():
             raise ValueError(f"{name} holds what is no number")
     if composition.correction is not None:
         composition.correction.check(categories, experts)
@@ -302,11 +326,27 @@ def _manifest(
         "policy": policy,
         "map": dict(composition.map),
         "utilities": utilities,
+        "tokens": _readable(composition.tokens, composition),
         "evidence": evidence,
     }
     # The manifest of a loaded composition holds older values of the same keys.
     metrics = {key: value for key, value in composition.manifest.items() if key not in facts}
     return {**facts, **metrics, "files": dict(files)}
+
+
+def _readable(tokens: ExpectedTokens | None, composition: Composition) -> dict[str, Any] | None:
+    """Category → expert → expected [tokens in, tokens out], null where unknown."""
+    if tokens is None:
+        return None
+
+    def pair(row: int, column: int) -> list[float | None]:
+        cells = (float(each[row, column]) for each in (tokens.tokens_in, tokens.tokens_out))
+        return [None if np.isnan(cell) else round(cell, 1) for cell in cells]
+
+    return {
+        category: {name: pair(row, column) for column, name in enumerate(composition.expert_names)}
+        for row, category in enumerate(composition.categories)
+    }
 
 
 def _short(digest: str) -> str:

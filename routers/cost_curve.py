@@ -1,4 +1,4 @@
-"""Quality-cost curve of a composition over the weight on active parameters or price.
+"""Quality-cost curve of a composition over the weight on active parameters, dollars or compute.
 
 The upper concave hull of the points is attainable by randomising between two weights; the baseline is the
 hull of the single experts.
@@ -6,7 +6,7 @@ hull of the single experts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from routers.composition import ExpertCard
 from routers.request import Matrix
 
+CurveBy = Literal["active_params_b", "cost", "compute"]
 Floats = npt.NDArray[np.float64]
 POINTS = 120
 """Maximum number of points."""
@@ -21,7 +22,7 @@ POINTS = 120
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Average `cost` (billions of active parameters, or $ per million tokens) and `score` at a `weight`."""
+    """Average `cost` (in the unit of the curve's `by`) and `score` at a `weight`."""
 
     weight: float
     cost: float
@@ -31,7 +32,7 @@ class CurvePoint:
 @dataclass(frozen=True, slots=True)
 class CostCurve:
     """`points` by rising cost and their `hull`; `singles`, the experts alone, and their hull `line`. `by` is
-    "active_params_b" or "price"."""
+    "active_params_b" (billions), "cost" ($ a request) or "compute" (B·tokens a request)."""
 
     by: str
     points: tuple[CurvePoint, ...]
@@ -61,20 +62,33 @@ class CostCurve:
 
 
 def cost_curve(
-    expected: Matrix, scores: Matrix, experts: Sequence[ExpertCard], by: str = "active_params_b"
+    expected: Matrix,
+    scores: Matrix,
+    experts: Sequence[ExpertCard],
+    by: CurveBy = "active_params_b",
+    costs: Matrix | None = None,
+    paid: Matrix | None = None,
 ) -> CostCurve:
-    """The curve of decisions by `expected` (prompts, experts), evaluated on `scores` (NaN where unknown)."""
-    costs = np.asarray([getattr(card, by) for card in experts], dtype=np.float64)
+    """The curve of decisions by `expected` (prompts, experts), evaluated on `scores` (NaN where unknown).
+
+    `costs` (prompts, experts): what decisions expect to pay, by default active parameters; `paid`: what was
+    paid, by default the same."""
+    shape = (len(expected), len(experts))
+    if costs is None:
+        costs = np.broadcast_to([card.active_params_b for card in experts], shape)
+    expensive: Floats = np.asarray(costs, dtype=np.float64)
+    spent: Floats = expensive if paid is None else np.asarray(paid, dtype=np.float64)
     rows = np.arange(len(expected))
 
     def at(weight: float) -> CurvePoint:
-        chosen = (expected - weight * costs).argmax(axis=1)
-        return CurvePoint(weight, float(costs[chosen].mean()), float(np.nanmean(scores[rows, chosen])))
+        chosen = (expected - weight * expensive).argmax(axis=1)
+        score = float(np.nanmean(scores[rows, chosen]))
+        return CurvePoint(weight, float(spent[rows, chosen].mean()), score)
 
-    points = _thinned({point.cost: point for point in map(at, _weights(expected, costs))})
+    points = _thinned({point.cost: point for point in map(at, _weights(expected, expensive))})
     singles = tuple(
-        (card.name, CurvePoint(0.0, float(cost), float(np.nanmean(scores[:, column]))))
-        for column, (card, cost) in enumerate(zip(experts, costs, strict=True))
+        (card.name, CurvePoint(0.0, float(spent[:, column].mean()), float(np.nanmean(scores[:, column]))))
+        for column, card in enumerate(experts)
     )
     return CostCurve(by, points, upper_hull(points), singles, upper_hull([point for _, point in singles]))
 
@@ -108,7 +122,7 @@ def _weights(expected: Matrix, costs: Floats) -> list[float]:
     """Quantiles of the weights at which decisions change, from 0 to the largest."""
     best = expected.argmax(axis=1)
     rows = np.arange(len(expected))
-    saved = costs[best][:, None] - costs[None, :]
+    saved = costs[rows, best][:, None] - costs
     lost = expected[rows, best][:, None] - expected
     changes = (lost / np.where(saved > 0, saved, np.inf))[saved > 0]
     if not len(changes):

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from base.token_count import TokenCount
-from routers.composition import Composition, ExpertCard, costs
+from routers.composition import Composition, ExpertCard
 from routers.conversation import is_blank, routing_text
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
 from routers.estimate import estimate
 from routers.policy import MatchedRules, Policy, Rule, match_rules
 from routers.request import Request, Vector
+from routers.request_costs import expected_of
 from routers.strategy_choice import StrategySetting, choose_strategy, one_expert
 
 RUNNERS_UP = 3
@@ -53,6 +54,8 @@ class _Stage1:
     probability: float | None
     runners_up: tuple[CategoryProbability, ...] = ()
     ood_score: float | None = None
+    posterior: Vector | None = None
+    """(categories,); None when nothing is known of the category."""
 
 
 def decide(
@@ -96,6 +99,7 @@ def decide(
         strategy_detail=strategy.detail,
         reason=reason,
         detail=detail,
+        alternative=policy.alternative or composition.alternative,
     )
 
 
@@ -164,10 +168,12 @@ def _check_names(
 
 def _given(composition: Composition, category: str | None) -> _Stage1:
     """Nothing of the request itself is looked at: the category's utilities hold, or the overall ones."""
-    utilities = composition.global_utilities
+    utilities, posterior = composition.global_utilities, None
     if category is not None:
-        utilities = composition.utilities[composition.categories.index(category)]
-    return _Stage1(Classification.SKIPPED, utilities, np.zeros_like(utilities), category, None)
+        row = composition.categories.index(category)
+        utilities, posterior = composition.utilities[row], np.eye(len(composition.categories))[row]
+    nothing = np.zeros_like(utilities)
+    return _Stage1(Classification.SKIPPED, utilities, nothing, category, None, posterior=posterior)
 
 
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
@@ -192,15 +198,19 @@ def _classify(request: Request, composition: Composition, policy: Policy) -> _St
             for each in order[1 : 1 + RUNNERS_UP]
         ),
         ood_score=ood_score,
+        posterior=found.posterior[0],
     )
 
 
 def _rank(request: Request, composition: Composition, policy: Policy, stage1: _Stage1) -> tuple[Choice, ...]:
     """Every expert, best value first, those that may not answer last."""
-    expert_costs = costs(composition.experts, policy)
+    posterior = stage1.posterior
+    expert_costs = composition.costs(None if posterior is None else posterior[None, :], policy)[0]
+    counts = {card.name: request.prompt_count(card.name).tokens for card in composition.experts}
+    expected = expected_of(composition.tokens, composition.experts, posterior, counts)
     choices = []
     columns = (each.tolist() for each in (stage1.utilities, stage1.corrections, expert_costs))
-    for card, utility, correction, cost in zip(composition.experts, *columns, strict=True):
+    for card, takes, utility, correction, cost in zip(composition.experts, expected, *columns, strict=True):
         boost = request.boost.get(card.name, 0.0)
         choices.append(
             Choice(
@@ -209,7 +219,7 @@ def _rank(request: Request, composition: Composition, policy: Policy, stage1: _S
                 correction=correction,
                 value=utility + correction + boost - cost,
                 active_params_b=card.active_params_b,
-                price=card.price,
+                **takes,
                 excluded=exclusion(card, request),
             )
         )

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+EXPECTATIONS = ("expected_cost", "expected_compute", "alternative_cost", "alternative_compute")
+"""Properties of a decision that its documents show beside its fields."""
+
 SINGLE = "single"
 """The strategy that every service has: one expert answers."""
 
@@ -57,8 +60,10 @@ class Choice:
 
     `utility` is the expected score in 0..1 under the whole posterior, Σ_c p(c|x)·U[c,e];
     `correction` what the request itself adds to it; `value` = utility + correction + boost - costs,
-    the quantity that is ranked. `active_params_b` is in billions, `price` in $ per million tokens
-    (0 when unknown). `excluded` says why the expert may not answer this request, None if it may.
+    the quantity that is ranked. `active_params_b` is in billions. `tokens_in` and `tokens_out` are expected
+    of a request like this one, `cost` is what they cost in $, `compute` active parameters times tokens in
+    B·tokens; each None when unknown. `excluded` says why the expert may not answer this request, None if it
+    may.
     """
 
     expert: str
@@ -66,7 +71,10 @@ class Choice:
     correction: float
     value: float
     active_params_b: float
-    price: float
+    tokens_in: float | None = None
+    tokens_out: float | None = None
+    cost: float | None = None
+    compute: float | None = None
     excluded: str | None = None
 
 
@@ -102,6 +110,35 @@ class Decision:
     """The expert that was chosen, when another one was drawn at random in its place."""
     propensity: float | None = None
     """The chance that `expert` had of answering, 0..1, where exploration had its say; else None."""
+
+    alternative: str | None = None
+    """The expert that costs are compared with: the one fixed expert that would answer in the router's
+    place."""
+
+    @property
+    def expected_cost(self) -> float | None:
+        """$ that this request is expected to cost; None when unknown."""
+        return self._of(self.expert, "cost")
+
+    @property
+    def expected_compute(self) -> float | None:
+        """B·tokens that it is expected to take; None when unknown."""
+        return self._of(self.expert, "compute")
+
+    @property
+    def alternative_cost(self) -> float | None:
+        """$ that it is expected to cost with `alternative`; None when unknown."""
+        return self._of(self.alternative, "cost")
+
+    @property
+    def alternative_compute(self) -> float | None:
+        """B·tokens that it is expected to take with `alternative`; None when unknown."""
+        return self._of(self.alternative, "compute")
+
+    def _of(self, expert: str | None, name: Literal["cost", "compute"]) -> float | None:
+        choice = next((each for each in self.ranking if each.expert == expert), None)
+        found: float | None = None if choice is None else getattr(choice, name)
+        return found
 
     @property
     def sure_category(self) -> str | None:

@@ -14,7 +14,8 @@ from routers.request import Matrix, Vector
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
 _UNITS = {
     "active_params_b": "average active parameters (billions)",
-    "price": "average price ($ per million tokens)",
+    "cost": "average cost of a request ($)",
+    "compute": "average compute of a request (B·tokens)",
 }
 
 

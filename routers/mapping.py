@@ -36,18 +36,17 @@ def solve_map(
     utilities: Matrix,
     experts: Sequence[ExpertCard],
     weights: Vector,
-    costs: Vector,
+    costs: Matrix,
     resident_budget_b: float | None = None,
     *,
-    target_active_b: float | None = None,
-    target_price: float | None = None,
+    targets: Sequence[tuple[Matrix, float]] = (),
 ) -> ExpertMap:
     """The optimal map and subset of experts.
 
     `utilities` (categories, experts); `weights` (categories,) traffic shares summing to one; `costs`
-    (experts,) in units of utility; `resident_budget_b` bounds the parameters of all kept models (billions);
-    `target_active_b` (billions) and `target_price` ($ per million tokens) bound the map's averages.
-    Raises BudgetTooSmall.
+    (categories or 1, experts) in units of utility; `resident_budget_b` bounds the parameters of all kept
+    models (billions); each of `targets`, (categories or 1, experts) with its limit, bounds the map's
+    weighted mean. Raises BudgetTooSmall.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_matrix, hstack, identity, kron
@@ -80,14 +79,11 @@ def solve_map(
     if resident_budget_b is not None:
         row = np.concatenate([np.zeros(n_y), [size[name] for name in models]])
         constraints.append(LinearConstraint(row[None, :], -np.inf, resident_budget_b))
-    targets = ((target_active_b, "active_params_b"), (target_price, "price"))
-    for target, spent in targets:
-        if target is not None:
-            each = np.asarray([getattr(card, spent) for card in experts])
-            row = np.concatenate([(weights[:, None] * each).ravel(), np.zeros(len(models))])
-            constraints.append(LinearConstraint(row[None, :], -np.inf, target * float(weights.sum())))
+    for spent, limit in targets:
+        row = np.concatenate([(weights[:, None] * spent).ravel(), np.zeros(len(models))])
+        constraints.append(LinearConstraint(row[None, :], -np.inf, limit * float(weights.sum())))
     # Without targets y is integral anyway: given z, each category takes its best kept expert.
-    bounded = any(target is not None for target, _ in targets)
+    bounded = bool(targets)
     integrality = np.concatenate([np.full(n_y, float(bounded)), np.ones(len(models))])
     options = {"mip_rel_gap": 0.0}
     found = milp(

@@ -5,10 +5,20 @@ A folder of three files:
     prompts.parquet   uid, category, prompt
     scores.parquet    uid, one column per expert with scores in 0..1 (null where nobody scored)
     experts.yaml      experts: [{name, params_b, active_params_b?, price_input?, price_output?, ...}]
+
+and of any of these beside them, with uid and a column per expert, null where unknown; prompts and experts
+that a file lacks are unknown:
+
+    tokens_in.parquet, tokens_out.parquet   tokens of the prompt, and of the whole answer
+    tokens_reasoning.parquet                those of the answer that nobody sees
+    seconds.parquet                         from the request to the whole answer
+    samples.parquet, spread.parquet         how many answers a score is the mean of (1 without the file),
+    and the
+                                            standard deviation of their scores
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +32,7 @@ from base.validation_messages import problems_of
 from base.yaml_lines import YamlProblem, read_yaml
 from routers.composition import ExpertCard
 from routers.request import Capability, Matrix
+from routers.request_costs import CostKind, cell_costs
 
 
 class _CardRow(StrictModel):
@@ -32,6 +43,9 @@ class _CardRow(StrictModel):
     active_params_b: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     price_input: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, validation_alias=AliasChoices("price_input", "input_price")
+    )
+    price_cached: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, validation_alias=AliasChoices("price_cached", "cached_price")
     )
     price_output: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, validation_alias=AliasChoices("price_output", "output_price")
@@ -46,8 +60,9 @@ class _CardRow(StrictModel):
             name=self.name,
             params_b=self.params_b,
             active_params_b=self.params_b if self.active_params_b is None else self.active_params_b,
-            price_input=self.price_input or 0.0,
-            price_output=self.price_output or 0.0,
+            price_input=self.price_input,
+            price_cached=self.price_cached,
+            price_output=self.price_output,
             context_length=self.context_length,
             capabilities=self.capabilities,
             description=self.description,
@@ -59,15 +74,26 @@ class OutcomeError(Exception):
     """An outcome table that cannot be used; the message names the file and what is wrong."""
 
 
+MEASURES = ("tokens_in", "tokens_out", "tokens_reasoning", "seconds", "samples", "spread")
+"""What may be known of a cell beside its score: fields of OutcomeTable, and files of the folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeTable:
-    """Parallel columns over prompts; `scores` has shape (prompts, experts), NaN where unscored."""
+    """Parallel columns over prompts; `scores` has shape (prompts, experts), NaN where unscored. Those of
+    MEASURES have the same shape, NaN where unknown, and are None where nothing is known."""
 
     uids: tuple[str, ...]
     categories: tuple[str, ...]
     prompts: tuple[str, ...]
     experts: tuple[ExpertCard, ...]
     scores: Matrix
+    tokens_in: Matrix | None = None
+    tokens_out: Matrix | None = None
+    tokens_reasoning: Matrix | None = None
+    seconds: Matrix | None = None
+    samples: Matrix | None = None
+    spread: Matrix | None = None
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -85,7 +111,12 @@ class OutcomeTable:
             tuple(self.prompts[row] for row in index),
             self.experts,
             self.scores[index],
+            **self._measures(lambda matrix: matrix[index]),
         )
+
+    def _measures(self, part: Callable[[Matrix], Matrix]) -> dict[str, Matrix | None]:
+        found = {name: getattr(self, name) for name in MEASURES}
+        return {name: None if matrix is None else part(matrix) for name, matrix in found.items()}
 
     def keep_experts(self, names: Sequence[str]) -> "OutcomeTable":
         """The table with these experts only, in this order. Raises OutcomeError for an unknown one."""
@@ -95,7 +126,20 @@ class OutcomeTable:
             raise OutcomeError(f"no expert {', '.join(unknown)} in the table: it has {', '.join(known)}")
         columns = [known.index(name) for name in names]
         experts = tuple(self.experts[column] for column in columns)
-        return OutcomeTable(self.uids, self.categories, self.prompts, experts, self.scores[:, columns])
+        return OutcomeTable(
+            self.uids,
+            self.categories,
+            self.prompts,
+            experts,
+            self.scores[:, columns],
+            **self._measures(lambda matrix: matrix[:, columns]),
+        )
+
+
+def table_costs(kind: CostKind, table: OutcomeTable) -> Matrix:
+    """What each request took of each expert by the table's own counts, (prompts, experts); NaN unknown."""
+    nothing = np.ones((len(table), 1), dtype=np.float32)
+    return cell_costs(kind, table.experts, None, nothing, table.tokens_in, table.tokens_out)
 
 
 def read_outcomes(folder: Path) -> OutcomeTable:
@@ -129,8 +173,28 @@ def read_outcomes(folder: Path) -> OutcomeTable:
         tuple(str(each) for each in prompts["category"]),
         tuple(str(each) for each in prompts["prompt"]),
         cards,
-        _matrix(folder / "scores.parquet", uids, scored, scores, names),
+        _scores(folder / "scores.parquet", uids, scored, scores, names),
+        **{name: _measure(folder / f"{name}.parquet", uids, names) for name in MEASURES},
     )
+
+
+def _measure(path: Path, uids: Sequence[str], names: Sequence[str]) -> Matrix | None:
+    """One of MEASURES; None without the file."""
+    if not path.exists():
+        return None
+    found = _read_parquet(path, {"uid"})
+    known = [str(uid) for uid in found["uid"]]
+    _unique(path, known)
+    if stray := set(known) - set(uids):
+        raise OutcomeError(f"{path}: {_some(stray)} not in prompts.parquet")
+    if unknown := sorted(set(found) - {"uid", *names}):
+        raise OutcomeError(f"{path}: a column for {', '.join(unknown)}, described nowhere in experts.yaml")
+    nothing: list[Any] = [None] * len(known)
+    matrix = _matrix(path, uids, known, {name: found.get(name, nothing) for name in names}, names)
+    if len(wrong := np.argwhere((matrix < 0) | np.isinf(matrix))):
+        row, column = wrong[0]
+        raise OutcomeError(f"{path}: {matrix[row, column]} for {names[column]} at {uids[row]} is no amount")
+    return matrix
 
 
 def read_cards(path: Path) -> tuple[ExpertCard, ...]:
@@ -186,6 +250,13 @@ def _matrix(
             matrix[rows, column] = [np.nan if value is None else float(value) for value in scores[name]]
         except (TypeError, ValueError) as error:
             raise OutcomeError(f"{path}: {name}: not a number: {error}") from error
+    return matrix
+
+
+def _scores(
+    path: Path, uids: Sequence[str], scored: Sequence[str], scores: dict[str, list[Any]], names: Sequence[str]
+) -> Matrix:
+    matrix = _matrix(path, uids, scored, scores, names)
     wrong = np.argwhere((matrix < 0) | (matrix > 1))
     if len(wrong):
         row, column = wrong[0]

@@ -124,13 +124,13 @@ def cells_of(
     categories: Sequence[str],
     experts: Sequence[ExpertCard],
     *,
-    costs: Vector | None = None,
+    costs: Matrix | None = None,
 ) -> Cells:
     """Cells from `scores` (prompts, experts; NaN where unscored) with categories `labels`.
 
     Each cell has a normal prior about its fitted utility with standard deviation SPREAD, since shrinkage
-    removes differences that few scores cannot show but that planning has to consider. `costs` (experts,)
-    are subtracted. Raises ValueError when an expert has no score.
+    removes differences that few scores cannot show but that planning has to consider. `costs`
+    (categories, experts) are subtracted. Raises ValueError when an expert has no score.
     """
     fitted = estimate_utilities(scores, labels, len(categories))
     noise = score_variance(scores, labels, len(categories))

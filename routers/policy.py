@@ -128,19 +128,22 @@ class Policy:
     `threshold`: calibrated probability below which a request is uncertain, 0..1.
     `ood_threshold`: out-of-distribution score above which it is, 0..1.
     `generalist`: the expert that answers uncertain requests.
-    `active_weight`: utility given up per billion active parameters; `price_weight`: per $ and
-    million tokens. `switch_cost`: utility that must be gained to leave the conversation's expert,
-    per 1,000 tokens of conversation whose prefix cache is lost. `recent_turns`: user turns read.
-    `strategy`: how many experts answer and how; `strategies`: the same for single categories.
-    `trust`: how much counts what the request itself adds to its category's utilities, 0..1, where a
-    composition knows it.
+    `active_weight`: utility given up per billion active parameters; `cost_weight`: per $ that a request
+    costs; `compute_weight`: per 1,000 B·tokens (active parameters times tokens). `alternative`: the expert
+    that costs are compared with; None: the best for everything. `switch_cost`: utility that must be gained to
+    leave the conversation's expert, per 1,000 tokens of conversation whose prefix cache is lost.
+    `recent_turns`: user turns read. `strategy`: how many experts answer and how; `strategies`: the same for
+    single categories. `trust`: how much counts what the request itself adds to its category's utilities,
+    0..1, where a composition knows it.
     """
 
     generalist: str
     threshold: float = 0.5
     ood_threshold: float = 1.0
     active_weight: float = 0.0
-    price_weight: float = 0.0
+    cost_weight: float = 0.0
+    compute_weight: float = 0.0
+    alternative: str | None = None
     switch_cost: float = 0.02
     recent_turns: int = 3
     strategy: str = "single"
@@ -152,7 +155,7 @@ class Policy:
         for name in ("threshold", "ood_threshold", "trust"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"policy: {name} must be within 0..1, not {getattr(self, name)!r}")
-        for name in ("active_weight", "price_weight", "switch_cost"):
+        for name in ("active_weight", "cost_weight", "compute_weight", "switch_cost"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"policy: {name} must be 0 or more, not {getattr(self, name)!r}")
         if self.recent_turns < 1:

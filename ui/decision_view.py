@@ -56,7 +56,7 @@ def show_decision(decision: RoutingDecision, titles: Mapping[str, str]) -> None:
         st.html(figures.ranking(decision.ranking, decision.expert))
         st.caption(
             "Value = utility (expected score in this request's categories) + correction (what the request "
-            "itself adds) − cost (active parameters, price, leaving the conversation's expert)."
+            "itself adds) − cost (active parameters, dollars, compute, leaving the conversation's expert)."
         )
     left, right = st.columns([3, 2], gap="large")
     with left:

@@ -58,7 +58,7 @@ def ranking(choices: Sequence[RankedExpert], chosen: str) -> str:
     """The experts in the order they were ranked, the excluded ones last with their reason."""
     eligible = [choice for choice in choices if choice.excluded is None]
     low, high = _scale([choice.value for choice in eligible])
-    priced = any(choice.price for choice in choices)
+    priced = any(choice.cost is not None for choice in choices)
     head = ["Expert", "Utility", "Correction", "Cost"]
     rows = []
     for choice in choices:
@@ -74,7 +74,7 @@ def ranking(choices: Sequence[RankedExpert], chosen: str) -> str:
         rows.append(
             f'<tr class="{"chosen" if choice.expert == chosen else "other"}">{name}'
             f"<td>{choice.utility:.3f}</td><td>{_signed(choice.correction)}</td>"
-            f"<td>{_signed(-choice.cost)}</td>"
+            f"<td>{_signed(-choice.taken_off)}</td>"
             f'<td class="wide">{_bar(_share(choice.value, low, high), f"{choice.value:.3f}")}</td></tr>'
         )
     header = "".join(f"<th>{title}</th>" for title in head) + '<th class="wide">Value</th>'
@@ -164,4 +164,6 @@ def _signed(value: float) -> str:
 
 def _size(choice: RankedExpert, priced: bool) -> str:
     size = f"{choice.active_params_b:.3g} B active" if choice.active_params_b else "size unknown"
-    return f"{size} · ${choice.price:.3g}/M tokens" if priced else size
+    if not priced:
+        return size
+    return f"{size} · {'price unknown' if choice.cost is None else f'${choice.cost:.2g}'}"

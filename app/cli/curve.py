@@ -1,12 +1,15 @@
 """`coterie curve`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from base.json_documents import write_json
 from base.terminal import console, fail, warn
+
+if TYPE_CHECKING:
+    from routers.request_costs import CostKind
 
 HELD_OUT = "held-out"
 
@@ -16,11 +19,13 @@ def curve(
     table: Annotated[
         str, typer.Argument(help="An outcome table, or `held-out` for the prompts its fit had put aside.")
     ] = HELD_OUT,
-    by: Annotated[str, typer.Option(help="What is paid: active (parameters) or price.")] = "active",
+    by: Annotated[
+        str, typer.Option(help="What is paid: active (parameters), cost (dollars) or compute.")
+    ] = "active",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw it here (PNG, SVG or PDF).")] = None,
 ) -> None:
-    """Show what quality costs: every trade between score and size (or price) that a composition offers.
+    """Show what quality costs: every trade between score and what is paid that a composition offers.
 
     The hull is what it reaches; beside it stands what mixing single experts by chance would reach.
 
@@ -28,11 +33,11 @@ def curve(
 
     - `coterie curve var/composition --picture curve.png`
 
-    - `coterie curve var/composition var/new-outcomes --by price --json curve.json`
+    - `coterie curve var/composition var/new-outcomes --by compute --json curve.json`
     """
-    columns = {"active": "active_params_b", "price": "price"}
-    if by not in columns:
-        fail(f"no cost {by!r}: active or price")
+    if by not in ("active", "cost", "compute"):
+        fail(f"no cost {by!r}: active, cost or compute")
+    kind = cast("CostKind", by)
     try:
         from app.operations.curve_report import held_out_curve, table_curve
         from routers.composition import CompositionError
@@ -40,17 +45,18 @@ def curve(
         from routers.encoder import EncoderMissing, load_encoder
         from routers.evidence import EvidenceError
         from routers.outcome_table import OutcomeError
+        from routers.request_costs import UnknownCost
 
         seen = 0
         try:
             if table == HELD_OUT:
-                found, prompts = held_out_curve(composition, columns[by])
+                found, prompts = held_out_curve(composition, kind)
             else:
                 cache = vectors_folder()
                 found, prompts, seen = table_curve(
-                    composition, Path(table), load_encoder(), columns[by], cache=cache
+                    composition, Path(table), load_encoder(), kind, cache=cache
                 )
-        except (CompositionError, EncoderMissing, EvidenceError, OutcomeError) as error:
+        except (CompositionError, EncoderMissing, EvidenceError, OutcomeError, UnknownCost) as error:
             fail(error)
         if seen:
             warn(f"{seen} of these {prompts} prompts were fitted on: the curve flatters the composition")
@@ -68,7 +74,7 @@ def curve(
     from routers.cost_curve import score_at
 
     shown = Table(show_edge=False, pad_edge=False)
-    for head in (columns[by], "score", "mixing single experts"):
+    for head in (found.by, "score", "mixing single experts"):
         shown.add_column(head, justify="right")
     for point in found.hull:
         mixed = score_at(found.line, point.cost)

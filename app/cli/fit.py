@@ -80,12 +80,22 @@ def fit(
             min=0.0, help="Average active parameters, in billions, that held-out requests may take."
         ),
     ] = None,
-    price_weight: Annotated[
-        float, typer.Option(min=0.0, help="Utility to give up for a dollar less per million tokens.")
+    cost_weight: Annotated[
+        float, typer.Option(min=0.0, help="Utility to give up for a request that costs a dollar less.")
     ] = 0.0,
-    target_price: Annotated[
+    target_cost: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Average price, in $ per million tokens, that they may take."),
+        typer.Option(min=0.0, help="Average dollars that a held-out request may cost."),
+    ] = None,
+    compute_weight: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Utility to give up for 1,000 B·tokens less: active parameters times tokens."
+        ),
+    ] = 0.0,
+    target_compute: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Average B·tokens that a held-out request may take."),
     ] = None,
     resident_budget_b: Annotated[
         float | None,
@@ -113,6 +123,8 @@ def fit(
 
     - `coterie fit var/outcomes --target-active-b 31` at most 31 B on average
 
+    - `coterie fit var/outcomes --target-compute 250` at most 250 B·tokens a request
+
     - `coterie serve --composition var/composition` serves it
     """
     from routers.fitting import FitError, FitOptions
@@ -126,9 +138,11 @@ def fit(
             classifier=classifier,
             sure_accuracy=sure_accuracy,
             active_weight=active_weight,
-            price_weight=price_weight,
+            cost_weight=cost_weight,
+            compute_weight=compute_weight,
             target_active_b=target_active_b,
-            target_price=target_price,
+            target_cost=target_cost,
+            target_compute=target_compute,
             resident_budget_b=resident_budget_b,
             correction=correction,
             correct_by=tuple(each.strip() for each in correct_by.split(",") if each.strip()),
@@ -206,6 +220,8 @@ def _show(composition: "Composition", out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from routers.request_costs import UNITS
+
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("category")
     table.add_column("expert")
@@ -229,7 +245,13 @@ def _show(composition: "Composition", out: Path) -> None:
     if "score" in held_out:
         best = held_out["best_single"]
         screen.print(
-            f"held-out score {held_out['score']} at {held_out['active_params_b']} B active on average; "
+            f"held-out score {held_out['score']} at {held_out['active_params_b']} B active on average"
+            + "".join(
+                f", {held_out[kind]:g} {UNITS[kind]}"
+                for kind in ("cost", "compute")
+                if held_out.get(kind) is not None
+            )
+            + "; "
             f"the best single expert, {best['expert']}, has {best['score']} "
             f"({held_out['gain_over_best_single']:+} ± {held_out['gain_error']})",
             soft_wrap=True,

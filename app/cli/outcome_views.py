@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from routers.composition import ExpertCard
     from routers.describe import Description, Duplicates
     from routers.planning import ScoringPlan
 
@@ -81,7 +82,7 @@ def _experts(found: "Description") -> "RenderableType":
             each.card.name,
             f"{each.card.params_b:g}",
             f"{each.card.active_params_b:g}",
-            f"{each.card.price_input:g}/{each.card.price_output:g}",
+            _prices(each.card),
             f"{each.scored}",
             *([f"{each.missing}"] if gaps else []),
             _number(each.mean),
@@ -181,3 +182,9 @@ def _best_mean(found: "Description") -> float | None:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _prices(card: "ExpertCard") -> str:
+    """Input and output price; – unknown."""
+    both = ("–" if price is None else f"{price:g}" for price in (card.price_input, card.price_output))
+    return "/".join(both)

@@ -42,7 +42,7 @@ def decision_table(decision: "RoutingDecision") -> "RenderableType":
     table = Table(title=None, show_edge=False, pad_edge=False)
     for heading in ("", "expert"):
         table.add_column(heading)
-    for heading in ("value", "utility", "active B", "$/M tokens"):
+    for heading in ("value", "utility", "active B", "$ a request"):
         table.add_column(heading, justify="right")
     table.add_column("", overflow="fold")
     for choice in decision.ranking:
@@ -53,7 +53,7 @@ def decision_table(decision: "RoutingDecision") -> "RenderableType":
             f"{choice.value:.3f}",
             f"{choice.utility:.3f}",
             f"{choice.active_params_b:g}",
-            f"{choice.price:g}",
+            "–" if choice.cost is None else f"{choice.cost:.3g}",
             choice.excluded or "",
             style="dim" if choice.excluded else "",
         )

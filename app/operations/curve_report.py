@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from routers.composition import Composition, CompositionError, load_composition
-from routers.cost_curve import CostCurve, cost_curve
+from routers.cost_curve import CostCurve, CurveBy, cost_curve
 from routers.embeddings import encode_cached
 from routers.encoder import Encoder
 from routers.estimate import estimate_table
@@ -13,9 +13,12 @@ from routers.evidence import Evidence, load_evidence
 from routers.features import with_text_parts
 from routers.outcome_table import read_outcomes
 from routers.request import Matrix
+from routers.request_costs import CostKind, cell_costs, known_costs
+
+NAMES: dict[CostKind, CurveBy] = {"active": "active_params_b", "cost": "cost", "compute": "compute"}
 
 
-def held_out_curve(folder: Path, by: str) -> tuple[CostCurve, int]:
+def held_out_curve(folder: Path, kind: CostKind) -> tuple[CostCurve, int]:
     """The curve by what the fit expected of prompts it had put aside, and their number.
 
     Raises CompositionError and EvidenceError.
@@ -25,14 +28,17 @@ def held_out_curve(folder: Path, by: str) -> tuple[CostCurve, int]:
     if evidence.held_out is None:
         raise CompositionError(f"{folder} was fitted without held-out estimates: give a table instead")
     scores = _columns(evidence, composition)
-    return cost_curve(evidence.held_out, scores, composition.experts, by), len(evidence)
+    # The category of a prompt is known here; its tokens are those of its category.
+    posterior = np.eye(len(composition.categories), dtype=np.float32)[evidence.labels]
+    costs = _costs(kind, composition, posterior)
+    return cost_curve(evidence.held_out, scores, composition.experts, NAMES[kind], costs), len(evidence)
 
 
 def table_curve(
     folder: Path,
     table: Path,
     encoder: Encoder,
-    by: str,
+    kind: CostKind,
     *,
     cache: Path | None = None,
 ) -> tuple[CostCurve, int, int]:
@@ -45,11 +51,32 @@ def table_curve(
         raise CompositionError(f"{folder} was fitted with another encoder: fit it again")
     outcomes = read_outcomes(table).keep_experts(composition.expert_names)
     vectors = encode_cached(encoder, outcomes.prompts, cache)
-    expected = estimate_table(composition, with_text_parts(vectors, outcomes.prompts)).expected
+    found = estimate_table(composition, with_text_parts(vectors, outcomes.prompts))
+    costs = _costs(kind, composition, found.posterior)
+    paid = cell_costs(
+        kind, outcomes.experts, composition.tokens, found.posterior, outcomes.tokens_in, outcomes.tokens_out
+    )
     seen = 0
     if composition.manifest.get("evidence"):
         seen = int((~load_evidence(folder).unseen(outcomes.prompts)).sum())
-    return cost_curve(expected, outcomes.scores, composition.experts, by), len(outcomes), seen
+    curve = cost_curve(
+        found.expected,
+        outcomes.scores,
+        composition.experts,
+        NAMES[kind],
+        costs,
+        np.where(np.isnan(paid), costs, paid),
+    )
+    return curve, len(outcomes), seen
+
+
+def _costs(kind: CostKind, composition: Composition, posterior: Matrix) -> Matrix:
+    """What requests are expected to take, (prompts, experts). Raises UnknownCost."""
+    of_category = known_costs(kind, composition.experts, composition.tokens)
+    if kind == "active":
+        return np.broadcast_to(of_category, (len(posterior), len(composition.experts)))
+    found: Matrix = posterior @ of_category
+    return found
 
 
 def _columns(evidence: Evidence, composition: Composition) -> Matrix:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.composition import MANIFEST, costs, load_composition
+from routers.composition import MANIFEST, load_composition
 from routers.evidence import load_evidence
 from routers.outcome_table import read_outcomes
 from routers.planning import Cells, ScoringPlan, cells_of, plan
@@ -45,6 +45,7 @@ def _of_composition(folder: Path) -> Cells:
     """The scores that `folder` was fitted on, of the experts that it kept; costs as its policy has them."""
     composition, evidence = load_composition(folder), load_evidence(folder)
     scored = [card for card in composition.experts if card.name in evidence.experts]
+    scored_columns = [composition.experts.index(card) for card in scored]
     columns = [evidence.experts.index(card.name) for card in scored]
     if not len(evidence) or not columns:
         raise PlanError(f"{folder} was fitted without any score: plan from an outcome table")
@@ -54,7 +55,7 @@ def _of_composition(folder: Path) -> Cells:
             evidence.labels,
             composition.categories,
             scored,
-            costs=costs(scored, composition.policy),
+            costs=composition.costs(np.eye(len(composition.categories), dtype=np.float32))[:, scored_columns],
         )
     except ValueError as error:
         raise PlanError(f"{folder}: {error}: score a few prompts with each first") from error

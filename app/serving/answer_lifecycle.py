@@ -1,12 +1,16 @@
 """The life of an answer: counted while in flight, its first byte and end noted, its row written."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from app.serving.answer_record import AnswerRecord, Status
 from app.serving.conversations import Conversations
 from app.storage.recorder import Recorder
-from app.storage.rows import MarkRow
+from app.storage.rows import DecisionRow, MarkRow
 from app.telemetry.metrics import Metrics
+from base.prices import usage_cost
+from experts.registry import Registry
 
 FLUSH_S = 0.25
 """How long an answer that only its expert can go on with waits to be written: its client may go on at another
@@ -18,10 +22,13 @@ log = structlog.get_logger(__name__)
 class AnswerLifecycle:
     """`begin`, `first_byte` when an answer comes, `finish` once."""
 
-    def __init__(self, metrics: Metrics, recorder: Recorder, conversations: Conversations) -> None:
+    def __init__(
+        self, metrics: Metrics, recorder: Recorder, conversations: Conversations, registry: Registry
+    ) -> None:
         self._metrics = metrics
         self._recorder = recorder
         self._conversations = conversations
+        self._registry = registry
         self.in_flight: dict[str, AnswerRecord] = {}
         """Requests that are being answered, by decision id."""
 
@@ -60,10 +67,12 @@ class AnswerLifecycle:
         decision = record.decision
         row = record.row(status, http_status, error_code=error_code)
         row.marks = self.remember(record)
+        row.cost, row.compute = self._spent(record)
         self._metrics.answers.labels(
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
         self._metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
+        self._count_costs(row)
         for expert, usage in record.reported:
             for kind, count in usage.by_kind.items():
                 self._metrics.tokens.labels(expert, kind).inc(count)
@@ -89,3 +98,31 @@ class AnswerLifecycle:
         finally:
             self.in_flight.pop(decision.id, None)
             self._metrics.in_flight.dec()
+
+    def _spent(self, record: AnswerRecord) -> tuple[float | None, float | None]:
+        """$ and B·tokens of all calls; None unless they are known of each."""
+        costs: list[float | None] = []
+        computes: list[float | None] = []
+        for name, usage in record.reported:
+            expert = self._registry.experts.get(name)
+            costs.append(None if expert is None else usage_cost(expert.price, usage))
+            both = usage.both
+            computes.append(None if expert is None or both is None else sum(both) * expert.active_params_b)
+        return _total(costs), _total(computes)
+
+    def _count_costs(self, row: DecisionRow) -> None:
+        """Where both are known: what a difference means is seen on the same requests."""
+        for unit, spent, alternative in (
+            ("dollars", row.cost, row.alternative_cost),
+            ("b_tokens", row.compute, row.alternative_compute),
+        ):
+            if spent is not None:
+                self._metrics.spent.labels(row.expert, unit).inc(spent)
+            if spent is not None and alternative is not None:
+                self._metrics.compared.labels("actual", unit).inc(spent)
+                self._metrics.compared.labels("alternative", unit).inc(alternative)
+
+
+def _total(amounts: Sequence[float | None]) -> float | None:
+    known = [each for each in amounts if each is not None]
+    return sum(known) if known and len(known) == len(amounts) else None

@@ -95,6 +95,7 @@ class AnswerRecord:
             error_code=error_code,
             latency_ms=_milliseconds(self.seconds),
             first_byte_ms=_milliseconds(self.first_byte_s),
+            repeated_share=None if (chain := self.context.chain) is None else round(chain.repeated_share, 4),
             usage=None if status == "cancelled" else self.usage,
             messages=self.chat.document["messages"] if self._keep_text else None,
             answer=self.reader.text if self._keep_text and status == "ok" else None,

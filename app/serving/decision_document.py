@@ -15,7 +15,7 @@ from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
 from experts.health import ExpertHealth
 from experts.registry import Expert
-from routers.decision import Decision
+from routers.decision import EXPECTATIONS, Decision
 
 ESTIMATES = frozenset({"probability", "ood_score", "utility", "correction", "value", "propensity"})
 """Rounded to six digits."""
@@ -40,6 +40,7 @@ def decision_document(
         document[field.name] = _plain(getattr(decision, field.name), field.name)
         if field.name == "strategy_detail":
             document |= {"trace": None if trace is None else trace.document(), **used.document()}
+    document |= {name: getattr(decision, name) for name in EXPECTATIONS}
     return document
 
 
@@ -96,7 +97,7 @@ def expert_document(
         "active_params_b": expert.active_params_b,
         "context_length": expert.context_length,
         "capabilities": sorted(expert.capabilities),
-        "price": {"input": expert.price.input, "output": expert.price.output},
+        "price": expert.price.model_dump(),
         "description": expert.description,
         "base": expert.base,
         "prompt": None if expert.prompt is None else asdict(expert.prompt),

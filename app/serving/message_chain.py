@@ -115,6 +115,12 @@ class MessageChain:
         first = next((at for at, turn in enumerate(self.turns) if turn.role == "user"), None)
         return None if first is None else self._up_to(first + 1)
 
+    @property
+    def repeated_share(self) -> float:
+        """The share of the request's characters up to its last answer, 0..1: earlier requests held them."""
+        made, sizes = self._last_answer(), [turn.size for turn in self.history]
+        return 0.0 if made is None or not sum(sizes) else sum(sizes[: made + 1]) / sum(sizes)
+
     def answer_mark(self, answer: ConversationTurn) -> str | None:
         """The digest of the conversation up to `answer`."""
         digest = self._digest("chain")

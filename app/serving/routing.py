@@ -20,6 +20,7 @@ from app.serving.operator_rules import load_rules
 from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
+from base.suggestions import suggestion
 from experts.registry import Expert, Registry
 from experts.token_counter import TokenCounter
 from experts.tokens import prompt_length
@@ -238,13 +239,18 @@ def _load_router(
     folder: Path, settings: Settings, registry: Registry, strategies: Collection[str], encoder: "Encoder"
 ) -> "Router":
     """Read a composition, put the registry's live facts on it and the operator's rules into its policy."""
-    from routers.composition import load_composition
+    from routers.composition import CompositionError, load_composition
     from routers.language import identify_language
     from routers.router import Router
     from routers.strategy_choice import StrategySetting
 
     composition = load_composition(folder)
     composition = composition.with_cards([expert_card(each) for each in registry.experts.values()])
+    if (alternative := settings.alternative) is not None:
+        if alternative not in composition.expert_names:
+            hint = suggestion(alternative, composition.expert_names)
+            raise CompositionError(f"COTERIE_ALTERNATIVE: the composition has no expert {alternative!r}; {hint}")
+        composition = replace(composition, policy=replace(composition.policy, alternative=alternative))
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
         rules = load_rules(
@@ -265,6 +271,7 @@ def expert_card(expert: Expert) -> "ExpertCard":
         params_b=expert.params_b,
         active_params_b=expert.active_params_b,
         price_input=expert.price.input,
+        price_cached=expert.price.cached_input,
         price_output=expert.price.output,
         context_length=expert.context_length,
         capabilities=frozenset(Capability(each) for each in expert.capabilities),
@@ -302,7 +309,7 @@ def _outside(expert: Expert, router: "Router", request: Request) -> tuple[Decisi
         probability=None,
         runners_up=(),
         ood_score=None,
-        ranking=(Choice(card.name, 0.0, 0.0, 0.0, card.active_params_b, card.price),),
+        ranking=(Choice(card.name, 0.0, 0.0, 0.0, card.active_params_b),),
         expert=card.name,
         strategy=strategy.name,
         strategy_source=strategy.source,

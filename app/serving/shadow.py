@@ -218,7 +218,7 @@ class Shadow:
         day = datetime.now(UTC).date()
         call = await self._call(task)
         reserved = _sum(call.answer, call.identity)
-        reserved_price = token_cost(expert.price, *reserved)
+        reserved_price = token_cost(expert.price, *reserved) or 0.0
         if not self._budget.reserve(sum(reserved), reserved_price, day):
             await self._drop(task, "spending_limit")
             return
@@ -246,7 +246,7 @@ class Shadow:
                     counted = _sum(counted, (written.prompt_tokens, written.completion_tokens))
                 elif late:  # without a word of it: that call itself took too long, if there was one
                     counted = _sum(counted, call.identity)
-                tokens, price = sum(counted), token_cost(expert.price, *counted)
+                tokens, price = sum(counted), token_cost(expert.price, *counted) or 0.0
                 self._budget.settle(day, tokens - sum(reserved), price - reserved_price)
         await self._recorder.submit(
             self._row(

@@ -57,8 +57,8 @@ class Step:
     """These two are estimates where the server told nothing."""
     estimated: bool = False
     """Whether the tokens are an estimate: a stopped answer reports none."""
-    cost: float = 0.0
-    """US dollars."""
+    cost: float | None = None
+    """US dollars; None when a price is unknown."""
     active_params_b: float = 0.0
     confidence: float | None = None
     detail: str = ""
@@ -79,7 +79,7 @@ class Step:
             "cached_tokens": self.reported.cached,
             "reasoning_tokens": self.reported.reasoning,
             "estimated": self.estimated,
-            "cost": round(self.cost, 8),
+            "cost": None if self.cost is None else round(self.cost, 8),
             "active_params_b": self.active_params_b,
             "confidence": None if self.confidence is None else round(self.confidence, 4),
             "detail": self.detail,
@@ -153,6 +153,13 @@ class Trace:
                     taken.append(edge)
         return taken
 
+    @property
+    def cost(self) -> float | None:
+        """$ of all calls; None when that of one is unknown."""
+        costs = [step.cost for step in self.steps if step.status != "refused"]
+        known = [cost for cost in costs if cost is not None]
+        return round(sum(known), 8) if len(known) == len(costs) else None
+
     def document(self) -> dict[str, Any]:
         """The `trace` of a decision."""
         made = [step for step in self.steps if step.status != "refused"]
@@ -167,7 +174,7 @@ class Trace:
                 "prompt_tokens": sum(step.prompt_tokens for step in made),
                 "completion_tokens": sum(step.completion_tokens for step in made),
                 "ms": _ms(self.now_s if self.ended_s is None else self.ended_s),
-                "cost": round(sum(step.cost for step in made), 8),
+                "cost": self.cost,
                 "active_params_b": round(sum(step.active_params_b for step in made), 4),
             },
             "limits": dict(self.limits),

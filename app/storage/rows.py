@@ -89,6 +89,12 @@ class DecisionRow(TableBase, kw_only=True):
     explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
     propensity: Mapped[float | None] = mapped_column(default=None)
     """The chance that `expert` had of answering; None where exploration had no say."""
+    alternative: Mapped[str | None] = mapped_column(String(128), default=None)
+    expected_cost: Mapped[float | None] = mapped_column(default=None)
+    """$ that the request was expected to cost; this and all costs None when unknown, computes in B·tokens."""
+    expected_compute: Mapped[float | None] = mapped_column(default=None)
+    alternative_cost: Mapped[float | None] = mapped_column(default=None)
+    alternative_compute: Mapped[float | None] = mapped_column(default=None)
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_id: Mapped[str] = mapped_column(String(64), index=True)
@@ -104,6 +110,12 @@ class DecisionRow(TableBase, kw_only=True):
     latency_ms: Mapped[float | None] = mapped_column(default=None)
     first_byte_ms: Mapped[float | None] = mapped_column(default=None)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    cost: Mapped[float | None] = mapped_column(default=None)
+    """$ that it did cost, all calls together."""
+    compute: Mapped[float | None] = mapped_column(default=None)
+    repeated_share: Mapped[float | None] = mapped_column(default=None)
+    """The share of the prompt that earlier requests of its conversation held: what one expert's prefix cache
+    would have held of it."""
     messages: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The request's messages, only when the operator keeps prompts."""
     answer: Mapped[str | None] = mapped_column(Text, default=None)

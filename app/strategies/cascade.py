@@ -76,7 +76,7 @@ def choose_pair(run: Run) -> tuple[Candidate, Candidate] | str:
     """The weak and the strong expert; or why there are no two.
 
     Strong is the candidate that is expected to answer best, whatever it costs; weak the best by value of
-    those with fewer active parameters, or a lower price.
+    those with fewer active parameters, or a lower expected cost.
     """
     options: CascadeOptions = run.options
     if lacking := run.lacks(options.weak, options.strong, options.verifier):
@@ -246,7 +246,7 @@ def _say(run: Run, model: CascadeModel, sure: float | None, *, accepted: bool, l
 def _cheaper(one: Candidate, other: Candidate) -> bool:
     if one.active_params_b != other.active_params_b:
         return one.active_params_b < other.active_params_b
-    return one.price < other.price
+    return one.cost is not None and other.cost is not None and one.cost < other.cost
 
 
 strategy = Cascade()

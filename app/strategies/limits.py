@@ -116,7 +116,7 @@ class Account:
         # the prompt was overestimated. Their tokens stay within the context; dollars must do for any share.
         whole = expert.context_length
         bounded = wanted is not None or answer < room or (affordable is not None and affordable < whole)
-        cost = token_cost(expert.price, prompt_tokens, answer if bounded else whole)
+        cost = token_cost(expert.price, prompt_tokens, answer if bounded else whole) or 0.0
         booking = Booking(expert, prompt_tokens, answer, cost, bounded)
         self.calls += 1
         self.tokens += booking.tokens
@@ -127,15 +127,15 @@ class Account:
         """Tokens of answer that what is left of the money pays for; None: any number."""
         if self.limits.cost is None:
             return None
-        left = self.limits.cost - self.cost - token_cost(expert.price, prompt_tokens, 0)
+        left = self.limits.cost - self.cost - (token_cost(expert.price, prompt_tokens, 0) or 0.0)
         if left < 0:
             return -1
-        return int(left * 1e6 / expert.price.output) if expert.price.output > 0 else None
+        return int(left * 1e6 / expert.price.output) if expert.price.output else None
 
     def settle(self, booking: Booking, prompt_tokens: int, answer_tokens: int) -> None:
         """Put what the call did use in the place of what was set aside."""
         self.tokens += prompt_tokens + answer_tokens - booking.tokens
-        self.cost += token_cost(booking.expert.price, prompt_tokens, answer_tokens) - booking.cost
+        self.cost += (token_cost(booking.expert.price, prompt_tokens, answer_tokens) or 0.0) - booking.cost
 
     def give_back(self, booking: Booking) -> None:
         """The call was not made after all."""

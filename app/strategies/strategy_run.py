@@ -23,13 +23,13 @@ SURE = 0.99
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """An expert that may answer. `probability`: expected score, taken as the probability of being right;
-    `value`: what the decision ranks by; parameters in billions, $ per million tokens."""
+    `value`: what the decision ranks by; parameters in billions, expected $ of the request, None unknown."""
 
     expert: str
     probability: float
     value: float
     active_params_b: float
-    price: float
+    cost: float | None
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ class Strategies:
                 probability_of(choice.utility + choice.correction),
                 choice.value,
                 choice.active_params_b,
-                choice.price,
+                choice.cost,
             )
             for choice in up
         ]

@@ -58,6 +58,16 @@ class Metrics:
             ("expert",),
             buckets=LONG_S,
         )
+        self.spent = counter(
+            "coterie_spent",
+            "What answers took, in dollars and in B·tokens (active parameters times tokens), where known.",
+            ["expert", "unit"],
+        )
+        self.compared = counter(
+            "coterie_compared",
+            "What answers took (actual), and would have with the fixed alternative, where both are known.",
+            ["with", "unit"],
+        )
         self.tokens = counter(
             "coterie_tokens",
             "Tokens that experts reported; cached ones are part of prompt, reasoning of completion.",

@@ -112,7 +112,7 @@ def _table(report: "OffPolicyReport") -> "Table":
         f"{naive.value:.4f} ({naive.low:.4f} to {naive.high:.4f})"
     )
     table = Table("policy", "doubly robust", "SNIPS", "IPS", title=title, title_justify="left")
-    for name in ("model", "worth", "agrees", "active B", "$/Mtok"):
+    for name in ("model", "worth", "agrees", "active B", "$ a request"):
         table.add_column(name, justify="right")
     for each in report.policies:
         table.add_row(
@@ -124,7 +124,7 @@ def _table(report: "OffPolicyReport") -> "Table":
             f"{each.effective:.0f} of {each.n}",
             f"{each.agrees:.0%}",
             f"{each.active_params_b:.2f}",
-            f"{each.price:.3f}",
+            "–" if each.cost is None else f"{each.cost:.3g}",
         )
     return table
 

@@ -136,7 +136,6 @@ def _cells(row: "SummaryRow") -> list[str]:
         "–" if row.low is None else f"{row.low:.4f} to {number(row.high, 4)}",
         gain,
         number(row.active_params_b, 2),
-        number(row.price, 3),
         number(row.cost, 4),
         number(row.latency_s, 2),
     ]

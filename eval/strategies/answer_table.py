@@ -52,8 +52,10 @@ class Answered:
 
     @property
     def prices(self) -> Floats:
-        """Price of each expert, in $ per million tokens."""
-        return np.asarray([card.price for card in self.table.experts], dtype=np.float64)
+        """Mean of input and output price of each expert, in $ per million tokens; 0 unknown."""
+        pairs = [(card.price_input or 0.0, card.price_output or 0.0) for card in self.table.experts]
+        mean: Floats = np.asarray(pairs, dtype=np.float64).mean(axis=1)
+        return mean
 
     @property
     def scores(self) -> Floats:

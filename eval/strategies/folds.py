@@ -10,7 +10,7 @@ import numpy as np
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
 from eval.strategies.answer_table import Answered, Floats, Ints, StrategyReplayError
 from routers.batch import choose
-from routers.composition import Composition, costs
+from routers.composition import Composition
 from routers.encoder import Encoder
 from routers.estimate import estimate_table
 from routers.evidence import Evidence
@@ -124,7 +124,7 @@ def _part(
     clipped = np.clip(values, CLIP, 1 - CLIP)
     trust = np.log(clipped / (1 - clipped))
     if routed is None:
-        routed = (values - costs(composition.experts, composition.policy)).argmax(axis=1)
+        routed = (values - composition.costs(posterior.astype(np.float32))).argmax(axis=1)
     return FoldPart(data, Ballots(data.votes, posterior, trust), posterior.argmax(axis=1), values, routed)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
 from routers.evidence import Evidence, prompt_digest
 from routers.fitting.splits import assign_folds, fold_splits
-from routers.outcome_table import OutcomeTable
+from routers.outcome_table import OutcomeTable, table_costs
 from routers.request import Matrix
 
 Column = npt.NDArray[np.float64]
@@ -22,7 +22,8 @@ class FoldBaseline:
 
     scores: Column
     active_params_b: Column
-    price: Column
+    cost: Column
+    """$ of each request, NaN unknown."""
 
 
 def labels_of(table: OutcomeTable) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
@@ -39,15 +40,17 @@ def baselines_of(
     `folds` only random, oracle and single experts."""
     rows = np.arange(len(table))
     active = np.asarray([card.active_params_b for card in table.experts])
-    price = np.asarray([card.price for card in table.experts])
+    paid = table_costs("cost", table).astype(np.float64)
 
     def chosen(columns: npt.NDArray[np.int64]) -> FoldBaseline:
-        return FoldBaseline(table.scores[rows, columns].astype(np.float64), active[columns], price[columns])
+        return FoldBaseline(
+            table.scores[rows, columns].astype(np.float64), active[columns], paid[rows, columns]
+        )
 
     even = np.ones(len(table))
     found = {
         "random": FoldBaseline(
-            table.scores.mean(axis=1, dtype=np.float64), even * active.mean(), even * price.mean()
+            table.scores.mean(axis=1, dtype=np.float64), even * active.mean(), paid.mean(axis=1)
         )
     }
     if len(table) >= 2 * folds:

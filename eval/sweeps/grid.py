@@ -32,7 +32,8 @@ class ReplayPoint:
     composition: ReplayComposition
     experts: tuple[str, ...] | None
     active_weight: float | None
-    price_weight: float | None
+    cost_weight: float | None
+    compute_weight: float | None
     target_active_b: float | None
     resident_budget_b: float | None
     threshold: float | None
@@ -48,7 +49,6 @@ class LivePoint:
     composition: LiveComposition
     experts: tuple[str, ...] | None
     active_weight: float | None
-    price_weight: float | None
     strategy: StrategyConfig | None
     prompt: PromptConfig
 

@@ -178,7 +178,7 @@ class LiveWork:
     def _note_cost(self, item: ItemRow, contestant: Contestant, turns: Sequence[AskedTurn]) -> None:
         """Who answered, and means over the turns of what that took."""
         facts = {each.name: each for each in self._servers[contestant.server].experts}
-        sizes, prices, costs, seconds = [], [], [], []
+        sizes, costs, seconds = [], [], []
         for turn in turns:
             routing = turn.reply.routing or {}
             name = routing.get("expert") or contestant.model
@@ -187,11 +187,9 @@ class LiveWork:
             totals = (routing.get("trace") or {}).get("totals") or {}
             size = expert and (expert.active_params_b or expert.params_b)
             sizes.append(totals.get("active_params_b", size))
-            prices.append((expert.price.input + expert.price.output) / 2 if expert else None)
             costs.append(totals.get("cost", _cost(expert, turn)))
             seconds.append(turn.reply.seconds)
         item.active_params_b = _mean(sizes)
-        item.price = _mean(prices)
         item.cost = None if any(cost is None for cost in costs) else float(sum(filter(None, costs)))
         item.latency_s = _mean(seconds)
 
@@ -292,18 +290,11 @@ def weight_boost(expert: ExpertInfo, point: LivePoint, policy: Mapping[str, Any]
     """The boost that turns the served `policy`'s cost weight into `point`'s for `expert`. Raises SweepError
     (unknown size, or a boost above LARGEST_BOOST)."""
 
-    def heavier(name: str, wanted: float | None) -> float:
-        return 0.0 if wanted is None else wanted - float(policy.get(name) or 0.0)
-
-    size = expert.active_params_b or expert.params_b
-    by_size, by_price = (
-        heavier("active_weight", point.active_weight),
-        heavier("price_weight", point.price_weight),
-    )
+    size, wanted = expert.active_params_b or expert.params_b, point.active_weight
+    by_size = 0.0 if wanted is None else wanted - float(policy.get("active_weight") or 0.0)
     if by_size and size is None:
         raise SweepError(f"the API does not say how large {expert.name} is, so it has no active weight")
-    price = (expert.price.input + expert.price.output) / 2
-    boost = -by_size * (size or 0.0) - by_price * price
+    boost = -by_size * (size or 0.0)
     if abs(boost) > LARGEST_BOOST:
         raise SweepError(
             f"{point.name}: the weight moves {expert.name} by {boost:g}, more than a request may "
@@ -338,7 +329,12 @@ def _cost(expert: ExpertInfo | None, turn: AskedTurn) -> float | None:
 def _card(expert: ExpertInfo) -> ExpertCard:
     size = expert.params_b or 0.0
     return ExpertCard(
-        expert.name, size, expert.active_params_b or size, expert.price.input, expert.price.output
+        expert.name,
+        size,
+        expert.active_params_b or size,
+        expert.price.input,
+        expert.price.cached_input,
+        expert.price.output,
     )
 
 

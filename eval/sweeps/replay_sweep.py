@@ -34,7 +34,7 @@ from routers.fitting.policy_fit import fit_policy
 from routers.fitting.splits import assign_folds
 from routers.fitting.stages import StageCache
 from routers.mapping import BudgetTooSmall
-from routers.outcome_table import OutcomeError, read_outcomes
+from routers.outcome_table import OutcomeError, read_outcomes, table_costs
 from routers.policy import Policy
 from routers.request import Matrix
 from routers.utilities import Utilities
@@ -70,6 +70,7 @@ class ReplayWork:
         complete = np.flatnonzero(~np.isnan(whole.scores).any(axis=1))
         self.unscored = len(whole) - len(complete)
         self.table = whole.take(complete)
+        self._paid = table_costs("cost", self.table)
         if len(self.table) < 2 * sweep.folds:
             raise SweepError(
                 f"{sweep.table}: {len(self.table)} prompts are scored for every expert, too few for "
@@ -228,7 +229,8 @@ class ReplayWork:
                 item.score = float(self.table.scores[int(row), column])
                 item.expert = card.name
                 item.active_params_b = card.active_params_b
-                item.price = card.price
+                if not np.isnan(paid := float(self._paid[int(row), column])):
+                    item.cost = paid
                 item.reason = "matched" if sure[place] else "uncertain"
                 item.latency_s = self._latencies.get((item.uid, card.name))
             items.append(item)
@@ -245,7 +247,9 @@ class ReplayWork:
             Labelled(prompts, (*seeds, *part.categories), with_text_parts(embeddings, prompts)),
             part,
             self._encoder,
-            replace(_options(point), active_weight=0.0, price_weight=0.0, target_active_b=None),
+            replace(
+                _options(point), active_weight=0.0, cost_weight=0.0, compute_weight=0.0, target_active_b=None
+            ),
             scored=np.arange(len(texts), len(prompts)),
             stages=StageCache(cache_folder() / "fits"),
         )
@@ -320,7 +324,8 @@ def _options(point: ReplayPoint) -> FitOptions:
         sure_accuracy=config.sure_accuracy,
         novel_quantile=config.novel_quantile,
         active_weight=point.active_weight or 0.0,
-        price_weight=point.price_weight or 0.0,
+        cost_weight=point.cost_weight or 0.0,
+        compute_weight=point.compute_weight or 0.0,
         target_active_b=point.target_active_b,
         resident_budget_b=point.resident_budget_b,
         jobs=1,
@@ -339,7 +344,7 @@ def _policy(fitted: Fit, options: FitOptions) -> Policy:
 def _overridden(policy: Policy, point: ReplayPoint) -> Policy:
     names = ["threshold", "ood_threshold"]
     if point.composition.folder is not None:
-        names += ["active_weight", "price_weight"]
+        names += ["active_weight", "cost_weight", "compute_weight"]
     return replace(policy, **{n: getattr(point, n) for n in names if getattr(point, n) is not None})
 
 

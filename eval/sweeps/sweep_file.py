@@ -63,7 +63,8 @@ class ReplayGrid(StrictModel):
     experts: Annotated[tuple[Literal["all"] | Names, ...], Field(min_length=1)] = ("all",)
     """Sets of experts (also prompt experts) that may answer."""
     active_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
-    price_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
+    cost_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
+    compute_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
     target_active_b: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None,)
     resident_budget_b: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None,)
     threshold: Annotated[tuple[Share | None, ...], Field(min_length=1)] = (None,)
@@ -128,7 +129,6 @@ class LiveGrid(StrictModel):
     )
     experts: Annotated[tuple[Literal["all"] | Names, ...], Field(min_length=1)] = ("all",)
     active_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
-    price_weight: Annotated[tuple[Weight | None, ...], Field(min_length=1)] = (None,)
     strategy: Annotated[tuple[StrategyConfig | None, ...], Field(min_length=1)] = (None,)
     prompts: Annotated[tuple[PromptConfig, ...], Field(min_length=1)] = (PromptConfig(name="none"),)
 

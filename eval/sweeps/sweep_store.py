@@ -67,8 +67,6 @@ class ItemRow(SweepBase, kw_only=True):
     score: Mapped[float | None] = mapped_column(default=None)
     expert: Mapped[str | None] = mapped_column(String(200), default=None)
     active_params_b: Mapped[float | None] = mapped_column(default=None)
-    price: Mapped[float | None] = mapped_column(default=None)
-    """$ per million tokens of the expert that answered."""
     cost: Mapped[float | None] = mapped_column(default=None)
     """$ of the request, if tokens are known."""
     latency_s: Mapped[float | None] = mapped_column(default=None)

@@ -15,15 +15,15 @@ from eval.sweeps.sweep_store import ItemRow
 Kind = Literal["configuration", "baseline", "expert"]
 BEST_SINGLE = "best_single"
 CSV_COLUMNS = (
-    "name", "kind", "n", "score", "low", "high", "active_params_b", "price", "cost", "latency_s", "gain",
+    "name", "kind", "n", "score", "low", "high", "active_params_b", "cost", "latency_s", "gain",
     "gain_low", "gain_high", "missing", "pareto",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
-    """`score` with its 95 % bootstrap interval over prompts; means of `active_params_b` (billions), `price`
-    ($ per million tokens), `cost` ($ per 1,000 requests) and `latency_s`, None if unknown; `gain`: paired
+    """`score` with its 95 % bootstrap interval over prompts; means of `active_params_b` (billions), `cost`
+    ($ per 1,000 requests) and `latency_s`, None if unknown; `gain`: paired
     difference to the best single expert; `missing`: prompts without a score.
     """
 
@@ -34,7 +34,6 @@ class SummaryRow:
     low: float | None
     high: float | None
     active_params_b: float | None
-    price: float | None
     cost: float | None
     latency_s: float | None
     gain: ScoreDifference | None
@@ -118,7 +117,6 @@ def rows_of(
                 others,
                 seed,
                 active_params_b=_mean([item.active_params_b for item in scored]),
-                price=_mean([item.price for item in scored]),
                 cost=_per_thousand([item.cost for item in scored]),
                 latency_s=_mean([item.latency_s for item in scored]),
                 missing=len(own) - len(scored),
@@ -135,7 +133,7 @@ def rows_of(
                 None if name == BEST_SINGLE else reference,
                 seed,
                 active_params_b=float(np.mean(baseline.active_params_b)),
-                price=float(np.mean(baseline.price)),
+                cost=_per_thousand([None if np.isnan(cost) else float(cost) for cost in baseline.cost]),
             )
         )
     return _with_front(rows)
@@ -149,7 +147,6 @@ def _row(
     seed: int,
     *,
     active_params_b: float | None,
-    price: float | None,
     cost: float | None = None,
     latency_s: float | None = None,
     missing: int = 0,
@@ -164,7 +161,7 @@ def _row(
             both = ~np.isnan(reference)
             if both.any():
                 gain = paired_interval(scores[both], reference[both], seed)
-    facts = (active_params_b, price, cost, latency_s, gain, missing)
+    facts = (active_params_b, cost, latency_s, gain, missing)
     return SummaryRow(name, kind, len(scores), score, low, high, *facts, settings=settings or {})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from routers.calibration import expected_calibration_error, risk_coverage
-from routers.composition import Composition, ExpertCard, costs
+from routers.composition import Composition, ExpertCard
 from routers.correction import contrasts
 from routers.encoder import Encoder
 from routers.evidence import Evidence, prompt_digest
@@ -22,6 +22,15 @@ from routers.mapping import solve_map
 from routers.novelty import Novelty, fit_prototypes, fit_quantiles
 from routers.outcome_table import OutcomeTable
 from routers.policy import Policy
+from routers.request_costs import (
+    CostKind,
+    ExpectedTokens,
+    UnknownCost,
+    cell_costs,
+    costs,
+    known_costs,
+)
+from routers.token_estimates import estimate_tokens
 from routers.utilities import Utilities, estimate_utilities, prior_utilities
 
 
@@ -67,11 +76,12 @@ def fit(
     rows = np.asarray([index[each] for each in table.categories], dtype=np.int64)
     kept, utilities = _within_budget(table, rows, labels, len(categories), options)
     whole, table = table, table.keep_experts([table.expert_names[column] for column in kept])
+    tokens = estimate_tokens(table.tokens_in, table.tokens_out, rows, len(categories))
     novelty = Novelty(fit_prototypes(labelled.features, options.seed), fit_quantiles(stage1.held_out.novelty))
     correction, validation, evidence = None, None, None
     if scored is not None and len(table):
         correction = _correct(labelled, table, rows, scored, folds, stage1, encoder, options, stages)
-        validation = _validation_set(table, scored, stage1.held_out, correction, utilities)
+        validation = _validation_set(table, scored, stage1.held_out, correction, utilities, tokens)
         evidence = Evidence(
             embeddings=labelled.features[scored, : encoder.dimension],
             scores=whole.scores,
@@ -80,7 +90,10 @@ def fit(
             experts=whole.expert_names,
             held_out=correction.expected,
         )
-    policy = fit_policy(stage1.held_out, utilities, table.experts, options, validation)
+    try:
+        policy = fit_policy(stage1.held_out, utilities, table.experts, options, validation, tokens)
+    except UnknownCost as error:
+        raise FitError(str(error)) from error
     stages.step("classifier", 0, 1)
     composition = Composition(
         digest="",
@@ -95,6 +108,7 @@ def fit(
         counts=utilities.counts,
         global_utilities=utilities.overall,
         policy=policy,
+        tokens=tokens,
         encoder=encoder.name,
         encoder_revision=encoder.revision,
         correction=correction.correction if correction else None,
@@ -149,20 +163,24 @@ def _within_budget(
     everybody = tuple(range(len(table.experts)))
     if options.resident_budget_b is None:
         return everybody, utilities
-    policy = Policy(
-        generalist=table.expert_names[0],
-        active_weight=options.active_weight,
-        price_weight=options.price_weight,
-    )
+    policy = options.weighted(Policy(generalist=table.expert_names[0]))
+    tokens = estimate_tokens(table.tokens_in, table.tokens_out, rows, categories)
     shares = np.bincount(rows if len(rows) else labels, minlength=categories).astype(np.float32)
+    try:
+        taken = costs(table.experts, policy, tokens, np.eye(categories, dtype=np.float32))
+        targets = []
+        if options.target is not None:
+            kind, limit = options.target
+            targets.append((known_costs(kind, table.experts, tokens), limit))
+    except UnknownCost as error:
+        raise FitError(str(error)) from error
     kept = solve_map(
         utilities.by_category,
         table.experts,
         shares / shares.sum(),
-        costs(table.experts, policy),
+        taken,
         options.resident_budget_b,
-        target_active_b=options.target_active_b,
-        target_price=options.target_price,
+        targets=targets,
     ).kept
     columns = list(kept)
     return kept, replace(
@@ -205,7 +223,12 @@ def _correct(
 
 
 def _validation_set(
-    table: OutcomeTable, scored: Index, held_out: HeldOut, correction: CorrectionFit, utilities: Utilities
+    table: OutcomeTable,
+    scored: Index,
+    held_out: HeldOut,
+    correction: CorrectionFit,
+    utilities: Utilities,
+    tokens: ExpectedTokens | None,
 ) -> ValidationSet:
     step = contrasts(held_out.probabilities[scored] @ utilities.by_category - correction.category)
     corrected = by_category = ExpectedScores(correction.category, correction.category + step)
@@ -218,6 +241,8 @@ def _validation_set(
         table.scores,
         held_out.confidence[scored],
         held_out.novelty_quantiles[scored].astype(np.float32),
+        held_out.probabilities[scored],
+        tokens,
     )
 
 
@@ -249,7 +274,8 @@ def _manifest(
             "sure_accuracy": options.sure_accuracy,
             "novel_quantile": options.novel_quantile,
             "target_active_b": options.target_active_b,
-            "target_price": options.target_price,
+            "target_cost": options.target_cost,
+            "target_compute": options.target_compute,
             "resident_budget_b": options.resident_budget_b,
             "correction": options.correction,
             "correct_by": list(options.correct_by),
@@ -300,7 +326,7 @@ def _policy_metrics(
     return {
         "score": round(validation.score(chosen), 4),
         "active_params_b": _rounded_mean([card.active_params_b for card in experts], chosen, 3),
-        "price": _rounded_mean([card.price for card in experts], chosen, 4),
+        **_mean_costs(validation, experts, chosen),
         "best_single": {"expert": experts[best].name, "score": round(float(means[best]), 4)},
         "gain_over_best_single": round(float(paired.mean()), 4) if len(paired) else None,
         "gain_error": round(float(paired.std(ddof=1) / np.sqrt(len(paired))), 4) if len(paired) > 1 else None,
@@ -309,6 +335,19 @@ def _policy_metrics(
             card.name: round(float((chosen == column).mean()), 4) for column, card in enumerate(experts)
         },
     }
+
+
+def _mean_costs(
+    validation: ValidationSet, experts: Sequence[ExpertCard], chosen: Index
+) -> dict[str, float | None]:
+    """Expected $ and B·tokens of the decisions, None when unknown of an expert that decides."""
+    found: dict[str, float | None] = {}
+    kinds: tuple[CostKind, ...] = ("cost", "compute")
+    for kind in kinds:
+        each = cell_costs(kind, experts, validation.tokens, validation.posterior)
+        mean = float(each[np.arange(len(chosen)), chosen].mean())
+        found[kind] = None if np.isnan(mean) else float(f"{mean:.4g}")
+    return found
 
 
 def _rounded_mean(values: Sequence[float], chosen: Index, digits: int) -> float:

@@ -1,16 +1,35 @@
 """Inputs, options and errors of a fit."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from routers.policy import Policy
 from routers.request import Matrix
+from routers.request_costs import CostKind
 
 CORRECTORS = ("forest", "kernel")
 """Regressions of the per-request correction: `routers.forest`, `routers.kernel`."""
 
 
+KINDS: tuple[CostKind, ...] = ("active", "cost", "compute")
+TARGETS = {"active": "target_active_b", "cost": "target_cost", "compute": "target_compute"}
+WEIGHTS = {kind: f"{kind}_weight" for kind in KINDS}
+"""Fields of the options, and of the policy, by what is paid."""
+
+
 class FitError(Exception):
     """The data cannot be fitted; the message says what is missing."""
+
+
+def with_weight(policy: Policy, kind: CostKind, weight: float) -> Policy:
+    """`policy` with another weight on what is paid."""
+    match kind:
+        case "active":
+            return replace(policy, active_weight=weight)
+        case "cost":
+            return replace(policy, cost_weight=weight)
+        case "compute":
+            return replace(policy, compute_weight=weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +47,20 @@ class FitOptions:
     threshold ensures; None chooses the threshold by held-out scores (0.9 without scores). `novel_quantile`:
     out-of-distribution threshold. `correction`: use a correction that predicts better held out, fully (True),
     at half weight unless the full one decides significantly better (None), or never (False), from the
-    regressions `correct_by`. `target_active_b`, `target_price`: take the smallest weight whose held-out
-    decisions cost no more on average. `jobs`: cores, 0 for all. The rest as in `routers.policy.Policy`.
+    regressions `correct_by`. `target_active_b` (billions), `target_cost` ($ a request) and `target_compute`
+    (B·tokens a request): take the smallest weight whose held-out decisions take no more on average. `jobs`:
+    cores, 0 for all. The rest as in `routers.policy.Policy`.
     """
 
     classifier: str = "auto"
     sure_accuracy: float | None = None
     novel_quantile: float = 0.99
     active_weight: float = 0.0
-    price_weight: float = 0.0
+    cost_weight: float = 0.0
+    compute_weight: float = 0.0
     target_active_b: float | None = None
-    target_price: float | None = None
+    target_cost: float | None = None
+    target_compute: float | None = None
     resident_budget_b: float | None = None
     correction: bool | None = None
     correct_by: tuple[str, ...] = CORRECTORS
@@ -49,12 +71,28 @@ class FitOptions:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.correct_by) - set(CORRECTORS)):
             raise FitError(f"nothing corrects by {', '.join(unknown)}: choose from {', '.join(CORRECTORS)}")
-        if self.target_active_b is not None and self.target_price is not None:
-            raise FitError("give a target for active parameters or for the price, not for both")
-        if self.target_active_b is not None and self.active_weight:
-            raise FitError("give an active weight or a target for active parameters, not both")
-        if self.target_price is not None and self.price_weight:
-            raise FitError("give a price weight or a target price, not both")
+        targets = [kind for kind in KINDS if getattr(self, TARGETS[kind]) is not None]
+        if len(targets) > 1:
+            named = " and ".join(f"--{TARGETS[kind].replace('_', '-')}" for kind in targets)
+            raise FitError(f"give one target, not {named}: the fit finds one weight")
+        for kind in targets:
+            if getattr(self, WEIGHTS[kind]):
+                raise FitError(f"give --{kind}-weight or --{TARGETS[kind].replace('_', '-')}, not both")
+
+    @property
+    def target(self) -> tuple[CostKind, float] | None:
+        """What the decisions may take on average, and of what."""
+        found = ((kind, getattr(self, TARGETS[kind])) for kind in KINDS)
+        return next(((kind, limit) for kind, limit in found if limit is not None), None)
+
+    def weighted(self, policy: Policy) -> Policy:
+        """`policy` with these weights."""
+        return replace(
+            policy,
+            active_weight=self.active_weight,
+            cost_weight=self.cost_weight,
+            compute_weight=self.compute_weight,
+        )
 
     @property
     def cores(self) -> int:

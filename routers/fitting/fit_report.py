@@ -61,11 +61,11 @@ def _quality(held_out: Mapping[str, Any], curve: CostCurve | None) -> Iterable[s
     best = held_out["best_single"]
     yield from ("", "## Quality and cost", "")
     yield (
-        f"Score **{held_out['score']:.4f}** at {held_out['active_params_b']:g} B average active parameters "
-        f"and a price of {held_out['price']:g}. The best single expert, {best['expert']}, scores "
-        f"{best['score']:.4f}: a paired difference of {held_out['gain_over_best_single']:+.4f} ± "
-        f"{held_out['gain_error']:.4f} (standard error). An oracle that knows the best expert of every "
-        f"prompt would score {_shown(held_out['oracle'])}."
+        f"Score **{held_out['score']:.4f}** at {held_out['active_params_b']:g} B average active parameters, "
+        f"{_shown(held_out['cost'])} $ and {_shown(held_out['compute'])} B·tokens a request. The best single "
+        f"expert, {best['expert']}, scores {best['score']:.4f}: a paired difference of "
+        f"{held_out['gain_over_best_single']:+.4f} ± {held_out['gain_error']:.4f} (standard error). An "
+        f"oracle that knows the best expert of every prompt would score {_shown(held_out['oracle'])}."
     )
     shares: dict[str, float] = held_out["shares"]
     yield from _table(

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from routers.calibration import threshold_for_accuracy
-from routers.composition import ExpertCard, best_of, costs
-from routers.fitting.fit_options import FitError, FitOptions
+from routers.composition import ExpertCard, best_of
+from routers.fitting.fit_options import FitError, FitOptions, with_weight
 from routers.fitting.splits import Index
 from routers.fitting.stage1 import HeldOut
 from routers.policy import Policy
 from routers.request import Matrix, Vector
+from routers.request_costs import UNITS, CostKind, ExpectedTokens, cell_costs, costs, known_costs
 from routers.utilities import Utilities
 
 MIN_UNSURE = 20
@@ -33,7 +34,7 @@ MAX_UNSURE_SHARE = 0.2
 """Largest share of requests below a threshold chosen by scores."""
 REDUCED_TRUST = 0.5
 """Weight of a correction whose gain in decisions is not significant."""
-MAX_WEIGHT, MIN_WEIGHT = 1e3, 1e-9
+MAX_WEIGHT, MIN_WEIGHT = 1e9, 1e-9
 BISECTION_STEPS = 40
 
 
@@ -49,13 +50,20 @@ class ExpectedScores:
 @dataclass(frozen=True, slots=True)
 class ValidationSet:
     """Held-out prompts with `scores` (prompts, experts; NaN where unscored), expected scores `by_category`
-    and `corrected` per request, `confidence` and `novelty` (a quantile, 0..1), both (prompts,)."""
+    and `corrected` per request, `confidence` and `novelty` (a quantile, 0..1), both (prompts,), the category
+    `posterior` (prompts, categories), and the `tokens` that their categories are expected to take."""
 
     by_category: ExpectedScores
     corrected: ExpectedScores
     scores: Matrix
     confidence: Vector
     novelty: Vector
+    posterior: Matrix
+    tokens: ExpectedTokens | None = None
+
+    def costs(self, experts: Sequence[ExpertCard], policy: Policy) -> Matrix:
+        """What the policy takes off the expected scores, (prompts, experts). Raises UnknownCost."""
+        return costs(experts, policy, self.tokens, self.posterior)
 
     def expected_scores(self, policy: Policy) -> ExpectedScores:
         """Expected scores with the correction weighted by `policy.trust`."""
@@ -70,16 +78,18 @@ class ValidationSet:
         return self._choices(self.expected_scores(policy).held_out, experts, policy)
 
     def _choices(self, expected: Matrix, experts: Sequence[ExpertCard], policy: Policy) -> Index:
-        best = best_of(expected - costs(experts, policy), experts)
+        best = best_of(expected - self.costs(experts, policy), experts)
         fallback = [card.name for card in experts].index(policy.generalist)
         unsure = (self.confidence < policy.threshold) | (self.novelty > policy.ood_threshold)
         return np.where(unsure, fallback, best)
 
-    def mean_cost(self, each: Vector, experts: Sequence[ExpertCard], policy: Policy) -> float:
-        """Mean of `each` (experts,) over the chosen experts, by the more expensive of the two estimates."""
+    def mean_cost(self, kind: CostKind, experts: Sequence[ExpertCard], policy: Policy) -> float:
+        """What the chosen experts take on average, by the more expensive of the two estimates."""
+        each = cell_costs(kind, experts, self.tokens, self.posterior)
+        rows = np.arange(len(each))
         found = self.expected_scores(policy)
         both = (self._choices(expected, experts, policy) for expected in (found.held_out, found.refitted))
-        return max(float(each[chosen].mean()) for chosen in both)
+        return max(float(each[rows, chosen].mean()) for chosen in both)
 
     def score(self, chosen: Index) -> float:
         """Mean of the known scores of these choices."""
@@ -92,6 +102,7 @@ def fit_policy(
     experts: Sequence[ExpertCard],
     options: FitOptions,
     validation: ValidationSet | None = None,
+    tokens: ExpectedTokens | None = None,
 ) -> Policy:
     """The policy of `options`; `validation` None when no scored prompts were held out.
 
@@ -100,10 +111,10 @@ def fit_policy(
     the highest of several estimates tends to be the most overestimated. Raises FitError when a target cannot
     be met.
     """
-    policy = _fit(held_out, utilities, experts, options, validation, trust=1.0)
+    policy = _fit(held_out, utilities, experts, options, validation, tokens, trust=1.0)
     if validation is None or validation.corrected is validation.by_category or options.correction:
         return policy
-    reduced = _fit(held_out, utilities, experts, options, validation, trust=REDUCED_TRUST)
+    reduced = _fit(held_out, utilities, experts, options, validation, tokens, trust=REDUCED_TRUST)
     return policy if _significantly_better(validation, experts, policy, reduced) else reduced
 
 
@@ -111,7 +122,7 @@ def _significantly_better(
     validation: ValidationSet, experts: Sequence[ExpertCard], policy: Policy, other: Policy
 ) -> bool:
     """Whether score less cost, at the weights of `policy`, is higher than `other`'s by a standard error."""
-    net = validation.scores - costs(experts, policy)
+    net = validation.scores - validation.costs(experts, policy)
     rows = np.arange(len(net))
     gain = net[rows, validation.choices(experts, policy)] - net[rows, validation.choices(experts, other)]
     gain = gain[~np.isnan(gain)]
@@ -124,6 +135,7 @@ def _fit(
     experts: Sequence[ExpertCard],
     options: FitOptions,
     validation: ValidationSet | None,
+    tokens: ExpectedTokens | None,
     *,
     trust: float,
 ) -> Policy:
@@ -132,43 +144,47 @@ def _fit(
         generalist=experts[0].name,
         threshold=0.0,
         ood_threshold=options.novel_quantile,
-        active_weight=options.active_weight,
-        price_weight=options.price_weight,
         switch_cost=options.switch_cost,
     )
+    policy = options.weighted(policy)
     threshold: float | None = None
     if options.sure_accuracy is not None or validation is None or len(validation.scores) < MIN_SCORED:
         wanted = SURE_ACCURACY if options.sure_accuracy is None else options.sure_accuracy
         threshold = threshold_for_accuracy(held_out.confidence, held_out.correct, wanted)
 
-    def weighted(
-        active_weight: float, price_weight: float, max_unsure_share: float = MAX_UNSURE_SHARE
-    ) -> Policy:
+    def weighted(new: Policy, max_unsure_share: float = MAX_UNSURE_SHARE) -> Policy:
         """Threshold and fallback depend on the weights, so they are chosen again for each."""
-        new = replace(policy, active_weight=active_weight, price_weight=price_weight)
         if threshold is None and validation is not None:
             return _with_threshold(validation, experts, new, max_unsure_share)
         new = replace(new, threshold=threshold or 0.0)
-        return replace(new, generalist=_fallback(held_out, utilities, experts, new))
+        return replace(new, generalist=_fallback(held_out, utilities, experts, new, tokens))
 
-    if options.target_active_b is None and options.target_price is None:
-        return weighted(options.active_weight, options.price_weight)
+    if options.target is None:
+        return weighted(policy)
     if validation is None:
         raise FitError("a target needs scored prompts: score some, or give a weight")
-    met = _meet_target(validation, experts, weighted, options)
+    met = _meet_target(validation, experts, policy, weighted, options)
     if threshold is not None:
         return met
     # Many uncertain requests change their fallback at once, which can leave much of the target unused.
-    without = _meet_target(validation, experts, lambda active, price: weighted(active, price, 0.0), options)
+    without = _meet_target(validation, experts, policy, lambda new: weighted(new, 0.0), options)
     score, other = (validation.score(validation.choices(experts, each)) for each in (met, without))
     return met if score >= other - THRESHOLD_TOLERANCE else without
 
 
-def _fallback(held_out: HeldOut, utilities: Utilities, experts: Sequence[ExpertCard], policy: Policy) -> str:
+def _fallback(
+    held_out: HeldOut,
+    utilities: Utilities,
+    experts: Sequence[ExpertCard],
+    policy: Policy,
+    tokens: ExpectedTokens | None,
+) -> str:
     """The expert of highest mean value in the true categories of the uncertain prompts."""
     unsure = held_out.confidence < policy.threshold
     region = held_out.labels[unsure] if unsure.sum() >= MIN_UNSURE else held_out.labels
-    value = utilities.by_category[region].mean(axis=0) - costs(experts, policy)
+    mix = np.bincount(region, minlength=len(utilities.by_category)).astype(np.float32)[None, :]
+    taken = costs(experts, policy, tokens, mix / mix.sum())[0]
+    value = utilities.by_category[region].mean(axis=0) - taken
     return experts[int(value.argmax())].name
 
 
@@ -176,7 +192,7 @@ def _with_threshold(
     validation: ValidationSet, experts: Sequence[ExpertCard], policy: Policy, max_unsure_share: float
 ) -> Policy:
     """The largest threshold, with its best fallback, within THRESHOLD_TOLERANCE of the best value."""
-    expert_costs = costs(experts, policy)
+    expert_costs = validation.costs(experts, policy)
     best = best_of(validation.expected_scores(policy).held_out - expert_costs, experts)
     net = validation.scores - expert_costs
     rows = np.arange(len(net))
@@ -184,7 +200,8 @@ def _with_threshold(
     tried = []
     for threshold in [0.0, *levels.tolist()]:
         unsure = (validation.confidence < threshold) | (validation.novelty > policy.ood_threshold)
-        fallback = int((_shrunk_means(validation.scores, unsure) - expert_costs).argmax())
+        region = expert_costs[unsure] if unsure.any() else expert_costs
+        fallback = int((_shrunk_means(validation.scores, unsure) - region.mean(axis=0)).argmax())
         value = float(np.nanmean(net[rows, np.where(unsure, fallback, best)]))
         tried.append((value, threshold, fallback))
     most = max(value for value, _, _ in tried)
@@ -205,20 +222,20 @@ def _shrunk_means(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[
 def _meet_target(
     validation: ValidationSet,
     experts: Sequence[ExpertCard],
-    weighted: Callable[[float, float], Policy],
+    policy: Policy,
+    weighted: Callable[[Policy], Policy],
     options: FitOptions,
 ) -> Policy:
     """The policy of smallest weight whose held-out decisions meet the target, by bisection; the result never
     exceeds the target."""
-    by_size = options.target_active_b is not None
-    target = float((options.target_active_b if by_size else options.target_price) or 0.0)
-    unit = "B active parameters" if by_size else "$ per million tokens"
-    each = np.asarray([card.active_params_b if by_size else card.price for card in experts], dtype=np.float32)
+    if options.target is None:
+        raise ValueError("there is no target")
+    kind, target = options.target
+    known_costs(kind, experts, validation.tokens)
 
     def at(weight: float) -> tuple[Policy, float]:
-        weights = (weight, options.price_weight) if by_size else (options.active_weight, weight)
-        candidate = weighted(*weights)
-        return candidate, validation.mean_cost(each, experts, candidate)
+        candidate = weighted(with_weight(policy, kind, weight))
+        return candidate, validation.mean_cost(kind, experts, candidate)
 
     free, cost = at(0.0)
     if cost <= target:
@@ -226,7 +243,7 @@ def _meet_target(
     met, cost = at(MAX_WEIGHT)
     if cost > target:
         raise FitError(
-            f"a target of {target:g} {unit} is out of reach: the cheapest decisions take {cost:g} on average"
+            f"a target of {target:g} {UNITS[kind]} is out of reach: the cheapest decisions take {cost:g}"
         )
     low, high = 0.0, MAX_WEIGHT
     # First the order of magnitude.

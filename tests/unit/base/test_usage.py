@@ -9,6 +9,7 @@ from base.usage import TokenUsage
 from experts.expert import Price
 
 PRICE = Price(input=2.0, output=10.0)
+CACHING = Price(input=2.0, cached_input=0.2, output=10.0)
 
 
 def test_all_counts_are_read() -> None:
@@ -99,13 +100,19 @@ def test_what_is_no_count_is_unknown(usage: Any) -> None:
 
 def test_tokens_cost_what_their_kind_costs() -> None:
     assert token_cost(PRICE, 1_000_000, 100_000) == pytest.approx(3.0)
-    assert token_cost(PRICE, 1_000_000, 0, cached=500_000, cached_price=0.2) == pytest.approx(1.1)
+    assert token_cost(CACHING, 1_000_000, 0, cached=500_000) == pytest.approx(1.1)
     assert usage_cost(PRICE, TokenUsage(1_000_000, 0, cached=500_000)) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("usage", [TokenUsage(), TokenUsage(prompt=1), TokenUsage(completion=1)])
 def test_unknown_is_never_free(usage: TokenUsage) -> None:
     assert usage_cost(PRICE, usage) is None
+
+
+@pytest.mark.parametrize("price", [Price(), Price(input=1.0), Price(output=1.0)])
+def test_an_unknown_price_is_never_nought(price: Price) -> None:
+    assert token_cost(price, 1_000, 1_000) is None
+    assert token_cost(Price(input=0.0, output=0.0), 1_000, 1_000) == 0.0
 
 
 def test_the_sum_of_several_answers_knows_what_one_of_them_told() -> None:

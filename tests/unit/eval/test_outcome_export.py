@@ -163,7 +163,7 @@ def test_live_answers_and_their_shadows_count_when_they_were_rated() -> None:
     )
     assert sum(found.left_out.values()) == 5
     assert found.left_out["not rated"] == 2
-    assert found.cards["lawyer"].price == 1.0
+    assert found.cards["lawyer"].price_input is None
 
 
 def test_nothing_scored_says_why() -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from routers.decide import NoExpertFits, UnknownName, decide, fall_back
 from routers.decision import Classification, Decision, Reason
 from routers.policy import Policy, Rule
 from routers.request import Capability, Request, Turn, Vector
+from routers.request_costs import ExpectedTokens, UnknownCost
 from tests.unit.routers.world import CATEGORIES, UNCLEAR, about, card, composition, request, routed
 
 CALLING = Rule("calls", keywords=("call",), expert="small")
@@ -165,15 +167,65 @@ def test_a_boost_lifts_an_expert_over_a_better_one() -> None:
     assert decision.ranking[0].utility < decision.ranking[1].utility
 
 
-def test_weights_take_size_and_price_from_the_value() -> None:
-    dear = composition((card("cheap", 1), card("dear", 1, price_input=2, price_output=8)), [(0.5, 0.6)] * 3)
+def takes(tokens_in: float, *tokens_out: float) -> ExpectedTokens:
+    """The same tokens in every category; an answer's by expert."""
+    written = np.tile(np.asarray(tokens_out, dtype=np.float32), (3, 1))
+    shares = np.full(3, 1 / 3, dtype=np.float32)
+    return ExpectedTokens(np.full_like(written, tokens_in), written, shares)
+
+
+def test_weights_take_size_cost_and_compute_from_the_value() -> None:
+    cheap = card("cheap", 1, price_input=0.0, price_output=0.0)
+    cards = (cheap, card("dear", 1, price_input=2, price_output=8))
+    dear = composition(cards, [(0.5, 0.6)] * 3, tokens=takes(100, 50, 400))
     assert routed(about("law"), dear).expert == "dear"
-    frugal = Policy(generalist="dear", price_weight=0.03)
+    frugal = Policy(generalist="dear", cost_weight=30)
     decision = routed(about("law"), dear, frugal)
     assert decision.expert == "cheap"
-    assert decision.ranking[1].value == pytest.approx(0.6 - 0.03 * 5)
+    paid = (100 * 2 + 400 * 8) / 1e6
+    assert decision.ranking[1].cost == pytest.approx(paid)
+    assert decision.ranking[1].value == pytest.approx(0.6 - 30 * paid)
+    assert (decision.expected_cost, decision.alternative) == (0.0, "dear")
+    assert decision.alternative_cost == pytest.approx(paid)
+    quick = Policy(generalist="dear", compute_weight=0.5)
+    decision = routed(about("law"), dear, quick)
+    assert decision.expert == "cheap"
+    assert decision.ranking[1].value == pytest.approx(0.6 - 0.5 * 500 / 1000)
+    assert (decision.expected_compute, decision.alternative_compute) == pytest.approx((150, 500))
     small = Policy(generalist="large", active_weight=0.012)
     assert routed(about("law"), policy=small).expert == "coder"
+
+
+def test_what_is_not_known_is_null_and_cannot_be_weighed() -> None:
+    assert {each.cost for each in routed(about("law")).ranking} == {None}
+    cards = (card("free", 1, price_input=0.0, price_output=0.0), card("unpriced", 1))
+    found = composition(cards, [(0.5, 0.6)] * 3, tokens=takes(100, 50, 400))
+    decision = routed(about("law"), found)
+    assert decision.expected_cost is None
+    assert decision.expected_compute == pytest.approx(500)
+    with pytest.raises(UnknownCost, match="no price is known of unpriced"):
+        routed(about("law"), found, Policy(generalist="free", cost_weight=1))
+    with pytest.raises(UnknownCost, match=r"tokens_in\.parquet"):
+        routed(about("law"), policy=Policy(generalist="large", compute_weight=1))
+
+
+def test_the_requests_own_prompt_stands_for_its_categorys_mean() -> None:
+    cards = (card("plain", 2), card("arm", 2, base="plain"))
+    tokens = ExpectedTokens(
+        np.asarray([[100, 140]] * 3, dtype=np.float32),
+        np.asarray([[50, 20]] * 3, dtype=np.float32),
+        np.full(3, 1 / 3, dtype=np.float32),
+    )
+    found = composition(cards, [(0.5, 0.6)] * 3, tokens=tokens)
+    decision = routed(about("law"), found, prompt_tokens=1_000)
+    by_name = {each.expert: each for each in decision.ranking}
+    assert by_name["plain"].compute == pytest.approx(2 * (1_000 + 50))
+    assert by_name["arm"].compute == pytest.approx(2 * (1_000 + 40 + 20))
+
+
+def test_the_operator_names_what_costs_are_compared_with() -> None:
+    policy = Policy(generalist="large", alternative="small")
+    assert routed(about("law"), policy=policy).alternative == "small"
 
 
 def test_a_conversation_stays_while_leaving_gains_too_little() -> None:

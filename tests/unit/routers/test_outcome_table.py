@@ -58,7 +58,7 @@ def test_a_table_is_read_whole(tmp_path: Path) -> None:
         table.scores, np.asarray([[0, 1], [0.5, np.nan], [1, 0.25]], dtype=np.float32), equal_nan=True
     )
     small, large = table.experts
-    assert (small.active_params_b, small.price) == (0.1, 0)
+    assert (small.active_params_b, small.price_input, small.price_output) == (0.1, None, None)
     assert (large.active_params_b, large.price_input, large.price_output) == (12.5, 0.5, 1.5)
 
 

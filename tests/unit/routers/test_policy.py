@@ -168,7 +168,7 @@ def test_a_rule_that_takes_nothing_or_everything_is_refused(conditions: Any, mes
         ("threshold", float("nan")),
         ("ood_threshold", 1.1),
         ("active_weight", -1),
-        ("price_weight", float("inf")),
+        ("cost_weight", float("inf")),
         ("switch_cost", -0.01),
         ("recent_turns", 0),
     ],

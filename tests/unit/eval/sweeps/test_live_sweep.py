@@ -7,16 +7,15 @@ from eval.sweeps.grid import LivePoint
 from eval.sweeps.live_sweep import weight_boost
 from eval.sweeps.sweep_file import LiveComposition, PromptConfig, SweepError
 
-SERVED = {"active_weight": 0.3, "price_weight": 0.0}
+SERVED = {"active_weight": 0.3, "cost_weight": 0.0}
 
 
-def point(active_weight: float | None, price_weight: float | None = None) -> LivePoint:
+def point(active_weight: float | None) -> LivePoint:
     return LivePoint(
         "p",
         LiveComposition(name="served"),
         None,
         active_weight,
-        price_weight,
         None,
         PromptConfig(name="none"),
     )
@@ -38,10 +37,6 @@ def test_a_weight_stands_in_place_of_the_served_one() -> None:
 def test_no_weight_leaves_the_served_policy_as_it_is() -> None:
     assert weight_boost(expert(2.0), point(None), SERVED) == 0
     assert weight_boost(expert(None), point(None), SERVED) == 0
-
-
-def test_prices_are_weighed_in_the_same_way() -> None:
-    assert weight_boost(expert(2.0, 0.5), point(None, 0.2), SERVED) == pytest.approx(-0.1)
 
 
 def test_an_expert_of_unknown_size_cannot_be_weighed_otherwise() -> None:

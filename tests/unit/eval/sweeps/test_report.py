@@ -10,7 +10,7 @@ from eval.sweeps.sweep_summary import SummaryRow, SweepReport
 
 
 def test_a_figure_that_is_no_number_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    row = SummaryRow("plain", "configuration", 3, 0.5, 0.4, 0.6, 7.0, float("nan"), None, None, None)
-    with pytest.raises(DocumentError, match=r"rows\.0\.price is no number"):
+    row = SummaryRow("plain", "configuration", 3, 0.5, 0.4, 0.6, 7.0, float("nan"), None, None)
+    with pytest.raises(DocumentError, match=r"rows\.0\.cost is no number"):
         write_report(SweepReport("run", "replay", (row,), {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
