@@ -15,7 +15,7 @@ from eval.errors import EvalError
 from eval.rating.resampling import interval, resampled_means
 from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
-from routers.composition import Composition
+from routers.composition import Composition, ExpertCard
 from routers.cost_curve import CostCurve, CurvePoint, cost_curve
 from routers.embeddings import Progress, encode_cached
 from routers.encoder import Encoder
@@ -61,6 +61,8 @@ class Replay:
     error: float
     """Standard error of `score`."""
     active_params_b: float
+    price: float | None
+    """$ per million tokens of prompt and answer in equal parts: a list price, which knows no tokens."""
     cost: float | None
     compute: float | None
     sure: float
@@ -94,6 +96,7 @@ class Replay:
             "n": self.n,
             "score": self.score,
             "active_params_b": self.active_params_b,
+            "price": self.price,
             "cost": self.cost,
             "compute": self.compute,
             "category_accuracy": self.category_accuracy,
@@ -155,6 +158,7 @@ def replay(
     routed = _scores(table, chosen)
     baselines = _baselines(composition, evidence, table, embeddings)
     active = np.asarray([card.active_params_b for card in composition.experts])
+    prices = np.asarray([_list_price(card) for card in composition.experts])
     taken = {
         kind: cell_costs(
             kind,
@@ -163,7 +167,7 @@ def replay(
             estimate.posterior,
             table.tokens_in,
             table.tokens_out,
-        )[np.arange(len(table)), chosen].mean()
+        )[np.arange(len(table)), chosen]
         for kind in ("cost", "compute")
     }
     accuracy, ece = _stage1(composition, table, estimate)
@@ -172,8 +176,9 @@ def replay(
         score=float(routed.mean()),
         error=float(routed.std(ddof=1) / np.sqrt(len(routed))) if len(routed) > 1 else 0.0,
         active_params_b=float(active[chosen].mean()),
-        cost=None if np.isnan(taken["cost"]) else float(taken["cost"]),
-        compute=None if np.isnan(taken["compute"]) else float(taken["compute"]),
+        price=_known_mean(prices[chosen]),
+        cost=_known_mean(taken["cost"]),
+        compute=_known_mean(taken["compute"]),
         sure=float(is_sure(composition.policy, estimate).mean()),
         category_accuracy=accuracy,
         ece=ece,
@@ -258,3 +263,15 @@ def _narrow(evidence: Evidence, composition: Composition) -> Evidence:
 
 def _point(point: CurvePoint) -> dict[str, float]:
     return {"active_params_b": point.cost, "score": point.score}
+
+
+def _list_price(card: ExpertCard) -> float:
+    """Mean of input and output price, NaN unknown."""
+    if card.price_input is None or card.price_output is None:
+        return float("nan")
+    return (card.price_input + card.price_output) / 2
+
+
+def _known_mean(values: npt.NDArray[Any]) -> float | None:
+    mean = float(values.mean())
+    return None if np.isnan(mean) else mean

@@ -136,7 +136,7 @@ def known_costs(kind: CostKind, experts: Sequence[Priced], tokens: ExpectedToken
     found = tokens.dollars(experts) if kind == "cost" else tokens.compute(experts)
     silent = [
         card.name
-        for card, unknown in zip(experts, list(np.isnan(found).any(axis=0)), strict=True)
+        for card, unknown in zip(experts, np.asarray(np.isnan(found).any(axis=0)).tolist(), strict=True)
         if unknown
     ]
     if silent:

@@ -249,7 +249,9 @@ def _load_router(
     if (alternative := settings.alternative) is not None:
         if alternative not in composition.expert_names:
             hint = suggestion(alternative, composition.expert_names)
-            raise CompositionError(f"COTERIE_ALTERNATIVE: the composition has no expert {alternative!r}; {hint}")
+            raise CompositionError(
+                f"COTERIE_ALTERNATIVE: the composition has no expert {alternative!r}; {hint}"
+            )
         composition = replace(composition, policy=replace(composition.policy, alternative=alternative))
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
