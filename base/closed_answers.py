@@ -8,6 +8,7 @@ the same rules.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from fractions import Fraction
 
 from base.answer_wording import (
@@ -376,3 +377,65 @@ def bare(reply: str) -> str:
         if text == previous:
             break
     return text
+
+
+# Names and short phrases
+
+_NAMED_SAID = re.compile(
+    rf"(?:{ANSWER}(?:{_GAP}{IS}|[*_\"'`>]{{0,4}}\s{{0,3}}[:=]|】)(?:\s{{0,3}}(?:{IS}|[:=])){{0,2}}|####){_LEAD}",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(
+    r"(?<=[\w)\]\"'*])[.!?](?=\s|$)|[。！？؟;]|\n|,?\s(?:but|so|therefore|thus|hence|however)\b",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_NEGATED = re.compile(rf"(?:{NOT})\s?(?:{IS}|{ARTICLE})?[\s*_\"'`]{{0,4}}(?:a\s|an\s|the\s)?$", re.IGNORECASE)
+DECLARED_CHARACTERS = 300
+"""Characters after "the answer is" that are read for it."""
+
+
+def read_named(reply: str, candidates: Sequence[Sequence[str]]) -> int | None:
+    """Which of `candidates` (each a list of names for the same thing) a reply settles on, by index; None when
+    it names none, or denies those that it names.
+
+    Names are whole words, folded. In this order: the last `\\boxed{}`; what a correction says; what follows
+    the last "the answer is"; the last bold text; the last clause that names any. Of several names in one
+    place the first counts, for "the answer is X, not Y" and "X, which is before Y".
+    """
+    text = plain_latex(normalise(unfenced(own_text(reply))), " ")
+    after = _after_correction(text)
+    said = list(_NAMED_SAID.finditer(text))
+    places = [boxed(text), after, text[said[-1].end() :][:DECLARED_CHARACTERS] if said else None]
+    for place in (*places, *reversed(_BOLD.findall(text))):
+        if place and (clauses := _named_by_clause(place, candidates)):
+            return clauses[0]
+    clauses = _named_by_clause(text, candidates)
+    return clauses[-1] if clauses else None
+
+
+def _named_by_clause(text: str, candidates: Sequence[Sequence[str]]) -> list[int]:
+    """For each clause that names candidates and does not deny them, the one that it names first; of names at
+    one place the longest."""
+    folded = fold(text)
+    found: list[tuple[int, int, int]] = []
+    denied: list[tuple[int, int, int]] = []
+    for index, names in enumerate(candidates):
+        for name in names:
+            pattern = rf"(?<!{WORD}){re.escape(fold(name))}(?!{WORD})"
+            for match in re.finditer(pattern, folded):
+                before = folded[max(0, match.start() - 30) : match.start()]
+                named = denied if _NEGATED.search(before) else found
+                named.append((match.start(), -match.end(), index))
+    found = [each for each in found if not _inside(each[0], denied)]
+    ends = [match.start() for match in _CLAUSE_END.finditer(folded)]
+    by_clause: dict[int, tuple[int, int, int]] = {}
+    for start, end, index in sorted(found):
+        # A full stop inside a name, as in "H. pylori", ends nothing.
+        clause = sum(each < start and not _inside(each, found) for each in ends)
+        by_clause.setdefault(clause, (start, end, index))
+    return [index for _, _, index in by_clause.values()]
+
+
+def _inside(position: int, found: Sequence[tuple[int, int, int]]) -> bool:
+    return any(start <= position < -end for start, end, _ in found)

@@ -15,6 +15,7 @@ from eval.reply_parsing import (
     fold,
     own_text,
     read_choice,
+    read_named,
     read_number,
     read_objects,
 )
@@ -45,6 +46,16 @@ class WordsCheck(_Check):
     kind: Literal["words"]
     any: list[Phrase] = Field(min_length=1)
     none: list[Phrase] = Field(default_factory=list)
+
+
+class AnswerCheck(_Check):
+    """The reply settles on one of `answers`, and on none of `others`, read out of free text: a short answer
+    in words, which the reply declares, or names in its conclusion. All are treated alike until one is
+    found."""
+
+    kind: Literal["answer"]
+    answers: list[Phrase] = Field(min_length=1)
+    others: list[Phrase] = Field(default_factory=list)
 
 
 class ExactCheck(_Check):
@@ -90,10 +101,8 @@ class RulesCheck(_Check):
     rules: list[FormRule] = Field(min_length=1)
 
 
-Check = Annotated[
-    NumberCheck | ChoiceCheck | WordsCheck | ExactCheck | JsonCheck | PythonCheck | RulesCheck,
-    Field(discriminator="kind"),
-]
+TextCheck = NumberCheck | ChoiceCheck | WordsCheck | AnswerCheck | ExactCheck | JsonCheck | RulesCheck
+Check = Annotated[TextCheck | PythonCheck, Field(discriminator="kind")]
 CHECK: TypeAdapter[Check] = TypeAdapter(Check)
 """Reads a check from JSON or a dict: `CHECK.validate_python({"kind": "number", "value": 4})`."""
 
@@ -123,9 +132,7 @@ def grade(check: Check, reply: str, *, allow_network_code: bool = False) -> Grad
     return _grade_text(check, reply)
 
 
-def _grade_text(
-    check: NumberCheck | ChoiceCheck | WordsCheck | ExactCheck | JsonCheck | RulesCheck, reply: str
-) -> Grade:
+def _grade_text(check: TextCheck, reply: str) -> Grade:  # noqa: C901 - one case for each kind
     match check:
         case NumberCheck():
             number = read_number(reply)
@@ -143,6 +150,8 @@ def _grade_text(
                 return Grade(0.0, f"has {unwanted!r}")
             found = any(contains_phrase(reply, word) for word in check.any)
             return Grade(1.0) if found else Grade(0.0, "has none of the words")
+        case AnswerCheck():
+            return _grade_named(check, reply)
         case ExactCheck():
             right = bare(reply) in {bare(answer) for answer in check.answers}
             return Grade(1.0) if right else Grade(0.0, "is another text")
@@ -155,6 +164,13 @@ def _grade_text(
             return _share(len(check.rules), broken, "broken")
         case _:
             assert_never(check)
+
+
+def _grade_named(check: AnswerCheck, reply: str) -> Grade:
+    settled = read_named(reply, [check.answers, *([other] for other in check.others)])
+    if settled == 0:
+        return Grade(1.0)
+    return Grade(0.0, "names no answer" if settled is None else f"read {check.others[settled - 1]!r}")
 
 
 def _grade_json(check: JsonCheck, reply: str) -> Grade:

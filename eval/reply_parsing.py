@@ -8,7 +8,7 @@ import re
 import textwrap
 from typing import Any
 
-from base.closed_answers import bare, read_choice, read_number
+from base.closed_answers import bare, read_choice, read_named, read_number
 from base.json_documents import refuse_constant
 from base.phrases import contains_phrase, count_words
 from base.reply_text import fenced_blocks, own_text, unfenced
@@ -26,6 +26,7 @@ __all__ = [
     "normalise",
     "own_text",
     "read_choice",
+    "read_named",
     "read_number",
     "read_objects",
     "unfenced",

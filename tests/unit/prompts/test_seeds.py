@@ -113,7 +113,7 @@ def test_a_category_has_checks_of_several_kinds() -> None:
 def test_functions_that_tests_call_are_named_in_the_prompt() -> None:
     for item in CHECKABLE:
         if isinstance(item.check, PythonCheck):
-            match = re.search(r"def (\w+)\(", item.prompt)
+            match = re.search(r"(?:def |`)(\w+)\(", item.prompt)
             assert match, item.id
             assert all(match.group(1) in test for test in item.check.tests), item.id
 
