@@ -49,6 +49,7 @@ def up(
     - `coterie up --profile tiny --port 9000 --no-console`
     """
     from app.errors import StartError
+    from app.operations.expert_speeds import MeasuredServer
     from app.operations.local_stack import UpPlan, require_ports, run_up
 
     settings = read_settings(
@@ -71,8 +72,8 @@ def up(
         "COTERIE_EXPERTS": str(settings.experts.absolute()),
         "COTERIE_COMPOSITION": str(settings.composition.absolute()),
     }
-    measured = tuple(registry.get(server.name) for server in servers) if speed else ()
-    plan = UpPlan(settings, servers, environment, console=console, measured=measured)
+    measured = [MeasuredServer(registry.get(each.name), each.experts) for each in servers if speed]
+    plan = UpPlan(settings, servers, environment, console=console, measured=tuple(measured))
     raise typer.Exit(asyncio.run(run_up(plan, _say)))
 
 

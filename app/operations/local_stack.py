@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import StartError
-from app.operations.expert_speeds import tell_speeds
+from app.operations.expert_speeds import MeasuredServer, answer_tokens, tell_speeds
 from app.operations.process_group import Child, Say
 from app.server import bind, on_signals, url_of
 from app.settings import PROJECT, Settings
-from experts.expert import Expert
 from experts.local.errors import ServerError
 from experts.local.supervisor import ServerState, ServerStatus, Supervisor
 from experts.local.vllm import Server
@@ -33,7 +32,7 @@ class UpPlan:
     servers: tuple[Server, ...]
     environment: Mapping[str, str]
     console: bool = True
-    measured: tuple[Expert, ...] = ()
+    measured: tuple[MeasuredServer, ...] = ()
 
     @property
     def api_url(self) -> str:
@@ -152,7 +151,8 @@ async def _announce(plan: UpPlan, experts_ready: asyncio.Event, say: Say) -> Non
         say("coterie", f"  console  {plan.console_url}")
     if plan.measured:
         await experts_ready.wait()
-        await tell_speeds(plan.measured, say)
+        tokens = await asyncio.to_thread(answer_tokens, plan.settings.composition)
+        await tell_speeds(plan.measured, tokens, say)
 
 
 async def _remind(say: Say, started: float) -> None:
