@@ -239,7 +239,7 @@ class _Asking:
             task = progress.add(what, len(arms) * len(items))
 
             async def one(arm: Arm, contestant: Contestant, item: CheckablePrompt) -> Answer | None:
-                outcome = await score_item(self._asker, self._grader, contestant, item)
+                outcome = await score_item(self._asker, self._grader, contestant, item, greedy=True)
                 progress.advance(task)
                 if outcome.answer is None or outcome.score is None:
                     sys.stderr.write(f"{arm.name}, {item.id}: {outcome.error}\n")

@@ -1,5 +1,5 @@
-"""Paired comparison of checkable prompts with and without expert identities, at temperature 0. A category
-keeps its identities only if the paired difference is significantly positive."""
+"""Paired comparison of checkable prompts with and without expert identities, with the expert's own
+sampling. A category keeps its identities only if the paired difference is significantly positive."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -229,7 +229,7 @@ def report(personas: Personas, identities: ids.Identities) -> str:
         f"# Expert identities of {identities.expert}, per {personas.per}",
         "",
         f"{personas.overall.n} prompts whose answers a program checks, each asked with and without an "
-        f"identity at temperature {TEMPERATURE:g}. Differences are paired; limits at {level}.",
+        f"identity, with the expert's own sampling. Differences are paired; limits at {level}.",
         "",
         "| category | prompts | with identity | without | with | difference | better / worse | p (Holm) | |",
         "|---|---:|---:|---:|---:|---|---:|---:|---|",

@@ -29,6 +29,9 @@ def outgoing_body(
     for name, value in expert.sampling.items():
         if out.get(name) is None and not (limited and name in LIMIT_FIELDS):
             out[name] = value
+    if out.get("temperature") == 0:
+        # It changes nothing, and vLLM 0.32's CPU engine dies of it when it reads a prompt in chunks.
+        out.pop("seed", None)
     if not out.get("tools"):
         # Some servers refuse an empty list, and what is said of tools where there are none.
         out = {name: value for name, value in out.items() if name not in {"tools", "parallel_tool_calls"}}

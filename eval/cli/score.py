@@ -16,7 +16,7 @@ from eval.cli.eval_options import API, AnyServer, ApiKey, Cache, Category, Netwo
 
 if TYPE_CHECKING:
     from client import ExpertInfo
-    from eval.scoring import Outcome, Outcomes
+    from eval.scoring import Outcome, Outcomes, Samples
     from eval.suite import Suite
 
 
@@ -30,7 +30,28 @@ def score(
         list[str] | None, typer.Option(help="Score this expert; may be repeated.", show_default="all")
     ] = None,
     category: Category = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight for each expert.")] = 4,
+    samples: Annotated[
+        int, typer.Option(min=1, max=100, help="Answers to each prompt, from different seeds.")
+    ] = 1,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="EXPERT=CATEGORY,…",
+            help="Score this expert on these categories alone; may be repeated.",
+            show_default="all",
+        ),
+    ] = None,
+    greedy: Annotated[
+        bool,
+        typer.Option("--greedy", help="Ask at temperature 0 instead of with each expert's own sampling."),
+    ] = False,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Requests in flight for each model; experts over one base share them."
+        ),
+    ] = 4,
     params_b: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SIZE in billions, for servers that do not report it; may be repeated."),
@@ -52,28 +73,35 @@ def score(
 ) -> None:
     """Score every expert on checkable prompts.
 
-    Asks each expert each prompt once at temperature 0 through the running service, checks the answers
-    (code runs in a sandbox) and writes an outcome table, from which `coterie fit` makes a composition.
-    Answers are stored immediately and shared by all commands: an interrupted command resumes when run
-    again, and no stored answer is requested twice.
+    Asks each expert each prompt through the running service, with the sampling that it is served with,
+    checks the answers (code runs in a sandbox) and writes an outcome table, from which `coterie fit` makes a
+    composition. Answers are stored immediately and shared by all commands: an interrupted command resumes
+    when run again, and no stored answer is requested twice. First answers go before further samples, small
+    experts before large ones.
 
     Examples:
 
       coterie score --out var/outcomes/mine
 
       coterie score --suite my-prompts.jsonl --expert qwen-coder
+
+      coterie score --samples 3 --only smollm2=chat,writing
     """
     from client import ApiError
     from eval.engine.api_line import ApiLine
     from eval.engine.benchmark import opening
-    from eval.outcome_writing import read_answers, write_answers
+    from eval.outcome_writing import write_answers
     from eval.protocols.checkable import item_question
     from eval.sandbox import isolation
-    from eval.scoring import find_experts, score_experts
+    from eval.scoring import find_experts, samples_wanted, score_experts
     from eval.suite import OWN, SuiteError, load_suite, only
-    from experts.answer_store import AnswerStore, StoreError, default_store
+    from experts.answer_store import AnswerStore, StoreError, default_store, read_exported
     from experts.asker import Asker
 
+    if greedy and samples > 1:
+        raise typer.BadParameter(
+            "answers at temperature 0 are all alike: leave out --greedy", param_hint="--samples"
+        )
     answers, exported = cache or default_store(), out / "answers.jsonl"
     try:
         chosen = only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
@@ -86,6 +114,8 @@ def score(
         started = time.monotonic()
         listed, contestants = asyncio.run(find_experts(api, api_key, expert or []))
         experts = [_sized(each, sizes) for each in listed]
+        wanted = samples_wanted(chosen, experts, samples, _categories(within or []))
+        base_of = {each.name: each.base or each.name for each in experts}
         if fresh and exported.exists():
             exported.replace(exported.with_name("answers.old.jsonl"))
         with AnswerStore(answers) as store, ProgressBars() as progress:
@@ -93,20 +123,23 @@ def score(
                 store,
                 ApiLine(),
                 concurrency=concurrency,
-                bounded_by=lambda contestant: contestant.name,
-                exported=read_answers(exported, chosen, experts, contestants),
+                bounded_by=lambda contestant: base_of[contestant.name],
+                exported=read_exported(exported),
             )
             for contestant in contestants if fresh else ():
                 for item in chosen.items:
-                    asker.forget(contestant, *opening(item_question(item)))
+                    for sample in range(wanted.get((contestant.name, item.id), 0)):
+                        asker.forget(contestant, *opening(item_question(item, sample=sample, greedy=greedy)))
             outcomes = asyncio.run(
                 score_experts(
                     asker,
                     chosen,
                     experts,
                     contestants,
+                    wanted=wanted,
+                    greedy=greedy,
                     allow_network_code=allow_network_code,
-                    done=_shown(progress, [each.name for each in experts], len(chosen.items)),
+                    done=_shown(progress, wanted),
                 )
             )
         write_answers(outcomes, contestants, exported)
@@ -118,10 +151,13 @@ def score(
     _finish(outcomes, out, api, time.monotonic() - started)
 
 
-def _shown(progress: ProgressBars, experts: list[str], items: int) -> "Callable[[Outcome], None]":
+def _shown(progress: ProgressBars, wanted: "Samples") -> "Callable[[Outcome], None]":
     """A progress bar per expert; returns the callback for outcomes."""
-    width = max(map(len, experts))
-    bars = {name: progress.add(name.ljust(width), items) for name in experts}
+    totals = Counter[str]()
+    for (name, _), samples in wanted.items():
+        totals[name] += samples
+    width = max(map(len, totals))
+    bars = {name: progress.add(name.ljust(width), total) for name, total in totals.items()}
     kept, failed = Counter[str](), Counter[str]()
 
     def done(outcome: "Outcome") -> None:
@@ -129,7 +165,7 @@ def _shown(progress: ProgressBars, experts: list[str], items: int) -> "Callable[
         if answer is not None and answer.kept:
             # Cached results are excluded, since they would distort the estimated time.
             kept[name] += 1
-            progress.tell(bars[name], total=items - kept[name], note=f"({kept[name]} kept)")
+            progress.tell(bars[name], total=totals[name] - kept[name], note=f"({kept[name]} kept)")
             return
         failed[name] += answer is None
         progress.advance(bars[name], note=f"{failed[name]} failed" if failed[name] else None)
@@ -153,7 +189,8 @@ def _finish(outcomes: "Outcomes", out: Path, base: str, seconds: float) -> None:
             "seconds": round(seconds, 1),
             "suite_digest": outcomes.suite.digest,
             "prompts": len(outcomes.suite.items),
-            "temperature": 0.0,
+            "samples": max(each.sample for each in outcomes.outcomes) + 1,
+            "sampling": "greedy" if outcomes.greedy else "own",
             "asked_now": outcomes.asked,
             "experts": [expert_identity(each) for each in outcomes.experts],
             "failures": {name: dict(codes) for name, codes in failures(outcomes).items()},
@@ -193,6 +230,18 @@ def _sizes(given: list[str]) -> dict[str, float]:
         if not name or not 0 < sizes[name] < float("inf"):
             raise typer.BadParameter(f"{each!r} is not NAME=SIZE", param_hint="--params-b")
     return sizes
+
+
+def _categories(given: list[str]) -> dict[str, list[str]]:
+    """Categories by expert, of `EXPERT=CATEGORY,…`."""
+    within: dict[str, list[str]] = {}
+    for each in given:
+        name, _, categories = each.rpartition("=")
+        named = [category.strip() for category in categories.split(",")]
+        if not name or not all(named):
+            raise typer.BadParameter(f"{each!r} is not EXPERT=CATEGORY,…", param_hint="--only")
+        within.setdefault(name, []).extend(named)
+    return within
 
 
 def _sized(expert: "ExpertInfo", sizes: dict[str, float]) -> "ExpertInfo":

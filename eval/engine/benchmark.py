@@ -11,13 +11,15 @@ from eval.engine.contestants import Contestant, ContestantAsker
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question of one or more turns. `id` is unique within its benchmark."""
+    """One question of one or more turns. `id` is unique within its benchmark. A `temperature` of None leaves
+    sampling to the contestant; `sample` then numbers its answers to the same question."""
 
     id: str
     category: str
     turns: tuple[str, ...]
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     max_tokens: int = 1024
+    sample: int = 0
 
 
 def first_of_each(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
@@ -115,8 +117,15 @@ async def converse(
 def opening(
     question: Question, *, seed: int | None = None, system: str | None = None
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """The messages of the first turn of `question`, and the sampling parameters of all turns."""
-    sampling: dict[str, Any] = {"temperature": question.temperature, "max_tokens": question.max_tokens}
+    """The messages of the first turn of `question`, and the sampling parameters of all turns.
+
+    `seed` goes with a temperature that the question sets. With the contestant's own sampling the first sample
+    has no seed, and each further one its number."""
+    sampling: dict[str, Any] = {"max_tokens": question.max_tokens}
+    if question.temperature is None:
+        seed = question.sample or None
+    else:
+        sampling["temperature"] = question.temperature
     if seed is not None:
         sampling["seed"] = seed
     messages = [] if system is None else [{"role": "system", "content": system}]

@@ -14,9 +14,10 @@ GRADERS = 2
 """Maximum concurrent checks that run code."""
 
 
-def item_question(item: CheckablePrompt) -> Question:
-    """An item as a single-turn question at temperature 0."""
-    return Question(item.id, item.category, (item.prompt,), max_tokens=item.max_tokens)
+def item_question(item: CheckablePrompt, *, sample: int = 0, greedy: bool = False) -> Question:
+    """An item as a single-turn question, asked with the contestant's own sampling, or at temperature 0."""
+    temperature = 0.0 if greedy else None
+    return Question(item.id, item.category, (item.prompt,), temperature, item.max_tokens, sample)
 
 
 class Grader:
@@ -45,7 +46,7 @@ class Grader:
 
 
 class Checkable:
-    """A suite as a benchmark: one turn at temperature 0, scored by its check."""
+    """A suite as a benchmark: one turn with the contestant's own sampling, scored by its check."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Checkable:
         return {"suite": self._digest}
 
     def document(self) -> Mapping[str, Any]:
-        return {"temperature": 0.0, "allow_network_code": self._allow_network_code}
+        return {"temperature": None, "allow_network_code": self._allow_network_code}
 
     async def mark(
         self, question: Question, contestant: Contestant, turns: Sequence[AskedTurn], asker: ContestantAsker

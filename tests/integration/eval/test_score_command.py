@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eval.cli.score import score
-from experts.answer_store import AnswerStore, answer_key
+from experts.answer_store import AnswerStore
 from experts.fake import Behaviour, run_fake_expert
 from tests.integration.eval.world import running
 
@@ -88,6 +88,34 @@ def test_a_repeated_run_asks_nothing_unless_told_to(tmp_path: Path, suite: Path)
     assert parquet.read_table(tmp_path / "out" / "scores.parquet").column_names == ["uid", "small"]
 
 
+def test_samples_are_written_as_means_with_their_number_and_tokens(tmp_path: Path, suite: Path) -> None:
+    def second_is_wrong(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(reply="5") if body.get("seed") == 1 else answers(body)
+
+    out = tmp_path / "out"
+    with running(second_is_wrong) as world:
+        common = ("--api", world.api, "--suite", suite, "--out", out, "--allow-network-code")
+        result = run(*common, "--samples", 2, "--only", "small=sums")
+        assert "0 answers asked for" in run(*common, "--samples", 2).stdout
+
+    assert result.exit_code == 0, result.output
+    assert "28 answers asked for" in result.stdout
+    scores, samples, spread = (
+        parquet.read_table(out / f"{name}.parquet")["large"].to_pylist()
+        for name in ("scores", "samples", "spread")
+    )
+    assert (scores, samples) == ([0.5] * 7, [2] * 7)
+    assert spread == pytest.approx([0.5**0.5] * 7)
+    details = parquet.read_table(out / "details.parquet").to_pylist()
+    assert {(each["sample"], each["score"]) for each in details} == {(0, 1.0), (1, 0.0)}
+    tokens = parquet.read_table(out / "tokens_out.parquet")["large"].to_pylist()
+    by_uid: dict[str, list[int]] = {}
+    for each in details:
+        if each["expert"] == "large":
+            by_uid.setdefault(each["uid"], []).append(each["completion_tokens"])
+    assert tokens == [sum(each) / 2 for each in by_uid.values()]
+
+
 def test_an_expert_without_any_score_makes_the_run_fail_but_keeps_the_others(
     tmp_path: Path, suite: Path
 ) -> None:
@@ -100,21 +128,6 @@ def test_an_expert_without_any_score_makes_the_run_fail_but_keeps_the_others(
     assert result.exit_code == 1
     assert "large: 7 without a score" in result.stdout
     assert parquet.read_table(tmp_path / "out" / "scores.parquet")["large"].null_count == 7
-
-
-def test_answers_that_were_kept_with_a_given_size_are_found(tmp_path: Path, suite: Path) -> None:
-    sizes = {"params_b": 1.5, "active_params_b": 1.5}
-    said = {"context_length": None, "capabilities": (), "description": "", "base": None}
-    identity = {"name": "solo", **sizes, **said}
-    sampling = {"temperature": 0.0, "max_tokens": 8}
-    prompts = ["Code!", *(f"{n} + {4 - n}?" for n in range(6))]
-    keys = [answer_key(identity, [{"role": "user", "content": each}], sampling) for each in prompts]
-    (tmp_path / "out").mkdir()
-    lines = (json.dumps({"key": key, "expert": "solo", "text": "4", "latency_s": 0.1}) for key in keys)
-    (tmp_path / "out" / "answers.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    with run_fake_expert(answers, name="solo") as fake:
-        common = ("--api", fake.endpoint, "--suite", suite, "--out", tmp_path / "out", "--allow-network-code")
-        assert "0 answers asked for" in run(*common, "--params-b", "solo=1.5").stdout
 
 
 def test_a_plain_server_needs_sizes_and_says_so(tmp_path: Path, suite: Path) -> None:
@@ -137,6 +150,8 @@ def test_a_plain_server_needs_sizes_and_says_so(tmp_path: Path, suite: Path) -> 
         (("--category", "cooking"), "no category cooking"),
         (("--params-b", "small=huge"), "NAME=SIZE"),
         (("--concurrency", "0"), "--concurrency"),
+        (("--only", "small"), "EXPERT=CATEGORY"),
+        (("--greedy", "--samples", "2"), "--greedy"),
     ],
 )
 def test_what_cannot_work_is_said_in_a_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

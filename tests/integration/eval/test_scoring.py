@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from base.reply import AskError, Reply
 from client import ApiError, AsyncClient, ClientTimeouts, RetryPolicy
 from eval.engine.api_line import ApiLine
 from eval.engine.contestants import Contestant, expert_contestant
-from eval.scoring import Outcomes, choose, score_experts
+from eval.scoring import Outcomes, choose, samples_wanted, score_experts
 from eval.service import served_experts
-from eval.suite import Suite, load_suite
+from eval.suite import Suite, SuiteError, load_suite
 from experts.answer_store import AnswerStore
 from experts.asker import GIVE_UP_AFTER, Asker
 from experts.fake import Behaviour, run_fake_expert, serve_in_thread
-from tests.integration.eval.world import running
+from tests.integration.eval.world import EXPERTS, running
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.05)
 QUESTION = [{"role": "user", "content": "2 + 2?"}]
@@ -47,7 +47,17 @@ def suite(tmp_path: Path) -> Suite:
     return load_suite(path)
 
 
-async def scored(api: str, suite: Suite, folder: Path, *, concurrency: int = 4) -> Outcomes:
+async def scored(
+    api: str,
+    suite: Suite,
+    folder: Path,
+    *,
+    concurrency: int = 4,
+    samples: int = 1,
+    within: Mapping[str, Sequence[str]] = {},
+    greedy: bool = False,
+    bound: str | None = None,
+) -> Outcomes:
     async with AsyncClient(api) as client:
         experts = await served_experts(client)
     with AnswerStore(folder / "answers.sqlite") as store:
@@ -56,9 +66,11 @@ async def scored(api: str, suite: Suite, folder: Path, *, concurrency: int = 4) 
             ApiLine(),
             concurrency=concurrency,
             retries=IMPATIENT,
-            bounded_by=lambda contestant: contestant.name,
+            bounded_by=lambda contestant: bound or contestant.name,
         )
-        return await score_experts(asker, suite, experts, [expert_contestant(each, api) for each in experts])
+        contestants = [expert_contestant(each, api) for each in experts]
+        wanted = samples_wanted(suite, experts, samples, within)
+        return await score_experts(asker, suite, experts, contestants, wanted=wanted, greedy=greedy)
 
 
 async def sent(api: str, model: str, *, key: str | None = None, line: ApiLine | None = None) -> Reply:
@@ -85,7 +97,8 @@ async def test_every_expert_is_asked_every_prompt_once_with_its_sampling(
 
     prompts = sorted(item.prompt for item in suite.items)
     assert sorted(world.asked("small")) == sorted(world.asked("large")) == prompts
-    assert {(body["temperature"], body["max_tokens"]) for body in world.log.bodies} == {(0.0, 8)}
+    assert {body["max_tokens"] for body in world.log.bodies} == {8}
+    assert not any({"temperature", "seed"} & body.keys() for body in world.log.bodies)
     assert scores(outcomes, "large") == [1.0] * 20
     assert scores(outcomes, "small") == [0.0] * 20
     assert outcomes.asked == 40
@@ -101,6 +114,55 @@ async def test_a_second_run_asks_nothing_and_finds_the_same(suite: Suite, tmp_pa
         assert world.log.started == started
     assert second.asked == 0
     assert second.outcomes == first.outcomes
+
+
+async def test_further_samples_carry_their_number_as_seed_and_are_kept_each(
+    suite: Suite, tmp_path: Path
+) -> None:
+    def by_seed(body: Mapping[str, Any]) -> Behaviour:
+        return Behaviour(reply="4" if body.get("seed", 0) % 2 else "5")
+
+    with running(by_seed) as world:
+        await scored(world.api, suite, tmp_path)
+        outcomes = await scored(world.api, suite, tmp_path, samples=3)
+
+    seeds = [body.get("seed") for body in world.log.bodies]
+    assert Counter(seeds) == {None: 40, 1: 40, 2: 40}
+    assert outcomes.asked == 80
+    assert [(each.sample, each.score) for each in outcomes.of("small")] == [(0, 0), (1, 1), (2, 0)] * 20
+
+
+async def test_small_experts_are_asked_before_large_ones_and_first_samples_before_second_ones(
+    suite: Suite, tmp_path: Path
+) -> None:
+    with running(experts=[*reversed(EXPERTS)]) as world:
+        outcomes = await scored(world.api, suite, tmp_path, samples=2, concurrency=1, bound="one server")
+
+    assert [each.name for each in outcomes.experts] == ["large", "small"]
+    asked = [(body.get("seed"), body["model"]) for body in world.log.bodies]
+    order = [(seed, name) for seed in (None, 1) for name in ("small", "large")]
+    assert asked == [each for each in order for _ in range(20)]
+
+
+async def test_an_expert_may_be_scored_on_some_categories_alone(suite: Suite, tmp_path: Path) -> None:
+    with running() as world:
+        outcomes = await scored(world.api, suite, tmp_path, within={"small": ["odd"]})
+
+        assert {each.item.category for each in outcomes.of("small")} == {"odd"}
+        assert len(outcomes.of("large")) == 20
+        with pytest.raises(SuiteError, match="no category square"):
+            await scored(world.api, suite, tmp_path, within={"small": ["square"]})
+        with pytest.raises(ApiError, match="no expert medium"):
+            await scored(world.api, suite, tmp_path, within={"medium": ["odd"]})
+
+
+async def test_greedy_answers_are_asked_at_temperature_0_and_are_others(suite: Suite, tmp_path: Path) -> None:
+    with running() as world:
+        await scored(world.api, suite, tmp_path)
+        outcomes = await scored(world.api, suite, tmp_path, greedy=True)
+
+    assert outcomes.asked == 40
+    assert {body.get("temperature") for body in world.log.bodies[40:]} == {0.0}
 
 
 async def test_requests_in_flight_are_bounded_for_each_expert(suite: Suite, tmp_path: Path) -> None:

@@ -67,7 +67,65 @@ def test_a_table_on_disk_has_a_column_an_expert_and_nulls_where_there_was_no_ans
     assert details[3]["error"] == "expert_unavailable"
     assert details[3]["completion_tokens"] is None
     assert json.loads((folder / "run.json").read_text()) == {"api": "here"}
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".md", *[".parquet"] * 4, ".yaml"]
+    assert sorted(path.stem for path in folder.glob("*.parquet")) == [
+        "answers",
+        "details",
+        "prompts",
+        "samples",
+        "scores",
+        "seconds",
+        "tokens_out",
+    ]
+
+
+def test_a_cell_of_several_samples_is_their_mean_and_an_unasked_one_is_empty(tmp_path: Path) -> None:
+    def answer(sample: int, score: float | None, tokens: int | None) -> Outcome:
+        reply = Reply(
+            f"sample {sample}", usage=TokenUsage(completion=tokens, reasoning=tokens), seconds=sample
+        )
+        failed = score is None
+        code = "timeout" if failed else None
+        return Outcome(ITEMS[0], "large", score, "", code, None if failed else reply, sample)
+
+    several = (answer(0, None, None), answer(1, 1.0, 10), answer(2, 0.0, None), answer(3, 0.5, 40))
+    write_outcomes(Outcomes(Suite(ITEMS, "d1"), (SMALL, LARGE), several), tmp_path, {})
+
+    def cells_in(name: str, expert: str = "large") -> list[object]:
+        found: list[object] = parquet.read_table(tmp_path / f"{name}.parquet")[expert].to_pylist()
+        return found
+
+    empty = [None] * 5
+    assert cells_in("scores") == [0.5, *empty]
+    assert cells_in("samples") == [3, *empty]
+    assert cells_in("spread") == [0.5, *empty]
+    assert cells_in("tokens_out") == cells_in("tokens_reasoning") == [25, *empty]
+    assert cells_in("seconds") == [2, *empty]
+    assert cells_in("answers") == ["sample 1", *empty]
+    assert cells_in("scores", "small") == [None, *empty]
+    assert not (tmp_path / "tokens_in.parquet").exists()
+
+
+def test_what_is_no_longer_known_is_no_longer_in_the_folder(tmp_path: Path) -> None:
+    write_outcomes(outcomes(), tmp_path, {})
+    assert (tmp_path / "tokens_out.parquet").exists()
+
+    without = tuple(outcome(each.item, each.expert, each.score, None) for each in outcomes().outcomes)
+    write_outcomes(Outcomes(Suite(ITEMS, "d1"), (SMALL, LARGE), without), tmp_path, {})
+
+    assert not (tmp_path / "tokens_out.parquet").exists()
+
+
+def test_the_standard_error_is_over_prompts_and_not_over_their_samples() -> None:
+    many = [
+        Outcome(item, "large", score, "", None, Reply("x"), sample)
+        for item, score in ((ITEMS[0], 1.0), (ITEMS[1], 0.0))
+        for sample in range(50)
+    ]
+
+    found = cell(many)
+
+    assert (found.n, found.missing, found.mean) == (2, 0, 0.5)
+    assert found.error == pytest.approx(0.5)
 
 
 def test_experts_are_written_with_sizes_and_prices(tmp_path: Path) -> None:
