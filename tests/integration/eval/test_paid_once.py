@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from eval.cli.evaluate import app as evaluate
 from eval.cli.score import score
+from eval.suite import load_suite, only
 from prompts.identities import Identity, new_identities, save_identities
 from routers.composition import load_composition, save_composition
 from tests.integration.app.strategy_world import serving
 from tests.integration.app.world import Api
 
 CATEGORY = "math"
-PROMPTS = 18
+PROMPTS = len(only(load_suite(), [CATEGORY]).items)
 EXPERTS = ("coder", "talker", "backup")
 
 cli = typer.Typer()
