@@ -99,7 +99,8 @@ def _placed(rows: Iterable[Any], source: object) -> list[Placed]:
 READ = (
     *("id", "composition", "classification", "category", "ranking", "expert", "strategy", "reason"),
     *("spilled_from", "explored_from", "propensity", "status", "messages", "answer", "feedback", "shadows"),
-    *("created_at", "latency_ms"),
+    *("created_at", "latency_ms", "conversation", "usage", "cost", "compute", "repeated_share"),
+    *("alternative", "expected_cost", "expected_compute", "alternative_cost", "alternative_compute"),
 )
 """The fields that evaluation needs; other columns of a dump are not validated."""
 
