@@ -96,13 +96,15 @@ def held_out(sources: Sources) -> Lines:
     """Cross-validated scores of the shipped CPU composition from its fit."""
     found = json.loads((COMPOSITION / "composition.json").read_text(encoding="utf-8"))["held_out"]
     best = found["best_single"]
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items() if share)
+    # An oracle needs prompts that every expert answered.
+    oracle = "–" if found["oracle"] is None else f"{found['oracle']:.3f}"
     return [
         "| on held-out folds | score | active | answered by |",
         "|---|---|---|---|",
         f"| the composition | {found['score']:.3f} | {found['active_params_b']:.2f} B | {shares} |",
         f"| {best['expert']} alone | {best['score']:.3f} | | |",
-        f"| the best expert of each prompt | {found['oracle']:.3f} | | |",
+        f"| the best expert of each prompt | {oracle} | | |",
     ]
 
 

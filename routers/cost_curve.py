@@ -45,7 +45,7 @@ class CostCurve:
 
         def plain(points: Sequence[CurvePoint]) -> list[dict[str, float]]:
             return [
-                {"weight": point.weight, self.by: round(point.cost, 4), "score": round(point.score, 5)}
+                {"weight": point.weight, self.by: float(f"{point.cost:.6g}"), "score": round(point.score, 5)}
                 for point in points
             ]
 
@@ -54,7 +54,7 @@ class CostCurve:
             "curve": plain(self.points),
             "hull": plain(self.hull),
             "experts": [
-                {"expert": name, self.by: round(point.cost, 4), "score": round(point.score, 5)}
+                {"expert": name, self.by: float(f"{point.cost:.6g}"), "score": round(point.score, 5)}
                 for name, point in self.singles
             ],
             "experts_hull": plain(self.line),

@@ -132,6 +132,7 @@ def extend_composition(
         errors=_beside(composition.errors, row.errors),
         counts=_beside(composition.counts, row.counts),
         global_utilities=np.append(composition.global_utilities, overall),
+        tokens=composition.tokens and composition.tokens.with_unknown(1),
         manifest={**composition.manifest, "joined": joined},
     )
 

@@ -12,9 +12,8 @@ that a file lacks are unknown:
     tokens_in.parquet, tokens_out.parquet   tokens of the prompt, and of the whole answer
     tokens_reasoning.parquet                those of the answer that nobody sees
     seconds.parquet                         from the request to the whole answer
-    samples.parquet, spread.parquet         how many answers a score is the mean of (1 without the file),
-    and the
-                                            standard deviation of their scores
+    samples.parquet                         how many answers a score is the mean of (1 without the file)
+    spread.parquet                          the standard deviation of their scores
 """
 
 from collections import Counter

@@ -2,6 +2,10 @@
 
 score = expert + category + interaction + noise. The main effects are least squares; interaction and
 category effect are shrunk to zero by n/(n + k), k = noise variance / effect variance.
+
+An arm (an expert over another's weights) is estimated by its differences from that base on the prompts that
+both answered: they share what makes a prompt hard, and an arm is often scored in its own categories alone,
+which say little of the others.
 """
 
 from collections.abc import Sequence
@@ -72,6 +76,79 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
         overall.astype(np.float32),
         k,
     )
+
+
+UNTRIED = 0.05
+"""An arm that nobody scored in a category is taken to be so much worse there than its base."""
+LEAST_SPREAD = 0.05**2
+"""Least variance of an arm's differences from its base between categories."""
+
+
+def bases_of(experts: Sequence[ExpertCard]) -> tuple[int | None, ...]:
+    """For each expert the column of its base, None for those without one among `experts`."""
+    column = {card.name: place for place, card in enumerate(experts)}
+    return tuple(column.get(card.base) if card.base else None for card in experts)
+
+
+def estimate_with_arms(
+    scores: Matrix, labels: npt.NDArray[np.int64], categories: int, bases: Sequence[int | None]
+) -> Utilities:
+    """As `estimate_utilities`, with arms (columns with a base) estimated by their differences from it.
+
+    Raises ValueError when an expert has no score at all.
+    """
+    own = [column for column, base in enumerate(bases) if base is None]
+    arms = [column for column, base in enumerate(bases) if base is not None]
+    if not arms:
+        return estimate_utilities(scores, labels, categories)
+    if np.isnan(scores).all(axis=0).any():
+        raise ValueError("every expert needs at least one score")
+    found = estimate_utilities(scores[:, own], labels, categories)
+    shape = (categories, scores.shape[1])
+    by_category, errors, counts = (np.zeros(shape, dtype=np.float64) for _ in range(3))
+    overall = np.zeros(scores.shape[1])
+    for table, part in ((by_category, found.by_category), (errors, found.errors), (counts, found.counts)):
+        table[:, own] = part
+    overall[own] = found.overall
+    shares = np.bincount(labels, minlength=categories) / len(labels)
+    paired = {arm: (scores[:, arm] - scores[:, bases[arm] or 0]).astype(np.float64) for arm in arms}
+    noise, spread = _paired_variances(list(paired.values()), labels, categories)
+    k = noise / spread
+    for arm, differences in paired.items():
+        base = bases[arm] or 0
+        column = differences[:, None].astype(np.float32)
+        n, total, _ = (each[:, 0] for each in cell_sums(column, labels, categories))
+        delta = np.where(n > 0, total / (n + k), -UNTRIED)
+        by_category[:, arm] = np.clip(by_category[:, base] + delta, 0, 1)
+        errors[:, arm] = np.sqrt(errors[:, base] ** 2 + noise / (n + k))
+        counts[:, arm] = n
+        overall[arm] = np.clip(overall[base] + float(shares @ delta), 0, 1)
+    return Utilities(
+        by_category.astype(np.float32),
+        errors.astype(np.float32),
+        counts.astype(np.float32),
+        overall.astype(np.float32),
+        found.shrinkage,
+    )
+
+
+def _paired_variances(
+    differences: Sequence[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64], categories: int
+) -> tuple[float, float]:
+    """Variance of differences within a category, and of a category's mean about nought, by moments."""
+    within = freedom = between = cells = 0.0
+    for column in differences:
+        n, total, squares = (
+            each[:, 0] for each in cell_sums(column[:, None].astype(np.float32), labels, categories)
+        )
+        known = n > 0
+        within += float((squares - total**2 / np.maximum(n, 1))[known].sum())
+        freedom += float((n[known] - 1).sum())
+        between += float((total[known] ** 2 / n[known]).sum())
+        cells += float(known.sum())
+    noise = max(within / freedom if freedom else 0.25, 1e-4)
+    mean_n = max(sum(float((~np.isnan(each)).sum()) for each in differences) / max(cells, 1), 1.0)
+    return noise, max((between / max(cells, 1) - noise) / mean_n, LEAST_SPREAD)
 
 
 def prior_utilities(experts: Sequence[ExpertCard], categories: int) -> Utilities:

@@ -14,7 +14,7 @@ from routers.encoder import Encoder
 from routers.evidence import Evidence, prompt_digest
 from routers.fitting.corrections import CorrectionFit, fit_correction, held_out_utilities
 from routers.fitting.fit_options import FitError, FitOptions, Labelled
-from routers.fitting.policy_fit import ExpectedScores, ValidationSet, fit_policy
+from routers.fitting.policy_fit import ExpectedScores, ValidationSet, fit_policy, widely_scored
 from routers.fitting.splits import FOLDS, Index, assign_folds, distinct_prompts
 from routers.fitting.stage1 import HeldOut, Stage1, choose_classifier
 from routers.fitting.stages import StageCache
@@ -31,7 +31,7 @@ from routers.request_costs import (
     known_costs,
 )
 from routers.token_estimates import estimate_tokens
-from routers.utilities import Utilities, estimate_utilities, prior_utilities
+from routers.utilities import Utilities, bases_of, estimate_with_arms, prior_utilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def _within_budget(
 ) -> tuple[tuple[int, ...], Utilities]:
     """The columns of the experts within the resident budget, and their utilities."""
     if len(table):
-        utilities = estimate_utilities(table.scores, rows, categories)
+        utilities = estimate_with_arms(table.scores, rows, categories, bases_of(table.experts))
     else:
         utilities = prior_utilities(table.experts, categories)
     everybody = tuple(range(len(table.experts)))
@@ -204,7 +204,7 @@ def _correct(
     stages: StageCache,
 ) -> CorrectionFit:
     posterior = stage1.held_out.probabilities[scored]
-    category = held_out_utilities(table.scores, rows, posterior, folds[scored])
+    category = held_out_utilities(table.scores, rows, posterior, folds[scored], bases_of(table.experts))
     if options.correction is False:
         return CorrectionFit(None, category, category, 0.0, 0.0, (), {}, "it was not asked for")
     return fit_correction(
@@ -319,7 +319,7 @@ def _policy_metrics(
     chosen = validation.choices(experts, policy)
     complete = ~np.isnan(validation.scores).any(axis=1)
     means = np.nanmean(validation.scores, axis=0)
-    best = int(means.argmax())
+    best = int(np.where(widely_scored(validation.scores), means, -np.inf).argmax())
     rows = np.arange(len(chosen))
     paired = validation.scores[rows, chosen] - validation.scores[:, best]
     paired = paired[~np.isnan(paired)]

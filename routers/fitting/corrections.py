@@ -5,7 +5,7 @@ Hyperparameters minimise the cross-validated squared error of contrasts, with ea
 decisions is too noisy to select by.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from routers.fitting.splits import Index, fold_splits
 from routers.fitting.stages import StageCache, digest
 from routers.fitting.trees import MAX_LEAVES, MIN_SAMPLES_LEAF, TREES, GrownForest, concatenate, grow
 from routers.request import Matrix, Vector
-from routers.utilities import estimate_utilities
+from routers.utilities import estimate_with_arms
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,11 +62,14 @@ class CorrectionFit:
         return self.category if self.correction is None else self.corrected
 
 
-def held_out_utilities(scores: Matrix, labels: Index, posterior: Matrix, folds: Index) -> Matrix:
+def held_out_utilities(
+    scores: Matrix, labels: Index, posterior: Matrix, folds: Index, bases: Sequence[int | None] = ()
+) -> Matrix:
     """Σ_c p(c|x)·U[c,e] with utilities estimated without the prompt's fold, (prompts, experts)."""
     expected = np.zeros(scores.shape, dtype=np.float32)
     for fit, held in fold_splits(folds):
-        table = estimate_utilities(scores[fit], labels[fit], posterior.shape[1])
+        columns = bases or (None,) * scores.shape[1]
+        table = estimate_with_arms(scores[fit], labels[fit], posterior.shape[1], columns)
         expected[held] = posterior[held] @ table.by_category
     return expected
 

@@ -30,6 +30,8 @@ THRESHOLD_TOLERANCE = 5e-4
 """Mean score that may be given up for a larger threshold."""
 REGION_SHRINKAGE = 200
 """Pseudo-count of the overall means in the experts' means over uncertain prompts."""
+WIDE = 0.9
+"""Share of the most scored expert's prompts that another needs to be compared by its plain mean."""
 MAX_UNSURE_SHARE = 0.2
 """Largest share of requests below a threshold chosen by scores."""
 REDUCED_TRUST = 0.5
@@ -209,6 +211,13 @@ def _with_threshold(
     return replace(policy, threshold=float(threshold), generalist=experts[fallback].name)
 
 
+def widely_scored(scores: Matrix) -> npt.NDArray[np.bool_]:
+    """The experts whose mean can stand for all prompts, (experts,): scored on nearly as many as any."""
+    counts = (~np.isnan(scores)).sum(axis=0)
+    wide: npt.NDArray[np.bool_] = counts >= WIDE * counts.max()
+    return wide
+
+
 def _shrunk_means(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Mean score of each expert in a region, shrunk to its overall mean."""
     seen = ~np.isnan(scores)
@@ -216,7 +225,7 @@ def _shrunk_means(scores: Matrix, region: npt.NDArray[np.bool_]) -> npt.NDArray[
     count = seen[region].sum(axis=0)
     total = np.where(seen[region], scores[region], 0.0).sum(axis=0)
     means: npt.NDArray[np.float64] = (total + REGION_SHRINKAGE * overall) / (count + REGION_SHRINKAGE)
-    return means
+    return np.where(widely_scored(scores), means, -np.inf)
 
 
 def _meet_target(

@@ -123,7 +123,8 @@ def test_nothing_to_screen_is_no_error() -> None:
 @pytest.mark.parametrize("profile", ["cpu", "tiny", "gpu"])
 def test_the_shipped_compositions_say_what_they_were_fitted_on(profile: str) -> None:
     seeds = [seed.prompt for seed in load_seeds("fit")]
-    scored = list(read_outcomes(ROOT / "eval" / "outcomes" / "cpu").prompts) if profile != "gpu" else []
+    # tiny was fitted on an earlier table, whose prompts have changed since.
+    scored = list(read_outcomes(ROOT / "eval" / "outcomes" / "cpu").prompts) if profile == "cpu" else []
     held_out = [seed.prompt for seed in load_seeds("test")]
     found = screen_for(ROOT / "routers" / "compositions" / profile, [*seeds, *scored, *held_out])
     fitted = len(seeds) + len(scored)

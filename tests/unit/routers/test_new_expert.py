@@ -22,6 +22,7 @@ from routers.new_expert import (
     extend_composition,
 )
 from routers.request import Matrix
+from routers.request_costs import ExpectedTokens
 from tests.unit.routers.world import (
     CATEGORIES,
     CODER,
@@ -168,3 +169,17 @@ def test_the_manifest_says_where_the_row_came_from_and_the_digest_changes(tmp_pa
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(AddExpertError, match="'coder' already"):
         extend_composition(composition(), CODER, row(), {})
+
+
+def test_an_expert_that_joins_takes_tokens_that_nobody_knows(tmp_path: Path) -> None:
+    shape = (3, 3)
+    tokens = ExpectedTokens(
+        np.full(shape, 50, np.float32), np.full(shape, 100, np.float32), np.full(3, 1 / 3, np.float32)
+    )
+    found = composition(tokens=tokens)
+    joined = extend_composition(found, card("new"), row(), {})
+    save_composition(joined, tmp_path / "joined")
+    again = load_composition(tmp_path / "joined")
+    assert again.tokens is not None
+    assert np.isnan(again.tokens.tokens_out[:, 3]).all()
+    assert np.isfinite(again.tokens.tokens_out[:, :3]).all()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.utilities import estimate_utilities, prior_utilities
+from routers.utilities import bases_of, estimate_utilities, estimate_with_arms, prior_utilities
 from tests.unit.routers.world import card
 
 NAN = float("nan")
@@ -127,3 +127,30 @@ def test_a_prompt_expert_is_guessed_by_the_parameters_that_run() -> None:
     sparse = card("mixture", 46.7, active_params_b=12.9)
     guess = prior_utilities([sparse, card("dense", 12.9)], 1)
     assert guess.overall[0] == guess.overall[1]
+
+
+def test_an_arm_of_one_category_says_little_of_the_others() -> None:
+    """An arm scored where it shines alone must not be thought to shine everywhere."""
+    random = np.random.default_rng(3)
+    labels = np.repeat(np.arange(6), 40)
+    base = (random.random(240) < 0.6).astype(np.float32)
+    weak = (random.random(240) < 0.1).astype(np.float32)
+    arm = np.where(labels == 0, np.maximum(base, random.random(240) < 0.5), NAN).astype(np.float32)
+    scores = np.column_stack([base, weak, arm])
+    found = estimate_with_arms(scores, labels, 6, (None, None, 0))
+    assert found.by_category[0, 2] > found.by_category[0, 0]
+    assert (found.by_category[1:, 2] < found.by_category[1:, 0]).all()
+    assert found.overall[2] < found.overall[0]
+
+
+def test_without_arms_nothing_changes() -> None:
+    random = np.random.default_rng(4)
+    labels = np.repeat(np.arange(3), 20)
+    scores = random.random((60, 2)).astype(np.float32)
+    plain = estimate_utilities(scores, labels, 3)
+    assert np.array_equal(estimate_with_arms(scores, labels, 3, (None, None)).by_category, plain.by_category)
+
+
+def test_columns_know_their_bases() -> None:
+    cards = (card("plain"), card("arm", base="plain"), card("stray", base="elsewhere"))
+    assert bases_of(cards) == (None, 0, None)
