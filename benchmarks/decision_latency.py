@@ -271,6 +271,7 @@ def corrected_composition(composition: "Composition", encoder: "Encoder", correc
         errors=np.full(cells, 0.05, dtype=np.float32),
         counts=np.full(cells, 100, dtype=np.float32),
         global_utilities=np.full(POOL, 0.5, dtype=np.float32),
+        tokens=None,
         correction=correction,
         policy=replace(composition.policy, generalist=pool[0].name),
     )

@@ -102,6 +102,7 @@ def score(
         raise typer.BadParameter(
             "answers at temperature 0 are all alike: leave out --greedy", param_hint="--samples"
         )
+    limited = _categories(within or [])
     answers, exported = cache or default_store(), out / "answers.jsonl"
     try:
         chosen = only(load_suite(suite or OWN), category or []).with_room(thinking_tokens)
@@ -114,7 +115,7 @@ def score(
         started = time.monotonic()
         listed, contestants = asyncio.run(find_experts(api, api_key, expert or []))
         experts = [_sized(each, sizes) for each in listed]
-        wanted = samples_wanted(chosen, experts, samples, _categories(within or []))
+        wanted = samples_wanted(chosen, experts, samples, limited)
         base_of = {each.name: each.base or each.name for each in experts}
         if fresh and exported.exists():
             exported.replace(exported.with_name("answers.old.jsonl"))
