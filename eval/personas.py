@@ -150,7 +150,7 @@ async def measure(
         done = step(what, len(suite.items))
 
         async def one(item: CheckablePrompt) -> Outcome:
-            outcome = await score_item(asker, grader, expert, item, system=systems.get(item.id), greedy=True)
+            outcome = await score_item(asker, grader, expert, item, system=systems.get(item.id))
             done(outcome.answer is not None)
             return outcome
 

@@ -57,7 +57,8 @@ def test_identities_that_win_are_kept_and_nothing_is_asked_twice(file: Path, sui
         behind = [body for body in world.log.bodies if body["messages"][0]["role"] == "system"]
         assert len(behind) == 20
         assert {body["messages"][0]["content"] for body in behind} == {IDENTITY}
-        assert {body["temperature"] for body in world.log.bodies} == {0}
+        # With the expert's own sampling, which here is none: so the answers are those of `coterie score`.
+        assert all("temperature" not in body for body in world.log.bodies)
         assert call(world.api, file, suite).exit_code == 0
         assert len(world.log.bodies) == 40
 
