@@ -131,7 +131,9 @@ def plan_view(found: "ScoringPlan") -> "RenderableType":
     )
     if not found.cells:
         return Text("nothing that could be scored would change the map")
-    table = plain_table(("category", ""), ("expert", ""), ("score", "right"), ("has", "right"))
+    table = plain_table(
+        ("category", ""), ("expert", ""), ("score", "right"), ("again", "right"), ("has", "right")
+    )
     for heading in ("value", "± s.e.", "gap"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in found.cells:
@@ -139,6 +141,7 @@ def plan_view(found: "ScoringPlan") -> "RenderableType":
             each.category,
             Text(each.expert, style="bold" if each.leads else ""),
             f"{each.prompts}",
+            f"{each.samples}" if each.samples else "",
             f"{each.scored}",
             _number(each.value),
             _number(each.error),

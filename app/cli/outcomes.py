@@ -57,12 +57,21 @@ def plan_scores(
             show_default="known ones while any score is missing",
         ),
     ] = None,
+    compute: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="B·tokens (active parameters x tokens) that the scores may take; cheap ones go first then.",
+            show_default="no limit",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Say which expert to score next on which category, so that the map is settled with the fewest scores.
 
-    What no longer can change the map is left alone. The expected regret is what the map is thought to lose
-    for not knowing better, now and after these scores.
+    What no longer can change the map is left alone. Where every prompt is scored, known prompts are asked
+    again if the table has several samples to tell how much answers vary. The expected regret is what the map
+    is thought to lose for not knowing better, now and after these scores.
 
     Examples:
 
@@ -76,7 +85,7 @@ def plan_scores(
     from routers.outcome_table import OutcomeError
 
     try:
-        planned = plan_for(source, judgments, new_prompts=new_prompts)
+        planned = plan_for(source, judgments, new_prompts=new_prompts, compute=compute)
     except ImportError as error:
         fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
     except (OutcomeError, CompositionError, EvidenceError, PlanError) as error:

@@ -7,37 +7,43 @@ import numpy as np
 from routers.composition import MANIFEST, load_composition
 from routers.evidence import load_evidence
 from routers.outcome_table import read_outcomes
-from routers.planning import Cells, ScoringPlan, cells_of, plan
+from routers.planning import Cells, ScoringPlan, cells_of, plan, table_cells
 
 
 class PlanError(Exception):
     """Nothing can be planned; the message says why."""
 
 
-def plan_for(source: Path, judgments: int, *, new_prompts: bool | None = None) -> ScoringPlan:
+def plan_for(
+    source: Path, judgments: int, *, new_prompts: bool | None = None, compute: float | None = None
+) -> ScoringPlan:
     """A plan for the outcome table or the composition in `source`.
 
-    `new_prompts` plans beyond the prompts that are there; None does so when all of them are scored.
+    `new_prompts` plans beyond the prompts that are there; None does so when these can tell nothing more.
+    `compute` bounds the B·tokens of the scores.
     Raises OutcomeError, CompositionError, EvidenceError and PlanError.
     """
     if (source / MANIFEST).exists():
         cells = _of_composition(source)
     else:
-        table = read_outcomes(source)
-        categories = sorted(set(table.categories))
-        index = {name: row for row, name in enumerate(categories)}
-        labels = np.asarray([index[each] for each in table.categories], dtype=np.int64)
         try:
-            cells = cells_of(table.scores, labels, categories, table.experts)
+            cells = table_cells(read_outcomes(source))
         except ValueError as error:
             raise PlanError(f"{source}: {error}: score a few prompts with each first") from error
-    return plan(cells.for_new_prompts() if _beyond(cells, new_prompts) else cells, judgments)
+    chosen = cells.for_new_prompts() if _beyond(cells, new_prompts) else cells
+    try:
+        return plan(chosen, judgments, compute=compute)
+    except ValueError as error:
+        raise PlanError(f"{source}: {error}: `coterie score` writes them, or leave out --compute") from error
 
 
 def _beyond(cells: Cells, new_prompts: bool | None) -> bool:
-    nothing_left = not (cells.available > 0).any()
+    nothing_left = cells.exhausted
     if new_prompts is False and nothing_left:
-        raise PlanError("every prompt is scored by every expert: --new-prompts plans for more of them")
+        raise PlanError(
+            "every prompt is scored by every expert, and how much further answers would differ is not known: "
+            "--new-prompts plans for more prompts"
+        )
     return nothing_left if new_prompts is None else new_prompts
 
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.planning import ASSUMED_NOISE, Cells, cells_of, expected_regret, plan, score_variance
+from routers.planning import (
+    ASSUMED_NOISE,
+    MOST_SAMPLES,
+    Cells,
+    cells_of,
+    expected_regret,
+    plan,
+    score_variance,
+)
 from routers.request import Matrix
 from tests.unit.routers.world import CATEGORIES, CODER, LARGE, SMALL
 
@@ -154,3 +162,46 @@ def test_planning_finds_the_best_with_fewer_scores_than_spreading_them() -> None
                 )
             right[way] += int((found.values.argmax(axis=1) == truth.argmax(axis=1)).sum())
     assert right["planned"] > right["even"]
+
+
+def test_known_prompts_are_asked_again_once_none_is_new_and_only_as_far_as_answers_differ() -> None:
+    close = {"values": [[0.50, 0.52]], "available": 0, "noise": 0.2}
+    assert plan(cells(**close), 10).cells == ()
+
+    found = plan(cells(**close, sampling_noise=0.1), 10)
+
+    assert found.judgments == sum(each.samples for each in found.cells) == 10
+    assert not any(each.prompts for each in found.cells)
+    assert cells(**close).exhausted and not cells(**close, sampling_noise=0.1).exhausted
+
+
+def test_a_further_sample_tells_less_than_a_new_prompt_and_never_all() -> None:
+    close = {"values": [[0.50, 0.52]], "sampling_noise": 0.1}
+    again = plan(cells(**close, available=0), 50).regret_after
+    assert plan(cells(**close), 50).regret_after < again
+    assert plan(cells(**close, available=0), 100_000).judgments <= 2 * 5 * MOST_SAMPLES
+
+
+def test_with_a_budget_of_compute_scores_are_weighed_by_what_they_take() -> None:
+    dear = np.asarray([[1.0, 50.0]], dtype=np.float32)
+    found = cells([[0.5, 0.5]], compute=dear)
+    free = {each.expert: each.prompts for each in plan(found, 40).cells}
+    paid = plan(found, 40, compute=120)
+
+    assert paid.compute is not None and paid.compute <= 120
+    share = {each.expert: each.prompts for each in paid.cells}
+    assert share["small"] > share.get("coder", 0)
+    assert free["coder"] > share.get("coder", 0)
+    with pytest.raises(ValueError, match="coder"):
+        plan(replace(found, compute=np.asarray([[1.0, NAN]], dtype=np.float32)), 40, compute=120)
+
+
+def test_samples_of_a_prompt_tell_how_much_answers_differ() -> None:
+    labels, table = np.asarray([0, 0, 1, 1]), scores([[0.5, 1], [0.5, 0], [0.25, 1], [0.75, 0]])
+    samples, spread = np.full_like(table, 3), np.full_like(table, 0.5)
+    once = cells_of(table, labels, CATEGORIES[:2], EXPERTS[:2])
+    thrice = cells_of(table, labels, CATEGORIES[:2], EXPERTS[:2], samples=samples, spread=spread)
+
+    assert once.sampling_noise == 0
+    assert thrice.sampling_noise == pytest.approx(0.25)
+    assert thrice.samples is not None and thrice.samples.tolist() == [[6, 6], [6, 6]]
