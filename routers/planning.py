@@ -18,7 +18,7 @@ import numpy.typing as npt
 from routers.composition import ExpertCard
 from routers.outcome_table import OutcomeTable, table_costs
 from routers.request import Matrix, Vector
-from routers.utilities import cell_sums, estimate_utilities
+from routers.utilities import bases_of, cell_sums, estimate_with_arms
 
 LOOKAHEAD = (1, 2, 4, 8, 16, 32, 64)
 """Candidates for b; one score alone seldom changes the map."""
@@ -165,13 +165,14 @@ def cells_of(
 ) -> Cells:
     """Cells from `scores` (prompts, experts; NaN where unscored) with categories `labels`.
 
-    Each cell has a normal prior about its fitted utility with standard deviation SPREAD, since shrinkage
-    removes differences that few scores cannot show but that planning has to consider. `costs`
+    Each cell has a normal prior about its fitted utility (an arm's: that of its base and their difference)
+    with standard deviation SPREAD, since shrinkage removes differences that few scores cannot show but that
+    planning has to consider. `costs`
     (categories, experts) are subtracted. `samples`, `spread` (standard deviation of a prompt's samples) and
     `compute` (B·tokens) have the shape of `scores`, NaN unknown. Raises ValueError when an expert has no
     score.
     """
-    fitted = estimate_utilities(scores, labels, len(categories))
+    fitted = estimate_with_arms(scores, labels, len(categories), bases_of(experts))
     counts, totals, _ = cell_sums(scores, labels, len(categories))
     answers = np.where(np.isnan(scores), np.nan, 1 if samples is None else samples).astype(np.float32)
     asked = cell_sums(answers, labels, len(categories))[1]

@@ -205,3 +205,17 @@ def test_samples_of_a_prompt_tell_how_much_answers_differ() -> None:
     assert once.sampling_noise == 0
     assert thrice.sampling_noise == pytest.approx(0.25)
     assert thrice.samples is not None and thrice.samples.tolist() == [[6, 6], [6, 6]]
+
+
+def test_an_arm_is_valued_by_its_base_where_nobody_tried_it() -> None:
+    labels = np.repeat([0, 1], 6)
+    plain, other = [0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1], [1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
+    arm = [NAN] * 6 + [1.0] * 6
+    table = scores([list(row) for row in zip(plain, other, arm, strict=True)])
+    experts = (CODER, LARGE, replace(SMALL, base=CODER.name))
+
+    found = cells_of(table, labels, CATEGORIES[:2], experts)
+
+    untried, tried = found.values[:, 2] - found.values[:, 0]
+    assert untried < 0 < tried
+    assert cells_of(table, labels, CATEGORIES[:2], (CODER, LARGE, SMALL)).values[0, 2] > found.values[0, 2]
