@@ -2,6 +2,8 @@
 
 import re
 from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import Any
 
 from base.text_folding import MAX_REPLY_CHARS
 
@@ -15,6 +17,16 @@ _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LATEX_TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|tt|sf)?|math(?:rm|bf|it|sf|tt)|operatorname|mbox)\s*\{([^{}]*)\}"
 )
+
+
+def text_of_message(message: Any) -> str:
+    """The text of a message or delta; reasoning is no part of it."""
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    return ""
 
 
 def own_text(reply: str) -> str:

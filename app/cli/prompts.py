@@ -275,7 +275,8 @@ def _document(prompt: "PromptTemplate") -> dict[str, Any]:
 
 async def _ask_directly(name: str, registry_file: Path, body: Mapping[str, Any]) -> None:
     """Print the answer of one expert of a registry as it comes. Raises ExpertError."""
-    from app.strategies.chunks import chunks_of, first_choice, text_of_message
+    from app.strategies.chunks import chunks_of, first_choice
+    from base.reply_text import text_of_message
     from experts.client import ExpertClient
     from experts.registry import RegistryError, UnknownExpert, load_registry
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from base.reply_text import text_of_message
 from experts.confidence import Token, read_tokens
 from experts.expert_replies import ReplyStream
 from experts.tool_calls import JoinedCalls
@@ -28,16 +29,6 @@ def first_choice(document: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = document.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else {}
     return first if isinstance(first, Mapping) else {}
-
-
-def text_of_message(message: Any) -> str:
-    """The text of a message or delta; reasoning is no part of it."""
-    content = message.get("content") if isinstance(message, Mapping) else None
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return ""
 
 
 def chunk_text(chunk: Chunk) -> str:

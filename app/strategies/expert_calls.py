@@ -21,11 +21,11 @@ from app.strategies.chunks import (
     chunk_tokens,
     chunks_of,
     first_choice,
-    text_of_message,
 )
 from app.strategies.limits import Account, Booking, LimitReached
 from app.telemetry.spans import known, tracer
 from base.prices import token_cost
+from base.reply_text import text_of_message
 from base.usage import TokenUsage
 from experts.confidence import ALTERNATIVES, Token, read_tokens
 from experts.errors import ExpertError, ExpertTimeout, NotStreamed

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.strategies.chunks import first_choice, text_of_message
+from app.strategies.chunks import first_choice
 from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.strategy_run import Run
-from app.strategies.votes import closed_answer, kind_of_question, likeness
+from base.final_answers import closed_answer, kind_of_question, likeness
 from base.phrases import words
-from base.reply_text import own_text
+from base.reply_text import own_text, text_of_message
 from base.text_folding import normalise
 
 CONVERSATION_CHARACTERS = 12_000

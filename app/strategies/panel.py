@@ -14,7 +14,7 @@ from app.strategies.expert_calls import ExpertAnswer, Messages
 from app.strategies.judgments import judge
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of
 from app.strategies.strategy_run import Candidate, Run
-from app.strategies.votes import closed_answer, kind_of_question, vote
+from base.final_answers import closed_answer, kind_of_question, vote
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

@@ -14,7 +14,7 @@ from app.strategies.expert_calls import ExpertAnswer, OpenAnswer
 from app.strategies.limits import LimitReached
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.strategy_run import Run
-from app.strategies.votes import closed_answer, kind_of_question, vote
+from base.final_answers import closed_answer, kind_of_question, vote
 from experts.confidence import FLOOR, signals_of
 from experts.errors import ExpertError
 

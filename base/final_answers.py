@@ -1,4 +1,4 @@
-"""Votes: what several answers to one closed question agree on.
+"""Final answers: what several replies to one closed question agree on.
 
 A question is closed when the answers to it can be compared as they are: an option's letter, a number, yes
 or no, a few words. Which of these is read off the prompt, never off the answers alone.
@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.strategies.chunks import text_of_message
 from base.closed_answers import bare, read_choice, read_number
 from base.phrases import HANGUL, LATIN, UNSPACED, count_words, words
-from base.reply_text import own_text
+from base.reply_text import own_text, text_of_message
 from base.text_folding import fold, normalise
 
 Kind = Literal["choice", "number", "yes_no", "words"]

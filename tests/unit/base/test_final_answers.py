@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.strategies.votes import Kind, closed_answer, kind_of_question, likeness, vote
+from base.final_answers import Kind, closed_answer, kind_of_question, likeness, vote
 
 
 @pytest.mark.parametrize(
