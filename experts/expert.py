@@ -24,8 +24,12 @@ Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 """vLLM's `--dtype`; `auto` leaves the choice to it."""
 Weights = Literal["int8"]
 
+Selection = Literal["majority", "logprob"]
+"""How several samples become one answer: by their final answers, or by the mean log-probability."""
+
 RESERVED_SAMPLING = frozenset({"model", "messages", "stream", "routing"})
 """Request fields that an expert's defaults may not set."""
+MOST_SAMPLES = 16
 
 
 class Price(StrictModel):
@@ -89,8 +93,8 @@ class IdentitySource(StrictModel):
 
 
 class Expert(StrictModel):
-    """An LLM behind an endpoint, or (with `base`) the same LLM with a system prompt, library prompt, mixture
-    of prompts or expert identities."""
+    """An LLM behind an endpoint, or (with `base`) an arm: the same LLM with a system prompt, library prompt,
+    mixture of prompts, expert identities or sampling of its own."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     provider: Literal["openai", "litellm"] = "openai"
@@ -120,7 +124,9 @@ class Expert(StrictModel):
     limit_field: LimitField | None = None
     """The one name that its server knows for the limit of an answer."""
     sampling: Mapping[str, JsonValue] = Field(default_factory=dict)
-    """Default request fields; a prompt expert's take precedence over its base's."""
+    """Default request fields; an arm's take precedence over its base's. `n`: samples behind one answer."""
+    select: Selection | None = None
+    """How `sampling.n` samples become one answer; majority where nothing is said."""
     system_prompt: str | None = None
     prompt: PromptOrigin | None = None
     """In YAML `name@version` of the library, or a file; rendered into `system_prompt`."""
@@ -138,6 +144,12 @@ class Expert(StrictModel):
     max_in_flight: int = Field(default=64, gt=0)
     max_queued: int = Field(default=256, ge=0)
     local: LocalServer | None = None
+
+    @property
+    def samples(self) -> int:
+        """The samples behind one answer."""
+        n = self.sampling.get("n")
+        return n if isinstance(n, int) else 1
 
     @property
     def adaptations(self) -> Adaptations:
@@ -189,6 +201,11 @@ class Expert(StrictModel):
     def _defaults_only(cls, sampling: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
         if taken := sorted(RESERVED_SAMPLING & sampling.keys()):
             raise PydanticCustomError("reserved", "cannot set {fields}", {"fields": ", ".join(taken)})
+        n = sampling.get("n", 1)
+        if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MOST_SAMPLES:
+            raise PydanticCustomError(
+                "samples", "n must be a whole number from 1 to {most}", {"most": MOST_SAMPLES}
+            )
         return MappingProxyType(dict(sampling))
 
     @field_validator("drop_fields")
@@ -203,6 +220,7 @@ class Expert(StrictModel):
         self._agree_with_provider()
         if self.active_params_b > self.params_b:
             raise _misfit("active_params_b", "cannot be more than params_b")
+        self._agree_on_samples()
         for field in ("mixture", "identity"):
             if getattr(self, field) is not None and self.base is None:
                 raise _misfit(field, "needs a base: the expert that it is put in front of")
@@ -211,6 +229,15 @@ class Expert(StrictModel):
         if self.local is not None:
             self._agree_with_local(self.local)
         return self
+
+    def _agree_on_samples(self) -> None:
+        if self.samples == 1:
+            if self.select is not None:
+                raise _misfit("select", f"needs several samples: set sampling.n to 2 to {MOST_SAMPLES}")
+        elif self.sampling.get("temperature") == 0:
+            raise _misfit("sampling", "n samples at temperature 0 are all the same: set temperature above 0")
+        elif self.select == "logprob" and "logprobs" in self.drop_fields:
+            raise _misfit("select", "logprob needs log-probabilities, which drop_fields leaves out")
 
     def _agree_with_provider(self) -> None:
         if self.provider == "openai":

@@ -7,6 +7,7 @@ from typing import Any
 from experts.adaptations import LIMIT_FIELDS, NOTHING, Adaptations
 from experts.expert import DialectName, Expert
 from experts.outgoing import OUR_FIELDS, outgoing_body
+from experts.sampling_defaults import with_defaults
 
 LIMIT_NAMES: Mapping[DialectName, str] = {
     "responses": "max_output_tokens",
@@ -53,12 +54,14 @@ _CHAT_ONLY = frozenset(
 
 def fits_dialect(expert: Expert, dialect: DialectName) -> bool:
     """Whether all that the registry puts into requests for `expert` has a place in `dialect`: its sampling
-    defaults, and its system prompt. Else the server is asked for a chat completion."""
+    defaults, and its system prompt. Else, and for several samples, it is asked for chat completions."""
     if dialect == "chat":
         return True
+    if expert.samples > 1:
+        return False
     if dialect == "completions":
         return expert.system_prompt is None and not expert.sampling.keys() & _CHAT_ONLY
-    return expert.sampling.keys() <= _DEFAULTS[dialect] | _RENAMED[dialect]
+    return expert.sampling.keys() - {"n"} <= _DEFAULTS[dialect] | _RENAMED[dialect]
 
 
 def native_body(
@@ -74,9 +77,7 @@ def native_body(
     if dialect == "chat":
         return outgoing_body(expert, body, stream=stream, learned=learned)
     out = {name: value for name, value in body.items() if name not in OUR_FIELDS}
-    for name, value in _defaults(expert, dialect).items():
-        if out.get(name) is None:
-            out[name] = value
+    out = with_defaults(out, _defaults(expert, dialect))
     out["model"] = expert.model
     if stream:
         out["stream"] = True
@@ -98,7 +99,7 @@ def embedding_body(expert: Expert, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(expert: Expert, dialect: DialectName) -> dict[str, Any]:
     """The expert's sampling defaults, in the words of `dialect`, without those that it has none for."""
-    given = dict(expert.sampling)
+    given = {name: value for name, value in expert.sampling.items() if name != "n"}
     limits = [given.pop(name, None) for name in ("max_completion_tokens", "max_tokens")]
     stop, effort = given.get("stop"), given.get("reasoning_effort")
     same = _DEFAULTS.get(dialect, given.keys() - _CHAT_ONLY)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.system_prompt import with_system_prompt
-from experts.adaptations import LIMIT_FIELDS, NOTHING, Adaptations
+from experts.adaptations import NOTHING, Adaptations
 from experts.expert import Expert
+from experts.sampling_defaults import with_defaults
 
 OUR_FIELDS = frozenset({"routing"})
 """Fields of our API that no expert should see."""
@@ -21,14 +22,11 @@ _PREFILL = frozenset({"continue_final_message", "add_generation_prompt"})
 def outgoing_body(
     expert: Expert, body: Mapping[str, Any], *, stream: bool, learned: Adaptations = NOTHING
 ) -> dict[str, Any]:
-    """A new body for `expert`. The caller's fields take precedence over sampling defaults; null means
-    unset. Adapted to the server by the registry, and by what was `learned`."""
+    """A new body for `expert`. The caller's fields take precedence over sampling defaults; null means unset.
+    Adapted to the server by the registry, and by what was `learned`. The `n` of the defaults is left to
+    `experts.samples`."""
     out = {name: value for name, value in body.items() if name not in OUR_FIELDS | _LEGACY_FIELDS}
-    # Two names of one limit: a default under one must not be added to the other.
-    limited = any(out.get(name) is not None for name in LIMIT_FIELDS)
-    for name, value in expert.sampling.items():
-        if out.get(name) is None and not (limited and name in LIMIT_FIELDS):
-            out[name] = value
+    out = with_defaults(out, {name: value for name, value in expert.sampling.items() if name != "n"})
     if out.get("temperature") == 0:
         # It changes nothing, and vLLM 0.32's CPU engine dies of it when it reads a prompt in chunks.
         out.pop("seed", None)

@@ -6,7 +6,7 @@ experts:
     model: SmolLM2-135M-Instruct
     params_b: 0.135
     context_length: 2048
-  - name: smollm2-friend        # a prompt expert: the same server, another system prompt
+  - name: smollm2-friend        # an arm: the same server, another system prompt
     base: smollm2
     system_prompt: You are a warm friend.
   - name: smollm2-writer        # the same with a prompt of the library
@@ -16,6 +16,10 @@ experts:
   - name: smollm2-mixture       # or with a mixture of prompts, in a folder beside this file
     base: smollm2
     mixture: mixtures/dates
+  - name: smollm2-voted         # or with other sampling
+    base: smollm2
+    sampling: {temperature: 0.8, n: 5}
+    select: majority
 """
 
 import re
@@ -30,6 +34,7 @@ from pydantic_core import ErrorDetails
 from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
+from experts.sampling_defaults import with_defaults
 from prompts.templates import PromptError, PromptLibrary, PromptTemplate, read_prompt
 
 __all__ = [
@@ -46,9 +51,9 @@ __all__ = [
 ]
 
 PROMPT_FIELDS = ("system_prompt", "prompt", "mixture", "identity")
-"""A prompt expert has one of these."""
-PROMPT_EXPERT_FIELDS = frozenset({"name", "base", "variables", "sampling", "description", *PROMPT_FIELDS})
-"""The fields of a prompt expert; all others are inherited from its base."""
+"""An arm has at most one of these; one without has `sampling`."""
+ARM_FIELDS = frozenset({"name", "base", "variables", "sampling", "select", "description", *PROMPT_FIELDS})
+"""The fields of an arm; all others are inherited from its base."""
 UNREADABLE = "?"
 """Placeholder for the text of an invalid prompt, so that validation can continue."""
 
@@ -73,7 +78,7 @@ class UnknownExpert(KeyError):
 
 
 class Registry:
-    """The experts of one file, in order, prompt experts resolved. Immutable."""
+    """The experts of one file, in order, arms resolved. Immutable."""
 
     def __init__(self, experts: Mapping[str, Expert], source: Path | None = None) -> None:
         self.experts: Mapping[str, Expert] = MappingProxyType(dict(experts))
@@ -120,11 +125,11 @@ class _Reading:
         entries = [self._resolved(index, entry) for index, entry in enumerate(self._entries(data))]
         where = self._names(entries)
         experts: dict[str, Expert] = {}
-        # Bases first: a prompt expert may precede its base in the file.
-        for prompted in (False, True):
+        # Bases first: an arm may precede its base in the file.
+        for arms in (False, True):
             for index, entry in enumerate(entries):
-                if isinstance(entry, dict) and ("base" in entry) is prompted:
-                    resolved = self._inherit(index, entry, where, entries) if prompted else entry
+                if isinstance(entry, dict) and ("base" in entry) is arms:
+                    resolved = self._inherit(index, entry, where, entries) if arms else entry
                     if resolved is not None and (expert := self._expert(index, resolved)) is not None:
                         experts.setdefault(expert.name, expert)
         self._shared_endpoints(experts, where)
@@ -196,7 +201,7 @@ class _Reading:
     def _inherit(
         self, index: int, entry: dict[str, Any], where: dict[str, int], entries: list[Any]
     ) -> dict[str, Any] | None:
-        """The entry of a prompt expert merged with its base's."""
+        """The entry of an arm merged with its base's."""
         base_name = entry["base"]
         at: tuple[int | str, ...] = ("experts", index, "base")
         if not isinstance(base_name, str) or base_name not in where:
@@ -205,25 +210,25 @@ class _Reading:
             return None
         base = entries[where[base_name]]
         if "base" in base:
-            self._say(at, f"base: {base_name!r} is itself a prompt expert; name its base")
+            self._say(at, f"base: {base_name!r} is itself an arm; name its base")
             return None
-        foreign = [key for key in entry if key not in PROMPT_EXPERT_FIELDS]
+        foreign = [key for key in entry if key not in ARM_FIELDS]
         for key in foreign:
-            self._say(("experts", index, key), f"{key}: a prompt expert takes this from its base")
+            self._say(("experts", index, key), f"{key}: an arm takes this from its base")
         given = [field for field in PROMPT_FIELDS if entry.get(field) is not None]
-        if not given:
-            others = ", ".join(PROMPT_FIELDS[1:-1])
-            self._say(
-                ("experts", index),
-                f"system_prompt: a prompt expert needs one, or {others} or {PROMPT_FIELDS[-1]}",
-            )
-        if foreign or not given:
+        if not given and not entry.get("sampling"):
+            others = ", ".join(PROMPT_FIELDS)
+            self._say(("experts", index), f"sampling: an arm needs sampling of its own, or one of {others}")
             return None
-        sampling = entry.get("sampling", {})
-        if isinstance(sampling, dict) and isinstance(base.get("sampling", {}), dict):
-            sampling = {**base.get("sampling", {}), **sampling}
+        if foreign:
+            return None
         if not {"system_prompt", "prompt"}.isdisjoint(given):
             base = {field: base[field] for field in base if field not in {*PROMPT_FIELDS, "variables"}}
+        sampling, said = entry.get("sampling", {}), base.get("sampling", {})
+        if isinstance(sampling, dict) and isinstance(said, dict):
+            if "n" in sampling:
+                base = {field: base[field] for field in base if field != "select"}
+            sampling = with_defaults(sampling, said)
         return {**base, "description": "", **entry, "sampling": sampling}
 
     def _expert(self, index: int, entry: dict[str, Any]) -> Expert | None:
@@ -235,7 +240,7 @@ class _Reading:
                 loc = detail["loc"]
                 field = loc[0] if loc else detail.get("ctx", {}).get("field")
                 # Inherited fields are reported at the base.
-                if inherited and field not in PROMPT_EXPERT_FIELDS:
+                if inherited and field not in ARM_FIELDS:
                     continue
                 # A default that depends on an invalid field, which is reported itself.
                 if detail["type"] == "default_factory_not_called":

@@ -50,7 +50,7 @@ def test_a_good_file_becomes_experts(written: Path) -> None:
     assert small.api_key_file == written.parent / "keys/small"
 
 
-def test_a_prompt_expert_takes_all_but_its_prompt_from_its_base(written: Path) -> None:
+def test_an_arm_takes_all_but_its_own_fields_from_its_base(written: Path) -> None:
     written.write_text(
         GOOD.replace(
             "experts:\n",
@@ -65,6 +65,66 @@ def test_a_prompt_expert_takes_all_but_its_prompt_from_its_base(written: Path) -
     assert friend.sampling == {"temperature": 0.9, "max_tokens": 100}
     same = {"name", "system_prompt", "sampling", "base", "description"}
     assert friend.model_dump(exclude=same) == small.model_dump(exclude=same)
+
+
+def test_sampling_alone_makes_an_arm_and_merges_template_settings(
+    written: Path,
+) -> None:
+    written.write_text(
+        GOOD.replace("max_tokens: 100", "max_tokens: 100, chat_template_kwargs: {a: 1, b: 1}")
+        + "    system_prompt: Be kind.\n"
+        "  - {name: high, base: small,"
+        " sampling: {reasoning_effort: high, max_tokens: 900, chat_template_kwargs: {b: 2}}}\n"
+    )
+    high = load_registry(written).get("high")
+    assert high.system_prompt == "Be kind."
+    assert high.sampling == {
+        "temperature": 0.2,
+        "reasoning_effort": "high",
+        "max_tokens": 900,
+        "chat_template_kwargs": {"a": 1, "b": 2},
+    }
+    assert (high.samples, high.select) == (1, None)
+
+
+def test_the_limit_of_an_arm_replaces_its_base_s_under_whichever_name(written: Path) -> None:
+    written.write_text(GOOD + "  - {name: long, base: small, sampling: {max_completion_tokens: 900}}\n")
+    assert load_registry(written).get("long").sampling == {"temperature": 0.2, "max_completion_tokens": 900}
+
+
+def test_the_samples_of_an_arm_are_its_base_s_unless_it_says_its_own(written: Path) -> None:
+    written.write_text(
+        GOOD.replace("max_tokens: 100", "n: 4") + "    select: logprob\n"
+        "  - {name: same, base: small, system_prompt: x}\n"
+        "  - {name: more, base: small, sampling: {n: 8}}\n"
+        "  - {name: one, base: small, sampling: {n: 1}}\n"
+    )
+    registry = load_registry(written)
+    found = {name: (registry.get(name).samples, registry.get(name).select) for name in registry.names}
+    assert found == {"small": (4, "logprob"), "same": (4, "logprob"), "more": (8, None), "one": (1, None)}
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [
+        ("sampling: {n: 17}", "sampling: n must be a whole number from 1 to 16"),
+        ("sampling: {n: 2.5}", "sampling: n must be"),
+        ("sampling: {n: true}", "sampling: n must be"),
+        ("sampling: {n: 3, temperature: 0}", "sampling: n samples at temperature 0 are all the same"),
+        ("sampling: {n: 3}, select: best", "select: must be one of 'majority' or 'logprob'"),
+        ("sampling: {top_p: 1}, select: logprob", "select: needs several samples"),
+        ("sampling: {}", "sampling: an arm needs sampling of its own, or one of system_prompt"),
+    ],
+)
+def test_what_an_arm_cannot_be_is_told(written: Path, arm: str, said: str) -> None:
+    (problem,) = problems(written, GOOD + f"  - {{name: arm, base: small, {arm}}}\n")
+    assert problem.startswith(f"experts.yaml:11: {said}")
+
+
+def test_choosing_by_log_probability_needs_a_server_that_tells_it(written: Path) -> None:
+    text = GOOD.replace("sampling: {", "drop_fields: [logprobs]\n    sampling: {")
+    text += "  - {name: arm, base: small, sampling: {n: 3}, select: logprob}\n"
+    assert places(written, text) == ["12: select"]
 
 
 def test_a_local_block_implies_the_endpoint(written: Path) -> None:
@@ -180,11 +240,11 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(written: Path) -
         "6: context_length",
         "11: base",
         "12: name",
-        "12: system_prompt",
+        "12: sampling",
     ]
 
 
-def test_a_prompt_expert_may_not_change_its_server(written: Path) -> None:
+def test_an_arm_may_not_change_its_server(written: Path) -> None:
     text = GOOD + "  - {name: friend, base: small, system_prompt: x,\n     params_b: 3}\n"
     assert places(written, text) == ["12: params_b"]
 
@@ -195,7 +255,7 @@ def test_what_is_wrong_with_a_base_is_told_once(written: Path) -> None:
     assert places(written, text) == ["5: params_b"]
 
 
-def test_a_chain_of_prompt_experts_is_refused(written: Path) -> None:
+def test_an_arm_over_an_arm_is_refused(written: Path) -> None:
     text = GOOD + "  - {name: a, base: small, system_prompt: x}\n  - {name: b, base: a, system_prompt: y}\n"
     assert places(written, text) == ["12: base"]
 

@@ -103,7 +103,7 @@ def test_a_mixture_stands_behind_its_bases_prompt(written: Path) -> None:
         ),
         ("base: small, identity: {per: category}", "identity.file: "),
         ("base: small, identity: {file: small.yaml, per: day}", "identity.per: "),
-        ("base: small", "system_prompt: "),
+        ("base: small", "sampling: an arm needs"),
         (
             "endpoint: 'http://x/v1', model: m, params_b: 1, context_length: 9, mixture: mixtures/dates",
             "mixture: needs a base",
