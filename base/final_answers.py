@@ -125,8 +125,17 @@ def vote(answers: Sequence[str | None], weights: Sequence[float]) -> Vote | None
 
 def likeness(one: str, other: str) -> float:
     """How much two texts share, 0..1: F1 of their words. For answers that cannot be compared as a whole."""
-    left, right = words(fold(one)), words(fold(other))
-    if not left or not right:
-        return float(left == right)
-    shared = (Counter(left) & Counter(right)).total()
-    return 2 * shared / (len(left) + len(right))
+    return _likeness(Counter(words(fold(one))), Counter(words(fold(other))))
+
+
+def medoid(replies: Sequence[str]) -> int:
+    """The index of the reply that is most like the others, by `likeness` without their thinking; of equal
+    ones the first. An empty reply only where all are."""
+    counts = [Counter(words(fold(_ends(reply)))) for reply in replies]
+    spoken = [index for index, reply in enumerate(replies) if reply.strip()] or range(len(replies))
+    return max(spoken, key=lambda index: sum(_likeness(counts[index], other) for other in counts))
+
+
+def _likeness(left: Counter[str], right: Counter[str]) -> float:
+    total = left.total() + right.total()
+    return 2 * (left & right).total() / total if total else 1.0

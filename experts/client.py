@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from experts.adaptations import AdaptedRequest, LearnedAdaptations
 from experts.admission import Admission
 from experts.credentials import read_api_key
-from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, ExpertUnavailable
+from experts.errors import (
+    ContextTooLong,
+    ExpertBadReply,
+    ExpertError,
+    ExpertRejected,
+    ExpertTimeout,
+    ExpertUnavailable,
+)
 from experts.event_reader import read_json
 from experts.expert import DialectName, Expert
 from experts.expert_replies import ExpertReply, ReplyStream
@@ -20,6 +27,7 @@ from experts.native_outgoing import embedding_body, native_body
 from experts.outgoing import outgoing_body
 from experts.refusals import body_of, refusal, retry_after_in
 from experts.reply_forms import EMBEDDINGS, FORMS, ReplyForm
+from experts.samples import choices_in, reduced, sample_body, samples_for
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -71,6 +79,8 @@ class ExpertClient:
         self._session: ClientSession | None = None
         self._closed = False
         self._used_litellm = False
+        self._without_n: set[tuple[str | None, str]] = set()
+        """Endpoints and models whose servers refused several choices."""
 
     async def __aenter__(self) -> "ExpertClient":
         return self
@@ -108,13 +118,52 @@ class ExpertClient:
         client_headers: Mapping[str, str] | None = None,
     ) -> ExpertReply:
         """A whole answer to `body` in `dialect`, with the expert's model, sampling defaults and system prompt
-        filled in, and adapted where the server refuses them. `client_headers` go with it. Raises
-        `ExpertError`."""
+        filled in, and adapted where the server refuses them. `client_headers` go with it. Where the expert
+        answers from several samples, the one that was selected. Raises `ExpertError`."""
+        sent = _sent(request_id, client_headers)
+        if samples_for(expert, body, dialect) > 1:
+            return await self._selected(expert, body, sent)
+        return await self._one(expert, body, dialect, sent)
+
+    async def _selected(
+        self, expert: Expert, body: Mapping[str, Any], sent: Mapping[str, str]
+    ) -> ExpertReply:
+        """The answer among `expert.samples`: those of one request, and more requests for what is missing."""
+        server, replies = (expert.endpoint, expert.model), []
+        if server not in self._without_n:
+            try:
+                asked = sample_body(expert, body, choices=expert.samples)
+                replies.append(await self._one(expert, asked, "chat", sent))
+            except ContextTooLong:
+                raise
+            except ExpertRejected:
+                # Perhaps of `n` alone: the next request tells.
+                replies.append(await self._one(expert, sample_body(expert, body), "chat", sent))
+                self._without_n.add(server)
+        came = sum(len(choices_in(reply)) for reply in replies)
+        further = await asyncio.gather(
+            *(
+                self._one(expert, sample_body(expert, body, number), "chat", sent)
+                for number in range(came, expert.samples)
+            ),
+            return_exceptions=True,
+        )
+        failures = [each for each in further if isinstance(each, BaseException)]
+        replies += [each for each in further if isinstance(each, ExpertReply)]
+        # What is there is an answer, but for a mistake of ours.
+        for failure in failures:
+            if not replies or not isinstance(failure, ExpertError):
+                raise failure
+        return reduced(expert, body, replies)
+
+    async def _one(
+        self, expert: Expert, body: Mapping[str, Any], dialect: DialectName, sent: Mapping[str, str]
+    ) -> ExpertReply:
         asking = self._asking(expert, dialect)
         while True:
             out = native_body(expert, body, dialect, stream=False, learned=asking.adaptations)
             try:
-                reply = await self._answer(expert, FORMS[dialect], out, _sent(request_id, client_headers))
+                reply = await self._answer(expert, FORMS[dialect], out, sent)
             except ExpertError as error:
                 if not asking.learns_from(error, out):
                     raise
@@ -154,8 +203,15 @@ class ExpertClient:
         client_headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer in `dialect`. Entering waits for the first text and raises `ExpertError` for
-        failures before it; leaving early closes the connection, which makes the server abort."""
+        failures before it; leaving early closes the connection, which makes the server abort. An answer from
+        several samples comes when all are there."""
         asking, sent = self._asking(expert, dialect), _sent(request_id, client_headers)
+        if samples_for(expert, body, dialect) > 1:
+            reply = await self._selected(expert, body, sent)
+            selected = await ReplyStream.of_whole(expert, reply.body)
+            selected.headers, selected.samples = reply.headers, reply.samples
+            yield selected
+            return
         async with contextlib.AsyncExitStack() as stack:
             stream = None
             while stream is None:

@@ -40,11 +40,13 @@ class AskedExpert:
     @classmethod
     def of(cls, expert: Expert) -> "AskedExpert":
         """`expert` with what the registry says of it."""
-        identity = {
+        identity: dict[str, Any] = {
             "provider": expert.provider,
             "sampling": dict(expert.sampling),
             "system_prompt": expert.system_prompt,
         }
+        if expert.select is not None:
+            identity["select"] = expert.select
         return cls(expert, identity, expert.endpoint or "")
 
     @property

@@ -17,16 +17,28 @@ from base.sse import Event, EventCutter, EventTooLong
 from experts.chat_replies import completion_chunks
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, NotStreamed
 from experts.event_reader import DONE, EventReader, read_json
-from experts.expert import DialectName, Expert
+from experts.expert import DialectName, Expert, Selection
 from experts.reply_forms import FORMS
 from experts.stream_events import END_OF_STREAM, StreamEvent, raw_bytes
 
-__all__ = ["END_OF_STREAM", "ExpertReply", "ReplyStream", "StreamEvent", "raw_bytes"]
+__all__ = ["END_OF_STREAM", "ExpertReply", "ReplyStream", "SampleUse", "StreamEvent", "raw_bytes"]
 
 DRAIN_S = 0.05
 """How long a finished stream waits for its connection's end; past it the connection is closed instead."""
 TRAILER_S = 2.0
 """How long the usage and the end of a stream are waited for once the answer is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleUse:
+    """The samples behind one answer. `asked`: as the registry says; `answered`: those that came. `selected`:
+    how the answer was taken from them. `agreed`: share (0..1) of those that came with its final answer; None
+    where it has none."""
+
+    asked: int
+    answered: int
+    selected: Selection
+    agreed: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,8 @@ class ExpertReply:
     headers: Mapping[str, str]
     usage: dict[str, Any] | None = None
     """What the server counted, in chat's form."""
+    samples: SampleUse | None = None
+    """The samples that it was taken from, where there were several."""
 
 
 class ReplyStream:
@@ -64,6 +78,8 @@ class ReplyStream:
         `max_event_bytes` bounds each event, and all that comes before the first text; `choices` were asked
         for."""
         self.headers = headers
+        self.samples: SampleUse | None = None
+        """The samples that it was taken from, where there were several."""
         self._expert = expert
         self._source = source
         self._deadline = deadline

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,8 +33,13 @@ class Answer:
         if limit and len(self.pieces) > limit:
             self.pieces = self.pieces[:limit]
             self.finish_reason = "length"
-        self.choices = int(body.get("n") or 1)
-        self.logprob = math.log(behaviour.confidence) if body.get("logprobs") else None
+        self.choices = min(int(body.get("n") or 1), behaviour.most_choices or sys.maxsize)
+        own = [_pieces(each) for each in behaviour.choices] or [self.pieces]
+        self.said = [own[index % len(own)] for index in range(self.choices)]
+        """The pieces of each choice."""
+        told = behaviour.confidence if body.get("logprobs") else None
+        self.logprob = None if told is None else math.log(told)
+        self.surest = behaviour.surest
         self.prompt_tokens = prompt_tokens(body)
 
     @property
@@ -42,7 +48,7 @@ class Answer:
 
     @property
     def answer_tokens(self) -> int:
-        return len(self.pieces)
+        return sum(map(len, self.said))
 
 
 def tool_calls(body: Mapping[str, Any], behaviour: Behaviour) -> list[dict[str, Any]]:

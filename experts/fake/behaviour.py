@@ -23,6 +23,12 @@ class Behaviour:
 
     reply: str | None = None
     """The text. None: "<name> heard: <last user message>", or a tool call when tools are given."""
+    choices: tuple[str, ...] = ()
+    """The texts of the choices of one whole chat completion in turn, instead of `reply`."""
+    surest: int | None = None
+    """The choice whose tokens have the `confidence`; those of the others have its square."""
+    most_choices: int | None = None
+    """Choices that are given at most, whatever `n` asks for."""
     delay_s: float = 0.0
     """Before the headers."""
     token_delay_s: float = 0.0
@@ -38,8 +44,8 @@ class Behaviour:
     die_after: int | None = None
     rubbish_after: int | None = None
     error_after: int | None = None
-    confidence: float = 0.9
-    """Probability of every token in `logprobs`, 0 < confidence ≤ 1."""
+    confidence: float | None = 0.9
+    """Probability of every token in `logprobs`, 0 < confidence ≤ 1; None: it tells none."""
     finish_reason: str = "stop"
     """In chat's words."""
     tool_steps: int | None = None

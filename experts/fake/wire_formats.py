@@ -45,10 +45,13 @@ def _chat_envelope(answer: Answer, kind: str) -> Document:
     }
 
 
-def _chat_logprobs(answer: Answer, pieces: Sequence[str]) -> Document | None:
+def _chat_logprobs(answer: Answer, pieces: Sequence[str], *, unsure: bool = False) -> Document | None:
     if answer.logprob is None:
         return None
-    return {"content": _tokens(answer, pieces), "refusal": None}
+    tokens = _tokens(answer, pieces)
+    if unsure:
+        tokens = [{**token, "logprob": 2 * answer.logprob} for token in tokens]
+    return {"content": tokens, "refusal": None}
 
 
 def _tokens(answer: Answer, pieces: Sequence[str]) -> list[Document]:
@@ -62,11 +65,15 @@ def _tokens(answer: Answer, pieces: Sequence[str]) -> list[Document]:
 
 
 def _chat_whole(answer: Answer) -> Document:
-    message: Document = {"role": "assistant", "content": answer.text}
-    if answer.tool_calls:
-        message |= {"content": None, "tool_calls": answer.tool_calls}
-    end = {"logprobs": _chat_logprobs(answer, answer.pieces), "finish_reason": answer.finish_reason}
-    choices = [{"index": index, "message": message, **end} for index in range(answer.choices)]
+    choices = []
+    for index, pieces in enumerate(answer.said):
+        message: Document = {"role": "assistant", "content": "".join(pieces)}
+        if answer.tool_calls:
+            message |= {"content": None, "tool_calls": answer.tool_calls}
+        logprobs = _chat_logprobs(answer, pieces, unsure=answer.surest not in {None, index})
+        choices.append(
+            {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+        )
     return _chat_envelope(answer, "chat.completion") | {"choices": choices, "usage": _chat_usage(answer)}
 
 
