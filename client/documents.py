@@ -110,6 +110,15 @@ class IdentityInfo(ApiDocument):
     ms: float = 0.0
 
 
+class SampleInfo(ApiDocument):
+    """The samples behind an answer; `agreed` is the share of those that came with its final answer."""
+
+    asked: int = 1
+    answered: int = 1
+    selected: str = ""
+    agreed: float | None = None
+
+
 class TraceStep(ApiDocument):
     """One call that a strategy made. Times in milliseconds, `cost` in US dollars."""
 
@@ -132,6 +141,7 @@ class TraceStep(ApiDocument):
     prompt: PromptInfo | None = None
     mixture: MixtureInfo | None = None
     identity: IdentityInfo | None = None
+    samples: SampleInfo | None = None
 
 
 class TraceGraph(ApiDocument):
@@ -174,6 +184,7 @@ class RoutingDecision(ApiDocument):
     prompt: PromptInfo | None = None
     mixture: MixtureInfo | None = None
     identity: IdentityInfo | None = None
+    samples: SampleInfo | None = None
     reason: str = ""
     detail: str = ""
     spilled_from: str | None = None
@@ -228,6 +239,7 @@ class ShadowRecord(ApiDocument):
     prompt: PromptInfo | None = None
     mixture: MixtureInfo | None = None
     identity: IdentityInfo | None = None
+    samples: SampleInfo | None = None
     feedback: tuple[FeedbackRecord, ...] = ()
     answer: str | None = None
 

@@ -1,8 +1,8 @@
-"""What was put in front of a request: a prompt of the library, a mixture's region, an expert's identity."""
+"""How an expert was asked: the prompt, mixture or identity in front, and the samples that it gave."""
 
 import streamlit as st
 
-from client import IdentityInfo, MixtureInfo, RoutingDecision
+from client import IdentityInfo, MixtureInfo, RoutingDecision, SampleInfo
 from ui.markdown import plain
 
 DROPPED = {
@@ -18,7 +18,8 @@ SKIPPED = {
 
 
 def prompt_lines(decision: RoutingDecision) -> list[str]:
-    """One line of Markdown for each thing put in front; none for a request that went out as it came."""
+    """One line of Markdown for each thing put in front, and for samples; none for a request that went out as
+    it came."""
     lines = []
     if decision.prompt is not None:
         prompt = decision.prompt
@@ -27,6 +28,8 @@ def prompt_lines(decision: RoutingDecision) -> list[str]:
         lines.append(_mixture(decision.mixture))
     if decision.identity is not None:
         lines.append(_identity(decision.identity))
+    if decision.samples is not None:
+        lines.append(_samples(decision.samples))
     return lines
 
 
@@ -34,8 +37,16 @@ def show_prompt(decision: RoutingDecision) -> None:
     """Those lines, if there are any."""
     lines = prompt_lines(decision)
     if lines:
-        st.markdown("**Put in front**")
+        st.markdown("**How the expert was asked**")
         st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _samples(samples: SampleInfo) -> str:
+    how = "most sure of its words" if samples.selected == "logprob" else "of the majority"
+    failed = samples.asked - samples.answered
+    came = f", {failed} of them failed" if failed else ""
+    agreed = "" if samples.agreed is None else f"; {samples.agreed:.0%} have its final answer"
+    return f"Samples: {samples.asked}{came}, the answer is the one {how}{agreed}"
 
 
 def _mixture(mixture: MixtureInfo) -> str:

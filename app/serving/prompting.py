@@ -171,7 +171,9 @@ class Prompting:
             except ExpertRejected as error:
                 if not await attempts.after_refusal(error):
                     raise
-        await self._tokens.learn(expert, attempts.chat, TokenUsage.of(reply.usage).prompt)
+        context.note_samples(expert.name, reply.samples)
+        if reply.samples is None:
+            await self._tokens.learn(expert, attempts.chat, TokenUsage.of(reply.usage).prompt)
         return reply
 
     @asynccontextmanager
@@ -205,8 +207,10 @@ class Prompting:
                 except ExpertRejected as error:
                     if not await attempts.after_refusal(error):
                         raise
+            context.note_samples(expert.name, stream.samples)
             yield stream
-            await self._tokens.learn(expert, attempts.chat, TokenUsage.of(stream.usage).prompt)
+            if stream.samples is None:
+                await self._tokens.learn(expert, attempts.chat, TokenUsage.of(stream.usage).prompt)
 
     def _readable(self, expert: Expert, body: Body, context: RequestContext) -> Body:
         """`body` without provider state that another model made, or nobody we know."""

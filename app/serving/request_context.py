@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from app.serving.message_chain import MessageChain
+from experts.expert_replies import SampleUse
 from prompts.identities import Per
 from prompts.templates import PromptOrigin
 from routers.request import Turn, Vector
@@ -45,11 +46,12 @@ class IdentityUse:
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """What was put in front of one request for one expert."""
+    """What was put in front of one request for one expert, and the samples that it answered from."""
 
     prompt: PromptOrigin | None = None
     mixture: MixtureUse | None = None
     identity: IdentityUse | None = None
+    samples: SampleUse | None = None
 
     def document(self) -> dict[str, Any]:
         """The fields of a decision document."""
@@ -57,6 +59,7 @@ class PromptUse:
             "prompt": None if self.prompt is None else asdict(self.prompt),
             "mixture": None if self.mixture is None else asdict(self.mixture),
             "identity": None if self.identity is None else asdict(self.identity),
+            "samples": None if self.samples is None else asdict(self.samples),
         }
 
 
@@ -85,6 +88,11 @@ class RequestContext:
     def fresh(self, request_id: str | None = None) -> "RequestContext":
         """A copy without `used`, perhaps under another id."""
         return replace(self, request_id=request_id or self.request_id, used={})
+
+    def note_samples(self, expert: str, samples: SampleUse | None) -> None:
+        """Keep what `expert` answered from."""
+        if samples is not None:
+            self.used[expert] = replace(self.use_of(expert), samples=samples)
 
     def use_of(self, expert: str) -> PromptUse:
         """What was put in front for `expert`: nothing before it was asked."""

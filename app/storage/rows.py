@@ -83,6 +83,8 @@ class DecisionRow(TableBase, kw_only=True):
     mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """The region of its mixture that the request fell into (`app/serving/request_context.py`)."""
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    samples: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """What the answer was taken from, where the expert gives several samples."""
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(Text)
     spilled_from: Mapped[str | None] = mapped_column(String(128), default=None)
@@ -165,9 +167,10 @@ class ShadowRow(TableBase, kw_only=True):
     answer: Mapped[str | None] = mapped_column(Text, default=None)
     """The answer's text, only when the operator keeps prompts."""
     prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
-    """This and the next two: what was put in front, as in a decision."""
+    """This and the next three: what was put in front and how many samples were taken, as in a decision."""
     mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    samples: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
 
 
 class ResponseRow(TableBase, kw_only=True):

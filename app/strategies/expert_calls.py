@@ -32,6 +32,7 @@ from experts.errors import ExpertError, ExpertTimeout, NotStreamed
 from experts.expert_replies import ReplyStream
 from experts.outgoing import question_of
 from experts.registry import Expert
+from experts.samples import samples_for
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 
 if TYPE_CHECKING:
@@ -345,7 +346,8 @@ class ExpertCalls:
                 )
                 share = None if share is None else share - before.tokens
             try:
-                booking = self.account.book(expert, most.asking, wanted, share)
+                samples = samples_for(expert, body)
+                booking = self.account.book(expert, most.asking, wanted, share, samples=samples)
             except LimitReached:
                 if before is not None:
                     self.account.give_back(before)

@@ -49,9 +49,9 @@ class RequestLimits:
 
 @dataclass(slots=True)
 class Booking:
-    """What one call has set aside: tokens of its prompt (an estimate) and its answer (a bound), and
-    dollars. `bounded`: the call has to ask for no longer an answer; else the context alone bounds it.
-    `before`: a call that has to be made before it, to write the expert's identity for the request."""
+    """What one call has set aside: tokens of its prompt (an estimate) and of each of `samples` answers (a
+    bound), and dollars. `bounded`: the call has to ask for no longer an answer; else the context alone bounds
+    it. `before`: a call that has to be made before it, to write the expert's identity for the request."""
 
     expert: Expert
     prompt_tokens: int
@@ -59,10 +59,11 @@ class Booking:
     cost: float
     bounded: bool = True
     before: "Booking | None" = None
+    samples: int = 1
 
     @property
     def tokens(self) -> int:
-        return self.prompt_tokens + self.answer_tokens
+        return self.prompt_tokens + self.answer_tokens * self.samples
 
 
 @dataclass(slots=True)
@@ -96,18 +97,21 @@ class Account:
         share: int | None = None,
         *,
         least: int = MIN_ANSWER_TOKENS,
+        samples: int = 1,
     ) -> Booking:
-        """Set aside a call of `prompt_tokens` whose answer may have `wanted` tokens (None: what the
-        expert's context leaves), both together at most `share`. The answer is cut to what is left, but
-        not below `least`. Raises LimitReached."""
+        """Set aside a call of `prompt_tokens` for `samples` answers that may have `wanted` tokens each (None:
+        what the expert's context leaves), all together at most `share`. An answer is cut to what is left,
+        but not below `least`. Raises LimitReached."""
         if self.calls_left < 1:
             raise LimitReached("calls", f"the request has used its {self.limits.calls} calls")
         if self.seconds_left <= 0:
             raise LimitReached("seconds", f"the request has used its {self.limits.seconds:g} s")
         room = context_left(expert, prompt_tokens)
         asked = min(wanted or room, room)
-        tokens = min(self.tokens_left, self.tokens_left if share is None else share) - prompt_tokens
+        left = self.tokens_left if share is None else min(self.tokens_left, share)
+        tokens = (left - prompt_tokens) // samples
         affordable = self._affordable(expert, prompt_tokens)
+        affordable = None if affordable is None else affordable // samples
         answer = min(asked, tokens, asked if affordable is None else affordable)
         if answer < min(asked, least):
             kind = "cost" if affordable is not None and affordable < tokens else "tokens"
@@ -116,8 +120,8 @@ class Account:
         # the prompt was overestimated. Their tokens stay within the context; dollars must do for any share.
         whole = expert.context_length
         bounded = wanted is not None or answer < room or (affordable is not None and affordable < whole)
-        cost = token_cost(expert.price, prompt_tokens, answer if bounded else whole) or 0.0
-        booking = Booking(expert, prompt_tokens, answer, cost, bounded)
+        cost = token_cost(expert.price, prompt_tokens, (answer if bounded else whole) * samples) or 0.0
+        booking = Booking(expert, prompt_tokens, answer, cost, bounded, samples=samples)
         self.calls += 1
         self.tokens += booking.tokens
         self.cost += cost

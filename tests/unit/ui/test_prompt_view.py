@@ -52,3 +52,14 @@ def test_an_identity_says_why_there_is_none_and_what_it_cost() -> None:
 def test_a_reason_that_a_newer_api_gives_is_shown_as_it_is() -> None:
     (line,) = lines(identity={**IDENTITY, "skipped": "full_moon"})
     assert "full" in line
+
+
+@pytest.mark.parametrize(
+    ("answered", "agreed", "said"),
+    [(5, 0.8, ("Samples: 5,", "majority", "80%")), (3, None, ("Samples: 5, 2 of them failed",))],
+)
+def test_several_samples_have_a_line(answered: int, agreed: float | None, said: tuple[str, ...]) -> None:
+    samples = {"asked": 5, "answered": answered, "selected": "majority", "agreed": agreed}
+    (line,) = lines(samples=samples)
+    assert all(each in line for each in said)
+    assert ("final answer" in line) is (agreed is not None)
