@@ -33,6 +33,7 @@ from base.usage import TokenUsage
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.outgoing import question_of
+from experts.samples import samples_for
 from prompts.identities import MAX_TOKENS as IDENTITY_TOKENS
 from routers.decision import Decision, Reason
 from routers.request import Turn
@@ -289,7 +290,7 @@ class Shadow:
             longest = self._settings.shadow_max_tokens, *own_limits(task.expert)
             limit = min(*longest, context_left(task.expert, prompts.asking))
             body = {**body, "max_tokens": limit}
-        return _Call(body, room, (prompts.asking, limit), identity)
+        return _Call(body, room, (prompts.asking, limit * samples_for(task.expert, body)), identity)
 
 
 def _sum(one: _Tokens, other: _Tokens) -> _Tokens:

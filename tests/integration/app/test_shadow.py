@@ -155,6 +155,17 @@ async def test_demos_in_front_of_a_shadow_are_reserved_before_it_is_asked_for(wo
     assert 700 < found["tokens"] <= 2_000
 
 
+async def test_every_sample_of_a_shadow_is_reserved_before_any_is_asked_for(world: World) -> None:
+    experts = Experts.of(world)
+    experts.add("voted", sampling={"n": 8, "temperature": 0.8}, system_prompt="Be right.")
+    experts.compose("voted")
+    dropped = await shadow_of_talk(experts, "voted", 120)
+    assert dropped["error_code"] == "spending_limit"
+    assert world.fakes["coder"].log.started == 0
+    found = await shadow_of_talk(experts, "voted", 400)
+    assert (found["status"], found["samples"]["answered"]) == ("ok", 8)
+
+
 async def test_a_shadow_gets_the_demos_that_a_live_request_would_get(world: World) -> None:
     """The longest shadow answer and the demos would not fit the context together."""
     experts = Experts.of(world)
