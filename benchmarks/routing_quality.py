@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.remaining_signal import Signal, remaining_signal
-from eval.composition_replay import paired_interval
+from eval.paired_comparison import paired_interval
 from routers.embeddings import encode_cached, vectors_folder
 from routers.encoder import load_encoder
 from routers.outcome_table import OutcomeTable, read_outcomes

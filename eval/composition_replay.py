@@ -1,6 +1,8 @@
 """Replay of a composition on an outcome table, with baselines on the same prompts; no expert is asked.
-Fitting prompts and near duplicates of them are left out and counted."""
+Fitting prompts and near duplicates of them are left out and counted, and so are prompts that go to an expert
+who has no score there. A baseline is judged on the prompts where it has a score too."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
+from eval.baselines import category_choices, kmeans_choices, knn_choices
 from eval.decontamination import Fitted, Screening, screen
 from eval.errors import EvalError
-from eval.rating.resampling import interval, resampled_means
+from eval.paired_comparison import (
+    Answered,
+    CategoryComparison,
+    Comparison,
+    Scores,
+    compare,
+    compare_by_category,
+)
 from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
 from routers.composition import Composition, ExpertCard
@@ -22,15 +31,9 @@ from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence
 from routers.features import with_text_parts
-from routers.fingerprints import fingerprints_of
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 from routers.request_costs import cell_costs
-
-ROUNDS = 2000
-"""Bootstrap resamples."""
-
-Scores = npt.NDArray[np.float64]
 
 
 class CompositionReplayError(EvalError):
@@ -40,15 +43,6 @@ class CompositionReplayError(EvalError):
 NEAR_DUPLICATE_TOLERANCE = 0.05
 """Share of near duplicates up to which they are kept (exam corpora have cases that differ only in the
 question) and the score without them is reported too; above it they are left out as contamination."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreDifference:
-    """A paired difference in mean score with its 95 % bootstrap interval."""
-
-    difference: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +64,30 @@ class Replay:
     category_accuracy: float | None
     """None if no prompt has a category of the composition."""
     ece: float | None
-    baselines: Mapping[str, float]
-    differences: Mapping[str, ScoreDifference]
-    """Composition minus baseline, paired by prompt."""
-    curve: CostCurve
-    """Score against cost over weights on active parameters, and each expert alone."""
+    baselines: Mapping[str, Comparison]
+    """The composition beside each baseline that has a score on some of the prompts."""
+    against: str
+    """The single expert of `by_category`: the one named, else the best one by the fit."""
+    by_category: tuple[CategoryComparison, ...]
+    complete: int
+    """How many of the prompts are scored for every expert: those of `curve`, `random` and `oracle`."""
+    curve: CostCurve | None
+    """Score against cost over weights on active parameters, and each expert alone; None without complete
+    prompts."""
     alike: int
     """Near duplicates of fitting prompts among the `n`."""
     score_without_alike: float | None
     """The score without those; None if no others."""
     left_out_seen: int
     screening: Screening
-    left_out_unscored: int
-    items: Mapping[str, tuple[str, ...] | tuple[float, ...]]
-    """Columns over the prompts: `uid`, `expert`, `score`, and the score of each baseline."""
+    unscored: Mapping[str, int]
+    """Prompts left out because the expert that they go to has no score, by that expert."""
+    items: Mapping[str, tuple[str, ...] | tuple[float | None, ...]]
+    """Columns over the prompts: `uid`, `expert`, `score`, and the score of each baseline, None unknown."""
+
+    @property
+    def left_out_unscored(self) -> int:
+        return sum(self.unscored.values())
 
     @property
     def left_out_near(self) -> int:
@@ -101,19 +105,20 @@ class Replay:
             "compute": self.compute,
             "category_accuracy": self.category_accuracy,
             "ece": self.ece,
-            "baselines": dict(self.baselines),
-            "curve": [_point(each) for each in self.curve.points],
+            "baselines": {name: each.theirs for name, each in self.baselines.items()},
+            "curve": [_point(each) for each in self.curve.points] if self.curve else [],
             "standard_error": self.error,
             "sure": self.sure,
-            "differences": {
-                name: {"difference": each.difference, "low": each.low, "high": each.high}
-                for name, each in self.differences.items()
-            },
-            "singles": {name: _point(each) for name, each in self.curve.singles},
+            "differences": {name: each.document() for name, each in self.baselines.items()},
+            "against": self.against,
+            "by_category": [each.document() for each in self.by_category],
+            "complete": self.complete,
+            "singles": {name: _point(each) for name, each in self.curve.singles} if self.curve else {},
             "left_out": {
                 "fitted_on": self.left_out_seen,
                 "near_duplicates": self.left_out_near,
                 "unscored": self.left_out_unscored,
+                "unscored_by_expert": dict(self.unscored),
             },
             "guard": self.screening.document(),
             "lookalikes": {"n": self.alike, "score_without": self.score_without_alike},
@@ -122,44 +127,48 @@ class Replay:
 
 def replay(
     composition: Composition,
-    evidence: Evidence,
+    evidence: Evidence | None,
     table: OutcomeTable,
     encoder: Encoder,
     *,
-    fitted: Fitted | None = None,
+    fitted: Fitted,
     allow_seen: bool = False,
+    against: str | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
     seed: int = 0,
 ) -> Replay:
-    """Score `composition` on `table`; baselines are fitted on `evidence`. Unless `allow_seen`, prompts of
-    `fitted` (default: of `evidence`) are left out, and near duplicates above NEAR_DUPLICATE_TOLERANCE. The
-    table's other experts are ignored. Raises OutcomeError (an expert is missing), CompositionReplayError (no
-    prompt left)."""
+    """Score `composition` on `table`, beside baselines and the expert `against` alone. `knn`, `kmeans` and
+    `category_oracle` need `evidence` to be fitted on. Unless `allow_seen`, prompts of `fitted` are left out,
+    and near duplicates above NEAR_DUPLICATE_TOLERANCE. The table's other experts are ignored. Raises
+    OutcomeError (an expert is missing), CompositionReplayError (no prompt left, or `against` is not in the
+    composition)."""
     table = table.keep_experts(composition.expert_names)
-    fitted = fitted or Fitted(fingerprints_of(()), frozenset(evidence.prompt_digests), source="evidence")
-    evidence = _narrow(evidence, composition)
+    best = composition.expert_names[int(composition.global_utilities.argmax())]
+    if against is not None and against not in composition.expert_names:
+        raise CompositionReplayError(
+            f"the composition has no expert {against}: it has {', '.join(composition.expert_names)}"
+        )
+    if evidence is not None:
+        evidence = _narrow(evidence, composition)
     vectors = encode_cached(encoder, table.prompts, cache, progress)
     screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
     alike = screening.near & ~screening.seen
     if alike.sum() <= NEAR_DUPLICATE_TOLERANCE * (~screening.seen).sum():
         screening = replace(screening, near=np.zeros_like(alike))
     unseen = ~screening.refused
-    scored = ~np.isnan(table.scores).any(axis=1)
+    estimate = estimate_table(composition, with_text_parts(vectors, table.prompts))
+    chosen = choose(composition, composition.policy, estimate)
+    scored = ~np.isnan(_scores(table, chosen))
     rows = np.flatnonzero(unseen & scored)
+    unscored = Counter(composition.expert_names[column] for column in chosen[unseen & ~scored])
     if not len(rows):
         raise CompositionReplayError(
             f"nothing to judge on: of {len(table)} prompts {int((~unseen).sum())} were fitted on or are near "
-            f"copies, and {int((unseen & ~scored).sum())} are not scored for every expert"
+            f"copies, and {unscored.total()} are not scored for the expert that they go to"
         )
-    table, embeddings = table.take(rows), vectors[rows]
-    estimate = estimate_table(composition, with_text_parts(embeddings, table.prompts))
-    chosen = choose(composition, composition.policy, estimate)
-    routed = _scores(table, chosen)
-    baselines = _baselines(composition, evidence, table, embeddings)
-    active = np.asarray([card.active_params_b for card in composition.experts])
-    prices = np.asarray([_list_price(card) for card in composition.experts])
-    taken = {
+    table, embeddings, estimate, chosen = table.take(rows), vectors[rows], estimate.take(rows), chosen[rows]
+    paid = {
         kind: cell_costs(
             kind,
             composition.experts,
@@ -167,65 +176,84 @@ def replay(
             estimate.posterior,
             table.tokens_in,
             table.tokens_out,
-        )[np.arange(len(table)), chosen]
+        )
         for kind in ("cost", "compute")
     }
+    every = np.arange(len(table))
+
+    def by(columns: npt.NDArray[np.int64]) -> Answered:
+        return Answered(_scores(table, columns), paid["compute"][every, columns].astype(np.float64))
+
+    def alone(name: str) -> Answered:
+        return by(np.full(len(table), composition.expert_names.index(name), dtype=np.int64))
+
+    ours = by(chosen)
+    rivals = {
+        "random": Answered.scored(table.scores.mean(axis=1, dtype=np.float64)),
+        "best_single": alone(best),
+        **{name: by(columns) for name, columns in _fitted_choices(composition, evidence, table, embeddings)},
+        "oracle": Answered.scored(table.scores.max(axis=1).astype(np.float64)),
+        **({} if against is None else {against: alone(against)}),
+    }
+    compared = {name: compare(ours, theirs, seed) for name, theirs in rivals.items()}
+    names = tuple(composition.expert_names[column] for column in chosen)
+    active = np.asarray([card.active_params_b for card in composition.experts])
+    prices = np.asarray([_list_price(card) for card in composition.experts])
     accuracy, ece = _stage1(composition, table, estimate)
+    complete = ~np.isnan(table.scores).any(axis=1)
+    curve = None
+    if complete.any():
+        curve = cost_curve(estimate.expected[complete], table.scores[complete], composition.experts)
     return Replay(
         n=len(table),
-        score=float(routed.mean()),
-        error=float(routed.std(ddof=1) / np.sqrt(len(routed))) if len(routed) > 1 else 0.0,
+        score=float(ours.score.mean()),
+        error=float(ours.score.std(ddof=1) / np.sqrt(len(table))) if len(table) > 1 else 0.0,
         active_params_b=float(active[chosen].mean()),
         price=_known_mean(prices[chosen]),
-        cost=_known_mean(taken["cost"]),
-        compute=_known_mean(taken["compute"]),
+        cost=_known_mean(paid["cost"][every, chosen]),
+        compute=_known_mean(ours.compute),
         sure=float(is_sure(composition.policy, estimate).mean()),
         category_accuracy=accuracy,
         ece=ece,
-        baselines={name: float(scores.mean()) for name, scores in baselines.items()},
-        differences={name: paired_interval(routed, scores, seed) for name, scores in baselines.items()},
-        curve=cost_curve(estimate.expected, table.scores, composition.experts),
+        baselines={name: each for name, each in compared.items() if each is not None},
+        against=against or best,
+        by_category=compare_by_category(ours, alone(against or best), table.categories, names, seed),
+        complete=int(complete.sum()),
+        curve=curve,
         items={
             "uid": table.uids,
-            "expert": tuple(composition.expert_names[column] for column in chosen),
-            "score": tuple(routed.tolist()),
+            "expert": names,
+            "score": tuple(ours.score.tolist()),
             "active_params_b": tuple(active[chosen].tolist()),
-            **{name: tuple(scores.tolist()) for name, scores in baselines.items()},
+            **{name: _known(theirs.score) for name, theirs in rivals.items()},
         },
         alike=int(alike[rows].sum()),
-        score_without_alike=float(routed[~alike[rows]].mean()) if not alike[rows].all() else None,
+        score_without_alike=float(ours.score[~alike[rows]].mean()) if not alike[rows].all() else None,
         left_out_seen=int((~unseen & screening.seen).sum()),
         screening=screening,
-        left_out_unscored=int((unseen & ~scored).sum()),
+        unscored=unscored,
     )
 
 
-def paired_interval(ours: Scores, theirs: Scores, seed: int = 0) -> ScoreDifference:
-    """The mean of ours - theirs over prompts, with its 95 % percentile bootstrap interval."""
-    differences = (ours - theirs).astype(np.float64)
-    low, high = interval(resampled_means(differences[:, None], ROUNDS, seed), 0.95)
-    return ScoreDifference(float(differences.mean()), float(low[0]), float(high[0]))
-
-
-def _baselines(
-    composition: Composition, evidence: Evidence, table: OutcomeTable, embeddings: Matrix
-) -> dict[str, Scores]:
-    """Scores of each baseline by prompt; expected scores for `random`."""
-    single = np.full(len(table), best_single(evidence), dtype=np.int64)
-    return {
-        "random": table.scores.mean(axis=1, dtype=np.float64),
-        "best_single": _scores(table, single),
-        "knn": _scores(table, knn_choices(evidence, embeddings)),
-        "kmeans": _scores(table, kmeans_choices(evidence, embeddings)),
-        "category_oracle": _scores(
-            table, category_choices(evidence, composition.categories, table.categories)
-        ),
-        "oracle": table.scores.max(axis=1).astype(np.float64),
-    }
+def _fitted_choices(
+    composition: Composition, evidence: Evidence | None, table: OutcomeTable, embeddings: Matrix
+) -> list[tuple[str, npt.NDArray[np.int64]]]:
+    """The choices of the baselines that are fitted on the evidence; none without it."""
+    if evidence is None:
+        return []
+    return [
+        ("knn", knn_choices(evidence, embeddings)),
+        ("kmeans", kmeans_choices(evidence, embeddings)),
+        ("category_oracle", category_choices(evidence, composition.categories, table.categories)),
+    ]
 
 
 def _scores(table: OutcomeTable, chosen: npt.NDArray[np.int64]) -> Scores:
     return table.scores[np.arange(len(table)), chosen].astype(np.float64)
+
+
+def _known(scores: Scores) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(each) else each for each in scores.tolist())
 
 
 def _stage1(

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-from eval.composition_replay import Replay
+from eval.composition_replay import CompositionReplayError, Replay
 
 ROUTED, SINGLE, LINE = "#1f5fa8", "#c2571a", "#b9b2a6"
 
 
 def draw_curve(found: Replay, path: Path, title: str = "") -> None:
     """Plot score against mean active parameters: the composition's curve and operating point, each expert,
-    and the lines between experts (random mixing)."""
+    and the lines between experts (random mixing). Raises CompositionReplayError without a curve."""
+    if found.curve is None:
+        raise CompositionReplayError("no picture: no prompt is scored for every expert")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.2, 5.2), layout="constrained")

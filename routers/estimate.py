@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from routers.calibration import softmax
 from routers.composition import Composition
@@ -35,6 +36,10 @@ class Estimate:
         """Expected scores with the corrections weighted by `policy.trust`, (requests, experts)."""
         total: Matrix = self.utilities + np.float32(policy.trust) * self.corrections
         return total
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Estimate":
+        """Those of these requests."""
+        return Estimate(*(getattr(self, field.name)[rows] for field in fields(Estimate)))
 
 
 def estimate(composition: Composition, features: Matrix, *, trust: float = 1.0) -> Estimate:

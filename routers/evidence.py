@@ -25,6 +25,10 @@ class EvidenceError(Exception):
     """The evidence of a composition is missing or does not match the manifest."""
 
 
+class NoEvidence(EvidenceError):
+    """The composition was saved without evidence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The n scored prompts of a fit.
@@ -73,7 +77,7 @@ def prompt_digest(prompt: str) -> str:
 
 
 def load_evidence(folder: Path) -> Evidence:
-    """The evidence of the composition in `folder`. Raises EvidenceError."""
+    """The evidence of the composition in `folder`. Raises EvidenceError, NoEvidence if it has none."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / FILE
@@ -81,7 +85,7 @@ def load_evidence(folder: Path) -> Evidence:
         manifest = json.loads((folder / "composition.json").read_text(encoding="utf-8"))
         expected = (manifest.get("evidence") or {}).get("sha256")
         if expected is None:
-            raise EvidenceError(f"the composition in {folder} was saved without its evidence: fit it again")
+            raise NoEvidence(f"the composition in {folder} was saved without its evidence: fit it again")
         if file_digest(path) != expected:
             raise EvidenceError(f"{path} does not have the digest in composition.json: fit it again")
         with safe_open(path, framework="numpy") as file:

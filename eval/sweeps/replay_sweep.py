@@ -85,7 +85,6 @@ class ReplayWork:
                 )
         self.categories, self._labels = labels_of(self.table)
         self.folds = assign_folds(self.table.prompts, self._labels, sweep.folds, sweep.seed)
-        self._latencies = _latencies(sweep.table)
         self._embeddings: dict[str, Matrix] = {}
         self._screenings: dict[tuple[str, int], Screening] = {}
         self._lock = threading.Lock()
@@ -232,7 +231,9 @@ class ReplayWork:
                 if not np.isnan(paid := float(self._paid[int(row), column])):
                     item.cost = paid
                 item.reason = "matched" if sure[place] else "uncertain"
-                item.latency_s = self._latencies.get((item.uid, card.name))
+                if self.table.seconds is not None:
+                    waited = float(self.table.seconds[int(row), column])
+                    item.latency_s = None if np.isnan(waited) else waited
             items.append(item)
         return items
 
@@ -366,19 +367,3 @@ def _encoder_of(composition: Composition) -> Encoder:
     return load_encoder(
         precision="float32" if "float32" in composition.encoder_revision else "int8", threads=1
     )
-
-
-def _latencies(folder: Path) -> dict[tuple[str, str], float]:
-    """Seconds by (uid, expert) from `details.parquet` of `coterie score`, if there."""
-    path = folder / "details.parquet"
-    if not path.exists():
-        return {}
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        columns = pyarrow.parquet.read_table(path, columns=["uid", "expert", "latency_s"]).to_pydict()
-    except (pyarrow.ArrowException, OSError, KeyError):
-        return {}
-    rows = zip(columns["uid"], columns["expert"], columns["latency_s"], strict=True)
-    return {(uid, expert): seconds for uid, expert, seconds in rows if seconds is not None}

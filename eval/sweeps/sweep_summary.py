@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.composition_replay import ScoreDifference, paired_interval
+from eval.paired_comparison import ScoreDifference, paired_interval
 from eval.sweeps.fold_baselines import Column, FoldBaseline
 from eval.sweeps.sweep_store import ItemRow
 

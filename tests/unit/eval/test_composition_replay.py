@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from eval.baselines import best_single, kmeans_choices, knn_choices
-from eval.composition_replay import CompositionReplayError, Replay, paired_interval, replay
+from eval.composition_replay import CompositionReplayError, Replay, replay
 from eval.decontamination import fitted_prompts
+from eval.drawing import draw_curve
+from eval.paired_comparison import paired_interval
 from routers.classifiers import CentroidClassifier
 from routers.composition import Composition, ExpertCard
 from routers.evidence import Evidence, prompt_digest
@@ -57,9 +61,10 @@ def fitted(on: OutcomeTable) -> tuple[Composition, Evidence]:
     return composed, Evidence(features[:, :384], on.scores, labels, digests, ("coder", "lawyer"))
 
 
-def replayed(on: OutcomeTable) -> Replay:
+def replayed(on: OutcomeTable, *, with_evidence: bool = True, **options: Any) -> Replay:
     composed, evidence = fitted(table(1))
-    return replay(composed, evidence, on, BagOfWords())
+    given = {"fitted": fitted_prompts(table(1).prompts), **options}
+    return replay(composed, evidence if with_evidence else None, on, BagOfWords(), **given)
 
 
 def test_a_router_that_knows_the_topics_beats_the_best_single_expert() -> None:
@@ -67,9 +72,9 @@ def test_a_router_that_knows_the_topics_beats_the_best_single_expert() -> None:
     assert found.n == 80
     assert found.score == pytest.approx(1.0)
     assert found.category_accuracy == pytest.approx(1.0)
-    assert found.differences["best_single"].low > 0
-    assert found.baselines["oracle"] == pytest.approx(found.baselines["category_oracle"])
-    assert found.baselines["best_single"] < found.baselines["knn"]
+    assert found.baselines["best_single"].difference.low > 0
+    assert found.baselines["oracle"].theirs == pytest.approx(found.baselines["category_oracle"].theirs)
+    assert found.baselines["best_single"].theirs < found.baselines["knn"].theirs
 
 
 def test_prompts_that_were_fitted_on_are_left_out_and_counted() -> None:
@@ -104,24 +109,70 @@ def long_story(row: int) -> str:
 
 @pytest.mark.parametrize(("copies", "judged"), [(4, 80), (20, 60)])
 def test_a_few_lookalikes_are_judged_on_and_many_are_left_out(copies: int, judged: int) -> None:
-    composed, evidence = fitted(table(1))
     known = fitted_prompts([long_story(row) for row in range(copies)])
-    found = replay(composed, evidence, near_copies(copies, table(2)), BagOfWords(), fitted=known)
+    found = replayed(near_copies(copies, table(2)), fitted=known)
     assert found.n == judged
     assert found.alike == (copies if judged == 80 else 0)
     assert found.left_out_near == 80 - judged
     assert found.document()["lookalikes"]["n"] == found.alike
 
 
-def test_prompts_without_all_scores_are_left_out() -> None:
+def test_a_prompt_whose_expert_has_no_score_is_left_out_and_the_others_are_judged() -> None:
     held = table(2)
-    held.scores[:10, 1] = np.nan
-    assert (replayed(held).n, replayed(held).left_out_unscored) == (70, 10)
+    held.scores[:10, 0] = np.nan  # about code, so they go to the coder
+    held.scores[40:60, 0] = np.nan  # about law
+    found = replayed(held)
+    assert (found.n, found.left_out_unscored, found.unscored) == (70, 10, {"coder": 10})
+    assert (found.against, found.baselines["best_single"].n) == ("coder", 50)
+    assert (found.complete, found.baselines["oracle"].n) == (50, 50)
+    assert found.document()["left_out"]["unscored_by_expert"] == {"coder": 10}
+
+
+def test_baselines_of_whole_rows_are_left_out_where_no_row_is_whole() -> None:
+    held = table(2)
+    held.scores[:40, 1] = held.scores[40:, 0] = np.nan
+    found = replayed(held)
+    assert (found.n, found.complete, found.curve) == (80, 0, None)
+    assert "oracle" not in found.document()["baselines"]
+    with pytest.raises(CompositionReplayError, match="no picture"):
+        draw_curve(found, Path("unused.png"))
+
+
+def test_a_table_without_a_score_of_the_chosen_experts_is_refused() -> None:
+    held = table(2)
+    held.scores[:40, 0] = held.scores[40:, 1] = np.nan
+    with pytest.raises(CompositionReplayError, match="80 are not scored for the expert that they go to"):
+        replayed(held)
+
+
+def test_a_named_expert_is_compared_in_score_and_compute_by_category() -> None:
+    held = table(2)
+    counts = np.full_like(held.scores, 50)
+    held = replace(held, tokens_in=counts, tokens_out=counts)
+
+    found = replayed(held, against="lawyer")
+
+    lawyer = found.baselines["lawyer"]
+    assert lawyer.difference.difference == pytest.approx(found.score - held.scores[:, 1].mean())
+    assert lawyer.compute_ratio == pytest.approx((40 * 2.0 + 40 * 4.0) / (80 * 4.0))
+    coding, law = found.by_category
+    assert coding.experts == (("coder", 40),) and law.experts == (("lawyer", 40),)
+    assert coding.comparison is not None and coding.comparison.compute_ratio == pytest.approx(0.5)
+    assert law.comparison is not None and law.comparison.difference.difference == 0
+    assert found.document()["by_category"][0]["rival"] == pytest.approx(held.scores[:40, 1].mean())
+    with pytest.raises(CompositionReplayError, match=r"no expert judge: it has coder, lawyer"):
+        replayed(held, against="judge")
+
+
+def test_without_evidence_only_baselines_that_need_none_are_left() -> None:
+    found = replayed(table(2), with_evidence=False)
+    assert set(found.baselines) == {"random", "best_single", "oracle"}
+    assert found.score == replayed(table(2)).score
 
 
 def test_a_further_expert_is_ignored_and_a_missing_one_named() -> None:
     more = table(2, experts=(*CARDS, card("further", 9.0)))
-    assert {name for name, _ in replayed(more).curve.singles} == {"coder", "lawyer"}
+    assert set(replayed(more).document()["singles"]) == {"coder", "lawyer"}
     with pytest.raises(OutcomeError, match="lawyer"):
         replayed(more.keep_experts(["coder", "further"]))
 
@@ -132,7 +183,7 @@ def test_unknown_categories_are_scored_without_a_category_accuracy() -> None:
     found = replayed(renamed)
     assert found.category_accuracy is None
     assert found.ece is None
-    assert found.baselines["category_oracle"] == found.baselines["best_single"]
+    assert found.baselines["category_oracle"].theirs == found.baselines["best_single"].theirs
 
 
 def test_the_document_has_the_promised_fields() -> None:

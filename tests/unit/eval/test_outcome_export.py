@@ -84,7 +84,8 @@ def test_fit_evaluate_refit_is_a_loop(tmp_path: Path) -> None:
     first = planted(30, 1, wrong)
     judged = planted(60, 3)
     before, evidence = fitted(first)
-    score_before = replay(before, evidence, judged, BagOfWords()).score
+    seen = fitted_prompts(first.prompts)
+    score_before = replay(before, evidence, judged, BagOfWords(), fitted=seen).score
 
     lived = planted(150, 2)
     router, random = Router(BagOfWords(), before), np.random.default_rng(0)
@@ -112,10 +113,11 @@ def test_fit_evaluate_refit_is_a_loop(tmp_path: Path) -> None:
 
     assert before.map["coding"] == "lawyer"
     assert dict(after.map) == {"coding": "coder", "law": "lawyer"}
-    found = replay(after, evidence, judged, BagOfWords())
+    seen = fitted_prompts(read.prompts)
+    found = replay(after, evidence, judged, BagOfWords(), fitted=seen)
     assert found.score > score_before + 0.2
     # What the refit learned from can no longer be reported on.
-    assert screen(lived.prompts, fitted_prompts(read.prompts)).refused.all()
+    assert screen(lived.prompts, seen).refused.all()
 
 
 def test_a_table_survives_export_as_it_was(tmp_path: Path) -> None:
