@@ -2,11 +2,16 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from client import ApiBadReply, ApiError, AsyncClient, Decided, Delta, Ended
 from ui.background import BackgroundLoop
 from ui.conversation_store import AnswerState, ChatTurn, Conversation, LiveAnswer, Pin, Rating
+
+OUTCOME_S = 1.0
+"""How long an answer that has come waits for what it cost."""
+OUTCOME_TRIES = 10
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +65,8 @@ async def fill(answer: LiveAnswer, api: AsyncClient, body: dict[str, Any]) -> No
                     case Ended(finish_reason, usage):
                         answer.finish_reason = finish_reason
                         answer.completion_tokens = usage.completion
+        answer.note_time()
+        await _read_outcome(answer, api)
         answer.end(AnswerState.DONE)
     except asyncio.CancelledError:
         answer.end(AnswerState.STOPPED)
@@ -70,3 +77,17 @@ async def fill(answer: LiveAnswer, api: AsyncClient, body: dict[str, Any]) -> No
         # Whatever it is, the person must not wait for ever; the text of a prompt stays out of the log.
         log.error("an answer failed: %s", type(error).__name__)
         answer.end(AnswerState.FAILED, ApiBadReply("The console could not read the answer."))
+
+
+async def _read_outcome(answer: LiveAnswer, api: AsyncClient) -> None:
+    """Put the stored decision, which knows what was spent, in the place of the one that came first."""
+    if answer.decision is None:
+        return
+    with suppress(ApiError, TimeoutError):
+        async with asyncio.timeout(OUTCOME_S):
+            for _ in range(OUTCOME_TRIES):
+                stored = await api.decision(answer.decision.id)
+                if stored.status != "running":
+                    answer.decision = stored
+                    return
+                await asyncio.sleep(OUTCOME_S / OUTCOME_TRIES)

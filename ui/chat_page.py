@@ -7,6 +7,7 @@ import streamlit as st
 from ui.answer_filling import ask, ask_again, rate
 from ui.availability import Offer
 from ui.conversation_store import AnswerState, ChatTurn, Conversation, LiveAnswer
+from ui.cost_view import amount, cost_of
 from ui.decision_view import headline, show_decision
 from ui.markdown import plain, readable_answer
 from ui.problems import show_problem
@@ -173,12 +174,14 @@ def _show_ended(console: Console, titles: Mapping[str, str], turn: ChatTurn, *, 
 
 
 def facts_of(answer: LiveAnswer) -> tuple[str, ...]:
-    """How long it took and how much was said, as far as is known."""
+    """How long it took, how much was said and what it cost, as far as is known."""
     facts = []
     if answer.total_s is not None:
         facts.append(f"{answer.total_s:.1f} s")
     if answer.completion_tokens:
         facts.append(f"{answer.completion_tokens} tokens")
+    if answer.decision is not None and (cost := cost_of(answer.decision)).spent is not None:
+        facts.append(plain(amount(cost.spent, cost.unit)))
     return tuple(facts)
 
 

@@ -100,11 +100,16 @@ class LiveAnswer:
         if thinking:
             self.thoughts.append(thinking)
 
+    def note_time(self) -> None:
+        """Its last text has come; the first call counts."""
+        if self.total_s is None:
+            self.total_s = time.monotonic() - self._asked
+
     def end(self, state: AnswerState, error: ApiError | None = None) -> None:
         """The first end counts: a stop is not turned into a failure by the connection it closes."""
         if not self.live:
             return
-        self.total_s = time.monotonic() - self._asked
+        self.note_time()
         self.error = error
         self.state = state
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from client import CategoryShare, RoutingDecision, readable
 from ui import figures
+from ui.cost_view import cost_rows
 from ui.markdown import plain
 from ui.prompt_view import show_prompt
 from ui.strategy_view import show_trace
@@ -63,6 +64,7 @@ def show_decision(decision: RoutingDecision, titles: Mapping[str, str]) -> None:
         _show_categories(decision, titles)
     with right:
         _show_novelty(decision)
+        _show_cost(decision)
     show_prompt(decision)
     st.caption(
         f"Decision `{decision.id}` · strategy {plain(decision.strategy)} · "
@@ -91,3 +93,12 @@ def _show_novelty(decision: RoutingDecision) -> None:
         f"Farther from known requests than {figures.percent(decision.ood_score)} of those held out. "
         "Only the farthest go to the generalist for it."
     )
+
+
+def _show_cost(decision: RoutingDecision) -> None:
+    st.markdown("**What it cost**")
+    rows = cost_rows(decision)
+    if rows:
+        st.html(figures.facts(rows))
+    else:
+        st.caption("Not known: no tokens were measured of these experts.")

@@ -9,12 +9,14 @@ import streamlit as st
 
 from client import ApiError, DecisionRecord
 from ui.availability import Offer
+from ui.cost_view import MARKS, Unit, against_alternative, amount, cost_of, unit_of
 from ui.decision_view import REASONS, headline, show_decision
 from ui.markdown import plain
 from ui.problems import show_problem
 from ui.session import Console
 
 NEWEST = (50, 200, 1000)
+COSTS = ("Expected", "Did cost", "Alternative")
 
 
 def show_decisions(console: Console, offer: Offer) -> None:
@@ -61,12 +63,25 @@ def _figures(records: Sequence[DecisionRecord]) -> None:
     active = [size for record in records if (size := active_params_b(record)) is not None]
     failed = sum(record.error_code is not None for record in records)
     thumbs = [item.rating for record in records for item in record.feedback[-1:] if item.rating]
-    with st.grid(5, min_column_width=140):
+    with st.grid(6, min_column_width=140):
         st.metric("Requests", len(records))
         st.metric("Average active parameters", f"{sum(active) / len(active):.2f} B" if active else "–")
         st.metric("Median first byte", seconds(first[len(first) // 2]) if first else "–")
+        _saved(records)
         st.metric("Failed", failed)
         st.metric("Thumbs up", f"{sum(thumb > 0 for thumb in thumbs)} of {len(thumbs)}")
+
+
+def _saved(records: Sequence[DecisionRecord]) -> None:
+    cost, compared = against_alternative(records)
+    more = None if not cost.alternative else (cost.spent or 0.0) / cost.alternative - 1
+    spent, fixed = (plain(amount(each, cost.unit)) for each in (cost.spent, cost.alternative))
+    st.metric(
+        "Cost against the alternative",
+        "–" if more is None else f"{100 * more:+.0f}%".replace("-", "−"),
+        help=f"{compared} requests did cost {spent}; one fixed expert was expected to take {fixed} for them. "
+        "`coterie savings` also counts prefix caches and shadow answers.",
+    )
 
 
 def active_params_b(record: DecisionRecord) -> float | None:
@@ -83,9 +98,9 @@ def seconds(milliseconds: float) -> str:
 
 def _table(records: Sequence[DecisionRecord], offer: Offer) -> DecisionRecord:
     """Show `records` and return the selected one, the newest when none is."""
-    zone = _zone()
+    zone, unit = _zone(), unit_of(records)
     event: Any = st.dataframe(
-        [_row(record, offer, zone) for record in records],
+        [_row(record, offer, zone, unit) for record in records],
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
@@ -96,6 +111,9 @@ def _table(records: Sequence[DecisionRecord], offer: Offer) -> DecisionRecord:
             "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f%%"),
             "First byte": st.column_config.NumberColumn(format="%d ms"),
             "Total": st.column_config.NumberColumn(format="%d ms"),
+            **{
+                name: st.column_config.NumberColumn(f"{name}, {MARKS[unit]}", format="%.3g") for name in COSTS
+            },
         },
     )
     rows = event.selection.rows
@@ -104,10 +122,11 @@ def _table(records: Sequence[DecisionRecord], offer: Offer) -> DecisionRecord:
     return records[rows[0]] if rows and rows[0] < len(records) else records[0]
 
 
-def _row(record: DecisionRecord, offer: Offer, zone: tzinfo) -> dict[str, Any]:
+def _row(record: DecisionRecord, offer: Offer, zone: tzinfo, unit: Unit) -> dict[str, Any]:
     category = record.category
     created = record.created_at
     thumb = record.feedback[-1].rating if record.feedback else None
+    cost = cost_of(record, unit)
     return {
         # The table shows a time as it is written, so it is written in the reader's zone.
         "Time": created.astimezone(zone).replace(tzinfo=None) if created is not None else None,
@@ -119,6 +138,7 @@ def _row(record: DecisionRecord, offer: Offer, zone: tzinfo) -> dict[str, Any]:
         "Status": record.error_code or record.status,
         "First byte": record.first_byte_ms,
         "Total": record.latency_ms,
+        **dict(zip(COSTS, (cost.expected, cost.spent, cost.alternative), strict=True)),
         "Feedback": {1: "👍", -1: "👎"}.get(thumb or 0, ""),
     }
 
@@ -137,6 +157,9 @@ def _one(record: DecisionRecord, offer: Offer) -> None:
             facts.append(seconds(record.latency_ms))
         if record.usage and record.usage.get("completion_tokens"):
             facts.append(f"{record.usage['completion_tokens']} tokens")
+        cost = cost_of(record)
+        if cost.spent is not None:
+            facts.append(plain(amount(cost.spent, cost.unit)))
         st.markdown(headline(record, offer.titles, tuple(facts)))
         if record.error_code is not None:
             st.markdown(f":red-badge[:material/error: {plain(record.error_code)}]")

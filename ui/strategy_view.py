@@ -4,6 +4,7 @@ import streamlit as st
 
 from base.strategy_graph import dot
 from client import StrategyTrace, TraceStep
+from ui.cost_view import amount
 from ui.markdown import plain
 
 
@@ -21,7 +22,7 @@ def show_trace(trace: StrategyTrace) -> None:
     st.caption(
         f"{totals.get('calls', len(trace.steps))} calls · "
         f"{totals.get('prompt_tokens', 0)} + {totals.get('completion_tokens', 0)} tokens · "
-        f"{totals.get('ms') or 0:.0f} ms · ${totals.get('cost') or 0:.5f}"
+        f"{totals.get('ms') or 0:.0f} ms · cost {plain(amount(totals.get('cost'), 'dollars'))}"
     )
 
 

@@ -56,7 +56,8 @@ def decide(question: str, model: str, number: int) -> dict[str, Any]:
             "correction": 0.02 if name == "coder" else 0.0,
             "value": utility - 0.04 * EXPERTS[name] + (0.02 if name == "coder" else 0.0),
             "active_params_b": EXPERTS[name],
-            "price": 0.0,
+            "cost": None,
+            "compute": 100 * EXPERTS[name],
             "excluded": "cannot use tools" if name == "writer" else None,
         }
         for name, utility in sorted(
@@ -78,6 +79,11 @@ def decide(question: str, model: str, number: int) -> dict[str, Any]:
         "reason": reason,
         "detail": f"{expert} answers for a good reason.",
         "spilled_from": None,
+        "alternative": "writer",
+        "expected_cost": None,
+        "expected_compute": 100 * EXPERTS[expert],
+        "alternative_cost": None,
+        "alternative_compute": 100 * EXPERTS["writer"],
     }
 
 
@@ -123,16 +129,7 @@ def create_api() -> FastAPI:
             "manifest": {"encoder": {"name": "all-MiniLM-L6-v2"}, "metrics": {"accuracy": 0.9123}},
         }
 
-    @app.get("/v1/decisions")
-    async def decisions(request: Request) -> dict[str, Any]:
-        query = dict(request.query_params)
-        log.queries.append(query)
-        wanted = {key: value for key, value in query.items() if key not in {"limit", "after"}}
-        found = [row for row in log.decisions if all(row[key] == value for key, value in wanted.items())]
-        start = int(query.get("after", 0))
-        end = start + int(query.get("limit", 50))
-        following = str(end) if end < len(found) else None
-        return {"object": "list", "data": found[::-1][start:end], "next_cursor": following}
+    _add_decisions(app, log)
 
     @app.post("/v1/feedback", status_code=201)
     async def feedback(request: Request) -> Response:
@@ -165,6 +162,8 @@ def create_api() -> FastAPI:
                 "latency_ms": 1234.5,
                 "first_byte_ms": 56.7,
                 "usage": {"prompt_tokens": 9, "completion_tokens": 12},
+                "cost": None,
+                "compute": 21 * EXPERTS[decision["expert"]],
                 "error_code": None,
                 "feedback": [],
             }
@@ -172,6 +171,26 @@ def create_api() -> FastAPI:
         return StreamingResponse(_stream(question, decision, log), media_type="text/event-stream")
 
     return app
+
+
+def _add_decisions(app: FastAPI, log: Log) -> None:
+    @app.get("/v1/decisions")
+    async def decisions(request: Request) -> dict[str, Any]:
+        query = dict(request.query_params)
+        log.queries.append(query)
+        wanted = {key: value for key, value in query.items() if key not in {"limit", "after"}}
+        found = [row for row in log.decisions if all(row[key] == value for key, value in wanted.items())]
+        start = int(query.get("after", 0))
+        end = start + int(query.get("limit", 50))
+        following = str(end) if end < len(found) else None
+        return {"object": "list", "data": found[::-1][start:end], "next_cursor": following}
+
+    @app.get("/v1/decisions/{decision_id}")
+    async def decision(decision_id: str) -> Response:
+        found = [row for row in log.decisions if row["id"] == decision_id]
+        if not found:
+            return _error(404, "decision_not_found", "There is no such decision.")
+        return JSONResponse(found[0])
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

@@ -37,6 +37,16 @@ def test_the_ranking_behind_a_choice_shows_costs_and_exclusions(open_page: Open)
     assert any("Mathematics" in str(item.value) and "4%" in str(item.value) for item in why.html)
 
 
+def test_an_answer_shows_what_it_was_expected_to_cost_what_it_did_and_the_alternative(
+    open_page: Open,
+) -> None:
+    page = ask(open_page(), "Write a function")
+    assert any("12 tokens · 32 B·tokens" in str(element.value) for element in page.main.markdown)
+    shown = next(str(each.value) for each in page.main.html if "Did cost" in str(each.value))
+    for words in ("Expected", "150 B·tokens", "32 B·tokens", "With writer alone"):
+        assert words in shown
+
+
 def test_a_conversation_is_sent_whole(open_page: Open, server: Running) -> None:
     page = ask(ask(open_page(), "First"), "Second")
     assert [message["role"] for message in server.log.chats[1]["messages"]] == ["user", "assistant", "user"]

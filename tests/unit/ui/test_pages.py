@@ -38,6 +38,22 @@ def test_decisions_are_listed_newest_first(open_page: Open) -> None:
     assert [metric.value for metric in page.metric][:3] == ["2", "0.82 B", "57 ms"]
 
 
+def test_decisions_show_what_was_expected_what_was_spent_and_the_alternative(open_page: Open) -> None:
+    page = go(ask(open_page(), "Write a function"), "decisions")
+    row = page.dataframe[0].value.iloc[0]
+    assert [row[name] for name in ("Expected", "Did cost", "Alternative")] == [150, 31.5, 150]
+    assert "−79%" in [metric.value for metric in page.metric]
+
+
+def test_of_unknown_costs_the_list_says_nothing(open_page: Open, server: Running) -> None:
+    page = ask(open_page(), "Write a function")
+    unknown = ("expected_compute", "alternative_compute", "compute")
+    server.log.decisions[0].update(dict.fromkeys(unknown))
+    page = go(page, "decisions")
+    assert page.dataframe[0].value[["Expected", "Did cost", "Alternative"]].isna().all(axis=None)
+    assert "Not known" in texts(page)
+
+
 def test_filters_are_asked_of_the_api(open_page: Open, server: Running) -> None:
     page = go(ask(ask(open_page(), "Write a function"), "Hello"), "decisions")
     page.selectbox(key="by-expert").select("coder").run()
