@@ -203,7 +203,11 @@ def _classify(request: Request, composition: Composition, policy: Policy) -> _St
 
 
 def _rank(request: Request, composition: Composition, policy: Policy, stage1: _Stage1) -> tuple[Choice, ...]:
-    """Every expert, best value first, those that may not answer last."""
+    """Every expert, best value first, those that may not answer last.
+
+    Costs are weighed by the mean tokens of the categories, as in fits and replays, which know no counts of a
+    prompt; those that are shown use the request's own.
+    """
     posterior = stage1.posterior
     expert_costs = composition.costs(None if posterior is None else posterior[None, :], policy)[0]
     counts = {card.name: request.prompt_count(card.name).tokens for card in composition.experts}
