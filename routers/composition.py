@@ -3,6 +3,7 @@
     composition.json       manifest: categories, experts, policy, metrics, digests of the other files
     arrays.safetensors     classifier, prototypes, utilities, correction
     index.faiss            only for the k-NN classifier
+    strategies.*           only with fitted strategies (`routers.strategies.fitted_strategies`)
     evidence.safetensors   training data (`routers.evidence`); optional, not read when serving
 
 Loading verifies every digest; the digest of the manifest identifies the composition.
@@ -11,6 +12,7 @@ Loading verifies every digest; the digest of the manifest identifies the composi
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +32,13 @@ from routers.novelty import Novelty
 from routers.policy import Policy
 from routers.request import NOTHING, Capability, Matrix
 from routers.request_costs import ExpectedTokens, UnknownCost, costs
+from routers.strategies import fitted_strategies
+from routers.strategies.fitted_strategies import (
+    FittedStrategies,
+    StrategiesError,
+    load_strategies,
+    save_strategies,
+)
 
 FORMAT = 3
 MANIFEST = "composition.json"
@@ -89,6 +98,8 @@ class Composition:
     """What requests are expected to take; None when the outcome table had no tokens."""
     correction: Correction | None = None
     """Per-request correction of the utilities; None when it did not improve held-out predictions."""
+    strategies: FittedStrategies | None = None
+    """Strategies fitted for these experts and categories; None before `coterie strategies fit`."""
     manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @property
@@ -144,11 +155,17 @@ def best_of(values: Matrix, experts: Sequence[ExpertCard]) -> npt.NDArray[np.int
     return best
 
 
-def save_composition(composition: Composition, folder: Path, evidence: Evidence | None = None) -> str:
+def save_composition(
+    composition: Composition,
+    folder: Path,
+    evidence: Evidence | None = None,
+    *,
+    keep_others: bool = False,
+) -> str:
     """Write `composition` and `evidence` to `folder` atomically; return the digest.
 
-    An existing folder is replaced only if it holds a composition. Operators' rules are not written.
-    Raises CompositionError.
+    An existing folder is replaced only if it holds a composition; with `keep_others`, what else it held (its
+    report, its fingerprints) is kept. Operators' rules are not written. Raises CompositionError.
     """
     from safetensors.numpy import save
 
@@ -158,6 +175,8 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
         arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(composition).items()}
         (made / ARRAYS).write_bytes(save(arrays))
         composition.classifier.save_index(made)
+        if composition.strategies is not None:
+            save_strategies(composition.strategies, made)
         files = {path.name: file_digest(path) for path in sorted(made.iterdir())}
         beside = None
         if evidence is not None:
@@ -169,7 +188,17 @@ def save_composition(composition: Composition, folder: Path, evidence: Evidence 
         except DocumentError as error:
             raise CompositionError(f"{error}; check the table and the options it was fitted with") from error
         (made / MANIFEST).write_text(text, encoding="utf-8")
+        if keep_others and folder.exists():
+            _copy_others(folder, made)
     return _short(hashlib.sha256(text.encode()).hexdigest())
+
+
+def _copy_others(folder: Path, made: Path) -> None:
+    """Copy to `made` the files of `folder` that are no part of a composition."""
+    owned = {EVIDENCE, *json.loads((folder / MANIFEST).read_bytes())["files"]}
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in owned and not (made / path.name).exists():
+            shutil.copy2(path, made / path.name)
 
 
 def load_composition(folder: Path) -> Composition:
@@ -241,9 +270,14 @@ def _composition(manifest: Mapping[str, Any], folder: Path, digest: str) -> Comp
             encoder_revision=revision,
             tokens=_tokens(arrays),
             correction=Correction.load(further) if further else None,
+            strategies=load_strategies(folder) if fitted_strategies.FILE in manifest["files"] else None,
             manifest=manifest,
         )
         _check(loaded, arrays)
+        if loaded.strategies is not None:
+            loaded.strategies.check(loaded.expert_names, categories)
+    except StrategiesError as error:
+        raise CompositionError(f"{folder}: {error}") from error
     except (IndexError, KeyError, TypeError, ValueError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise CompositionError(

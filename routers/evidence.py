@@ -19,6 +19,8 @@ from routers.request import Matrix
 
 FILE = "evidence.safetensors"
 DIGEST_BYTES = 16
+HELD_OUT = ("held_out", "posterior")
+"""Optional arrays."""
 
 
 class EvidenceError(Exception):
@@ -35,8 +37,8 @@ class Evidence:
 
     `embeddings` (n, dimension) and `scores` (n, experts; NaN where unscored) have float16 precision;
     `labels` (n,) index the composition's categories; `experts` names the columns of `scores`, including
-    experts that a budget left out; `held_out` (n, the composition's experts): cross-validated expected
-    scores, None without folds.
+    experts that a budget left out; cross-validated `held_out` (n, the composition's experts), expected scores
+    under the policy, and `posterior` (n, categories); both None without folds.
     """
 
     embeddings: Matrix
@@ -45,6 +47,7 @@ class Evidence:
     prompt_digests: tuple[str, ...]
     experts: tuple[str, ...]
     held_out: Matrix | None = None
+    posterior: Matrix | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,8 +68,9 @@ class Evidence:
             "labels": self.labels.astype(np.int32),
             "prompt_digests": np.frombuffer(digests, dtype=np.uint8).reshape(len(self), DIGEST_BYTES),
         }
-        if self.held_out is not None:
-            arrays["held_out"] = self.held_out.astype(np.float32)
+        arrays |= {
+            name: array.astype(np.float32) for name in HELD_OUT if (array := getattr(self, name)) is not None
+        }
         return bytes(save(arrays, metadata={"experts": json.dumps(self.experts)}))
 
 
@@ -96,7 +100,7 @@ def load_evidence(folder: Path) -> Evidence:
                 labels=file.get_tensor("labels").astype(np.int64),
                 prompt_digests=tuple(row.tobytes().hex() for row in digests),
                 experts=tuple(json.loads(file.metadata()["experts"])),
-                held_out=file.get_tensor("held_out") if "held_out" in file.keys() else None,  # noqa: SIM118
+                **{name: file.get_tensor(name) for name in HELD_OUT if name in file.keys()},  # noqa: SIM118
             )
     except FileNotFoundError as error:
         raise EvidenceError(f"{error.filename} is missing: fit the composition again") from error

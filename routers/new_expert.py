@@ -112,7 +112,8 @@ def extend_composition(
 ) -> Composition:
     """`composition` with `card` as its last expert; `source` goes into the manifest.
 
-    The per-request correction of the new expert is zero. Raises AddExpertError when the name is taken.
+    The per-request correction of the new expert is zero. Fitted strategies are left out: they were fitted on
+    the other experts. Raises AddExpertError when the name is taken.
     """
     if card.name in composition.expert_names:
         raise AddExpertError(f"the composition has an expert {card.name!r} already")
@@ -133,8 +134,16 @@ def extend_composition(
         counts=_beside(composition.counts, row.counts),
         global_utilities=np.append(composition.global_utilities, overall),
         tokens=composition.tokens and composition.tokens.with_unknown(1),
+        policy=replace(composition.policy, strategies=_unfitted(composition)),
+        strategies=None,
         manifest={**composition.manifest, "joined": joined},
     )
+
+
+def _unfitted(composition: Composition) -> dict[str, str]:
+    """The policy's strategies by category without the fitted ones."""
+    fitted = () if composition.strategies is None else composition.strategies.names
+    return {category: name for category, name in composition.policy.strategies.items() if name not in fitted}
 
 
 def _log_size(card: ExpertCard) -> float:

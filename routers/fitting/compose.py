@@ -82,18 +82,20 @@ def fit(
     if scored is not None and len(table):
         correction = _correct(labelled, table, rows, scored, folds, stage1, encoder, options, stages)
         validation = _validation_set(table, scored, stage1.held_out, correction, utilities, tokens)
+    try:
+        policy = fit_policy(stage1.held_out, utilities, table.experts, options, validation, tokens)
+    except UnknownCost as error:
+        raise FitError(str(error)) from error
+    if scored is not None and validation is not None:
         evidence = Evidence(
             embeddings=labelled.features[scored, : encoder.dimension],
             scores=whole.scores,
             labels=rows,
             prompt_digests=tuple(prompt_digest(prompt) for prompt in whole.prompts),
             experts=whole.expert_names,
-            held_out=correction.expected,
+            held_out=validation.expected_scores(policy).held_out,
+            posterior=validation.posterior,
         )
-    try:
-        policy = fit_policy(stage1.held_out, utilities, table.experts, options, validation, tokens)
-    except UnknownCost as error:
-        raise FitError(str(error)) from error
     stages.step("classifier", 0, 1)
     composition = Composition(
         digest="",

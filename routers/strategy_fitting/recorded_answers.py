@@ -6,7 +6,7 @@
 A cell without a score is an expert that could not be asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,13 @@ class RecordedAnswers:
         """The score of the expert `answer` (prompts,) by column; 0 where it is -1: nobody answered."""
         found = self.scores[np.arange(len(self)), np.maximum(answer, 0)]
         return np.where(answer >= 0, np.nan_to_num(found), 0.0)
+
+    def keep_experts(self, names: Sequence[str]) -> "RecordedAnswers":
+        """Those of these experts, in this order. Raises OutcomeError when one is missing."""
+        table = self.table.keep_experts(names)
+        columns = [self.table.expert_names.index(name) for name in names]
+        signals = {name: values[:, columns] for name, values in self.signals.items()}
+        return RecordedAnswers(table, self.answers[:, columns], signals, self.left_out)
 
     def take(self, rows: Ints) -> "RecordedAnswers":
         signals = {name: values[rows] for name, values in self.signals.items()}

@@ -1,0 +1,142 @@
+"""Fits the strategies of a composition on an outcome table with answers, into the composition's folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from routers.composition import Composition, CompositionError, load_composition, save_composition
+from routers.embeddings import encode_cached
+from routers.encoder import Encoder
+from routers.estimate import estimate_table
+from routers.evidence import Evidence, EvidenceError, load_evidence, prompt_digest
+from routers.features import with_text_parts
+from routers.fitting.splits import assign_folds
+from routers.request_costs import known_costs
+from routers.strategies.fitted_strategies import FittedStrategies, Unit
+from routers.strategies.strategy_policy import Floats, Ints, State
+from routers.strategy_fitting.category_choice import StrategyMap, choose_by_category, with_map
+from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
+from routers.strategy_fitting.strategy_fit import StrategyOptions, fit_policies
+from routers.strategy_fitting.training_data import TrainingData
+
+Step = Callable[[str], None]
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FittedFolder:
+    """A composition whose strategies were fitted, and its choice of strategies; None without a budget."""
+
+    composition: Composition
+    chosen: StrategyMap | None
+
+
+def fit_strategies(
+    folder: Path,
+    table: Path,
+    encoder: Encoder,
+    options: StrategyOptions,
+    *,
+    target: float | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    step: Step = lambda _: None,
+) -> FittedFolder:
+    """Fit strategies for the composition in `folder` on `table`, choose among them by category within an
+    average cost of `target`, and write them to the folder.
+
+    Prompts that the composition was fitted on count with what its folds predicted of them. Raises
+    CompositionError, EvidenceError, OutcomeError, AnswersError, UnknownCost.
+    """
+    composition = load_composition(folder)
+    evidence = held_out_evidence(folder, composition)
+    step("reading the table")
+    recorded = read_recorded(table).keep_experts(composition.expert_names)
+    state = held_out_state(composition, evidence, recorded, encoder, cache, step)
+    data = TrainingData(
+        recorded, state, _folds(recorded, state.posterior, seed), unit_costs(composition, options.unit)
+    )
+    found = fit_policies(data, options, step)
+    strategies = FittedStrategies(
+        experts=composition.expert_names,
+        categories=composition.categories,
+        policies=tuple(policy for policy, _ in found),
+        prompts=len(recorded),
+        prompt_digests=tuple(prompt_digest(prompt) for prompt in recorded.table.prompts),
+    )
+    step("choosing by category")
+    plain = replace(composition, policy=replace(composition.policy, strategies={}))
+    chosen = choose_by_category(plain, data, found, options.unit, target)
+    made = with_map(replace(plain, strategies=strategies), chosen, options.unit)
+    save_composition(made, folder, evidence, keep_others=True)
+    return FittedFolder(load_composition(folder), chosen)
+
+
+def held_out_evidence(folder: Path, composition: Composition) -> Evidence | None:
+    """The training data with held-out predictions; None for a composition that was fitted without scores.
+    Raises CompositionError and EvidenceError."""
+    if not composition.manifest.get("evidence"):
+        if composition.manifest.get("data", {}).get("scored_prompts"):
+            raise EvidenceError(f"{folder} was fitted with --no-evidence: fit it again with its evidence")
+        return None
+    evidence = load_evidence(folder)
+    if evidence.posterior is None or evidence.held_out is None:
+        raise CompositionError(f"{folder} holds no predictions of categories by fold: fit it again")
+    return evidence
+
+
+def held_out_state(
+    composition: Composition,
+    evidence: Evidence | None,
+    recorded: RecordedAnswers,
+    encoder: Encoder,
+    cache: Path | None,
+    step: Step,
+) -> State:
+    """What the composition says of each prompt before it saw it."""
+    state = state_of(composition, recorded, encoder, cache, step)
+    if evidence is None or evidence.posterior is None or evidence.held_out is None:
+        return state
+    row_of = {digest: row for row, digest in enumerate(evidence.prompt_digests)}
+    there = np.asarray([row_of.get(prompt_digest(prompt), -1) for prompt in recorded.table.prompts])
+    seen = np.flatnonzero(there >= 0)
+    posterior, expected = state.posterior.copy(), state.expected.copy()
+    posterior[seen] = evidence.posterior[there[seen]]
+    expected[seen] = evidence.held_out[there[seen]]
+    return State.begin(posterior, expected, recorded.known)
+
+
+def state_of(
+    composition: Composition,
+    recorded: RecordedAnswers,
+    encoder: Encoder,
+    cache: Path | None = None,
+    step: Step = lambda _: None,
+) -> State:
+    """What the service knows of each prompt before it asks anybody. Raises CompositionError."""
+    if (composition.encoder, composition.encoder_revision) != (encoder.name, encoder.revision):
+        raise CompositionError("the composition was fitted with another encoder: fit it again")
+    prompts = recorded.table.prompts
+    vectors = encode_cached(
+        encoder, prompts, cache, lambda done, total: step(f"reading prompts: {done} of {total}")
+    )
+    found = estimate_table(composition, with_text_parts(vectors, prompts))
+    return State.begin(
+        found.posterior.astype(np.float64),
+        found.under(composition.policy).astype(np.float64),
+        recorded.known,
+    )
+
+
+def unit_costs(composition: Composition, unit: Unit) -> Floats:
+    """What a call costs, (experts,) or (categories, experts). Raises UnknownCost."""
+    costs = np.asarray(known_costs(unit, composition.experts, composition.tokens), dtype=np.float64)
+    return costs[0] if unit == "active" else costs
+
+
+def _folds(recorded: RecordedAnswers, posterior: Floats, seed: int) -> Ints:
+    """The fold of each prompt, (prompts,)."""
+    likeliest = posterior.argmax(axis=1).astype(np.int64)
+    return np.asarray(assign_folds(recorded.table.prompts, likeliest, FOLDS, seed), dtype=np.int64)
