@@ -1,22 +1,28 @@
 """Export of outcome tables for `coterie fit` from runs, rated traffic (with shadow answers) and other tables.
-A prompt is one row across sources; repeated scores of an expert are averaged."""
+A prompt is one row across sources; repeated scores of an expert, and what its answers took, are averaged."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from base.files import replacing, write_text
-from client import ExpertInfo, PriceInfo
+from base.usage import TokenUsage
+from client import ExpertInfo, PriceInfo, ShadowRecord
 from eval.errors import EvalError
 from eval.outcome_writing import experts_yaml
 from eval.traffic import Logged, reward
 from routers.composition import ExpertCard
 from routers.fingerprints import text_digest
-from routers.outcome_table import OutcomeTable
+from routers.outcome_table import MEASURES, OutcomeTable
+from routers.request import Matrix
+
+TAKEN = ("tokens_in", "tokens_out", "tokens_reasoning", "seconds")
+"""Those of MEASURES that sources may tell of an answer."""
 
 
 class ExportError(EvalError):
@@ -25,12 +31,15 @@ class ExportError(EvalError):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One expert's score, 0..1, on one prompt."""
+    """One expert's score, 0..1, on one prompt: the mean over `samples` answers. `took`: what is known
+    of TAKEN, means over them too."""
 
     prompt: str
     category: str
     expert: str
     score: float
+    samples: float = 1.0
+    took: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,9 @@ def from_traffic(log: Iterable[Logged]) -> Gathered:
     cards: dict[str, ExpertCard] = {}
     why = Counter[str]()
     for each in log:
-        rated = [(each.expert, reward(each.feedback))] if each.status == "ok" else []
-        rated += [
-            (shadow.expert, reward(shadow.feedback)) for shadow in each.shadows if shadow.status == "ok"
-        ]
-        known = [(expert, score) for expert, score in rated if score is not None]
+        answers: list[Logged | ShadowRecord] = [each, *each.shadows]
+        rated = [(answer, reward(answer.feedback)) for answer in answers if answer.status == "ok"]
+        known = [(answer, score) for answer, score in rated if score is not None]
         prompt = each.text
         if not known:
             why["not rated"] += 1
@@ -64,7 +71,10 @@ def from_traffic(log: Iterable[Logged]) -> Gathered:
         elif each.category is None:
             why["no category"] += 1
         else:
-            scores += [Scored(prompt, each.category, expert, score) for expert, score in known]
+            scores += [
+                Scored(prompt, each.category, answer.expert, score, took=_took(answer))
+                for answer, score in known
+            ]
         for choice in each.ranking:
             size = choice.active_params_b
             cards.setdefault(choice.expert, ExpertCard(choice.expert, size, size))
@@ -103,16 +113,53 @@ def from_run(folder: Path) -> Gathered:
         else:
             prompt = "\n\n".join(turn.prompt for turn in item.turns)
             expert = experts.pop() if experts else model
-            scores.append(Scored(prompt, item.category, expert, item.score))
+            took = _known(
+                tokens_in=_total([turn.prompt_tokens for turn in item.turns]),
+                tokens_out=_total([turn.completion_tokens for turn in item.turns]),
+                seconds=_total([turn.latency_s or None for turn in item.turns]),
+            )
+            scores.append(Scored(prompt, item.category, expert, item.score, took=took))
     return Gathered(tuple(scores), cards, dict(why))
 
 
+def _took(answer: Logged | ShadowRecord) -> dict[str, float]:
+    usage = TokenUsage.of(answer.usage)
+    if len((answer.usage or {}).get("calls") or ()) > 1:  # of several experts
+        usage = TokenUsage()
+    return _known(
+        tokens_in=usage.prompt,
+        tokens_out=usage.completion,
+        tokens_reasoning=usage.reasoning,
+        seconds=None if answer.latency_ms is None else answer.latency_ms / 1000,
+    )
+
+
+def _total(amounts: Sequence[float | None]) -> float | None:
+    known = [each for each in amounts if each is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+def _known(**amounts: float | None) -> dict[str, float]:
+    return {name: float(each) for name, each in amounts.items() if each is not None}
+
+
 def from_table(table: OutcomeTable) -> Gathered:
-    """Every score of an outcome table."""
+    """Every score of an outcome table, and what is known of the answers."""
+    measures = {name: matrix for name in TAKEN if (matrix := getattr(table, name)) is not None}
     scores = [
-        Scored(table.prompts[int(row)], table.categories[int(row)], table.expert_names[int(column)], score)
-        for row, column in np.argwhere(~np.isnan(table.scores))
-        for score in [float(table.scores[row, column])]
+        Scored(
+            table.prompts[row],
+            table.categories[row],
+            table.expert_names[column],
+            float(table.scores[row, column]),
+            1.0 if table.samples is None else float(np.nan_to_num(table.samples[row, column], nan=1.0)),
+            {
+                name: float(matrix[row, column])
+                for name, matrix in measures.items()
+                if not np.isnan(matrix[row, column])
+            },
+        )
+        for row, column in np.argwhere(~np.isnan(table.scores)).tolist()
     ]
     return Gathered(tuple(scores), {card.name: card for card in table.experts}, {})
 
@@ -144,28 +191,49 @@ def gathered_table(
         )
     prompts: dict[bytes, str] = {}
     categories: dict[bytes, Counter[str]] = defaultdict(Counter)
-    cells: dict[tuple[bytes, str], list[float]] = defaultdict(list)
+    cells: dict[tuple[bytes, str], list[Scored]] = defaultdict(list)
     for each in scores:
         key = text_digest(each.prompt)
         prompts.setdefault(key, each.prompt)
         categories[key][each.category] += 1
-        cells[key, each.expert].append(each.score)
-    matrix = np.full((len(prompts), len(names)), np.nan, dtype=np.float32)
-    for row, key in enumerate(prompts):
-        for column, name in enumerate(names):
-            if (key, name) in cells:
-                matrix[row, column] = float(np.mean(cells[key, name]))
+        cells[key, each.expert].append(each)
+
+    def matrix(value: Callable[[Sequence[Scored]], float]) -> Matrix:
+        return np.asarray(
+            [[value(cells.get((key, name), ())) for name in names] for key in prompts], dtype=np.float32
+        )
+
+    measures = {name: matrix(partial(_mean, name)) for name in TAKEN}
+    samples = matrix(lambda cell: sum(each.samples for each in cell) or np.nan)
     return OutcomeTable(
         tuple(key.hex() for key in prompts),
         tuple(categories[key].most_common(1)[0][0] for key in prompts),
         tuple(prompts.values()),
         tuple(known[name] for name in names),
-        matrix,
+        matrix(_score),
+        **{name: None if np.isnan(each).all() else each for name, each in measures.items()},
+        samples=samples if np.nanmax(samples) > 1 else None,
     )
 
 
+def _score(cell: Sequence[Scored]) -> float:
+    return (
+        sum(each.score * each.samples for each in cell) / sum(each.samples for each in cell)
+        if cell
+        else np.nan
+    )
+
+
+def _mean(name: str, cell: Sequence[Scored]) -> float:
+    """Over the answers of which it is known; NaN when there is none."""
+    known = [each for each in cell if name in each.took]
+    weights = sum(each.samples for each in known)
+    return sum(each.took[name] * each.samples for each in known) / weights if known else np.nan
+
+
 def write_table(table: OutcomeTable, folder: Path) -> None:
-    """Write prompts.parquet, scores.parquet and experts.yaml to `folder`, each atomically."""
+    """Write prompts.parquet, scores.parquet, experts.yaml, and a file of each measure that is known, to
+    `folder`, each atomically."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -173,15 +241,20 @@ def write_table(table: OutcomeTable, folder: Path) -> None:
     prompts = pa.table(
         {"uid": list(table.uids), "category": list(table.categories), "prompt": list(table.prompts)}
     )
-    columns: dict[str, Any] = {"uid": list(table.uids)}
-    for column, name in enumerate(table.expert_names):
-        values = table.scores[:, column].astype(np.float64)
-        columns[name] = pa.array(
-            [None if np.isnan(value) else float(value) for value in values], pa.float64()
-        )
-    for name, content in (("prompts", prompts), ("scores", pa.table(columns))):
-        with replacing(folder / f"{name}.parquet") as partial:
-            parquet.write_table(content, partial)
+    files = {"prompts": prompts}
+    for measure in ("scores", *MEASURES):
+        path, matrix = f"{measure}.parquet", getattr(table, measure)
+        if matrix is None:
+            (folder / path).unlink(missing_ok=True)
+            continue
+        columns: dict[str, Any] = {"uid": list(table.uids)}
+        for column, name in enumerate(table.expert_names):
+            values = matrix[:, column].astype(np.float64)
+            columns[name] = pa.array([None if np.isnan(value) else value for value in values], pa.float64())
+        files[measure] = pa.table(columns)
+    for name, content in files.items():
+        with replacing(folder / f"{name}.parquet") as unfinished:
+            parquet.write_table(content, unfinished)
     write_text(experts_yaml([_facts(card) for card in table.experts]), folder / "experts.yaml")
 
 

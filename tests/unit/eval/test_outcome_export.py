@@ -132,6 +132,43 @@ def test_a_table_survives_export_as_it_was(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_what_answers_took_survives_export_and_answers_count_by_their_number(tmp_path: Path) -> None:
+    table = planted(2, 1)
+    told = np.full_like(table.scores, 10.0)
+    told[0, 1] = np.nan
+    table = replace(table, tokens_in=told, tokens_out=2 * told, seconds=told, samples=told * 0 + 3)
+    again = Scored(table.prompts[0], "coding", "coder", 1.0, took={"tokens_out": 60.0})
+    write_table(gathered_table([from_table(table), Gathered((again,), {}, {})]), tmp_path)
+    read = read_outcomes(tmp_path)
+    assert read.tokens_in is not None and read.tokens_out is not None and read.samples is not None
+    assert np.array_equal(read.tokens_in, told, equal_nan=True)
+    assert read.tokens_out[0, 0] == pytest.approx((3 * 20 + 60) / 4)
+    assert read.scores[0, 0] == pytest.approx((3 * table.scores[0, 0] + 1) / 4)
+    assert read.samples[:2, 0].tolist() == [4, 3]
+    assert (read.tokens_reasoning, read.spread) == (None, None)
+
+
+def test_live_answers_and_shadows_tell_their_tokens_and_seconds() -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 30}
+    calls = [{"expert": "coder"}, {"expert": "lawyer"}]
+    shadow = {"expert": "lawyer", "status": "ok", "usage": usage, "feedback": [{"score": 0.5}]}
+    log = [
+        decision("coder", usage=usage, latency_ms=1500, shadows=[shadow]),
+        decision(
+            "coder",
+            id=1,
+            usage={**usage, "calls": calls},
+            messages=[{"role": "user", "content": "And this?"}],
+        ),
+    ]
+    table = gathered_table([from_traffic(log)])
+    assert table.tokens_out is not None and table.seconds is not None
+    assert table.tokens_out[0].tolist() == [30, 30]
+    assert np.isnan(table.tokens_out[1]).all()
+    assert table.seconds[0, 0] == pytest.approx(1.5)
+    assert np.isnan(table.seconds).sum() == 3
+
+
 def test_the_same_prompt_is_one_row_and_its_scores_are_averaged() -> None:
     scores = (
         Scored("Sort a list.", "coding", "coder", 1.0),
