@@ -190,13 +190,13 @@ def replay(
     if table is not None:
         _replay_fitted(folder, table, json_file, allow_seen, seed, cache)
         return
-    from eval.strategies.answer_table import StrategyReplayError, read_answered
     from eval.strategies.strategy_replay import ReplaySettings
     from eval.strategies.strategy_replay import replay as run
     from routers.embeddings import encode_cached
     from routers.encoder import EncoderMissing, load_encoder
     from routers.fitting import FitError
     from routers.outcome_table import OutcomeError
+    from routers.strategy_fitting.recorded_answers import AnswersError, read_recorded
 
     kept = cache or cache_folder()
     try:
@@ -212,7 +212,7 @@ def replay(
             jobs=jobs,
         )
         with _steps() as step:
-            data = read_answered(folder)
+            data = read_recorded(folder)
             encoder = load_encoder()
             embeddings = encode_cached(
                 encoder,
@@ -230,7 +230,7 @@ def replay(
     except KeyboardInterrupt as error:
         say("stopped; the same command goes on from the fits that are done")
         raise typer.Exit(130) from error
-    except (EncoderMissing, FitError, OutcomeError, StrategyReplayError, ValueError, OSError) as error:
+    except (EncoderMissing, AnswersError, FitError, OutcomeError, ValueError, OSError) as error:
         fail(error)
     printer = console(stderr=False)
     for each in _tables(report):

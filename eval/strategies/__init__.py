@@ -1,2 +1,2 @@
-"""Off-line evaluation of strategies on outcome tables with answers. (The live strategies are
-`app/strategies`.)"""
+"""Evaluation of strategies on outcome tables with answers. The policies are `routers.strategies`, their fits
+`routers.strategy_fitting`."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eval.baselines import best_single, category_choices, kmeans_choices, knn_choices
-from eval.strategies.answer_table import Answered, Floats, Ints, StrategyReplayError
 from routers.batch import choose
 from routers.composition import Composition
 from routers.encoder import Encoder
@@ -19,42 +18,39 @@ from routers.fitting import FitError, FitOptions, Labelled, fit
 from routers.fitting.splits import assign_folds
 from routers.fitting.stages import StageCache
 from routers.request import Matrix
-from routers.strategies.vote_model import Ballots
+from routers.strategies import State
+from routers.strategies.strategy_policy import Ints
+from routers.strategy_fitting.recorded_answers import AnswersError, RecordedAnswers
+from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
-CLIP = 0.02
-"""Expected scores are clipped to CLIP..1-CLIP before taking log-odds."""
+INNER_FOLDS = 3
+"""Folds of the training part, on which trials of strategies are compared."""
 
 Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class FoldPart:
-    """`category` (prompts,) predicted by stage 1, `expected` (prompts, experts) scores, `routed` (prompts,):
-    column of the router's choice."""
-
-    data: Answered
-    ballots: Ballots
-    category: Ints
-    expected: Floats
-    routed: Ints
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-
-@dataclass(frozen=True, slots=True)
 class Fold:
-    """Training and held-out part (`rows` of the table), and the baselines' choices on the latter."""
+    """Training and held-out part (`rows` of the table); on the latter the column that the router chooses,
+    `routed`, and the baselines' choices."""
 
-    fit: FoldPart
-    held_out: FoldPart
+    fit: TrainingData
+    held_out: TrainingData
     categories: tuple[str, ...]
     rows: Ints
+    routed: Ints
     baselines: dict[str, Ints]
 
 
+def choice_outcome(data: TrainingData, choice: Ints) -> StrategyOutcome:
+    """One expert per prompt, by column (prompts,)."""
+    asked = np.zeros(data.recorded.answers.shape, dtype=np.bool_)
+    asked[np.arange(len(data)), choice] = True
+    return StrategyOutcome.asked(data, data.recorded.scores_of(choice), asked)
+
+
 def folds_of(
-    data: Answered,
+    data: RecordedAnswers,
     embeddings: Matrix,
     encoder: Encoder,
     *,
@@ -64,8 +60,8 @@ def folds_of(
     stages: StageCache,
     step: Step,
 ) -> Iterator[Fold]:
-    """The first `parts` of `folds` folds; `embeddings` (prompts, dimension). Raises StrategyReplayError when
-    a fold cannot be fitted."""
+    """The first `parts` of `folds` folds of `data`, scored for every expert; `embeddings` (prompts,
+    dimension). Raises AnswersError when a fold cannot be fitted."""
     table = data.table
     categories = sorted(set(table.categories))
     labels = np.asarray([categories.index(each) for each in table.categories], dtype=np.int64)
@@ -74,15 +70,13 @@ def folds_of(
     for fold in range(parts):
         rows, others = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         if not len(rows) or not len(others):
-            raise StrategyReplayError(
-                f"{len(table)} prompts are too few for {folds} folds: give fewer --folds"
-            )
+            raise AnswersError(f"{len(table)} prompts are too few for {folds} folds: give fewer --folds")
         step(f"part {fold + 1} of {parts}: fitting the composition")
         yield _fold(data, rows, others, features, embeddings.shape[1], encoder, options, stages)
 
 
 def _fold(
-    data: Answered,
+    data: RecordedAnswers,
     rows: Ints,
     others: Ints,
     features: Matrix,
@@ -96,43 +90,30 @@ def _fold(
     try:
         fitted = fit(labelled, seen.table, encoder, options, scored=np.arange(len(others)), stages=stages)
     except FitError as error:
-        raise StrategyReplayError(f"a fold cannot be fitted: {error}") from error
-    composition, evidence, policy = fitted.composition, fitted.evidence, fitted.composition.policy
-    if evidence is None or fitted.validation is None:
-        raise StrategyReplayError("a fold was fitted without held-out predictions")
+        raise AnswersError(f"a fold cannot be fitted: {error}") from error
+    composition, evidence = fitted.composition, fitted.evidence
+    if evidence is None or evidence.posterior is None or evidence.held_out is None:
+        raise AnswersError("a fold was fitted without held-out predictions")
     estimate = estimate_table(composition, features[rows])
-    posterior = fitted.held_out.probabilities.astype(np.float64)
+    policy, sizes = composition.policy, data.sizes
+    known = State.begin(evidence.posterior.astype(np.float64), evidence.held_out.astype(np.float64))
+    inner = assign_folds(seen.table.prompts, evidence.labels, INNER_FOLDS, options.seed)
+    asked = State.begin(estimate.posterior.astype(np.float64), estimate.under(policy).astype(np.float64))
     return Fold(
-        _part(composition, seen, posterior, fitted.validation.expected_scores(policy).held_out, None),
-        _part(
-            composition,
-            unseen,
-            estimate.posterior.astype(np.float64),
-            estimate.under(policy),
-            choose(composition, policy, estimate),
-        ),
+        TrainingData(seen, known, inner, sizes),
+        TrainingData(unseen, asked, np.zeros(len(rows), dtype=np.int64), sizes),
         composition.categories,
         rows,
+        choose(composition, policy, estimate).astype(np.int64),
         _baselines(composition, evidence, unseen.table.categories, features[rows, :dimension]),
     )
-
-
-def _part(
-    composition: Composition, data: Answered, posterior: Floats, expected: Matrix, routed: Ints | None
-) -> FoldPart:
-    values = expected.astype(np.float64)
-    clipped = np.clip(values, CLIP, 1 - CLIP)
-    trust = np.log(clipped / (1 - clipped))
-    if routed is None:
-        routed = (values - composition.costs(posterior.astype(np.float32))).argmax(axis=1)
-    return FoldPart(data, Ballots(data.votes, posterior, trust), posterior.argmax(axis=1), values, routed)
 
 
 def _baselines(
     composition: Composition, evidence: Evidence, truth: Sequence[str], embeddings: Matrix
 ) -> dict[str, Ints]:
     """The choices of the baselines of `eval.composition_replay`, by column."""
-    scores = replace(evidence, held_out=None)
+    scores = replace(evidence, held_out=None, posterior=None)
     return {
         "best_single": np.full(len(truth), best_single(scores), dtype=np.int64),
         "knn": knn_choices(scores, embeddings),

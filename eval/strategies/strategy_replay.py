@@ -6,27 +6,27 @@ all held-out prompts, with bootstrap intervals over prompts and paired differenc
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eval.rating.resampling import interval, resampled_means
-from eval.strategies.answer_table import Answered, Ints, StrategyReplayError
-from eval.strategies.cascade_replay import cascade_trials
-from eval.strategies.folds import Fold, Step, folds_of
-from eval.strategies.mixed import mixed_trials
-from eval.strategies.panel_replay import MOST, panel_trials, panels, stopping_trials, vote_trials
-from eval.strategies.simple import choice_outcome, majority_trials, single_trials
-from eval.strategies.trials import StrategyOutcome, StrategyTrial, best_within
+from eval.strategies.folds import Fold, Step, choice_outcome, folds_of
 from routers.cost_curve import CurvePoint, upper_hull
 from routers.encoder import Encoder
 from routers.fitting import FitOptions
 from routers.fitting.stages import StageCache
 from routers.request import Matrix
+from routers.strategies.policy_summary import policy_summary
+from routers.strategies.strategy_policy import Ints
+from routers.strategy_fitting.panel_fit import MOST
+from routers.strategy_fitting.recorded_answers import AnswersError, RecordedAnswers
+from routers.strategy_fitting.strategy_fit import StrategyOptions, strategy_trials
+from routers.strategy_fitting.training_data import StrategyOutcome, StrategyTrial, best_within
 
-FAMILIES = ("single", "majority", "vote", "cascade", "panel", "stopping", "mixed")
+FAMILIES = ("single", "majority", "vote", "cascade", "self_select", "panel", "stopping", "mixed")
 MULTIPLES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 """Default budgets, in multiples of the best single expert's size."""
 CONFIDENCE = 0.95
@@ -36,10 +36,10 @@ Key = tuple[str, float | None]
 
 
 class ChosenTrial(NamedTuple):
-    """The trial chosen on a fold, with the fold's categories."""
+    """What was chosen on a fold's training part: its settings, and its outcome on the held-out part."""
 
-    trial: StrategyTrial
-    categories: tuple[str, ...]
+    settings: Mapping[str, Any]
+    outcome: StrategyOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,6 @@ class Point:
     low: float
     high: float
     active_params_b: float
-    price: float
     calls: float
     gains: Mapping[str, tuple[float, float, float]]
     settings: tuple[Mapping[str, Any], ...]
@@ -111,7 +110,7 @@ class StrategyReport:
     settings: Mapping[str, Any]
 
     def document(self) -> dict[str, Any]:
-        """For `--json`. Scores 0..1, parameters in billions, prices in $ per million tokens."""
+        """For `--json`. Scores 0..1, parameters in billions."""
         return {
             "n": self.n,
             "folds": self.folds,
@@ -141,7 +140,7 @@ class StrategyReport:
 
 
 def replay(
-    data: Answered,
+    data: RecordedAnswers,
     embeddings: Matrix,
     encoder: Encoder,
     settings: ReplaySettings,
@@ -149,8 +148,13 @@ def replay(
     cache: Path | None = None,
     step: Step = lambda _: None,
 ) -> StrategyReport:
-    """Evaluate all strategies on `data` with `embeddings` (prompts, dimension) by `encoder`; `cache`: folder
-    of the fits' cache. Raises StrategyReplayError."""
+    """Evaluate all strategies on the prompts of `data` that every expert was scored on, with `embeddings`
+    (prompts, dimension) by `encoder`; `cache`: folder of the fits' cache. Raises AnswersError."""
+    complete = np.flatnonzero(data.known.all(axis=1))
+    if not len(complete):
+        raise AnswersError("no prompt of the table is scored for every expert")
+    left_out = data.left_out + len(data) - len(complete)
+    data, embeddings = replace(data.take(complete), left_out=left_out), embeddings[complete]
     parts = settings.parts or settings.folds
     budgets = _budgets(data, settings)
     chosen: dict[Key, list[ChosenTrial]] = {}
@@ -174,49 +178,41 @@ def replay(
         baselines.append(
             {name: choice_outcome(fold.held_out, choice) for name, choice in fold.baselines.items()}
         )
-        for name, trials in _families(fold, settings, f"part {number} of {parts}", step):
+        families = strategy_trials(
+            fold.fit,
+            StrategyOptions(limit=settings.budget_b, most=settings.most),
+            lambda what, at=f"part {number} of {parts}": step(f"{at}: {what}"),  # type: ignore[misc]
+        )
+        judged: dict[int, ChosenTrial] = {}
+        for name, trials in families.items():
             for budget in budgets:
                 if (best := best_within(trials, budget)) is not None:
-                    chosen.setdefault((name, budget), []).append(ChosenTrial(best, fold.categories))
-        composition = StrategyTrial(
-            {"decision": "of the composition as fitted"},
-            choice_outcome(fold.fit, fold.fit.routed),
-            choice_outcome(fold.held_out, fold.held_out.routed),
+                    if id(best) not in judged:
+                        judged[id(best)] = _judged(fold, best)
+                    chosen.setdefault((name, budget), []).append(judged[id(best)])
+        routed = choice_outcome(fold.held_out, fold.routed)
+        chosen.setdefault(("single", None), []).append(
+            ChosenTrial({"decision": "of the composition as fitted"}, routed)
         )
-        chosen.setdefault(("single", None), []).append(ChosenTrial(composition, fold.categories))
     step("intervals")
-    judged = data.take(np.concatenate(rows))
-    return _report(data, judged, settings, parts, _distinct(chosen, parts), baselines)
+    return _report(
+        data, data.take(np.concatenate(rows)), settings, parts, _distinct(chosen, parts), baselines
+    )
 
 
-def _budgets(data: Answered, settings: ReplaySettings) -> tuple[float, ...]:
+def _judged(fold: Fold, trial: StrategyTrial) -> ChosenTrial:
+    names = fold.held_out.recorded.table.expert_names
+    settings = policy_summary(trial.policy, names, fold.categories)
+    return ChosenTrial(settings, fold.held_out.run(trial.policy))
+
+
+def _budgets(data: RecordedAnswers, settings: ReplaySettings) -> tuple[float, ...]:
     if settings.budgets_b:
         return tuple(sorted(set(settings.budgets_b)))
-    best = float(data.sizes[int(data.scores.mean(axis=0).argmax())])
+    best = float(data.sizes[int(data.means.argmax())])
     if best <= 0:
-        raise StrategyReplayError("experts.yaml gives the best expert no size: params_b must be above 0")
+        raise AnswersError("experts.yaml gives the best expert no size: params_b must be above 0")
     return tuple(round(best * each, 6) for each in MULTIPLES)
-
-
-def _families(
-    fold: Fold, settings: ReplaySettings, where: str, step: Step
-) -> list[tuple[str, list[StrategyTrial]]]:
-    cap = settings.budget_b
-    step(f"{where}: fitting panels")
-    found = panels(fold, budget_b=cap, most=settings.most)
-    step(f"{where}: trying cascades")
-    cascades = cascade_trials(fold, budget_b=cap)
-    step(f"{where}: trying panels")
-    stopping = stopping_trials(fold, found)
-    return [
-        ("single", single_trials(fold, budget_b=cap)),
-        ("majority", majority_trials(fold, found)),
-        ("vote", vote_trials(fold, found)),
-        ("cascade", cascades),
-        ("panel", panel_trials(fold, found)),
-        ("stopping", stopping),
-        ("mixed", mixed_trials(fold, [("cascade", cascades), ("stopping", stopping)])),
-    ]
 
 
 def _distinct(chosen: Mapping[Key, list[ChosenTrial]], parts: int) -> dict[Key, list[ChosenTrial]]:
@@ -224,7 +220,7 @@ def _distinct(chosen: Mapping[Key, list[ChosenTrial]], parts: int) -> dict[Key, 
     found: dict[Key, list[ChosenTrial]] = {}
     seen = set()
     for key, each in sorted(chosen.items(), key=lambda one: (FAMILIES.index(one[0][0]), one[0][1] or 0)):
-        identity = key[0], tuple(id(part.trial) for part in each)
+        identity = key[0], tuple(id(part) for part in each)
         if len(each) == parts and identity not in seen:
             seen.add(identity)
             found[key] = each
@@ -232,15 +228,15 @@ def _distinct(chosen: Mapping[Key, list[ChosenTrial]], parts: int) -> dict[Key, 
 
 
 def _report(
-    data: Answered,
-    judged: Answered,
+    data: RecordedAnswers,
+    judged: RecordedAnswers,
     settings: ReplaySettings,
     parts: int,
     chosen: Mapping[Key, Sequence[ChosenTrial]],
     baselines: Sequence[Mapping[str, StrategyOutcome]],
 ) -> StrategyReport:
     outcomes = {
-        key: StrategyOutcome.joined([each.trial.held_out for each in found]) for key, found in chosen.items()
+        key: StrategyOutcome.joined([each.outcome for each in found]) for key, found in chosen.items()
     }
     rivals = {name: StrategyOutcome.joined([part[name] for part in baselines]) for name in baselines[0]}
     against = {"single": outcomes["single", None].score, "best_single": rivals["best_single"].score}
@@ -266,10 +262,9 @@ def _report(
                 low=float(low[place]),
                 high=float(high[place]),
                 active_params_b=float(outcome.active.mean()),
-                price=float(outcome.price.mean()),
                 calls=float(outcome.calls.mean()),
                 gains=gains,
-                settings=tuple(each.trial.document(each.categories) for each in chosen[name, budget]),
+                settings=tuple(each.settings for each in chosen[name, budget]),
             )
         )
     singles = {
@@ -296,7 +291,9 @@ def _report(
     )
 
 
-def _baselines(judged: Answered, rivals: Mapping[str, StrategyOutcome]) -> dict[str, tuple[float, float]]:
+def _baselines(
+    judged: RecordedAnswers, rivals: Mapping[str, StrategyOutcome]
+) -> dict[str, tuple[float, float]]:
     scores = judged.scores
     # Ties of the oracle go to the smallest expert.
     best = (scores - 1e-9 * judged.sizes).argmax(axis=1)

@@ -9,7 +9,13 @@ from routers.strategies.ask_order import costs_of
 from routers.strategies.fitted_strategies import CategoryEvidence, FittedPolicy, PolicyEvidence, Unit
 from routers.strategies.strategy_policy import Floats
 from routers.strategy_fitting.mixed_fit import mixed_trials
-from routers.strategy_fitting.panel_fit import fit_panels, panel_trials, stopping_trials, vote_trials
+from routers.strategy_fitting.panel_fit import (
+    fit_panels,
+    majority_trials,
+    panel_trials,
+    stopping_trials,
+    vote_trials,
+)
 from routers.strategy_fitting.recorded_answers import AnswersError
 from routers.strategy_fitting.reply_fit import (
     agreement_trials,
@@ -70,7 +76,7 @@ def fit_policies(
 def strategy_trials(
     data: TrainingData, options: StrategyOptions, step: Step = lambda _: None
 ) -> dict[str, list[StrategyTrial]]:
-    """Trials by family."""
+    """Trials by family, those that need no strategy (`single`) or no fit (`majority`) too."""
     limit = options.limit
     step("fitting panels")
     panels = fit_panels(data, limit=limit, most=options.most)
@@ -84,8 +90,11 @@ def strategy_trials(
         stopping_trials(data, panels),
     )
     step("trying strategies by category")
-    mixed = mixed_trials(data, [*single_trials(data, limit=limit), *cascades, *votes, *stopping])
+    single = single_trials(data, limit=limit)
+    mixed = mixed_trials(data, [*single, *cascades, *votes, *stopping])
     return {
+        "single": single,
+        "majority": majority_trials(data, panels),
         "vote": votes,
         "cascade": cascades,
         "self_select": chosen,

@@ -15,24 +15,23 @@ from typer.testing import CliRunner
 from app.operations.composition_fit import FitSource, fit_from_files
 from eval.cli.strategies import app
 from eval.outcome_export import write_table
-from eval.strategies.answer_table import Answered
 from routers.composition import CompositionError, load_composition, save_composition
 from routers.encoder import Encoder
 from routers.fitting import FitOptions
 from routers.strategies import State, rollout
 from routers.strategies.fitted_strategies import FILE
-from routers.strategy_fitting.recorded_answers import read_recorded
-from tests.unit.eval.strategies.planted import CARDS, LETTERS, table
+from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
+from tests.unit.routers.strategy_fitting.planted import CARDS, LETTERS, table
 from tests.unit.routers.world import card
 
 FAMILIES = {"vote", "cascade", "panel", "stopping", "mixed"}
 
 
-def write(data: Answered, folder: Path) -> Path:
+def write(data: RecordedAnswers, folder: Path) -> Path:
     """The planted table as a folder."""
     write_table(data.table, folder)
     names = data.table.expert_names
-    answers = {name: [LETTERS[each] for each in data.votes[:, column]] for column, name in enumerate(names)}
+    answers = {name: [LETTERS[each] for each in data.answers[:, column]] for column, name in enumerate(names)}
     columns = pyarrow.table({"uid": list(data.table.uids), **answers})
     pyarrow.parquet.write_table(columns, folder / "answers.parquet")
     return folder

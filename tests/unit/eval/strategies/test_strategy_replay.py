@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from eval.strategies.answer_table import StrategyReplayError
 from eval.strategies.strategy_pictures import draw_strategies
 from eval.strategies.strategy_replay import FAMILIES, ReplaySettings, StrategyReport, replay
-from tests.unit.eval.strategies.planted import CARDS, table
+from routers.strategy_fitting.recorded_answers import AnswersError
+from tests.unit.routers.strategy_fitting.planted import CARDS, table
 from tests.unit.routers.world import BagOfWords
 
+WITH_LOGPROBS = {"self_select"}
 FAST = ReplaySettings(folds=3, parts=2, rounds=100, jobs=1)
 
 
@@ -32,7 +33,9 @@ def document(report: StrategyReport) -> dict[str, Any]:
 
 
 def test_the_document_has_every_strategy_and_every_baseline(document: dict[str, Any]) -> None:
-    assert {each["name"] for each in document["strategies"]} == set(FAMILIES)
+    assert {each["name"] for each in document["strategies"]} == set(FAMILIES) - {
+        "self_select"
+    }  # no log-probabilities
     assert set(document["baselines"]) == {
         "random",
         "best_single",
@@ -128,7 +131,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
 
 
 def test_too_few_prompts_are_refused_with_what_would_help() -> None:
-    with pytest.raises(StrategyReplayError, match="categor"):
+    with pytest.raises(AnswersError, match="categor"):
         replayed(ReplaySettings(folds=2, rounds=20, jobs=1), prompts=8)
 
 

@@ -1,12 +1,14 @@
 """Trials of strategies say what their policies are worth on prompts that were not fitted on."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from routers.strategies import State, rollout
+from routers.strategies import rollout
+from routers.strategies.panel_policies import PanelPolicy
 from routers.strategy_fitting.mixed_fit import mixed_trials
 from routers.strategy_fitting.panel_fit import fit_panels, panel_trials, stopping_trials, vote_trials
 from routers.strategy_fitting.recorded_answers import RecordedAnswers
@@ -17,7 +19,7 @@ from routers.strategy_fitting.reply_fit import (
     single_trials,
 )
 from routers.strategy_fitting.training_data import StrategyTrial, TrainingData, best_within
-from tests.unit.eval.strategies.planted import part, table
+from tests.unit.routers.strategy_fitting.planted import table, training
 
 Fit = Callable[..., Sequence[StrategyTrial]]
 
@@ -29,23 +31,14 @@ BIG = 3
 @cache
 def planted(seed: int, missing: float = 0.0) -> TrainingData:
     """Prompts of two topics; log-probabilities say who is right, from a lower level for the big expert."""
-    ours, random = part(table(400, seed=seed)), np.random.default_rng(seed)
-    scores = ours.data.scores.copy()
+    whole, random = table(400, seed=seed), np.random.default_rng(seed)
+    scores = whole.scores
     mean = np.where(scores > 0.5, -0.3, -0.9) + random.normal(0, 0.2, scores.shape)
     mean[:, BIG] -= 1.0
-    scores[random.random(scores.shape) < missing] = np.nan
-    scores[:, 0] = ours.data.scores[:, 0]
-    known = ~np.isnan(scores)
-    seen = type(ours.data.table)(
-        ours.data.table.uids,
-        ours.data.table.categories,
-        ours.data.table.prompts,
-        ours.data.table.experts,
-        scores.astype(np.float32),
-    )
-    recorded = RecordedAnswers(seen, np.where(known, ours.data.votes, -1), {"mean": mean})
-    state = State.begin(ours.ballots.posterior, ours.expected, known)
-    return TrainingData(recorded, state, np.arange(len(recorded)) % 3, recorded.sizes)
+    gone = random.random(scores.shape) < missing
+    gone[:, 0] = False
+    seen = replace(whole.table, scores=np.where(gone, np.nan, scores).astype(np.float32))
+    return training(RecordedAnswers(seen, np.where(gone, -1, whole.answers), {"mean": mean}))
 
 
 @cache
@@ -118,3 +111,33 @@ def test_who_is_less_sure_by_nature_is_evened_out() -> None:
 def test_no_prompt_takes_more_than_the_limit(fit: Fit) -> None:
     for trial in fit(planted(1), limit=8.0):
         assert trial.outcome.cost.max() <= 8.0
+
+
+@pytest.mark.parametrize("event", ["leading", "any"])
+def test_a_higher_level_asks_more_experts(event: str) -> None:
+    by_panel: dict[int, list[tuple[float, float]]] = {}
+    for trial in trials("panel"):
+        policy = trial.policy
+        assert isinstance(policy, PanelPolicy)
+        if policy.event == event:
+            by_panel.setdefault(id(policy.panel), []).append((policy.p, trial.outcome.active.mean()))
+
+    for found in by_panel.values():
+        costs = [cost for _, cost in sorted(found)]
+        assert costs == sorted(costs) and costs[0] < costs[-1]
+
+
+def test_one_that_only_repeats_another_joins_last() -> None:
+    for fit in fit_panels(planted(1)):
+        if fit.panel.order.first in {0, BIG}:
+            assert set(fit.panel.order.joining[-2:]) & {1, 2}
+
+
+def test_mixing_takes_the_best_trial_of_each_category() -> None:
+    data = planted(1)
+    dear, cheap = single_trials(data)[0], single_trials(data)[-1]
+
+    found = mixed_trials(data, [dear, cheap])
+
+    assert found[0].outcome.score.mean() >= max(dear.outcome.score.mean(), cheap.outcome.score.mean())
+    assert found[-1].outcome.cost.mean() == pytest.approx(cheap.outcome.cost.mean())

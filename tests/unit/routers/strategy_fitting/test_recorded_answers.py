@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.strategies.answer_table import StrategyReplayError, answered, read_answered
 from routers.outcome_table import OutcomeTable
+from routers.strategy_fitting.recorded_answers import AnswersError, read_recorded, recorded
 from tests.unit.routers.world import card
 
 CARDS = (card("one", 1.0), card("two", 2.0))
@@ -41,38 +41,41 @@ def write(folder: Path, answers: dict[str, list[Any]] | None) -> Path:
 
 
 def test_answers_that_differ_in_case_and_space_only_are_one() -> None:
-    data = answered(table([[1, 1], [0, 1]]), {"uid": ["p1", "p0"], "one": ["B", " a"], "two": ["c", "A "]})
+    data = recorded(table([[1, 1], [0, 1]]), {"uid": ["p1", "p0"], "one": ["B", " a"], "two": ["c", "A "]})
 
-    assert data.votes.tolist() == [[0, 0], [0, 1]]
-    assert data.option_scores.tolist() == [[1, 0], [0, 1]]
+    assert data.answers.tolist() == [[0, 0], [0, 1]]
+    assert data.option_scores().tolist() == [[1, 0], [0, 1]]
 
 
 def test_an_empty_answer_is_no_vote() -> None:
-    data = answered(
+    data = recorded(
         table([[0, 1], [0, 1], [1, 1]]),
         {"uid": ["p0", "p1", "p2"], "one": [None, " ", "b"], "two": ["a", "a", "b"]},
     )
 
-    assert data.votes[:, 0].tolist() == [-1, -1, 0]
+    assert data.answers[:, 0].tolist() == [-1, -1, 0]
 
 
-def test_prompts_that_not_everybody_was_scored_on_are_left_out_and_counted() -> None:
-    data = answered(
-        table([[1, 1], [float("nan"), 1]]), {"uid": ["p0", "p1"], "one": ["a", "b"], "two": ["a", "b"]}
+def test_prompts_that_nobody_was_scored_on_are_left_out_and_counted() -> None:
+    nan = float("nan")
+    data = recorded(
+        table([[1, 1], [nan, 1], [nan, nan]]),
+        {"uid": ["p0", "p1", "p2"], "one": ["a", "b", "b"], "two": ["a", "b", "b"]},
     )
 
-    assert (len(data), data.left_out) == (1, 1)
+    assert (len(data), data.left_out) == (2, 1)
+    assert data.answers.tolist() == [[0, 0], [-1, 0]], "who has no score was not asked"
 
 
 def test_a_table_without_answers_says_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(StrategyReplayError, match=r"answers\.parquet"):
-        read_answered(write(tmp_path, None))
+    with pytest.raises(AnswersError, match=r"answers\.parquet"):
+        read_recorded(write(tmp_path, None))
 
 
 def test_a_table_with_answers_is_read(tmp_path: Path) -> None:
-    data = read_answered(write(tmp_path, {"uid": ["b", "a"], "one": ["C", "A"], "two": ["D", "A"]}))
+    data = read_recorded(write(tmp_path, {"uid": ["b", "a"], "one": ["C", "A"], "two": ["D", "A"]}))
 
-    assert data.votes.tolist() == [[0, 0], [0, 1]]
+    assert data.answers.tolist() == [[0, 0], [0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -87,13 +90,13 @@ def test_a_table_with_answers_is_read(tmp_path: Path) -> None:
 def test_answers_that_cannot_be_used_are_refused(
     answers: dict[str, list[Any]], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(StrategyReplayError, match=message):
-        read_answered(write(tmp_path, answers))
+    with pytest.raises(AnswersError, match=message):
+        read_recorded(write(tmp_path, answers))
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     write(tmp_path, None)
     (tmp_path / "answers.parquet").write_text("uid,one,two\n")
 
-    with pytest.raises(StrategyReplayError, match="Parquet"):
-        read_answered(tmp_path)
+    with pytest.raises(AnswersError, match="Parquet"):
+        read_recorded(tmp_path)

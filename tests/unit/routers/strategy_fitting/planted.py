@@ -6,10 +6,10 @@ Four experts answer letters on two topics. `cheap` and `small` are right two tim
 
 import numpy as np
 
-from eval.strategies.answer_table import Answered, answered
-from eval.strategies.folds import Fold, FoldPart
 from routers.outcome_table import OutcomeTable
-from routers.strategies.vote_model import Ballots
+from routers.strategies import State
+from routers.strategy_fitting.recorded_answers import RecordedAnswers, recorded
+from routers.strategy_fitting.training_data import TrainingData
 from tests.unit.routers.world import card
 
 CARDS = (card("cheap", 2.0), card("small", 3.0), card("echo", 3.0), card("big", 20.0))
@@ -18,7 +18,7 @@ LETTERS = "ABCDEFGH"
 TOPICS = {"coding": "function loop compile bug", "law": "contract court tenant clause"}
 
 
-def table(prompts: int = 400, seed: int = 0) -> Answered:
+def table(prompts: int = 400, seed: int = 0) -> RecordedAnswers:
     """`prompts` prompts, half of each topic, the right letter of each drawn anew."""
     random = np.random.default_rng(seed)
     topics = [name for name in TOPICS for _ in range(prompts // 2)]
@@ -39,18 +39,12 @@ def table(prompts: int = 400, seed: int = 0) -> Answered:
     ]
     uids = tuple(f"{seed}-{place}" for place in range(len(topics)))
     made = OutcomeTable(uids, tuple(topics), tuple(words), CARDS, scores.astype(np.float32))
-    return answered(made, {"uid": list(uids), **letters})
+    return recorded(made, {"uid": list(uids), **letters})
 
 
-def part(data: Answered) -> FoldPart:
+def training(data: RecordedAnswers) -> TrainingData:
     """The prompts with a router that knows their topics."""
     topic = np.asarray([list(TOPICS).index(each) for each in data.table.categories])
-    means = np.stack([data.scores[topic == each].mean(axis=0) for each in range(len(TOPICS))])
-    expected = means[topic]
-    ballots = Ballots(data.votes, np.eye(len(TOPICS))[topic], np.log(expected / (1 - expected)))
-    return FoldPart(data, ballots, topic, expected, expected.argmax(axis=1))
-
-
-def fold(prompts: int = 600) -> Fold:
-    held_out = part(table(prompts, seed=2))
-    return Fold(part(table(prompts, seed=1)), held_out, tuple(TOPICS), np.arange(len(held_out)), {})
+    means = np.stack([np.nanmean(data.scores[topic == each], axis=0) for each in range(len(TOPICS))])
+    state = State.begin(np.eye(len(TOPICS))[topic], means[topic], data.known)
+    return TrainingData(data, state, np.arange(len(data)) % 3, data.sizes)
