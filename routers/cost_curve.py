@@ -5,7 +5,7 @@ hull of the single experts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,16 +22,19 @@ POINTS = 120
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Average `cost` (in the unit of the curve's `by`) and `score` at a `weight`."""
+    """Average `cost` (in the unit of the curve's `by`) and `score`, of one expert for each request at a
+    `weight` on cost, or of a fitted `strategy`."""
 
     weight: float
     cost: float
     score: float
+    strategy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """`points` by rising cost and their `hull`; `singles`, the experts alone, and their hull `line`. `by` is
+    """`points` by rising cost, `strategies`, and the `hull` of both; `singles`, the experts alone, and their
+    hull `line`. `by` is
     "active_params_b" (billions), "cost" ($ a request) or "compute" (B·tokens a request)."""
 
     by: str
@@ -39,19 +42,30 @@ class CostCurve:
     hull: tuple[CurvePoint, ...]
     singles: tuple[tuple[str, CurvePoint], ...]
     line: tuple[CurvePoint, ...]
+    strategies: tuple[CurvePoint, ...] = ()
+
+    def with_strategies(self, strategies: Sequence[CurvePoint]) -> "CostCurve":
+        """The curve over one expert and these strategies."""
+        hull = upper_hull((*self.points, *strategies))
+        return replace(self, strategies=tuple(strategies), hull=hull)
 
     def document(self) -> dict[str, Any]:
         """The curve as JSON."""
 
-        def plain(points: Sequence[CurvePoint]) -> list[dict[str, float]]:
+        def plain(points: Sequence[CurvePoint]) -> list[dict[str, float | str]]:
             return [
-                {"weight": point.weight, self.by: float(f"{point.cost:.6g}"), "score": round(point.score, 5)}
+                {
+                    **({"weight": point.weight} if point.strategy is None else {"strategy": point.strategy}),
+                    self.by: float(f"{point.cost:.6g}"),
+                    "score": round(point.score, 5),
+                }
                 for point in points
             ]
 
         return {
             "by": self.by,
             "curve": plain(self.points),
+            "strategies": plain(self.strategies),
             "hull": plain(self.hull),
             "experts": [
                 {"expert": name, self.by: float(f"{point.cost:.6g}"), "score": round(point.score, 5)}

@@ -11,7 +11,7 @@ from routers.calibration import BINS, risk_coverage
 from routers.cost_curve import CostCurve
 from routers.request import Matrix, Vector
 
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
+BLUE, GREEN, ORANGE, GREY = "#2563eb", "#15803d", "#ea580c", "#6b7280"
 _UNITS = {
     "active_params_b": "average active parameters (billions)",
     "cost": "average cost of a request ($)",
@@ -79,6 +79,15 @@ def draw_curve(path: Path, curve: CostCurve, title: str, here: tuple[float, floa
     for name, point in curve.singles:
         axes.scatter([point.cost], [point.score], s=18, color=GREY)
         axes.annotate(name, (point.cost, point.score), fontsize=6, xytext=(3, -8), textcoords="offset points")
+    if curve.strategies:
+        costs, scores = zip(*((p.cost, p.score) for p in curve.strategies), strict=True)
+        axes.scatter(costs, scores, s=14, marker="^", color=GREEN, label="strategies of several experts")
+        for point in curve.hull:
+            if point.strategy is not None:
+                axes.annotate(
+                    point.strategy, (point.cost, point.score), fontsize=6, xytext=(3, 4),
+                    textcoords="offset points", color=GREEN,
+                )  # fmt: skip
     if here is not None:
         axes.scatter(
             [here[0]], [here[1]], s=60, marker="*", color=ORANGE, label="the fitted policy", zorder=3

@@ -27,7 +27,9 @@ def curve(
 ) -> None:
     """Show what quality costs: every trade between score and what is paid that a composition offers.
 
-    The hull is what it reaches; beside it stands what mixing single experts by chance would reach.
+    The hull is what it reaches with one expert for each request or a strategy that `coterie strategies fit`
+    fitted; beside it stands what mixing single experts by chance would reach. On a table with answers the
+    strategies are run, otherwise their own evidence counts.
 
     Examples:
 
@@ -46,6 +48,7 @@ def curve(
         from routers.evidence import EvidenceError
         from routers.outcome_table import OutcomeError
         from routers.request_costs import UnknownCost
+        from routers.strategy_fitting.recorded_answers import AnswersError
 
         seen = 0
         try:
@@ -56,7 +59,14 @@ def curve(
                 found, prompts, seen = table_curve(
                     composition, Path(table), load_encoder(), kind, cache=cache
                 )
-        except (CompositionError, EncoderMissing, EvidenceError, OutcomeError, UnknownCost) as error:
+        except (
+            AnswersError,
+            CompositionError,
+            EncoderMissing,
+            EvidenceError,
+            OutcomeError,
+            UnknownCost,
+        ) as error:
             fail(error)
         if seen:
             warn(f"{seen} of these {prompts} prompts were fitted on: the curve flatters the composition")
@@ -76,7 +86,9 @@ def curve(
     shown = Table(show_edge=False, pad_edge=False)
     for head in (found.by, "score", "mixing single experts"):
         shown.add_column(head, justify="right")
+    shown.add_column("answered by")
     for point in found.hull:
         mixed = score_at(found.line, point.cost)
-        shown.add_row(f"{point.cost:.3g}", f"{point.score:.4f}", "–" if mixed is None else f"{mixed:.4f}")
+        cells = f"{point.cost:.3g}", f"{point.score:.4f}", "–" if mixed is None else f"{mixed:.4f}"
+        shown.add_row(*cells, point.strategy or "one expert")
     console(stderr=False).print(shown)

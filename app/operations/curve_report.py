@@ -5,15 +5,19 @@ from pathlib import Path
 import numpy as np
 
 from routers.composition import Composition, CompositionError, load_composition
-from routers.cost_curve import CostCurve, CurveBy, cost_curve
+from routers.cost_curve import CostCurve, CurveBy, CurvePoint, cost_curve
 from routers.embeddings import encode_cached
 from routers.encoder import Encoder
-from routers.estimate import estimate_table
+from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, load_evidence
 from routers.features import with_text_parts
 from routers.outcome_table import read_outcomes
 from routers.request import Matrix
 from routers.request_costs import CostKind, cell_costs, known_costs
+from routers.strategies import State
+from routers.strategy_fitting.recorded_answers import ANSWERS, read_recorded
+from routers.strategy_fitting.strategy_files import unit_costs
+from routers.strategy_fitting.training_data import TrainingData
 
 NAMES: dict[CostKind, CurveBy] = {"active": "active_params_b", "cost": "cost", "compute": "compute"}
 
@@ -31,7 +35,8 @@ def held_out_curve(folder: Path, kind: CostKind) -> tuple[CostCurve, int]:
     # The category of a prompt is known here; its tokens are those of its category.
     posterior = np.eye(len(composition.categories), dtype=np.float32)[evidence.labels]
     costs = _costs(kind, composition, posterior)
-    return cost_curve(evidence.held_out, scores, composition.experts, NAMES[kind], costs), len(evidence)
+    curve = cost_curve(evidence.held_out, scores, composition.experts, NAMES[kind], costs)
+    return curve.with_strategies(_fitted_points(composition, kind)), len(evidence)
 
 
 def table_curve(
@@ -60,14 +65,47 @@ def table_curve(
     if composition.manifest.get("evidence"):
         seen = int((~load_evidence(folder).unseen(outcomes.prompts)).sum())
     curve = cost_curve(
-        found.expected,
+        found.under(composition.policy),
         outcomes.scores,
         composition.experts,
         NAMES[kind],
         costs,
         np.where(np.isnan(paid), costs, paid),
     )
+    if composition.strategies is not None and (table / ANSWERS).exists():
+        curve = curve.with_strategies(_points_on(composition, table, found, kind))
     return curve, len(outcomes), seen
+
+
+def _fitted_points(composition: Composition, kind: CostKind) -> list[CurvePoint]:
+    """What the fit of the strategies says of them, where it knows what they cost in this unit."""
+    strategies = composition.strategies
+    return [
+        CurvePoint(0.0, each.evidence.active_params_b, each.evidence.score, each.id)
+        if kind == "active"
+        else CurvePoint(0.0, each.evidence.cost, each.evidence.score, each.id)
+        for each in (strategies.policies if strategies else ())
+        if kind in ("active", each.unit)
+    ]
+
+
+def _points_on(composition: Composition, table: Path, found: Estimate, kind: CostKind) -> list[CurvePoint]:
+    """What the strategies do on a table with answers."""
+    recorded = read_recorded(table).keep_experts(composition.expert_names)
+    place = {uid: row for row, uid in enumerate(read_outcomes(table).uids)}
+    kept = found.take(np.asarray([place[uid] for uid in recorded.table.uids], dtype=np.int64))
+    state = State.begin(
+        kept.posterior.astype(np.float64),
+        kept.under(composition.policy).astype(np.float64),
+        recorded.known,
+    )
+    folds = np.zeros(len(recorded), dtype=np.int64)
+    data = TrainingData(recorded, state, folds, unit_costs(composition, kind))
+    points = []
+    for each in composition.strategies.policies if composition.strategies else ():
+        outcome = data.run(each.policy)
+        points.append(CurvePoint(0.0, float(outcome.cost.mean()), float(outcome.score.mean()), each.id))
+    return points
 
 
 def _costs(kind: CostKind, composition: Composition, posterior: Matrix) -> Matrix:

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from app.cli.root import build
 from app.operations.composition_fit import FitSource, fit_from_files
 from eval.cli.strategies import app
 from eval.outcome_export import write_table
@@ -112,6 +113,19 @@ def test_a_replay_judges_each_policy_on_prompts_that_it_has_not_seen(
         assert {"name", "within", "score", "active_params_b", "calls"} <= each.keys()
     assert by_name["stopping"]["score"] > found["baselines"]["best_single"]
     assert {"random", "single", "best_single", "knn", "kmeans", "oracle"} <= found["baselines"].keys()
+
+
+@pytest.mark.parametrize("on_a_table", [False, True])
+def test_the_curve_is_over_one_expert_and_strategies(
+    fitted: Path, new: Path, on_a_table: bool, tmp_path: Path
+) -> None:
+    words = ["curve", fitted, *([new] if on_a_table else []), "--json", tmp_path / "curve.json"]
+    done = CliRunner().invoke(build(), [str(word) for word in words])
+
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "curve.json").read_text())
+    assert {each["strategy"].split("@")[0] for each in found["strategies"]} == FAMILIES
+    assert "strategy" in found["hull"][-1], "voting beats every choice of one expert here"
 
 
 def test_prompts_that_were_fitted_on_are_left_out(fitted: Path, seen: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_the_curve_spans_all_costs_and_beats_mixing_by_chance() -> None:
 
 def test_its_document_is_json_of_numbers() -> None:
     document = cost_curve(*planted(), EXPERTS, "active_params_b").document()
-    assert set(document) == {"by", "curve", "hull", "experts", "experts_hull"}
+    assert set(document) == {"by", "curve", "strategies", "hull", "experts", "experts_hull"}
     assert {"weight", "active_params_b", "score"} == set(document["curve"][0])
 
 
@@ -41,3 +41,22 @@ def test_no_point_lies_above_the_hull(pairs: list[tuple[float, float]]) -> None:
     for point in points:
         reached = score_at(hull, point.cost)
         assert reached is None or reached >= point.score - 1e-9
+
+
+def test_a_strategy_above_the_choices_of_one_expert_is_on_the_hull() -> None:
+    expected, scores = (
+        np.asarray([[0.4, 0.6]] * 4),
+        np.asarray([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]),
+    )
+    curve = cost_curve(expected, scores, (card("small", 1.0), card("large", 10.0)))
+
+    found = curve.with_strategies(
+        [CurvePoint(0.0, 11.0, 0.75, "vote@11b"), CurvePoint(0.0, 20.0, 0.1, "panel@20b")]
+    )
+
+    assert [point.strategy for point in found.hull] == [None, "vote@11b"]
+    assert found.document()["hull"][-1] == {
+        "strategy": "vote@11b",
+        "active_params_b": 11.0,
+        "score": 0.75,
+    }
