@@ -101,6 +101,14 @@ def fit(
         float | None,
         typer.Option(min=0.0, help="Billions of parameters that all kept experts may have together."),
     ] = None,
+    strategies: Annotated[
+        bool,
+        typer.Option(
+            "--strategies/--no-strategies",
+            help="On a table with answers: fit strategies of several experts too, and choose by category "
+            "between one expert and a strategy, as `coterie strategies fit` does.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Makes folds and clusters repeatable.")] = 0,
     cache: Annotated[
         Path | None,
@@ -150,9 +158,13 @@ def fit(
         )
     except FitError as error:
         fail(error)
+    if strategies and (table is None or not evidence):
+        fail("--strategies needs an outcome table with answers.parquet, and the evidence of the fit")
     settings = read_settings(profile=profile, experts=experts)
     source = _source(table, settings.experts, only or None, categories, seeds)
     composition = _fit(source, out, options, cache, report=report, evidence=evidence)
+    if strategies and table is not None:
+        composition = _fit_strategies(table, out, options, cache)
     _show(composition, out)
 
 
@@ -215,6 +227,41 @@ def _fit(
         fail(error)
 
 
+def _fit_strategies(table: Path, out: Path, options: "FitOptions", cache: Path | None) -> "Composition":
+    from routers.composition import CompositionError
+    from routers.encoder import EncoderMissing, load_encoder
+    from routers.evidence import EvidenceError
+    from routers.outcome_table import OutcomeError
+    from routers.request_costs import UnknownCost
+    from routers.strategy_fitting.recorded_answers import AnswersError
+    from routers.strategy_fitting.strategy_files import fit_strategies
+    from routers.strategy_fitting.strategy_fit import StrategyOptions
+
+    kind, target = options.target or (options.weighed, None)
+    try:
+        with ProgressBars() as progress:
+            task = progress.add("strategies")
+            return fit_strategies(
+                out,
+                table,
+                load_encoder(),
+                StrategyOptions(unit=kind),
+                target=target,
+                seed=options.seed,
+                cache=(cache or cache_folder()) / "embeddings",
+                step=lambda what: progress.tell(task, 0, 1, name=what),
+            ).composition
+    except (
+        AnswersError,
+        CompositionError,
+        EncoderMissing,
+        EvidenceError,
+        OutcomeError,
+        UnknownCost,
+    ) as error:
+        fail(f"the composition in {out} is fitted, its strategies are not: {error}")
+
+
 def _show(composition: "Composition", out: Path) -> None:
     """The map and what held-out prompts say of it."""
     from rich.table import Table
@@ -224,16 +271,17 @@ def _show(composition: "Composition", out: Path) -> None:
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("category")
-    table.add_column("expert")
+    table.add_column("answered by")
     for name in composition.expert_names:
         table.add_column(name, justify="right")
+    chosen = composition.policy.strategies
     for category, row in zip(composition.categories, composition.utilities, strict=True):
         best = composition.map[category]
         cells = [
             Text(f"{float(utility):.2f}", style="bold" if name == best else "dim")
             for name, utility in zip(composition.expert_names, row, strict=True)
         ]
-        table.add_row(category, best, *cells)
+        table.add_row(category, chosen.get(category, best), *cells)
     screen = console(stderr=False)
     screen.print(table)
     held_out = composition.manifest.get("held_out", {})

@@ -85,6 +85,11 @@ class FitOptions:
         found = ((kind, getattr(self, TARGETS[kind])) for kind in KINDS)
         return next(((kind, limit) for kind, limit in found if limit is not None), None)
 
+    @property
+    def weighed(self) -> CostKind:
+        """What a weight is on; active parameters without one."""
+        return next((kind for kind in KINDS if getattr(self, WEIGHTS[kind])), "active")
+
     def weighted(self, policy: Policy) -> Policy:
         """`policy` with these weights."""
         return replace(

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from routers.composition import Composition
+from routers.fitting.fit_options import WEIGHTS, with_weight
 from routers.policy import Policy
 from routers.request_costs import COMPUTE_UNIT
 from routers.strategies.ask_order import TOLERANCE, costs_of
 from routers.strategies.fitted_strategies import FittedPolicy, Unit
 from routers.strategies.strategy_policy import Booleans, Floats
-from routers.strategy_fitting.mixed_fit import WEIGHTS
 from routers.strategy_fitting.recorded_answers import AnswersError
 from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
@@ -20,6 +20,8 @@ PRIOR = 100.0
 """Pseudo-count of a strategy's mean gain over all prompts in its gain in a category."""
 SURE_ERRORS = 1.64
 """Standard errors that a gain must exceed."""
+TRIED = 48
+"""Weights on cost that are tried for a target."""
 COMBINED = ("mixed",)
 """Families that choose by category themselves."""
 
@@ -78,7 +80,7 @@ def choose_by_category(
         return None if own <= 0 else _map(composition, data, candidates, own)
     costs = costs_of(data.costs, data.state)
     spread = np.ptp(data.state.expected, axis=1).mean() / max(float(np.ptp(costs.mean(axis=0))), 1e-12)
-    tried = [0.0, *np.geomspace(spread / 300, spread * 100, 2 * WEIGHTS).tolist()]
+    tried = [0.0, *np.geomspace(spread / 300, spread * 100, TRIED).tolist()]
     maps = [_map(composition, data, candidates, weight) for weight in tried]
     able = [each for each in maps if each.cost <= target * TOLERANCE]
     if not able:
@@ -98,21 +100,15 @@ def with_map(composition: Composition, found: StrategyMap | None, unit: Unit) ->
     if found is None:
         return composition
     names = {category: each.id for category, each in found.by_category.items()}
-    policy = replace(composition.policy, strategies=names)
-    match unit:
-        case "active":
-            policy = replace(policy, active_weight=found.weight)
-        case "cost":
-            policy = replace(policy, cost_weight=found.weight)
-        case "compute":
-            policy = replace(policy, compute_weight=found.weight * COMPUTE_UNIT)
+    scale = COMPUTE_UNIT if unit == "compute" else 1.0
+    policy = with_weight(replace(composition.policy, strategies=names), unit, found.weight * scale)
     manifest = {**composition.manifest, "strategy_choice": found.document()}
     return replace(composition, policy=policy, manifest=manifest)
 
 
 def weight_of(policy: Policy, unit: Unit) -> float:
     """Utility per unit of cost."""
-    weight = float(getattr(policy, f"{unit}_weight"))
+    weight = float(getattr(policy, WEIGHTS[unit]))
     return weight / COMPUTE_UNIT if unit == "compute" else weight
 
 

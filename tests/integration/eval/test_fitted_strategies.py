@@ -115,6 +115,20 @@ def test_a_replay_judges_each_policy_on_prompts_that_it_has_not_seen(
     assert {"random", "single", "best_single", "knn", "kmeans", "oracle"} <= found["baselines"].keys()
 
 
+def test_a_fit_with_strategies_is_a_fit_and_then_their_fit(fitted: Path, seen: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["fit", seen, "--out", out, "--no-seeds", "--no-correction", "--no-report", "--strategies"]
+    words += ["--target-active-b", "18", "--profile", "tiny", "--cache", tmp_path / "cache"]
+
+    done = CliRunner().invoke(build(), [str(word) for word in words])
+
+    assert done.exit_code == 0, done.output
+    found = load_composition(out)
+    assert found.strategies is not None
+    assert set(found.policy.strategies) == set(load_composition(fitted).policy.strategies)
+    assert all(name in done.output for name in found.policy.strategies.values())
+
+
 @pytest.mark.parametrize("on_a_table", [False, True])
 def test_the_curve_is_over_one_expert_and_strategies(
     fitted: Path, new: Path, on_a_table: bool, tmp_path: Path
