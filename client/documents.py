@@ -303,6 +303,8 @@ class ExpertInfo(ApiDocument):
     prompt: dict[str, Any] | None = None
     mixture: dict[str, Any] | None = None
     identity: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
+    """`sampling`, `select`, the digest of `system_prompt`, `weights`: what its answers depend on beside."""
     health: HealthInfo = HealthInfo()
 
 

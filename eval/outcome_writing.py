@@ -20,7 +20,7 @@ from eval.engine.benchmark import opening
 from eval.engine.contestants import Contestant
 from eval.protocols.checkable import item_question
 from eval.scoring import Outcome, Outcomes
-from experts.asker import exported_key
+from experts.asker import exported_keys
 
 ALL = "all"
 
@@ -223,7 +223,7 @@ def experts_yaml(experts: Sequence[ExpertInfo]) -> str:
 
 
 def write_answers(outcomes: Outcomes, contestants: Sequence[Contestant], path: Path) -> None:
-    """Write the answers as JSONL under `exported_key`, so that they can be taken elsewhere with the table; a
+    """Write the answers as JSONL under `exported_keys`, so that they can be taken elsewhere with the table; a
     table that is scored again begins with them. Lines about other prompts stay. Raises JsonlError."""
     before = read_lines(path, unfinished=True) if path.exists() else ()
     rows = {parse_row(line, place)["key"]: line for place, line in before}
@@ -231,7 +231,9 @@ def write_answers(outcomes: Outcomes, contestants: Sequence[Contestant], path: P
     for each in outcomes.outcomes:
         if each.answer is not None:
             question = item_question(each.item, sample=each.sample, greedy=outcomes.greedy)
-            key = exported_key(by_name[each.expert], *opening(question))
+            key, *earlier = exported_keys(by_name[each.expert], *opening(question))
+            for old in earlier:
+                rows.pop(old, None)
             row = {"key": key, "expert": each.expert, **_document(each)}
             rows[key] = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     write_text("".join(f"{line}\n" for line in rows.values()), path)

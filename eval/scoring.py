@@ -92,8 +92,9 @@ async def find_experts(
 ) -> tuple[tuple[ExpertInfo, ...], tuple[Contestant, ...]]:
     """The named experts of `server`, as descriptions and as contestants. Raises ApiError."""
     async with AsyncClient(server, key=api_key) as api:
-        experts = choose(await served_experts(api), names)
-    return experts, tuple(expert_contestant(each, api.base, api_key) for each in experts)
+        served = await served_experts(api)
+        experts = choose(served, names)
+    return experts, tuple(expert_contestant(each, served, api.base, api_key) for each in experts)
 
 
 async def score_item(

@@ -36,7 +36,23 @@ async def served_composition(api: AsyncClient) -> CompositionInfo | None:
 
 
 def expert_identity(expert: ExpertInfo) -> dict[str, Any]:
-    """The part of an expert's description in the key of stored answers: model and prompts, no prices."""
+    """The part of an expert's description in the key of stored answers: model, prompts and settings, no
+    prices."""
+    settings = {} if expert.settings is None else {"settings": expert.settings}
+    return earlier_identity(expert) | settings
+
+
+def has_own_sampling(expert: ExpertInfo, base: ExpertInfo | None) -> bool:
+    """Whether it is sampled otherwise than `base`, the expert that it is an arm of, or answers from several
+    samples: what earlier versions kept of it may be another's answers."""
+    sampling = (expert.settings or {}).get("sampling") or {}
+    if sampling.get("n", 1) != 1:
+        return True
+    return base is not None and sampling != ((base.settings or {}).get("sampling") or {})
+
+
+def earlier_identity(expert: ExpertInfo) -> dict[str, Any]:
+    """`expert_identity` as it was before it had settings."""
     facts = {"name", "params_b", "active_params_b", "context_length", "capabilities", "description", "base"}
     prompts = {"prompt": expert.prompt, "mixture": expert.mixture, "described": expert.identity}
     # Omitted if unset, so that keys of answers stored by earlier versions stay valid.

@@ -28,7 +28,8 @@ GIVE_UP_AFTER = 5
 
 class AskedModel(Protocol):
     """A model that is asked. `name` is what reports call it, `identity` all that its answers depend on beside
-    server and model; `extra` goes into every request's body."""
+    server and model; `extra` goes into every request's body. `earlier`: the identity under which earlier
+    versions kept answers, unless those may be others."""
 
     @property
     def name(self) -> str: ...
@@ -40,6 +41,8 @@ class AskedModel(Protocol):
     def identity(self) -> Mapping[str, Any]: ...
     @property
     def extra(self) -> Mapping[str, Any]: ...
+    @property
+    def earlier(self) -> Mapping[str, Any] | None: ...
 
 
 S = TypeVar("S", bound=AskedModel)
@@ -163,7 +166,8 @@ class Asker(Generic[S]):
         """The answer that is kept under an `earlier` key or exported, from now on under `key`."""
         found = next((kept for each in earlier if (kept := self._store.get(each)) is not None), None)
         if found is None and self._exported:
-            found = self._exported.get(exported_key(source, messages, sampling))
+            keys = exported_keys(source, messages, sampling)
+            found = next((self._exported[each] for each in keys if each in self._exported), None)
         if found is not None:
             self._store.add(key, found, server=source.server, model=source.model)
         return found
@@ -239,14 +243,23 @@ def sampling_sent(sampling: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sampling.items() if not (greedy and name == "seed")}
 
 
-def exported_key(source: AskedModel, messages: Messages, sampling: Mapping[str, Any]) -> str:
+def exported_keys(source: AskedModel, messages: Messages, sampling: Mapping[str, Any]) -> tuple[str, ...]:
     """What `answers.jsonl` beside a scored table calls an answer: a table is about experts, wherever they
-    are served."""
-    return answer_key(source.identity.get("expert") or {}, messages, sampling_sent(sampling))
+    are served. The first is what it is called now."""
+    known = [each.get("expert") or {} for each in _identities(source)]
+    return tuple(answer_key(each, messages, sampling_sent(sampling)) for each in known)
 
 
 def _keys(source: AskedModel, messages: Messages, sampling: Mapping[str, Any]) -> tuple[str, ...]:
     """What the answer is kept under, and was before seeds of greedy requests were left out."""
-    who = {"server": source.server, "model": source.model, **source.identity}
     given = {**sampling, **source.extra}
-    return tuple(dict.fromkeys(answer_key(who, messages, each) for each in (sampling_sent(given), given)))
+    keys = (
+        answer_key({"server": source.server, "model": source.model, **identity}, messages, each)
+        for identity in _identities(source)
+        for each in (sampling_sent(given), given)
+    )
+    return tuple(dict.fromkeys(keys))
+
+
+def _identities(source: AskedModel) -> tuple[Mapping[str, Any], ...]:
+    return (source.identity,) if source.earlier is None else (source.identity, source.earlier)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, NonNegativeInt, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from base.json_documents import json_digest
 from base.strict_model import StrictModel
 from experts.adaptations import Adaptations, LimitField
 from experts.message_rules import MessageRule
@@ -150,6 +151,18 @@ class Expert(StrictModel):
         """The samples behind one answer."""
         n = self.sampling.get("n")
         return n if isinstance(n, int) else 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on beside its model and what a request puts in front; the system prompt as
+        a digest."""
+        prompt = self.system_prompt
+        return {
+            "sampling": dict(self.sampling),
+            "select": (self.select or "majority") if self.samples > 1 else None,
+            "system_prompt": None if prompt is None else json_digest(prompt)[:16],
+            "weights": self.local.weights if self.local is not None else None,
+        }
 
     @property
     def adaptations(self) -> Adaptations:

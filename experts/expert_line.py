@@ -36,18 +36,18 @@ class AskedExpert:
     identity: Mapping[str, Any]
     server: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, expert: Expert) -> "AskedExpert":
         """`expert` with what the registry says of it."""
-        identity: dict[str, Any] = {
+        earlier = {
             "provider": expert.provider,
             "sampling": dict(expert.sampling),
             "system_prompt": expert.system_prompt,
         }
-        if expert.select is not None:
-            identity["select"] = expert.select
-        return cls(expert, identity, expert.endpoint or "")
+        identity = {**earlier, **{name: expert.settings[name] for name in ("select", "weights")}}
+        return cls(expert, identity, expert.endpoint or "", earlier=earlier if expert.samples == 1 else None)
 
     @property
     def name(self) -> str:

@@ -104,6 +104,7 @@ def expert_document(
         "mixture": expert.mixture and {"name": expert.mixture.name, "digest": None},
         "identity": expert.identity and {"per": expert.identity.per, "digest": None, "categories": []},
         **(facts or {}),
+        "settings": expert.settings,
         "health": {
             "state": health.state if health else "unknown",
             "detail": health.detail if health else "Nobody looked.",

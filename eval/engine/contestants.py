@@ -4,13 +4,19 @@ Parses them from the command line and resolves their identity on their servers. 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from client import ApiError, AsyncClient, CompositionInfo, ExpertInfo, base_of, routes
 from eval.errors import EvalError
-from eval.service import expert_identity, served_composition, served_experts
+from eval.service import (
+    earlier_identity,
+    expert_identity,
+    has_own_sampling,
+    served_composition,
+    served_experts,
+)
 from experts.asker import Asker
 
 DEFAULT_API = "http://127.0.0.1:8000/v1"
@@ -28,7 +34,7 @@ class Contestant:
 
     `extra`: further fields of every request's body, such as sampling or Coterie's `routing`. `identity`: what
     its server reports about it (`identify`), part of the key of stored answers, so that they are not reused
-    for another composition or model of the same name.
+    for another composition or model of the same name. `earlier`: the identity before experts had settings.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Contestant:
     api_key: str | None = field(default=None, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, Any] | None = None
     replayed: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, compare=False)
     """Replayed answers by question id, one text per turn; None if the contestant is asked."""
 
@@ -72,11 +79,11 @@ class Contestant:
 ContestantAsker = Asker[Contestant]
 
 
-def expert_contestant(expert: ExpertInfo, server: str, api_key: str | None = None) -> Contestant:
-    """An expert that `server` lists."""
-    return Contestant(
-        expert.name, server, expert.name, api_key=api_key, identity={"expert": expert_identity(expert)}
-    )
+def expert_contestant(
+    expert: ExpertInfo, experts: Sequence[ExpertInfo], server: str, api_key: str | None = None
+) -> Contestant:
+    """An expert that `server` lists among `experts`."""
+    return _with_identity(Contestant(expert.name, server, expert.name, api_key=api_key), experts, None)
 
 
 def parse_contestants(
@@ -138,23 +145,42 @@ async def identify(contestants: Iterable[Contestant]) -> tuple[Contestant, ...]:
             except ApiError as error:
                 raise ContestantError(f"{each.name}: {error}") from error
         experts, composition = pages[place]
-        found.append(replace(each, identity=_identity(each, experts, composition)))
+        found.append(_with_identity(each, experts, composition))
     return tuple(found)
 
 
-def _identity(
+def _with_identity(
     contestant: Contestant, experts: Sequence[ExpertInfo], composition: CompositionInfo | None
+) -> Contestant:
+    identity = _identity(contestant, experts, composition, expert_identity)
+    known = {each.name: each for each in experts}
+    routed = contestant.routed and composition is not None
+    asked = experts if routed else (known[contestant.model],)
+    if any(each.settings is None or has_own_sampling(each, known.get(each.base or "")) for each in asked):
+        return replace(contestant, identity=identity)
+    return replace(
+        contestant,
+        identity=identity,
+        earlier=_identity(contestant, experts, composition, earlier_identity),
+    )
+
+
+def _identity(
+    contestant: Contestant,
+    experts: Sequence[ExpertInfo],
+    composition: CompositionInfo | None,
+    of: Callable[[ExpertInfo], dict[str, Any]],
 ) -> dict[str, Any]:
     if contestant.routed and composition is not None:
         return {
             "composition": composition.digest,
             "policy": composition.policy,
             "rules": None,  # part of the key of answers stored by earlier versions
-            "experts": [expert_identity(each) for each in experts],
+            "experts": [of(each) for each in experts],
         }
     known = {each.name: each for each in experts}
     if contestant.model not in known:
         raise ContestantError(
             f"{contestant.server} has no {contestant.model!r}; it has {', '.join(sorted(known))}"
         )
-    return {"expert": expert_identity(known[contestant.model])}
+    return {"expert": of(known[contestant.model])}

@@ -14,8 +14,9 @@ from eval.cli.score import score
 from eval.suite import load_suite, only
 from prompts.identities import Identity, new_identities, save_identities
 from routers.composition import load_composition, save_composition
+from tests.integration.app.prompt_world import Experts
 from tests.integration.app.strategy_world import serving
-from tests.integration.app.world import Api
+from tests.integration.app.world import Api, running_fakes, small_world
 
 CATEGORY = "math"
 PROMPTS = len(only(load_suite(), [CATEGORY]).items)
@@ -101,3 +102,23 @@ async def test_the_other_way_round_too_and_other_sampling_or_another_composition
         assert await desk.run("coterie,coder") == PROMPTS
         assert await desk.score("--fresh") == 3 * PROMPTS
         assert await desk.score() == 0
+
+
+async def test_an_arm_with_other_sampling_is_scored_anew_beside_the_answers_of_its_table(
+    tmp_path: Path,
+) -> None:
+    with running_fakes() as fakes:
+        world = small_world(tmp_path / "world", fakes)
+
+        async def paid(**sampling: object) -> int:
+            experts = Experts.of(world)
+            experts.add("arm", sampling=sampling)
+            async with experts.serve() as api:
+                words = ("score", "--api", api.url, "--category", CATEGORY, "--out", tmp_path / "table")
+                return await Desk(api, tmp_path).paid(*words, "--expert", "coder", "--expert", "arm")
+
+        assert await paid(temperature=0.5) == 2 * PROMPTS
+        assert await paid(temperature=0.5) == 0
+        assert await paid(temperature=0.6) == PROMPTS
+        assert await paid(temperature=0.6, n=2) == PROMPTS
+        assert await paid(temperature=0.5) == 0

@@ -68,7 +68,7 @@ async def scored(
             retries=IMPATIENT,
             bounded_by=lambda contestant: bound or contestant.name,
         )
-        contestants = [expert_contestant(each, api) for each in experts]
+        contestants = [expert_contestant(each, experts, api) for each in experts]
         wanted = samples_wanted(suite, experts, samples, within)
         return await score_experts(asker, suite, experts, contestants, wanted=wanted, greedy=greedy)
 

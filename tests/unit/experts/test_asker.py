@@ -31,6 +31,7 @@ class Someone:
     model: str = "small"
     identity: Mapping[str, Any] = field(default_factory=lambda: {"expert": {"name": "small"}})
     extra: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -164,6 +165,24 @@ async def test_answers_of_a_tables_own_file_count_as_kept(tmp_path: Path) -> Non
         assert (await asker.ask(someone, said("Hi"), GREEDY)).text == "from the table"
     async with asking(tmp_path, Script()) as asker:
         assert (await asker.ask(someone, said("Hi"), GREEDY)).text == "from the table"
+
+
+async def test_what_was_kept_under_an_earlier_identity_is_found_and_forgotten_with_the_rest(
+    tmp_path: Path,
+) -> None:
+    before = Someone()
+    now = Someone(identity={"expert": {"name": "small", "settings": {}}}, earlier=before.identity)
+    other = Someone(identity=now.identity)
+    exported = {answer_key({"name": "small"}, said("table"), GREEDY): Reply("from the table")}
+    line = Script()
+    async with asking(tmp_path, line, exported=exported) as asker:
+        await asker.ask(before, said("store"), GREEDY)
+        assert (await asker.ask(now, said("store"), GREEDY)).kept
+        assert (await asker.ask(now, said("table"), GREEDY)).text == "from the table"
+        assert (await asker.ask(other, said("store"), GREEDY)).kept
+        asker.forget(now, said("store"), GREEDY)
+        assert not (await asker.ask(now, said("store"), GREEDY)).kept
+    assert len(line.bodies) == 2
 
 
 async def test_requests_in_flight_are_bounded_for_each_server_or_as_told(tmp_path: Path) -> None:
