@@ -19,6 +19,7 @@ class AgreementCascade:
     answer counts, or the first one given."""
 
     kind: ClassVar[str] = "cascade"
+    signals: ClassVar[bool] = False
     experts: tuple[int, ...]
     agree: int = AGREE
 
@@ -56,6 +57,7 @@ class ConfidenceCascade:
     threshold. Experts by column."""
 
     kind: ClassVar[str] = "cascade"
+    signals: ClassVar[bool] = True
     weak: int
     strong: int
     model: CascadeModel

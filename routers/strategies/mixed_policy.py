@@ -15,6 +15,10 @@ class MixedPolicy:
     kind: ClassVar[str] = "mixed"
     by_category: tuple[StrategyPolicy, ...]
 
+    @property
+    def signals(self) -> bool:
+        return any(each.signals for each in self.by_category)
+
     def act(self, state: State) -> Action:
         category = state.posterior.argmax(axis=1)
         acted = []

@@ -19,6 +19,7 @@ class SinglePolicy:
     `costs` (experts,) or (categories, experts); `limit` on the cost of a request."""
 
     kind: ClassVar[str] = "single"
+    signals: ClassVar[bool] = False
     costs: Floats
     weight: float = 0.0
     limit: float | None = None
@@ -49,6 +50,7 @@ class SelfSelect:
     of itself answers: mean log-probability plus its `bias` by column."""
 
     kind: ClassVar[str] = "self_select"
+    signals: ClassVar[bool] = True
     count: int = 3
     candidates: tuple[int, ...] | None = None
     bias: Mapping[int, float] | None = None

@@ -74,6 +74,7 @@ class VotePolicy:
     ties go to the answer that comes first in the order."""
 
     kind: ClassVar[str] = "vote"
+    signals: ClassVar[bool] = False
     order: AskOrder
     size: int
     model: VoteModel | None = None
@@ -98,6 +99,7 @@ class PanelPolicy:
     right with probability `p`."""
 
     kind: ClassVar[str] = "panel"
+    signals: ClassVar[bool] = False
     panel: VotingPanel
     p: float
     event: Event = "leading"
@@ -114,6 +116,7 @@ class StoppingPolicy:
     1, features)), is above 0; `price`: score given up per unit of cost, which the rules were learnt for."""
 
     kind: ClassVar[str] = "stopping"
+    signals: ClassVar[bool] = False
     panel: VotingPanel
     rules: Floats
     price: float

@@ -16,7 +16,8 @@ Ints = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 DIGITS = 6
-"""Decimals of posteriors and expected scores: single precision differs with the batch in later ones."""
+"""Decimals of posteriors, expected scores and signals: single precision differs with the batch in later
+ones, logarithms with the server's way of writing them."""
 MAX_ROUNDS = 64
 """Rounds of asking after which a rollout takes the policy to be endless."""
 
@@ -77,7 +78,7 @@ class State:
         replied."""
         made = ask >= 0
         came = made if replied is None else made & replied
-        new = dict(signals or {})
+        new = {name: np.asarray(values).round(DIGITS) for name, values in (signals or {}).items()}
         unknown = np.full(ask.shape, np.nan)
         known = {
             name: np.concatenate(
@@ -132,6 +133,11 @@ class StrategyPolicy(Protocol):
 
     kind: ClassVar[str]
 
+    @property
+    def signals(self) -> bool:
+        """Whether it reads the confidence signals of replies."""
+        ...
+
     def act(self, state: State) -> Action:
         """The next action for each row of `state`. A row whose action asked experts must have them in
         its `order` the next time."""
@@ -141,9 +147,9 @@ class StrategyPolicy(Protocol):
 class Recorded(Protocol):
     """Answers on record, for rollouts."""
 
-    def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Mapping[str, Floats]]:
-        """Answer classes and signals of the calls `ask` (len(rows), k) for these rows of the record,
-        after those of `state`."""
+    def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Booleans, Mapping[str, Floats]]:
+        """Answer classes, whether there was a reply at all, and signals of the calls `ask` (len(rows), k) for
+        these rows of the record, after those of `state`."""
         ...
 
 
@@ -185,9 +191,21 @@ def rollout(policy: StrategyPolicy, state: State, recorded: Recorded) -> Rollout
         if not len(going):
             return Rollout(_trimmed(order), answer, probability, state.expected.shape[1])
         open_, state, ask = open_[going], state.take(going), action.ask[going]
-        answers, signals = recorded.reveal(state, open_, ask)
-        state = state.after(ask, answers, None, signals)
+        state = state.after(ask, *recorded.reveal(state, open_, ask))
     raise RuntimeError(f"a policy of kind {policy.kind} still asks after {MAX_ROUNDS} rounds")
+
+
+def settled(policy: StrategyPolicy, state: State, ask: Ints) -> bool:
+    """Whether the reply to the call `ask` (1, k) of the one request in `state` is the answer whatever it says:
+    then it can be shown as it comes."""
+    if (ask >= 0).sum() != 1:
+        return False
+    # No answer, one of those given before, a new one; with no more known of its signals than nothing.
+    options = np.unique(np.append(state.answers, [-1, state.answers.max(initial=-1) + 1]))
+    ask = ask[ask >= 0].reshape(1, 1)
+    rows = np.zeros(len(options), dtype=np.int64)
+    action = policy.act(state.take(rows).after(ask[rows], options[:, None]))
+    return bool((action.done & (action.answer == ask[0, 0])).all())
 
 
 def columns_in(order: Ints, columns: int) -> Booleans:

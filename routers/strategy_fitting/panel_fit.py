@@ -238,8 +238,7 @@ def _after(data: TrainingData, plan: Ints, step: int) -> State:
     """The state after the first `step` places of `plan`."""
     rows = np.arange(len(data))
     ask = np.where(data.state.available[rows[:, None], plan[:, :step]], plan[:, :step], -1)
-    answers, signals = data.recorded.reveal(data.state, rows, ask)
-    return data.state.after(ask, answers, None, signals)
+    return data.state.after(ask, *data.recorded.reveal(data.state, rows, ask))
 
 
 def _joined(parts: Sequence[tuple[Ints, Stage]]) -> Stage:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from routers.outcome_table import OutcomeTable, read_outcomes
-from routers.strategies.strategy_policy import Booleans, Floats, Ints, State
+from routers.strategies.strategy_policy import DIGITS, Booleans, Floats, Ints, State
 
 ANSWERS = "answers.parquet"
 LOGPROBS = "logprobs.parquet"
@@ -73,10 +73,11 @@ class RecordedAnswers:
             found[:, option] = np.where(given, scores, 0).sum(axis=1) / np.maximum(given.sum(axis=1), 1)
         return found
 
-    def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Mapping[str, Floats]]:
-        """Answers and signals of the calls `ask` (len(rows), k), for `routers.strategies.rollout`."""
+    def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Booleans, Mapping[str, Floats]]:
+        """Answers, replies and signals of the calls `ask` (len(rows), k), for `routers.strategies.rollout`."""
         at = rows[:, None], np.maximum(ask, 0)
-        return self.answers[at], {name: values[at] for name, values in self.signals.items()}
+        signals = {name: values[at] for name, values in self.signals.items()}
+        return self.answers[at], self.known[at], signals
 
     def scores_of(self, answer: Ints) -> Floats:
         """The score of the expert `answer` (prompts,) by column; 0 where it is -1: nobody answered."""
@@ -151,7 +152,7 @@ def recorded(
     if logprobs is not None:
         at = _places(table, logprobs, LOGPROBS)[scored]
         columns_of = [[logprobs[name][place] for name in table.expert_names] for place in at.tolist()]
-        signals["mean"] = np.asarray(columns_of, dtype=np.float64)  # None becomes NaN
+        signals["mean"] = np.asarray(columns_of, dtype=np.float64).round(DIGITS)  # None becomes NaN
     return RecordedAnswers(kept, answers, signals, len(table) - len(scored))
 
 
