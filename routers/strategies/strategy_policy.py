@@ -196,8 +196,8 @@ def rollout(policy: StrategyPolicy, state: State, recorded: Recorded) -> Rollout
 
 
 def settled(policy: StrategyPolicy, state: State, ask: Ints) -> bool:
-    """Whether the reply to the call `ask` (1, k) of the one request in `state` is the answer whatever it says:
-    then it can be shown as it comes."""
+    """Whether the reply to the call `ask` (1, k) of the one request in `state` is the answer whatever it
+    says: then it can be shown as it comes."""
     if (ask >= 0).sum() != 1:
         return False
     # No answer, one of those given before, a new one; with no more known of its signals than nothing.

@@ -74,7 +74,7 @@ class RecordedAnswers:
         return found
 
     def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Booleans, Mapping[str, Floats]]:
-        """Answers, replies and signals of the calls `ask` (len(rows), k), for `routers.strategies.rollout`."""
+        """Answers, replies and signals of the calls `ask` (len(rows), k), for `rollout`."""
         at = rows[:, None], np.maximum(ask, 0)
         signals = {name: values[at] for name, values in self.signals.items()}
         return self.answers[at], self.known[at], signals

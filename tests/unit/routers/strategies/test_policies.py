@@ -15,7 +15,7 @@ from routers.strategies.cascade_policies import AgreementCascade, ConfidenceCasc
 from routers.strategies.mixed_policy import MixedPolicy
 from routers.strategies.one_reply import SelfSelect, SinglePolicy
 from routers.strategies.panel_policies import PanelPolicy, StoppingPolicy, VotePolicy, VotingPanel
-from routers.strategies.strategy_policy import Floats, Ints
+from routers.strategies.strategy_policy import Booleans, Floats, Ints, settled
 from routers.strategies.vote_model import VoteModel
 
 SIZES = np.asarray([1.0, 2.0, 3.0, 10.0])
@@ -29,9 +29,12 @@ class Codes:
     answers: Ints
     signals: Mapping[str, Floats] = field(default_factory=dict)
 
-    def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Mapping[str, Floats]]:
+    def reveal(self, state: State, rows: Ints, ask: Ints) -> tuple[Ints, Booleans, Mapping[str, Floats]]:
+        """-1: a reply without an answer; -2: a call that failed."""
         at = rows[:, None], np.maximum(ask, 0)
-        return self.answers[at], {name: values[at] for name, values in self.signals.items()}
+        answers = self.answers[at]
+        signals = {name: values[at] for name, values in self.signals.items()}
+        return np.maximum(answers, -1), answers > -2, signals
 
 
 def begin(rows: int, expected: list[float] | None = None, seed: int = 0) -> State:
@@ -234,3 +237,37 @@ def test_no_request_takes_more_than_the_limit(seed: int, limit: float) -> None:
     found = rollout(VotePolicy(order, 4), begin(20, seed=seed), Codes(drawn(20, seed)))
 
     assert (found.asked @ SIZES).max() <= limit * 1.000001
+
+
+@pytest.mark.parametrize("policy", policies(), ids=lambda each: each.kind)
+def test_a_reply_that_settles_it_is_the_answer_whatever_it_says(policy: StrategyPolicy) -> None:
+    answers = drawn(40)
+    for row in range(len(answers)):
+        state = begin(40).take(np.asarray([row]))
+        while not (action := policy.act(state)).done[0]:
+            certain = settled(policy, state, action.ask)
+            asked = np.maximum(action.ask, 0)
+            state = state.after(action.ask, answers[row][asked], None, {"mean": np.full(asked.shape, -0.1)})
+            after = policy.act(state)
+            if certain:
+                assert after.done[0] and after.answer[0] == action.ask.max()
+
+
+def test_a_single_experts_reply_and_the_last_of_a_cascade_are_settled() -> None:
+    cascade = ConfidenceCascade(0, 3, CascadeModel(weak="a", strong="b", threshold=0.6))
+    first = begin(1)
+    second = first.after(np.asarray([[0]]), np.asarray([[0]]), None, {"mean": np.asarray([[-3.0]])})
+
+    assert settled(SinglePolicy(SIZES), first, np.asarray([[2]]))
+    assert not settled(cascade, first, np.asarray([[0]]))
+    assert settled(cascade, second, np.asarray([[3]]))
+
+
+def test_a_recorded_failure_is_no_reply_and_the_next_expert_answers() -> None:
+    failed = np.asarray([[-2, 0, 0, 0], [-1, 0, 0, 0]])
+    state = begin(2, [0.9, 0.8, 0.1, 0.1])
+
+    found = rollout(SinglePolicy(np.zeros(EXPERTS)), state, Codes(failed))
+
+    assert found.answer.tolist() == [1, 0]
+    assert found.calls.tolist() == [2, 1]
