@@ -15,8 +15,8 @@ from routers.outcome_table import read_outcomes
 from routers.request import Matrix
 from routers.request_costs import CostKind, cell_costs, known_costs
 from routers.strategies import State
-from routers.strategy_fitting.recorded_answers import ANSWERS, read_recorded
-from routers.strategy_fitting.strategy_files import unit_costs
+from routers.strategy_fitting.recorded_answers import ANSWERS, RecordedAnswers, read_recorded
+from routers.strategy_fitting.strategy_files import embedding, unit_costs
 from routers.strategy_fitting.training_data import TrainingData
 
 NAMES: dict[CostKind, CurveBy] = {"active": "active_params_b", "cost": "cost", "compute": "compute"}
@@ -73,7 +73,10 @@ def table_curve(
         np.where(np.isnan(paid), costs, paid),
     )
     if composition.strategies is not None and (table / ANSWERS).exists():
-        curve = curve.with_strategies(_points_on(composition, table, found, kind))
+        recorded = read_recorded(table, embedding(encoder, cache)).keep_experts(composition.expert_names)
+        place = {uid: row for row, uid in enumerate(outcomes.uids)}
+        rows = np.asarray([place[uid] for uid in recorded.table.uids], dtype=np.int64)
+        curve = curve.with_strategies(_points_on(composition, recorded, found.take(rows), kind))
     return curve, len(outcomes), seen
 
 
@@ -89,20 +92,23 @@ def _fitted_points(composition: Composition, kind: CostKind) -> list[CurvePoint]
     ]
 
 
-def _points_on(composition: Composition, table: Path, found: Estimate, kind: CostKind) -> list[CurvePoint]:
-    """What the strategies do on a table with answers."""
-    recorded = read_recorded(table).keep_experts(composition.expert_names)
-    place = {uid: row for row, uid in enumerate(read_outcomes(table).uids)}
-    kept = found.take(np.asarray([place[uid] for uid in recorded.table.uids], dtype=np.int64))
+def _points_on(
+    composition: Composition, recorded: RecordedAnswers, found: Estimate, kind: CostKind
+) -> list[CurvePoint]:
+    """What the strategies do with recorded answers."""
+    strategies = composition.strategies
+    if strategies is None:
+        return []
     state = State.begin(
-        kept.posterior.astype(np.float64),
-        kept.under(composition.policy).astype(np.float64),
+        found.posterior.astype(np.float64),
+        found.under(composition.policy).astype(np.float64),
         recorded.known,
     )
     folds = np.zeros(len(recorded), dtype=np.int64)
+    recorded = recorded.with_likeness(strategies.likeness)
     data = TrainingData(recorded, state, folds, unit_costs(composition, kind))
     points = []
-    for each in composition.strategies.policies if composition.strategies else ():
+    for each in strategies.policies:
         outcome = data.run(each.policy)
         points.append(CurvePoint(0.0, float(outcome.cost.mean()), float(outcome.score.mean()), each.id))
     return points

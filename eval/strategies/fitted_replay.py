@@ -23,7 +23,7 @@ from routers.strategies import State
 from routers.strategies.fitted_strategies import FittedPolicy, FittedStrategies
 from routers.strategies.strategy_policy import Booleans, Ints
 from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
-from routers.strategy_fitting.strategy_files import Step, unit_costs
+from routers.strategy_fitting.strategy_files import Step, embedding, unit_costs
 from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
 CHOSEN = "composition"
@@ -109,7 +109,8 @@ def replay_fitted(
     except NoEvidence:
         evidence = None
     step("reading the table")
-    recorded = read_recorded(table).keep_experts(composition.expert_names)
+    recorded = read_recorded(table, embedding(encoder, cache, step)).keep_experts(composition.expert_names)
+    recorded = recorded.with_likeness(strategies.likeness)
     scored = recorded.known.all(axis=1)
     seen = _seen(recorded, evidence, strategies) & (not allow_seen)
     rows = np.flatnonzero(scored & ~seen)

@@ -17,7 +17,8 @@ from routers.request_costs import known_costs
 from routers.strategies.fitted_strategies import FittedStrategies, Unit
 from routers.strategies.strategy_policy import Floats, Ints, State
 from routers.strategy_fitting.category_choice import StrategyMap, choose_by_category, with_map
-from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
+from routers.strategy_fitting.likeness_fit import fit_likeness
+from routers.strategy_fitting.recorded_answers import Embed, RecordedAnswers, read_recorded
 from routers.strategy_fitting.strategy_fit import StrategyOptions, fit_policies
 from routers.strategy_fitting.training_data import TrainingData
 
@@ -53,7 +54,9 @@ def fit_strategies(
     composition = load_composition(folder)
     evidence = held_out_evidence(folder, composition)
     step("reading the table")
-    recorded = read_recorded(table).keep_experts(composition.expert_names)
+    recorded = read_recorded(table, embedding(encoder, cache, step)).keep_experts(composition.expert_names)
+    likeness = fit_likeness(recorded)
+    recorded = recorded.with_likeness(likeness)
     state = held_out_state(composition, evidence, recorded, encoder, cache, step)
     data = TrainingData(
         recorded, state, _folds(recorded, state.posterior, seed), unit_costs(composition, options.unit)
@@ -65,6 +68,7 @@ def fit_strategies(
         policies=tuple(policy for policy, _ in found),
         prompts=len(recorded),
         prompt_digests=tuple(prompt_digest(prompt) for prompt in recorded.table.prompts),
+        likeness=likeness,
     )
     step("choosing by category")
     plain = replace(composition, policy=replace(composition.policy, strategies={}))
@@ -72,6 +76,13 @@ def fit_strategies(
     made = with_map(replace(plain, strategies=strategies), chosen, options.unit)
     save_composition(made, folder, evidence, keep_others=True)
     return FittedFolder(load_composition(folder), chosen)
+
+
+def embedding(encoder: Encoder, cache: Path | None, step: Step = lambda _: None) -> Embed:
+    """Reads replies."""
+    return lambda texts: encode_cached(
+        encoder, texts, cache, lambda done, total: step(f"reading replies: {done} of {total}")
+    )
 
 
 def held_out_evidence(folder: Path, composition: Composition) -> Evidence | None:

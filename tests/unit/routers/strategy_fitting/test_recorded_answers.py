@@ -1,5 +1,8 @@
 """Answers are read beside their outcome table, and refused with what is needed."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,11 @@ import pyarrow.parquet
 import pytest
 
 from routers.outcome_table import OutcomeTable
-from routers.strategy_fitting.recorded_answers import AnswersError, read_recorded, recorded
+from routers.request import Matrix
+from routers.strategies import State
+from routers.strategies.equivalence import answer_classes
+from routers.strategy_fitting.likeness_fit import fit_likeness
+from routers.strategy_fitting.recorded_answers import AnswersError, RecordedAnswers, read_recorded, recorded
 from tests.unit.routers.world import card
 
 CARDS = (card("one", 1.0), card("two", 2.0))
@@ -100,3 +107,76 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(AnswersError, match="Parquet"):
         read_recorded(tmp_path)
+
+
+OPEN, CLOSED = "Describe the sea.", "How many legs has a spider?"
+
+
+def embed(texts: Sequence[str]) -> Matrix:
+    """Unit vectors at the angles, in degrees, that the texts begin with."""
+    angles = np.radians([float(text.split()[0]) for text in texts])
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def replies(seed: int) -> tuple[RecordedAnswers, list[list[str]]]:
+    """Whole replies of four experts to open and closed questions."""
+    random = np.random.default_rng(seed)
+    texts = [[f"{angle} degrees are what I can see here, and 8 legs" for angle in row]
+             for row in random.integers(90, size=(30, 4))]  # fmt: skip
+    cards = tuple(card(name) for name in "abcd")
+    uids = tuple(f"{row}" for row in range(30))
+    prompts = tuple(OPEN if row % 3 else CLOSED for row in range(30))
+    scores = random.integers(2, size=(30, 4)).astype(np.float32)
+    made = OutcomeTable(uids, ("talk",) * 30, prompts, cards, scores)
+    columns = {
+        "uid": list(uids),
+        **{name: [row[place] for row in texts] for place, name in enumerate("abcd")},
+    }
+    return recorded(made, {"uid": list(uids), **columns}, embed=embed), texts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_replies_are_the_same_answers_as_when_the_service_compares_them_in_the_order_of_asking(
+    seed: int,
+) -> None:
+    data, texts = replies(seed)
+    data = data.with_likeness(0.95)
+    random = np.random.default_rng(seed)
+    order = np.stack([random.permutation(4) for _ in range(30)])
+    state, rows = State.begin(np.ones((30, 1)), np.zeros((30, 4))), np.arange(30)
+    for call in range(4):
+        ask = order[:, call : call + 1]
+        state = state.after(ask, *data.reveal(state, rows, ask))
+
+    for row, prompt in enumerate(data.table.prompts):
+        asked = [texts[row][column] for column in order[row]]
+        classes, how = answer_classes(asked, prompt, embed, 0.95)
+        assert how == ("likeness" if prompt == OPEN else "final_answer")
+        found = state.answers[row]
+        for one, other in product(range(4), repeat=2):
+            assert (found[one] == found[other]) == (classes[one] == classes[other])
+
+
+def test_without_a_threshold_replies_to_open_questions_are_the_same_only_where_they_are_equal() -> None:
+    data, texts = replies(0)
+
+    for row in np.flatnonzero([prompt == OPEN for prompt in data.table.prompts]):
+        assert len(set(data.answers[row].tolist())) == len(set(texts[row]))
+
+
+def test_the_threshold_tells_right_replies_from_wrong_ones() -> None:
+    random = np.random.default_rng(5)
+    scores = random.integers(2, size=(60, 4)).astype(np.float32)
+    angles = np.where(scores > 0, 10, 60) + random.integers(8, size=scores.shape)
+    cosines = np.cos(np.radians(angles[:, :, None] - angles[:, None, :]))
+    cards = tuple(card(name) for name in "abcd")
+    uids = tuple(map(str, range(60)))
+    made = OutcomeTable(uids, ("talk",) * 60, (OPEN,) * 60, cards, scores)
+    told = RecordedAnswers(made, np.tile(np.arange(4), (60, 1)), cosines=cosines)
+    shuffled = replace(told, cosines=cosines[random.permutation(60)])
+
+    threshold = fit_likeness(told)
+
+    assert threshold is not None
+    assert 0.7 < threshold <= 1.0
+    assert fit_likeness(shuffled) is None
