@@ -10,6 +10,7 @@ import numpy.typing as npt
 from routers.composition import ExpertCard
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
+from routers.token_estimates import TokenCells, token_cells
 
 RESAMPLES = 1_000
 TIED = 1e-6
@@ -69,6 +70,7 @@ class Description:
     unscored: int
     """Prompts without any score."""
     missing: int
+    tokens: TokenCells
     experts: tuple[ExpertSummary, ...]
     categories: tuple[CategorySummary, ...]
     best_single: str | None
@@ -97,6 +99,7 @@ def describe(table: OutcomeTable, seed: int = 0) -> Description:
         prompts=len(table),
         unscored=int((~answered).sum()),
         missing=int((~seen).sum()),
+        tokens=token_cells(table),
         experts=experts,
         categories=categories,
         best_single=max(known, key=lambda each: each.mean or 0.0).card.name if known else None,

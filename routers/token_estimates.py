@@ -1,18 +1,61 @@
 """Expected tokens of prompts and answers by category and expert.
 
 Estimated like utilities, by empirical-Bayes shrinkage, on their logarithm: the answers of one expert differ
-from another's by a factor.
+from another's by a factor. Where a category has no counts at all, each expert's own mean stands for it.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 from routers.request_costs import ExpectedTokens
 from routers.utilities import estimate_utilities
 
 MOST_TOKENS = 1e7
 """Scale of the logarithm: more tokens than any answer has."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCells:
+    """`known` of `cells` (prompts × experts) have the tokens of both prompt and answer; `experts` and
+    `categories` have none."""
+
+    known: int
+    cells: int
+    experts: tuple[str, ...]
+    categories: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """For people."""
+        if not self.known:
+            return "no tokens are known: cost and compute of a request are not"
+        found = f"tokens known in {self.known:,} of {self.cells:,} cells"
+        if self.experts:
+            found += f"; in none of {_listed(self.experts)}, whose cost and compute are unknown"
+        if self.categories:
+            found += f"; in none of {_listed(self.categories)}, where the mean of each expert is taken"
+        return found
+
+
+def token_cells(table: OutcomeTable) -> TokenCells:
+    """How many of the table's cells have token counts."""
+    known = np.zeros(table.scores.shape, dtype=np.bool_)
+    if table.tokens_in is not None and table.tokens_out is not None:
+        known = ~np.isnan(table.tokens_in) & ~np.isnan(table.tokens_out)
+    told = {name for name, row in zip(table.categories, known, strict=True) if row.any()}
+    return TokenCells(
+        int(known.sum()),
+        known.size,
+        tuple(name for name, column in zip(table.expert_names, known.T, strict=True) if not column.any()),
+        tuple(sorted(set(table.categories) - told)),
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def estimate_tokens(

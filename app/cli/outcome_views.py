@@ -55,6 +55,7 @@ def description_view(found: "Description") -> "RenderableType":
     lines = [
         f"{found.prompts:,} prompts · {len(found.categories)} categories · {len(found.experts)} experts"
         f" · {_missing(found)}",
+        found.tokens.sentence(),
         "",
     ]
     if found.oracle is not None:

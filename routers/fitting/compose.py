@@ -30,7 +30,7 @@ from routers.request_costs import (
     costs,
     known_costs,
 )
-from routers.token_estimates import estimate_tokens
+from routers.token_estimates import estimate_tokens, token_cells
 from routers.utilities import Utilities, bases_of, estimate_with_arms, prior_utilities
 
 
@@ -269,6 +269,7 @@ def _manifest(
             },
             "prompts_per_category": dict(sorted(Counter(labelled.categories).items())),
             "utilities": "scored" if len(table) else "a guess by size: nothing was scored",
+            "tokens": token_cells(table).sentence(),
             "shrinkage_k": round(utilities.shrinkage, 2) if len(table) else None,
         },
         "options": {

@@ -46,7 +46,8 @@ def _lines(fit: Fit, curve: CostCurve | None) -> Iterable[str]:
         f"{data['labelled_prompts']:,} labelled prompts in {len(made.categories)} categories, "
         f"{data['scored_prompts']:,} of them scored for {len(made.experts)} experts. Utilities are "
         f"{data['utilities']}. All figures below are of prompts that the models which made them had not "
-        f"seen ({held_out['folds']} folds, identical prompts in the same one)."
+        f"seen ({held_out['folds']} folds, identical prompts in the same one). Of the outcome table, "
+        f"{data['tokens']}."
     )
     yield from _quality(held_out, curve)
     yield from _stage1(fit, held_out)

@@ -43,8 +43,22 @@ def test_a_table_is_described_for_people(table: Path) -> None:
     shown = outcomes("describe", table)
     assert shown.exit_code == 0
     assert "8 prompts · 2 categories · 2 experts · 1 of 16 scores missing" in shown.output
+    assert "no tokens are known" in shown.output
     assert "no prompt occurs twice" in shown.output
     assert "coder" in shown.output and "100%" in shown.output
+
+
+def test_known_tokens_are_counted_and_their_gaps_named(table: Path) -> None:
+    counts = {"uid": ["p0", "p1", "p2"], "coder": [10, 20, None]}
+    for name in ("tokens_in", "tokens_out"):
+        pq.write_table(pa.table(counts), table / f"{name}.parquet")
+
+    shown = " ".join(outcomes("describe", table).output.split())
+
+    assert "tokens known in 2 of 16 cells; in none of talker, whose cost and compute are unknown" in shown
+    assert "in none of smalltalk, where the mean of each expert is taken" in shown
+    tokens = json.loads(outcomes("describe", table, "--json").output)["tokens"]
+    assert tokens == {"known": 2, "cells": 16, "experts": ["talker"], "categories": ["smalltalk"]}
 
 
 def test_a_table_is_described_for_machines(table: Path) -> None:

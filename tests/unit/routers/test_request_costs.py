@@ -50,6 +50,22 @@ def test_an_expert_without_any_count_stays_unknown_and_is_named() -> None:
         costs(CARDS, Policy("small", compute_weight=1.0), found)
 
 
+def test_a_category_that_nobody_counted_takes_the_mean_of_each_expert() -> None:
+    tokens_in, tokens_out, labels = counted()
+    tokens_in[labels == 1] = tokens_out[labels == 1] = np.nan
+    found = estimate_tokens(tokens_in, tokens_out, labels, 2)
+    assert found is not None
+    assert found.tokens_out[1] == pytest.approx(found.tokens_out[0], rel=0.05)
+
+
+def test_prices_of_some_experts_only_are_refused_by_the_name_of_the_others() -> None:
+    tokens = estimate_tokens(*counted(), 2)
+    unpriced = (CARDS[0], card("large", 10.0, price_input=5.0))
+    with pytest.raises(UnknownCost, match="no price is known of large"):
+        costs(unpriced, Policy("small", cost_weight=1.0), tokens)
+    assert costs(unpriced, Policy("small", compute_weight=1.0), tokens)[0, 1] > 0
+
+
 def test_no_table_of_tokens_is_no_estimate() -> None:
     assert estimate_tokens(None, None, np.zeros(3, dtype=np.int64), 1) is None
 
