@@ -267,6 +267,7 @@ def _show(composition: "Composition", out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from routers.fitting.fit_report import gain_text
     from routers.request_costs import UNITS
 
     table = Table(show_edge=False, pad_edge=False)
@@ -300,8 +301,7 @@ def _show(composition: "Composition", out: Path) -> None:
                 if held_out.get(kind) is not None
             )
             + "; "
-            f"the best single expert, {best['expert']}, has {best['score']} "
-            f"({held_out['gain_over_best_single']:+} ± {held_out['gain_error']})",
+            f"the best single expert, {best['expert']}, has {best['score']}: {gain_text(held_out)}",
             soft_wrap=True,
         )
     screen.print(f"composition {composition.digest} in {out}", soft_wrap=True)

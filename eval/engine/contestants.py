@@ -172,6 +172,12 @@ def _identity(
     of: Callable[[ExpertInfo], dict[str, Any]],
 ) -> dict[str, Any]:
     if contestant.routed and composition is not None:
+        if composition.canary is not None:
+            raise ContestantError(
+                f"{contestant.server} lets the canary {composition.canary.digest} decide "
+                f"{composition.canary.share:.0%} of the conversations, and a run is about one composition: "
+                "end it first (`coterie canary stop` or `promote`), or evaluate an expert"
+            )
         return {
             "composition": composition.digest,
             "policy": composition.policy,

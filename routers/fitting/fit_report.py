@@ -56,6 +56,15 @@ def _lines(fit: Fit, curve: CostCurve | None) -> Iterable[str]:
     yield from _table(("option", "value"), [(key, _shown(value)) for key, value in facts["options"].items()])
 
 
+def gain_text(held_out: Mapping[str, Any]) -> str:
+    """What was gained over the best single expert on prompts where both are scored, for people."""
+    gain, error = held_out["gain_over_best_single"], held_out["gain_error"]
+    if gain is None:
+        return "no held-out prompt is scored both for it and for whom the composition chose"
+    spread = "from one prompt" if error is None else f"± {error:.4f} (standard error)"
+    return f"a paired difference of {gain:+.4f} {spread}"
+
+
 def _quality(held_out: Mapping[str, Any], curve: CostCurve | None) -> Iterable[str]:
     if "score" not in held_out:
         return
@@ -64,8 +73,7 @@ def _quality(held_out: Mapping[str, Any], curve: CostCurve | None) -> Iterable[s
     yield (
         f"Score **{held_out['score']:.4f}** at {held_out['active_params_b']:g} B average active parameters, "
         f"{_shown(held_out['cost'])} $ and {_shown(held_out['compute'])} B·tokens a request. The best single "
-        f"expert, {best['expert']}, scores {best['score']:.4f}: a paired difference of "
-        f"{held_out['gain_over_best_single']:+.4f} ± {held_out['gain_error']:.4f} (standard error). An "
+        f"expert, {best['expert']}, scores {best['score']:.4f}: {gain_text(held_out)}. An "
         f"oracle that knows the best expert of every prompt would score {_shown(held_out['oracle'])}."
     )
     shares: dict[str, float] = held_out["shares"]

@@ -43,6 +43,7 @@ class World:
 
     api: str = ""
     composition: str = "c0mp0s1t10n"
+    canary: dict[str, Any] | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def asked(self, model: str) -> list[dict[str, Any]]:
@@ -79,7 +80,8 @@ def serving(answer: Answer, *, names: Sequence[Mapping[str, Any]] = (*EXPERTS, *
         return JSONResponse({"data": [dict(each) for each in names]})
 
     def composition(request: Request) -> Response:
-        return JSONResponse({"digest": world.composition, "policy": {"active_weight": 0.0}})
+        policy = {"active_weight": 0.0}
+        return JSONResponse({"digest": world.composition, "policy": policy, "canary": world.canary})
 
     app = Starlette(
         routes=[

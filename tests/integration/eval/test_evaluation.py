@@ -13,6 +13,7 @@ import pytest
 
 from client import RetryPolicy
 from eval.benchmark_registry import RunRequest, prepare
+from eval.engine.contestants import ContestantError
 from eval.engine.items import RunItem
 from eval.engine.manifest import RunError
 from eval.engine.run import Finished, RunOptions, run_benchmark
@@ -126,6 +127,16 @@ def test_a_composition_that_changes_meanwhile_spoils_no_answer(tmp_path: Path) -
 
     assert not finished.complete
     assert {item.error for item in finished.items} == {"composition_changed"}
+
+
+def test_a_service_with_a_canary_is_not_evaluated_as_one_composition(tmp_path: Path) -> None:
+    suite = str(sums(tmp_path / "s.jsonl", 2))
+    with serving(lambda body: "4") as world:
+        world.canary = {"digest": "canary", "share": 0.1}
+        with pytest.raises(ContestantError, match="canary stop"):
+            run(world, tmp_path, benchmark=suite, against="coterie")
+        run(world, tmp_path, benchmark=suite, against="small")
+        assert len(world.bodies) == 2
 
 
 def test_what_failed_is_asked_again_when_the_run_goes_on_and_the_rest_is_not(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from routers.decision import Reason
 from routers.features import features_of
 from routers.fitting import FitError, FitOptions, Labelled
 from routers.fitting import fit as fit_all
+from routers.fitting.fit_report import gain_text
 from routers.mapping import BudgetTooSmall
 from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
@@ -133,6 +134,15 @@ def test_the_manifest_says_what_was_scored() -> None:
     table.scores[:10, 0] = np.nan
     made = fit(table)
     assert made.manifest["data"]["scores_per_expert"] == {"small": 50, "coder": 60, "large": 60}
+
+
+def test_experts_that_were_scored_on_hardly_any_prompt_in_common_have_no_certain_difference() -> None:
+    def said(gain: float | None, error: float | None) -> str:
+        return gain_text({"gain_over_best_single": gain, "gain_error": error})
+
+    assert said(None, None).startswith("no held-out prompt is scored")
+    assert said(0.5, None) == "a paired difference of +0.5000 from one prompt"
+    assert said(0.5, 0.1) == "a paired difference of +0.5000 ± 0.1000 (standard error)"
 
 
 def test_an_expert_that_nobody_scored_is_named() -> None:
