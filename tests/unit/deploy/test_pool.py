@@ -1,4 +1,4 @@
-"""experts/gpu.yaml and docker-compose.yml describe the same four experts."""
+"""experts/gpu.yaml and docker-compose.yml describe the same four experts, and the arms over them."""
 
 import json
 from typing import Any
@@ -7,13 +7,18 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.settings import PROJECT
+from experts.outgoing import outgoing_body
 from experts.registry import Expert, load_registry
 
 Services = dict[str, dict[str, Any]]
 
-POOL = load_registry(PROJECT / "experts" / "gpu.yaml").experts
+REGISTRY = load_registry(PROJECT / "experts" / "gpu.yaml").experts
+POOL = {name: expert for name, expert in REGISTRY.items() if expert.base is None}
+ARMS = {name: expert for name, expert in REGISTRY.items() if expert.base is not None}
 
 every_expert = pytest.mark.parametrize("expert", POOL.values(), ids=POOL.keys())
+every_arm = pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS.keys())
+ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 def flags(service: dict[str, Any]) -> dict[str, str]:
@@ -91,3 +96,36 @@ def test_the_shipped_composition_is_of_this_pool_and_says_that_nobody_scored_it(
     assert [each["name"] for each in manifest["experts"]] == list(POOL)
     guessed = manifest["data"]["utilities"].startswith("a guess by size")
     assert guessed == ("Nobody has scored this pool yet" in (PROJECT / "docs/how-to/gpu-host.md").read_text())
+
+
+@every_arm
+def test_an_arm_is_asked_of_its_bases_server_in_a_way_of_its_own(arm: Expert) -> None:
+    base = POOL[arm.base or ""]
+    assert (arm.endpoint, arm.model, arm.context_length) == (base.endpoint, base.model, base.context_length)
+    assert arm.settings != base.settings
+
+
+def test_arms_say_their_effort_in_the_field_that_the_model_knows() -> None:
+    sent = {name: outgoing_body(expert, ASKED, stream=False) for name, expert in REGISTRY.items()}
+    efforts = {name: body["reasoning_effort"] for name, body in sent.items() if "reasoning_effort" in body}
+    assert efforts == {"reasoner-low": "low", "reasoner-high": "high", "reasoner-voted": "low"}
+    thinking = {
+        name: body["chat_template_kwargs"]["enable_thinking"]
+        for name, body in sent.items()
+        if "chat_template_kwargs" in body
+    }
+    assert thinking == {"large": False, "large-thinking": True}
+
+
+@every_arm
+def test_a_budget_for_thinking_needs_a_server_that_reads_the_thinking(
+    arm: Expert, services: Services
+) -> None:
+    budget = arm.sampling.get("thinking_token_budget")
+    assert budget is None or 0 < int(str(budget)) < arm.context_length
+    assert budget is None or "reasoning-parser" in flags(services[arm.base or ""])
+
+
+def test_one_arm_answers_from_several_samples() -> None:
+    several = {name: (arm.samples, arm.select) for name, arm in ARMS.items() if arm.samples > 1}
+    assert several == {"reasoner-voted": (5, "majority")}

@@ -256,8 +256,15 @@ def test_what_is_wrong_with_a_base_is_told_once(written: Path) -> None:
 
 
 def test_an_arm_over_an_arm_is_refused(written: Path) -> None:
-    text = GOOD + "  - {name: a, base: small, system_prompt: x}\n  - {name: b, base: a, system_prompt: y}\n"
-    assert places(written, text) == ["12: base"]
+    text = GOOD + "  - {name: a, base: small, system_prompt: x}\n  - {name: b, base: a, sampling: {n: 3}}\n"
+    assert problems(written, text) == ["experts.yaml:12: base: 'a' is itself an arm; name its base"]
+
+
+def test_an_arm_over_nobody_is_refused_with_the_name_that_may_be_meant(written: Path) -> None:
+    (problem,) = problems(written, GOOD + "  - {name: a, base: smal, sampling: {reasoning_effort: low}}\n")
+    assert problem.startswith("experts.yaml:11: base: ")
+    assert "'smal'" in problem
+    assert "small" in problem.replace("'smal'", "")
 
 
 def test_experts_of_one_endpoint_share_its_bounds(written: Path) -> None:
