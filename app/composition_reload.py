@@ -1,4 +1,4 @@
-"""Reload of the composition, its fitted cascades and the rules in a running service.
+"""Reload of the composition and the rules in a running service.
 
 Requests that are being decided keep their router. The expert registry and the encoder are not reloaded.
 """
@@ -11,7 +11,7 @@ import structlog
 from app.serving.operator_rules import RulesError
 from app.serving.routing import RoutingService, load_routers
 from app.settings import Settings
-from app.strategies.strategy_service import Strategies, read_cascades
+from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
 from experts.registry import Registry
 
@@ -52,7 +52,6 @@ class Reloader:
 
     async def reload(self) -> Reloaded:
         """Load, verify and swap. Raises ReloadError, after which nothing has changed."""
-        from routers.cascade_model import CascadeError
         from routers.composition import CompositionError
 
         async with self._turn:
@@ -66,15 +65,11 @@ class Reloader:
                     self._strategies.catalogue.names,
                     old.encoder,
                 )
-                cascades = await asyncio.to_thread(
-                    read_cascades, self._settings.cascades, self._settings.composition
-                )
-            except (CompositionError, RulesError, CascadeError) as error:
+            except (CompositionError, RulesError) as error:
                 self._metrics.reloads.labels("refused").inc()
                 log.warning("reload_refused", composition=old.composition.digest, error=str(error))
                 raise ReloadError(str(error)) from error
             self._routing.routers = new
-            self._strategies.cascades = cascades
         served, canary = new.served.composition, new.canary
         done = Reloaded(
             old.composition.digest,

@@ -46,13 +46,11 @@ class Settings(BaseSettings):
     languages, headers or API keys that name an expert or a category. Read again at every reload."""
     strategy: str = "single"
     """The strategy of requests for which neither the client nor the composition nor a rule names one:
-    `single`, `cascade`, `panel`, `chain`, `self_select`, or one of `strategies`."""
+    `single`, `chain`, a policy by name or id, or one of `strategies`."""
     strategies: str | None = None
     """A user's own strategies: `module:attribute`, separated by commas."""
     strategy_options: dict[str, dict[str, Any]] = {}
-    """Options by strategy, as JSON: `{"panel": {"top_p": 0.95}}`. A request's own go before them."""
-    cascades: Path | None = None
-    """Fitted cascades; default: `cascades.json` in the composition's folder, when it is there."""
+    """Options by strategy, as JSON: `{"panel": {"size": 5}}`. A request's own go before them."""
     data: Path = Path("var")
     """Run-time data: the embedded database, answers of evaluations and logs."""
     database_url: SecretStr | None = None

@@ -29,7 +29,7 @@ from app.storage.recorder import Recorder
 from app.storage.schema import ensure
 from app.strategies.limits import RequestLimits
 from app.strategies.strategy_registry import Catalogue, StrategyError
-from app.strategies.strategy_service import Strategies, read_cascades
+from app.strategies.strategy_service import Strategies
 from app.telemetry.metrics import Metrics
 from base.databases import DatabaseError
 from base.suggestions import suggestion
@@ -60,10 +60,10 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             routers = await asyncio.to_thread(load_routers, settings, registry, catalogue.names, encoder)
             prompt_files = await asyncio.to_thread(load_prompt_files, registry, routers.served.encoder)
             database = Database(settings.database)
-            if settings.strategy not in catalogue.names:
-                hint = suggestion(settings.strategy, catalogue.names)
+            known = routers.served.strategies.available or catalogue.names
+            if settings.strategy not in known:
+                hint = suggestion(settings.strategy, known)
                 raise StrategyError(f"COTERIE_STRATEGY: there is no strategy {settings.strategy!r}; {hint}")
-            cascades = read_cascades(settings.cascades, settings.composition)
         stack.push_async_callback(database.close)
         with explained(settings):
             before, after = await ensure(database)
@@ -124,7 +124,6 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                     cost=settings.strategy_max_cost,
                 ),
                 options=settings.strategy_options,
-                cascades=cascades,
             )
             await strategies.prepare(settings.strategy)
         if settings.open_to_the_network:
@@ -166,14 +165,13 @@ def _log_adaptation(expert: str, name: str) -> None:
 @contextmanager
 def explained(settings: Settings) -> Iterator[None]:
     """Turns every error of configuration into a StartError that says what to do."""
-    from routers.cascade_model import CascadeError
     from routers.composition import CompositionError
     from routers.encoder import EncoderMissing
 
     try:
         yield
     except (
-        *(RegistryError, CompositionError, EncoderMissing, CascadeError),
+        *(RegistryError, CompositionError, EncoderMissing),
         *(RulesError, PromptFilesError, StrategyError, DatabaseError, TokenizerError),
     ) as error:
         raise StartError(str(error)) from error

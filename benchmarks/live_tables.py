@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from client import ExpertInfo
@@ -10,7 +10,7 @@ from client import ExpertInfo
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One prompt asked one way. `signals` are those of an expert's own answer, where it reported any."""
+    """One prompt asked one way."""
 
     arm: str
     id: str
@@ -22,7 +22,6 @@ class Answer:
     calls: list[str]
     strategy: str = ""
     degraded: bool = False
-    signals: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

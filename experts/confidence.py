@@ -1,5 +1,5 @@
 """Confidence signals of an answer from its token log-probabilities (OpenAI's `logprobs`), after DeepConf
-(arXiv 2508.15260). All signals are bounded, so that a stream's final values can be bounded early."""
+(arXiv 2508.15260)."""
 
 import math
 from collections.abc import Sequence
@@ -24,25 +24,14 @@ class Token:
     entropy: float | None = None
 
 
-CERTAIN = Token(0.0, 0.0)
-HOPELESS = Token(FLOOR, MOST_ENTROPY)
-
-
 @dataclass(frozen=True, slots=True)
 class Signals:
     """`mean` log-probability, and of the lowest TAIL of the tokens (`tail`), both FLOOR..0; `dispersion`:
-    mean entropy (0..MOST_ENTROPY); `agreement`: share of further samples with the same answer (0..1);
-    `verifier`: a second model's verdict (0..1). None: unknown."""
+    mean entropy (0..MOST_ENTROPY). Higher is better except for dispersion. None: unknown."""
 
     mean: float | None = None
     tail: float | None = None
     dispersion: float | None = None
-    agreement: float | None = None
-    verifier: float | None = None
-
-
-NAMES = ("mean", "tail", "dispersion", "agreement", "verifier")
-"""The signals; higher is better except for dispersion."""
 
 
 def read_tokens(logprobs: Any) -> list[Token]:
@@ -75,32 +64,13 @@ def _entropy(alternatives: Any) -> float | None:
 
 def signals_of(tokens: Sequence[Token]) -> Signals:
     """The signals of a complete answer."""
-    return _padded(tokens, len(tokens), CERTAIN)
-
-
-def bounds_of(tokens: Sequence[Token], window: int) -> tuple[Signals, Signals]:
-    """The worst and best signals possible over `window` tokens, given the first ones."""
-    read = tokens[:window]
-    return _padded(read, window, HOPELESS), _padded(read, window, CERTAIN)
-
-
-def _padded(tokens: Sequence[Token], length: int, filling: Token) -> Signals:
-    """The signals of `tokens` padded with `filling` to `length`; called per streamed token."""
-    if not length:
+    if not tokens:
         return Signals()
     values = sorted(token.logprob for token in tokens)
-    missing = length - len(values)
-    count = max(1, math.ceil(TAIL * length))
-    # The filling sorts before or after all tokens.
-    first = min(count, missing) if filling is HOPELESS else 0
-    own = values[: count - first]
-    last = count - first - len(own)
+    worst = values[: max(1, math.ceil(TAIL * len(values)))]
     entropies = [token.entropy for token in tokens if token.entropy is not None]
-    dispersion = None
-    if len(entropies) == len(values):
-        dispersion = (sum(entropies) + missing * (filling.entropy or 0.0)) / length
     return Signals(
-        mean=(sum(values) + missing * filling.logprob) / length,
-        tail=(sum(own) + (first + last) * filling.logprob) / count,
-        dispersion=dispersion,
+        mean=sum(values) / len(values),
+        tail=sum(worst) / len(worst),
+        dispersion=sum(entropies) / len(values) if len(entropies) == len(values) else None,
     )

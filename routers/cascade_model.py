@@ -2,24 +2,21 @@
 with the acceptance threshold chosen for a target mean cost. How signals are measured is not known here."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from base.json_documents import write_json
 from base.strict_model import StrictModel
-from base.validation_messages import problems_of
 
 Floats = npt.NDArray[np.float64]
 
-Signal = Literal["mean", "tail", "dispersion", "agreement", "verifier"]
-SIGNS: Mapping[str, float] = {"mean": 1, "tail": 1, "dispersion": -1, "agreement": 1, "verifier": 1}
+Signal = Literal["mean", "tail", "dispersion"]
+SIGNS: Mapping[str, float] = {"mean": 1, "tail": 1, "dispersion": -1}
 """The signals a model may use, with the sign their weight may have."""
 
 
@@ -34,25 +31,22 @@ def _check_signs(weights: dict[Signal, float]) -> dict[Signal, float]:
 
 
 Weights = Annotated[dict[Signal, float], AfterValidator(_check_signs)]
-"""By signal. Early stopping relies on the signs."""
+"""By signal."""
 
 RIDGE = 0.01
 """L2 penalty on the weights of standardised signals."""
 STEPS = 2_000
-WINDOW = 64
-"""Tokens of the weak answer that signals are measured on."""
 UNFITTED_THRESHOLD = 0.8
 
 
 class CascadeError(Exception):
-    """A cascade cannot be fitted, or its file cannot be read; the message says why."""
+    """A cascade cannot be fitted; the message says why."""
 
 
 class CascadeModel(StrictModel):
     """P(weak answer is right) = σ(bias + Σ weight·signal); answers at `threshold` or above are accepted.
 
-    Without weights (not fitted) it is exp(mean) · agreement · verifier, where exp(mean) is the geometric
-    mean of the token probabilities.
+    Without weights (not fitted) it is exp(mean), the geometric mean of the token probabilities.
     """
 
     weak: str
@@ -60,7 +54,6 @@ class CascadeModel(StrictModel):
     threshold: Annotated[float, Field(ge=0, le=1.000001)] = UNFITTED_THRESHOLD
     weights: Weights = Field(default_factory=dict)
     bias: float = 0.0
-    window: Annotated[int, Field(ge=1, le=100_000)] = WINDOW
     fitted_on: Annotated[int, Field(ge=0)] = 0
     """Number of outcomes."""
     target_cost: float | None = None
@@ -80,11 +73,7 @@ class CascadeModel(StrictModel):
         if any(signals.get(name) is None for name in self.needs()):
             return None
         if not self.fitted:
-            found = math.exp(signals["mean"] or 0.0)
-            for name in ("agreement", "verifier"):
-                value = signals.get(name)
-                found *= 1.0 if value is None else value
-            return found
+            return math.exp(signals["mean"] or 0.0)
         return _sigmoid(self.bias + sum(w * (signals[name] or 0.0) for name, w in self.weights.items()))
 
 
@@ -139,7 +128,6 @@ def fit_cascade(
         strong=strong,
         weights=dict(zip(names, (float(w) for w in weights), strict=True)),
         bias=float(bias),
-        window=WINDOW,
         fitted_on=rows,
         target_cost=target_cost,
         cost_unit=cost_unit,
@@ -203,25 +191,3 @@ def _logit(p: float) -> float:
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
-
-
-class _CascadeFile(StrictModel):
-    format: Literal[1] = 1
-    cascades: tuple[CascadeModel, ...] = ()
-
-
-def load_cascades(path: Path) -> tuple[CascadeModel, ...]:
-    """The models of a file. Raises CascadeError with the file and the field."""
-
-    try:
-        return _CascadeFile.model_validate_json(path.read_bytes()).cascades
-    except OSError as error:
-        raise CascadeError(f"{path}: {error.strerror or error}") from error
-    except ValidationError as error:
-        raise CascadeError(f"{path}: {problems_of(error, 'the file')[0]}") from error
-
-
-def save_cascades(models: Sequence[CascadeModel], path: Path) -> None:
-    """Write `models`; the file is whole or not there."""
-    document: dict[str, Any] = _CascadeFile(cascades=tuple(models)).model_dump(mode="json")
-    write_json(document, path)

@@ -81,7 +81,9 @@ def decide(
     ranking = _rank(request, composition, policy, stage1)
     chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
     sure = stage1.classification is not Classification.UNCLASSIFIED
-    strategy = choose_strategy(request, stage1.category if sure else None, policy, rules.strategy, strategies)
+    fitted = composition.strategies.names if composition.strategies is not None else ()
+    certain = stage1.category if sure else None
+    strategy = choose_strategy(request, certain, policy, rules.strategy, strategies, fitted)
     if reason is Reason.HELD:
         strategy = one_expert(strategy, "a tool call is open")
     return Decision(
@@ -100,6 +102,7 @@ def decide(
         reason=reason,
         detail=detail,
         alternative=policy.alternative or composition.alternative,
+        posterior=None if stage1.posterior is None else tuple(stage1.posterior.tolist()),
     )
 
 

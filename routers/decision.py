@@ -7,8 +7,14 @@ from typing import Literal
 EXPECTATIONS = ("expected_cost", "expected_compute", "alternative_cost", "alternative_compute")
 """Properties of a decision that its documents show beside its fields."""
 
+UNSEEN = frozenset({"posterior"})
+"""Fields of a decision that its documents and rows leave out."""
+
 SINGLE = "single"
 """The strategy that every service has: one expert answers."""
+
+FAMILIES = ("cascade", "mixed", "panel", "self_select", "stopping", "vote")
+"""Strategies that are policies of `routers.strategies`, fitted for a composition."""
 
 StrategySource = Literal["request", "category", "composition", "rule", "setting", "default"]
 
@@ -114,6 +120,8 @@ class Decision:
     alternative: str | None = None
     """The expert that costs are compared with: the one fixed expert that would answer in the router's
     place."""
+    posterior: tuple[float, ...] | None = None
+    """Probability of each category of the composition, for strategies; None when nothing is known."""
 
     @property
     def expected_cost(self) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from routers.decision import SINGLE, Decision, StrategySource
+from routers.decision import FAMILIES, SINGLE, Decision, StrategySource
 from routers.policy import Policy, Rule
 from routers.request import Request
 
@@ -26,16 +26,29 @@ class StrategyChoice:
 
 
 def choose_strategy(
-    request: Request, category: str | None, policy: Policy, rule: Rule | None, setting: StrategySetting
+    request: Request,
+    category: str | None,
+    policy: Policy,
+    rule: Rule | None,
+    setting: StrategySetting,
+    fitted: Collection[str] = (),
 ) -> StrategyChoice:
     """The first that has a say: the request's `strategy`, the policy's for `category` (None: not sure of
     any), the policy's for all, the first operator's `rule` that matches and names one, the setting. One
-    that the service lacks gives way to `single`, and the detail says so."""
+    that the service lacks gives way to `single`, and so does one that the policy names although it is not
+    among the composition's `fitted` ones; the detail says so."""
     chosen = _wish(request, category, policy, rule, setting.default)
-    if setting.available is None or chosen.name in setting.available:
-        return chosen
-    missing = f"there is no strategy {chosen.name!r} here"
-    return StrategyChoice(SINGLE, chosen.source, _one_expert(chosen.detail, missing))
+    if setting.available is not None and chosen.name not in setting.available:
+        return one_expert(chosen, f"there is no strategy {chosen.name!r} here")
+    by_policy = chosen.source in ("category", "composition")
+    if by_policy and family_of(chosen.name) in FAMILIES and chosen.name not in fitted:
+        return one_expert(chosen, f"{chosen.name} is not fitted for this composition")
+    return chosen
+
+
+def family_of(name: str) -> str:
+    """The family of a strategy's name or id: `stopping` of `stopping@16b`."""
+    return name.partition("@")[0]
 
 
 def one_expert(chosen: StrategyChoice, why: str) -> StrategyChoice:

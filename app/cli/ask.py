@@ -35,7 +35,7 @@ def ask(
 
     - `coterie ask -m qwen-coder "Sort a list in Go"` asks one expert
 
-    - `coterie ask -s panel -o top_p=0.95 "Is 91 prime? Yes or no."` asks several, and shows each step
+    - `coterie ask -s vote -o size=3 "Is 91 prime? Yes or no."` asks several, and shows each step
 
     - `git log -3 | coterie ask --system "Sum up these changes." -`
     """

@@ -42,7 +42,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         "-s",
-        help="How many experts answer: single, cascade, panel, chain, self_select, or one of your own.",
+        help="How many experts answer: single, chain, a policy (vote, stopping@16b, …), or your own.",
         show_default="what the composition or the operator says",
     ),
 ]

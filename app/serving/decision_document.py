@@ -15,7 +15,7 @@ from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
 from experts.health import ExpertHealth
 from experts.registry import Expert
-from routers.decision import EXPECTATIONS, Decision
+from routers.decision import EXPECTATIONS, UNSEEN, Decision
 
 ESTIMATES = frozenset({"probability", "ood_score", "utility", "correction", "value", "propensity"})
 """Rounded to six digits."""
@@ -37,6 +37,8 @@ def decision_document(
     put in front of the request for the one that answers."""
     document: dict[str, Any] = {}
     for field in fields(decision):
+        if field.name in UNSEEN:
+            continue
         document[field.name] = _plain(getattr(decision, field.name), field.name)
         if field.name == "strategy_detail":
             document |= {"trace": None if trace is None else trace.document(), **used.document()}

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.serving.message_chain import MessageChain
 from experts.expert_replies import SampleUse
 from prompts.identities import Per
 from prompts.templates import PromptOrigin
 from routers.request import Turn, Vector
+
+if TYPE_CHECKING:
+    from routers.strategies.fitted_strategies import FittedStrategies
 
 Dropped = Literal["demos", "prompt"]
 
@@ -70,9 +73,9 @@ NOTHING_USED = PromptUse()
 class RequestContext:
     """A request as prompting needs it. `embedding` is filled in when it is first needed; `request_id` and
     `client_headers` are sent to experts; `used` records what was put in front, by expert, the latest one;
-    `chat` is the request in chat's form, whatever dialect its client speaks. `chain` is
-    what its conversation is recognised by; `makers` says whose the provider state in it is, where that is
-    known."""
+    `chat` is the request in chat's form, whatever dialect its client speaks. `strategies` are those fitted
+    for the composition that decided. `chain` is what its conversation is recognised by; `makers` says whose
+    the provider state in it is, where that is known."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
@@ -82,6 +85,7 @@ class RequestContext:
     chat: Mapping[str, Any] | None = None
     client_headers: Mapping[str, str] = field(default_factory=dict)
     """Of the client's own dialect, for servers that speak it."""
+    strategies: "FittedStrategies | None" = None
     chain: MessageChain | None = None
     makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

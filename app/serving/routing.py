@@ -141,6 +141,7 @@ class RoutingService:
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
         context.chat, context.client_headers = chat.document, chat.dialect_headers
         context.chain, context.makers = chain, going_on.makers
+        context.strategies = router.composition.strategies
         if (pinned := request.pinned_expert) is not None:
             # Of state that nobody here made the client knows best who did.
             context.makers = {**dict.fromkeys(chain.state(), pinned), **going_on.makers}
@@ -245,6 +246,8 @@ def _load_router(
     from routers.strategy_choice import StrategySetting
 
     composition = load_composition(folder)
+    if composition.strategies is not None:
+        strategies = (*strategies, *(each.id for each in composition.strategies.policies))
     composition = composition.with_cards([expert_card(each) for each in registry.experts.values()])
     if (alternative := settings.alternative) is not None:
         if alternative not in composition.expert_names:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
+from app.strategies.critique import critique
 from app.strategies.expert_calls import ExpertAnswer, Messages
-from app.strategies.judgments import critique
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.strategy_run import Candidate, Run
 from base.system_prompt import with_system_prompt

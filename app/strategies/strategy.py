@@ -43,8 +43,8 @@ class StrategyOptions(StrictModel):
 class Strategy(ABC):
     """One way of asking several experts. An instance serves every request, so it holds no state."""
 
-    name: ClassVar[str]
-    options: ClassVar[type[StrategyOptions]] = StrategyOptions
+    name: str
+    options: type[StrategyOptions] = StrategyOptions
     honours: ClassVar[frozenset[str]] = frozenset({"response_format"})
     """Of `tools`, `response_format` and `n`: those that its answers keep to. A request that needs another
     one is answered by one expert."""

@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from app.strategies.strategy import Compiled, Strategy, compile_strategy
-from routers.decision import SINGLE
+from routers.decision import FAMILIES, SINGLE
+from routers.strategy_choice import family_of
 
 GROUP = "coterie.strategies"
 """Entry points of this group are strategies; the entry point's name is the strategy's."""
 
 OWN: Mapping[str, str] = {
-    "cascade": "app.strategies.cascade:strategy",
-    "panel": "app.strategies.panel:strategy",
     "chain": "app.strategies.chain:strategy",
-    "self_select": "app.strategies.self_select:strategy",
+    **{family: f"app.strategies.policy_strategy:{family}" for family in FAMILIES},
 }
 
 
@@ -47,7 +46,8 @@ class Catalogue:
         return (SINGLE, *self._places)
 
     def strategy(self, name: str) -> Strategy:
-        """Raises StrategyError."""
+        """The strategy of a name, or of the id of a fitted policy. Raises StrategyError."""
+        name = family_of(name)
         if name not in self._loaded:
             found = _load(self._places[name])
             if found.name != name:
@@ -57,6 +57,7 @@ class Catalogue:
 
     def compiled(self, name: str) -> Compiled:
         """The strategy with its graph, compiled on first use. Raises StrategyError."""
+        name = family_of(name)
         if name not in self._compiled:
             strategy = self.strategy(name)
             try:
@@ -71,6 +72,7 @@ class Catalogue:
 
     async def ready(self, name: str) -> Compiled:
         """As `compiled`; what takes a second, importing LangGraph above all, does not stop the event loop."""
+        name = family_of(name)
         if name not in self._compiled:
             async with self._turn:
                 return await asyncio.to_thread(self.compiled, name)

@@ -1,32 +1,36 @@
 """One request on its way through a strategy's graph: what the steps see and what they can do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.serving.strategy_trace import Trace
 from app.strategies.answer_output import AnswerOutput
 from app.strategies.expert_calls import ExpertAnswer, ExpertCall, ExpertCalls, Messages, OpenAnswer
 from app.strategies.limits import LimitReached
 from experts.errors import ExpertError
-from routers.cascade_model import CascadeModel
 from routers.decision import Decision
+
+if TYPE_CHECKING:
+    from app.strategies.policy_strategy import PolicyProgress
+    from routers.strategies.equivalence import Comparison
+    from routers.strategies.fitted_strategies import FittedStrategies
+
+Compare = Callable[[Sequence[str | None], str, float | None], Awaitable["tuple[list[int], Comparison]"]]
+"""Which of the replies to a question say the same: `routers.strategies.equivalence.answer_classes`."""
 
 NODE: ContextVar[str] = ContextVar("coterie_strategy_node", default="")
 """The node that is running: calls are traced under its name."""
 
-SURE = 0.99
-"""No expert is expected to be right more surely than this, nor less than 1 − SURE."""
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An expert that may answer. `probability`: expected score, taken as the probability of being right;
-    `value`: what the decision ranks by; parameters in billions, expected $ of the request, None unknown."""
+    """An expert that may answer. `expected`: its expected score, 0..1; `value`: what the decision ranks by;
+    parameters in billions, expected $ of the request, None unknown."""
 
     expert: str
-    probability: float
+    expected: float
     value: float
     active_params_b: float
     cost: float | None
@@ -48,11 +52,13 @@ class Run:
     calls: ExpertCalls
     output: AnswerOutput
     trace: Trace
-    cascades: Sequence[CascadeModel]
+    compare: Compare
+    fitted: "FittedStrategies | None" = None
+    """What was fitted for the composition that decided."""
+    progress: "PolicyProgress | None" = None
+    """Of the policy, where the strategy is one."""
     replies: list[ExpertAnswer] = field(default_factory=list)
     """Whole answers that could be the request's: the last resort when something fails."""
-    live: list[OpenAnswer] = field(default_factory=list)
-    """Answers that one step began and another goes on with."""
     critique: str = ""
     """What was found wrong with the latest reply."""
 
@@ -133,8 +139,3 @@ class Run:
     def _failed(self, expert: str, purpose: str, error: ExpertError | LimitReached) -> None:
         why = f"failed ({error.code})" if isinstance(error, ExpertError) else f"was left out: {error}"
         self.degrade(f"{expert} {why} ({purpose}).")
-
-
-def probability_of(utility: float) -> float:
-    """An expected score as a probability of being right."""
-    return min(SURE, max(1 - SURE, utility))

@@ -8,8 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pydantic import ValidationError
@@ -25,22 +24,23 @@ from app.strategies.expert_calls import ExpertCalls
 from app.strategies.limits import Account, LimitReached, RequestLimits
 from app.strategies.strategy import Compiled, Strategy, StrategyOptions
 from app.strategies.strategy_registry import Catalogue, StrategyError
-from app.strategies.strategy_run import Candidate, Run, probability_of
+from app.strategies.strategy_run import Candidate, Run
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import span
 from base.suggestions import suggestion
 from base.validation_messages import problems_of
 from experts.errors import ExpertError
 from experts.expert_replies import END_OF_STREAM, StreamEvent
-from routers.cascade_model import CascadeModel, load_cascades
 from routers.decision import Decision, Reason
+from routers.strategy_choice import family_of
+
+if TYPE_CHECKING:
+    from routers.strategies.equivalence import Comparison
 
 log = structlog.get_logger(__name__)
 
 SUPERSTEPS = 100
 """LangGraph's recursion limit; a request's limits usually end it earlier."""
-CASCADES = "cascades.json"
-"""Beside the composition: its fitted cascades."""
 
 
 class Strategies:
@@ -54,7 +54,6 @@ class Strategies:
         *,
         limits: RequestLimits,
         options: Mapping[str, Mapping[str, Any]],
-        cascades: Sequence[CascadeModel] = (),
     ) -> None:
         """`options`: the operator's, by strategy; a request's own go before them. `limits` hold always.
         Raises StrategyError for options that a strategy does not have."""
@@ -63,7 +62,6 @@ class Strategies:
         self._routing = routing
         self._limits = limits
         self._options = options
-        self.cascades = tuple(cascades)
         for name, given in options.items():
             self._check_operators(name, given)
 
@@ -83,14 +81,14 @@ class Strategies:
         policy = self._routing.policy
         named = {policy.strategy, operator, *policy.strategies.values()}
         named |= {rule.strategy for rule in policy.rules if rule.strategy is not None}
-        for name in sorted(named & set(self.catalogue.names[1:])):
+        for name in sorted({family_of(each) for each in named} & set(self.catalogue.names[1:])):
             await self.catalogue.ready(name)
 
     def options_for(self, name: str, own: Mapping[str, Any] | None) -> StrategyOptions:
         """The options of a request; its `own` override the operator's. Raises ServiceError (400) for those
         that the strategy does not have, and StrategyError when it cannot be loaded."""
         strategy = self.catalogue.strategy(name)
-        given = {**self._options.get(name, {}), **(own or {})}
+        given = {**self._options.get(strategy.name, {}), **(own or {})}
         try:
             return strategy.options.model_validate(given)
         except ValidationError as error:
@@ -128,7 +126,8 @@ class Strategies:
             calls=ExpertCalls(self._access, record, Account(limits), trace),
             output=AnswerOutput(stream=record.stream, logprobs=bool(document.get("logprobs"))),
             trace=trace,
-            cascades=self.cascades,
+            compare=self._compare,
+            fitted=record.context.strategies,
         )
         if down:
             run.degrade(f"{', '.join(down)} could not be asked: down.")
@@ -140,6 +139,22 @@ class Strategies:
             return None
         record.trace = trace
         return StrategyAnswer(compiled, run, self._access.metrics)
+
+    async def _compare(
+        self, texts: Sequence[str | None], question: str, threshold: float | None
+    ) -> "tuple[list[int], Comparison]":
+        """Which replies say the same. Raises ServiceError (503) when too many requests wait for the
+        encoder."""
+        from routers.strategies.equivalence import answer_classes, comparison_of
+
+        encoder = self._routing.router.encoder
+
+        def classes(replies: Sequence[str | None]) -> "tuple[list[int], Comparison]":
+            return answer_classes(replies, question, encoder.encode, threshold)
+
+        if comparison_of(question, threshold) == "likeness":
+            return await self._routing.in_thread(classes, texts)
+        return classes(texts)
 
     def _give_up(self, record: AnswerRecord, why: str) -> None:
         self._access.metrics.strategies.labels(record.decision.strategy, "single").inc()
@@ -156,7 +171,7 @@ class Strategies:
         found = [
             Candidate(
                 choice.expert,
-                probability_of(choice.utility + choice.correction),
+                choice.utility + choice.correction,
                 choice.value,
                 choice.active_params_b,
                 choice.cost,
@@ -313,12 +328,3 @@ def _name_expert(record: AnswerRecord, run: Run) -> None:
     expert = run.output.expert
     if expert is not None and expert != record.decision.expert:
         record.decision = replace(record.decision, expert=expert)
-
-
-def read_cascades(path: Path | None, composition: Path) -> tuple[CascadeModel, ...]:
-    """The fitted cascades: those of `path`, else those beside the composition if there are any.
-    Raises CascadeError."""
-    if path is not None:
-        return load_cascades(path)
-    beside = composition / CASCADES
-    return load_cascades(beside) if beside.is_file() else ()

@@ -23,7 +23,7 @@ CONTRACTS: Mapping[str, Contract] = {
     "responses": responses_contract.CONTRACT,
 }
 STRATEGIES = ("single", *OWN)
-HOLDING = {"panel", "self_select"}
+HOLDING = {"cascade", "panel", "self_select", "vote"}
 """These show an answer when it is whole: one that breaks is replaced by another, or nothing is sent."""
 DIALECTS = pytest.mark.parametrize("dialect", CONTRACTS)
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

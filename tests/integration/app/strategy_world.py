@@ -65,18 +65,3 @@ def calls_of(routing: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def says(text: str, **how: Any) -> Behaviour:
     return Behaviour(reply=text, **how)
-
-
-def judging(number_of: str, answer: Behaviour) -> Chooser:
-    """An expert that answers with `answer`, and as a judge names the answer that holds `number_of`."""
-
-    def choose(body: Mapping[str, Any]) -> Behaviour:
-        asked = str(body["messages"][-1]["content"])
-        if "<answer number=" not in asked:
-            return answer
-        for part in asked.split("<answer number=")[1:]:
-            if number_of in part:
-                return says(part.split('"')[1])
-        return says("none of them")
-
-    return choose

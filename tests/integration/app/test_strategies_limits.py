@@ -19,11 +19,11 @@ OWN = "tests.integration.app.own_strategy:"
 
 
 async def test_calls_are_bounded(api: Api) -> None:
-    routing = routing_of(await ask(api, "panel", options={"max_calls": 2, "members": ["coder", "backup"]}))
+    routing = routing_of(await ask(api, "panel", options={"max_calls": 2}))
     assert sum(fake.log.started for fake in api.fakes.values()) == 2
     assert routing["trace"]["totals"]["calls"] == 2
-    assert ("backup", "judge", "refused") in calls_of(routing)
-    assert any("named no answer" in each for each in routing["trace"]["degraded"])
+    assert ("talker", "answer", "refused") in calls_of(routing)
+    assert any("talker was left out" in each for each in routing["trace"]["degraded"])
 
 
 async def test_the_operators_limits_hold_and_a_client_can_only_lower_them(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ async def test_the_operators_limits_hold_and_a_client_can_only_lower_them(tmp_pa
 async def test_tokens_are_bounded_over_all_calls(tmp_path: Path) -> None:
     ways = {name: says("word " * 500) for name in ("coder", "backup", "talker")}
     async with serving(tmp_path, ways) as api:
-        response = await ask(api, "panel", options={"max_tokens": 400, "combine": "aggregate"})
+        response = await ask(api, "panel", options={"max_tokens": 400})
         assert response.json()["usage"]["total_tokens"] <= 400
         asked = [body["max_tokens"] for fake in api.fakes.values() for body in fake.log.bodies]
         assert sum(asked) < 400
@@ -196,11 +196,12 @@ async def test_the_request_goes_before_the_composition_before_the_operator(
 
 
 async def test_the_operators_options_hold_where_the_request_says_nothing(tmp_path: Path) -> None:
-    options = {"panel": {"combine": "aggregate", "max_members": 2}}
+    options = {"panel": {"size": 2, "max_calls": 2}}
     async with serving(tmp_path, strategy_options=options) as api:
-        routing = routing_of(await ask(api, "panel", options={"max_members": 3}))
-        assert routing["trace"]["values"]["combine"] == "aggregate"
-        assert len(routing["trace"]["values"]["members"]) == 3
+        assert len(routing_of(await ask(api, "panel"))["trace"]["values"]["asked"]) == 2
+        routing = routing_of(await ask(api, "panel", options={"size": 3}))
+        assert len(routing["trace"]["values"]["asked"]) == 3
+        assert routing["trace"]["totals"]["calls"] == 2
 
 
 @pytest.mark.parametrize(
@@ -209,10 +210,9 @@ async def test_the_operators_options_hold_where_the_request_says_nothing(tmp_pat
         ({"strategy": "panl"}, "COTERIE_STRATEGY: "),
         ({"strategies": "no.such.module:x"}, "no.such.module:x: cannot be imported"),
         ({"strategies": f"{OWN}nothing"}, "has no 'nothing'"),
-        ({"strategies": "app.strategies.panel:strategy"}, "already"),
+        ({"strategies": "app.strategies.policy_strategy:panel"}, "already"),
         ({"strategy_options": {"panel": {"top_q": 1}}}, "panel.top_q"),
         ({"strategy_options": {"panl": {}}}, "no strategy 'panl'"),
-        ({"cascades": Path("nowhere.json")}, "nowhere.json"),
     ],
 )
 async def test_a_wrong_setting_stops_the_start_with_a_sentence(

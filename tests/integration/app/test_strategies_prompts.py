@@ -142,7 +142,7 @@ async def test_each_step_says_what_stood_before_it_whoever_answers_in_the_end(wo
     experts.compose("second", "backup")
     prompt = asdict(PromptLibrary().get("writing@1").origin)
     async with experts.serve() as api:
-        options = {"members": ["writer", "second"], "combine": "judge", "judge": "talker"}
+        options = {"members": ["writer", "second"]}
         answer = await ask(api, "panel", options=options)
         for routing in (routing_of(answer), await api.decision(answer.json()["routing"]["id"])):
             by_expert = {(each["expert"], each["purpose"]): each for each in routing["trace"]["steps"]}

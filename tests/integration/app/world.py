@@ -69,16 +69,21 @@ class WordEncoder:
         return rows
 
 
-def small_composition(folder: Path, encoder: Encoder | None = None) -> Path:
+def small_composition(
+    folder: Path,
+    encoder: Encoder | None = None,
+    experts: Mapping[str, Mapping[str, Any]] = EXPERTS,
+    scores: Sequence[Sequence[float]] = UTILITIES,
+) -> Path:
     """Write the world's composition for `encoder`, its own by default, to `folder`. A request's category
     is the one whose words it is nearer to."""
     encoder = encoder or WordEncoder()
     axes = features_of(encoder, [" ".join(words) for words in VOCABULARY])
     axes[:, encoder.dimension :] = 0
-    utilities = np.asarray(UTILITIES, dtype=np.float32)
+    utilities = np.asarray(scores, dtype=np.float32)
     cards = [
         ExpertCard(name, float(facts["params_b"]), float(facts["params_b"]))
-        for name, facts in EXPERTS.items()
+        for name, facts in experts.items()
     ]
     composition = Composition(
         digest="",
@@ -92,7 +97,7 @@ def small_composition(folder: Path, encoder: Encoder | None = None) -> Path:
         errors=np.full_like(utilities, 0.05),
         counts=np.full_like(utilities, 20),
         global_utilities=utilities.mean(axis=0),
-        policy=Policy(generalist="backup", threshold=0.6),
+        policy=Policy(generalist=list(experts)[-1], threshold=0.6),
         encoder=encoder.name,
         encoder_revision=encoder.revision,
     )
@@ -105,9 +110,10 @@ def write_registry(
     path: Path,
     endpoints: Mapping[str, str],
     own: Mapping[str, Mapping[str, Any]] | None = None,
+    experts: Mapping[str, Mapping[str, Any]] = EXPERTS,
     **fields: Any,
 ) -> Path:
-    """A registry of the world's experts at `endpoints`; `fields` are added to each, `own` to some by name."""
+    """A registry of `experts` at `endpoints`; `fields` are added to each, `own` to some by name."""
     entries = [
         {
             "name": name,
@@ -118,7 +124,7 @@ def write_registry(
             **fields,
             **(own or {}).get(name, {}),
         }
-        for name, facts in EXPERTS.items()
+        for name, facts in experts.items()
     ]
     path.write_text(yaml.safe_dump({"experts": entries}))
     return path
@@ -157,11 +163,16 @@ class World:
     endpoints: dict[str, str] = field(default_factory=dict)
     own: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Fields of single experts, by name."""
+    experts: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EXPERTS)
 
     def settings(self, **changes: Any) -> Settings:
         endpoints = {name: fake.endpoint for name, fake in self.fakes.items()} | self.endpoints
         registry = write_registry(
-            self.folder / "experts.yaml", endpoints, self.own, **changes.pop("expert_fields", {})
+            self.folder / "experts.yaml",
+            endpoints,
+            self.own,
+            self.experts,
+            **changes.pop("expert_fields", {}),
         )
         return Settings(
             experts=registry,

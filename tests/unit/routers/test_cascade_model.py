@@ -1,7 +1,5 @@
 """Fitting when a cheap answer is good enough."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,8 +10,6 @@ from routers.cascade_model import (
     confidences,
     evaluate_threshold,
     fit_cascade,
-    load_cascades,
-    save_cascades,
 )
 
 
@@ -78,26 +74,7 @@ def test_an_unknown_signal_leaves_the_confidence_unknown() -> None:
     assert CascadeModel(weak="a", strong="b").confidence({"mean": None}) is None
 
 
-def test_without_a_fit_the_confidence_is_the_mean_probability_times_what_was_asked() -> None:
+def test_without_a_fit_the_confidence_is_the_mean_probability() -> None:
     model = CascadeModel(weak="a", strong="b")
     assert model.confidence({"mean": 0.0}) == 1
-    assert model.confidence({"mean": np.log(0.5), "agreement": 0.5}) == pytest.approx(0.25)
-
-
-def test_models_survive_their_file(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "cascades.json"
-    save_cascades([fitted(), CascadeModel(weak="x", strong="y")], path)
-    assert load_cascades(path) == (fitted(), CascadeModel(weak="x", strong="y"))
-    assert [each.name for each in path.parent.iterdir()] == ["cascades.json"]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("{", "JSON"), ('{"cascades": [{"weak": "a"}]}', "strong"), ('{"cascades": [], "x": 1}', "x")],
-)
-def test_a_file_that_is_none_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "cascades.json"
-    path.write_text(text)
-    with pytest.raises(CascadeError, match=said) as error:
-        load_cascades(path)
-    assert str(path) in str(error.value)
+    assert model.confidence({"mean": np.log(0.5)}) == pytest.approx(0.5)

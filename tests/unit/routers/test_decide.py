@@ -309,7 +309,7 @@ def test_a_conversation_whose_expert_left_the_composition_goes_on() -> None:
 
 def test_the_strategy_is_the_requests_or_the_policys() -> None:
     assert routed(about("law")).strategy == "single"
-    assert routed(about("law"), policy=Policy(generalist="large", strategy="cascade")).strategy == "cascade"
+    assert routed(about("law"), policy=Policy(generalist="large", strategy="chain")).strategy == "chain"
     assert routed(about("law"), strategy="panel").strategy == "panel"
 
 

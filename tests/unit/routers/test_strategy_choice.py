@@ -16,9 +16,9 @@ RULES = (Rule("hard ones", keywords=("hello",), strategy="chain"),)
         ("single", Policy("large", strategy="panel"), "panel", ("single", "request")),
         (
             None,
-            Policy("large", strategies={"law": "panel"}, strategy="chain"),
+            Policy("large", strategies={"law": "debate"}, strategy="chain"),
             "chain",
-            ("panel", "category"),
+            ("debate", "category"),
         ),
         (
             None,
@@ -26,7 +26,7 @@ RULES = (Rule("hard ones", keywords=("hello",), strategy="chain"),)
             "chain",
             ("single", "category"),
         ),
-        (None, Policy("large", strategy="panel", rules=RULES), "single", ("panel", "composition")),
+        (None, Policy("large", strategy="debate", rules=RULES), "single", ("debate", "composition")),
         (None, Policy("large", rules=RULES), "panel", ("chain", "rule")),
         (None, Policy("large"), "panel", ("panel", "setting")),
         (None, Policy("large"), "single", ("single", "default")),
@@ -35,7 +35,7 @@ RULES = (Rule("hard ones", keywords=("hello",), strategy="chain"),)
 def test_the_first_that_has_a_say_decides(
     asked: str | None, policy: Policy, operator: str, chosen: tuple[str, str]
 ) -> None:
-    setting = StrategySetting(operator, ("single", "chain", "panel"))
+    setting = StrategySetting(operator, ("single", "chain", "debate", "panel"))
     decision = decide(request(about("law"), strategy=asked), composition(), policy, setting)
     assert (decision.strategy, decision.strategy_source) == chosen
 

@@ -1,15 +1,10 @@
-"""Confidence from log-probabilities: its bounds, and the verdict that a cascade takes from them."""
+"""Confidence from log-probabilities."""
 
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from experts.confidence import FLOOR, MOST_ENTROPY, Token, bounds_of, read_tokens, signals_of
-from routers.cascade_model import CascadeModel
-
-TOKENS = st.lists(st.builds(Token, st.floats(FLOOR, 0), st.floats(0, MOST_ENTROPY)), min_size=1, max_size=40)
+from experts.confidence import FLOOR, MOST_ENTROPY, Token, read_tokens, signals_of
 
 
 def entry(logprob: float, *others: float) -> dict[str, object]:
@@ -43,19 +38,3 @@ def test_sharing_out_evenly_is_the_most_entropy() -> None:
     sixth = math.log(1 / 6)
     token = read_tokens({"content": [entry(sixth, *[sixth] * 4)]})[0]
     assert token.entropy == pytest.approx(MOST_ENTROPY)
-
-
-@given(TOKENS, st.integers(1, 40), st.integers(0, 40))
-def test_a_verdict_on_a_beginning_is_that_on_the_whole(tokens: list[Token], window: int, read: int) -> None:
-    model = CascadeModel(
-        weak="w", strong="s", weights={"mean": 2.0, "tail": 1.0, "dispersion": -0.5}, bias=1.0, window=window
-    )
-
-    def sure(signals: object) -> float:
-        found = model.confidence({name: getattr(signals, name) for name in ("mean", "tail", "dispersion")})
-        assert found is not None
-        return found
-
-    whole = sure(signals_of(tokens[:window]))
-    worst, best = bounds_of(tokens[:read], window)
-    assert sure(worst) - 1e-9 <= whole <= sure(best) + 1e-9
