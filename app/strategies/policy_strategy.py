@@ -8,12 +8,13 @@ the trace says `"fitted": false`.
 
 import asyncio
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
 from app.strategies.expert_calls import ExpertAnswer
+from app.strategies.policy_progress import PolicyProgress
 from app.strategies.strategy import Strategy, StrategyOptions, graph_of, verdict_of
 from app.strategies.strategy_run import Run
 from app.strategies.unfitted_policies import unfitted_cascade, unfitted_self_select, unfitted_vote
@@ -24,7 +25,7 @@ from routers.decision import Choice
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
-    from routers.strategies import Action, State, StrategyPolicy
+    from routers.strategies import State, StrategyPolicy
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, max_length=8)]
 
@@ -56,25 +57,6 @@ class SelfSelectOptions(StrategyOptions):
     """Exactly these, instead."""
     bias: dict[str, Annotated[float, Field(ge=FLOOR, le=-FLOOR)]] = Field(default_factory=dict)
     """Added to an expert's mean log-probability (nats)."""
-
-
-@dataclass(slots=True)
-class PolicyProgress:
-    """A policy on its way through one request. `experts`: names by column; `texts`: replies in the order of
-    asking, None for a failed call; `threshold`: from which likeness free texts count as the same answer."""
-
-    policy: "StrategyPolicy"
-    experts: tuple[str, ...]
-    state: "State"
-    threshold: float | None
-    texts: list[str | None] = field(default_factory=list)
-    action: "Action | None" = None
-
-    @property
-    def asked_now(self) -> list[str]:
-        """Whom the latest action asks."""
-        columns = [] if self.action is None else self.action.ask[0].tolist()
-        return [self.experts[column] for column in columns if column >= 0]
 
 
 class _PolicyState(TypedDict, total=False):

@@ -13,7 +13,7 @@ from experts.errors import ExpertError
 from routers.decision import Decision
 
 if TYPE_CHECKING:
-    from app.strategies.policy_strategy import PolicyProgress
+    from app.strategies.policy_progress import PolicyProgress
     from routers.strategies.equivalence import Comparison
     from routers.strategies.fitted_strategies import FittedStrategies
 
