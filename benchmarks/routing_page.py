@@ -1,8 +1,10 @@
 """Regenerates every measured table and plot of docs/explanation/routing.md.
 
-    python -m benchmarks.routing_page OUTCOMES --mt-bench question.jsonl --flask flask_evaluation.parquet
+    python -m benchmarks.routing_page OUTCOMES --mt-bench question.jsonl --flask flask_evaluation.parquet \\
+        --lengths output_chars.parquet
 
-OUTCOMES is a folder of tables as for `benchmarks.routing_quality`. Each part of the page between
+OUTCOMES is a folder of tables as for `benchmarks.routing_quality`, `--lengths` as for
+`benchmarks.compute_budgets`. Each part of the page between
 `<!-- measured: NAME -->` and `<!-- end -->` is replaced by its new measurement, and the plots are redrawn;
 the text around them is written by hand and needs review afterwards. Finished folds are kept in `--out`, so an
 interrupted run resumes. Times are of this machine; `--only NAME …` measures only these parts.
@@ -48,6 +50,7 @@ class Sources:
     outcomes: Path
     mt_bench: Path
     flask: Path
+    lengths: Path
     work: Path
     images: Path
     runs: int
@@ -122,6 +125,13 @@ def table(name: str) -> Callable[[Sources], Lines]:
     return measured
 
 
+def compute(sources: Sources) -> Lines:
+    """coe5 under budgets of compute."""
+    from benchmarks.compute_budgets import measured
+
+    return measured(sources.outcomes / "coe5", sources.lengths, sources.work, sources.runs, sources.folds)
+
+
 def signal(sources: Sources) -> Lines:
     """Signal shared by nearest neighbours beyond the category."""
     return signal_table(SETTINGS, sources.outcomes)
@@ -162,6 +172,7 @@ PARTS: Mapping[str, Callable[[Sources], Lines]] = {
     "shipped": shipped,
     "held-out": held_out,
     **{each.table: table(each.table) for each in SETTINGS},
+    "compute": compute,
     "signal": signal,
     "learning": learning,
     "speed": speed,
@@ -183,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--mt-bench", type=Path, required=True, help="question.jsonl of MT-Bench")
     parser.add_argument("--flask", type=Path, required=True, help="flask_evaluation.parquet")
+    parser.add_argument("--lengths", type=Path, required=True, help="output_chars.parquet of ZeroEval")
     parser.add_argument("--runs", type=int, default=2, help="of --folds folds, how many are judged on")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("var/routing"), help="folds that are done")
@@ -192,7 +204,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = given.page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     given.out.mkdir(parents=True, exist_ok=True)
-    sources = Sources(given.outcomes, given.mt_bench, given.flask, given.out, images, given.runs, given.folds)
+    sources = Sources(
+        outcomes=given.outcomes,
+        mt_bench=given.mt_bench,
+        flask=given.flask,
+        lengths=given.lengths,
+        work=given.out,
+        images=images,
+        runs=given.runs,
+        folds=given.folds,
+    )
     try:
         page = given.page.read_text(encoding="utf-8")
         for name in given.only:

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.remaining_signal import Signal, remaining_signal
+from eval.outcome_export import write_table
 from eval.paired_comparison import paired_interval
 from routers.embeddings import encode_cached, vectors_folder
 from routers.encoder import load_encoder
-from routers.outcome_table import OutcomeTable, read_outcomes
+from routers.outcome_table import read_outcomes
 
 Column = npt.NDArray[np.float64]
 
@@ -126,7 +127,7 @@ def run_learning(setting: RoutingSetting, out: Path, fold: int) -> None:
             drawn = [
                 zlib.crc32(f"part {prompt.strip()}".encode()) / 2**32 < share for prompt in table.prompts
             ]
-            write_table(table.take(np.flatnonzero(drawn)), folder / "fit", folder / part)
+            write_table(table.take(np.flatnonzero(drawn)), folder / part)
         for name, further in {"quality": (), MAP_ALONE: ABLATIONS[MAP_ALONE]}.items():
             fit_and_judge(setting, folder, part, f"{name} on {share:g}", further)
 
@@ -140,8 +141,8 @@ def fit_and_judge(
         return
     sys.stdout.write(f"{setting.table} {folder.name}: {name}\n")
     place.mkdir(parents=True, exist_ok=True)
-    _coterie("fit", folder / part, "--out", place / "composition", *setting.options, *further)
-    _coterie(
+    coterie("fit", folder / part, "--out", place / "composition", *setting.options, *further)
+    coterie(
         "replay",
         place / "composition",
         folder / "test",
@@ -155,22 +156,7 @@ def write_split(source: Path, folder: Path, fold: int, folds: int) -> None:
     table = read_outcomes(source)
     mine = np.asarray([zlib.crc32(prompt.strip().encode()) % folds == fold for prompt in table.prompts])
     for part, rows in (("fit", ~mine), ("test", mine)):
-        write_table(table.take(np.flatnonzero(rows)), source, folder / part)
-
-
-def write_table(table: OutcomeTable, source: Path, target: Path) -> None:
-    """Write rows of the table in `source` as a separate table; experts.yaml is written last."""
-    import pyarrow
-    import pyarrow.parquet
-
-    target.mkdir(parents=True, exist_ok=True)
-    columns = {"uid": table.uids, "category": table.categories, "prompt": table.prompts}
-    pyarrow.parquet.write_table(
-        pyarrow.table({name: list(values) for name, values in columns.items()}), target / "prompts.parquet"
-    )
-    scores = {name: table.scores[:, column] for column, name in enumerate(table.expert_names)}
-    pyarrow.parquet.write_table(pyarrow.table({"uid": list(table.uids), **scores}), target / "scores.parquet")
-    (target / "experts.yaml").write_bytes((source / "experts.yaml").read_bytes())
+        write_table(table.take(np.flatnonzero(rows)), folder / part)
 
 
 def table_section(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
@@ -200,6 +186,7 @@ _BASELINES = ("random", "best_single", "knn", "kmeans", "category_oracle", "orac
 def budget_table(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
     """Score at each target of active parameters against linear interpolation between single experts."""
     table = read_outcomes(data / setting.table)
+    sizes = np.asarray([card.active_params_b for card in table.experts], dtype=np.float64)
     lines = [
         "| target | correction | active | score | line between single experts | difference, 95 % interval |",
         "|---|---|---|---|---|---|",
@@ -208,7 +195,7 @@ def budget_table(setting: RoutingSetting, data: Path, out: Path) -> list[str]:
         for ending, name in (("", "by validation"), (f" {MAP_ALONE}", "none"), (f" {WHOLLY}", "whole")):
             found = pooled(setting, data, out, f"{target:g} B{ending}")
             active = float(found["active_params_b"].mean())
-            line = straight_line(table, found["row"].astype(int), active)
+            line = straight_line(table.scores[found["row"].astype(int)].astype(np.float64), sizes, active)
             gap = paired_interval(found["score"], line)
             lines.append(
                 f"| {target:g} B | {name} | {active:.1f} B "
@@ -299,18 +286,17 @@ def draw_learning(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Pat
     figure.savefig(path, dpi=120)
 
 
-def straight_line(table: OutcomeTable, rows: npt.NDArray[np.int64], active: float) -> Column:
-    """Per prompt, the score of randomly mixing the two neighbouring experts at `active` billions.
+def straight_line(scores: Column, costs: Column, at: float) -> Column:
+    """Per prompt, the score of randomly mixing two experts so that they cost `at` on average.
 
-    The two are the ends of the segment of the experts' upper convex hull that spans `active`.
+    The two are the ends of the segment of the experts' upper convex hull that spans `at`. `scores` (prompts,
+    experts); `costs` (experts,).
     """
-    sizes = np.asarray([card.active_params_b for card in table.experts])
-    scores = table.scores[rows].astype(np.float64)
     means = scores.mean(axis=0)
     best: tuple[float, Column] | None = None
-    for low in np.flatnonzero(sizes <= active):
-        for high in np.flatnonzero(sizes > active):
-            share = (active - sizes[low]) / (sizes[high] - sizes[low])
+    for low in np.flatnonzero(costs <= at):
+        for high in np.flatnonzero(costs > at):
+            share = (at - costs[low]) / (costs[high] - costs[low])
             mean = (1 - share) * means[low] + share * means[high]
             if best is None or mean > best[0]:
                 best = mean, (1 - share) * scores[:, low] + share * scores[:, high]
@@ -335,7 +321,8 @@ def pooled(setting: RoutingSetting, data: Path, out: Path, variant: str) -> dict
     return joined
 
 
-def _coterie(*words: str | Path) -> None:
+def coterie(*words: str | Path) -> None:
+    """Run a command of the product. Raises CalledProcessError."""
     subprocess.run([sys.executable, "-m", "app.cli", *map(str, words)], check=True)
 
 

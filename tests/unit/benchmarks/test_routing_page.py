@@ -50,14 +50,23 @@ def test_the_page_has_every_part_once_and_no_other() -> None:
 def test_what_is_shipped_is_what_the_page_says(tmp_path: Path) -> None:
     """These two parts are read from files of the project, so the page can be held to them."""
     page = PAGE.read_text(encoding="utf-8")
-    nowhere = Sources(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, runs=1, folds=5)
+    nowhere = Sources(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, runs=1, folds=5)
     for name in ("shipped", "held-out"):
         assert with_part(page, name, PARTS[name](nowhere)) == page
 
 
 def run(page: Path, part: str) -> int:
     nowhere = str(page.parent / "nowhere")
-    given = ["--mt-bench", nowhere, "--flask", nowhere, "--out", str(page.parent / "work")]
+    given = [
+        "--mt-bench",
+        nowhere,
+        "--flask",
+        nowhere,
+        "--lengths",
+        nowhere,
+        "--out",
+        str(page.parent / "work"),
+    ]
     return main([nowhere, *given, "--page", str(page), "--only", part])
 
 
