@@ -166,9 +166,9 @@ def _verdict(found: Estimated | None, margin: float, missing: str) -> tuple[Verd
     limits = f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
     said = f"the canary's score less the served one's is {limits}"
     if found.low >= -margin and (margin > 0 or found.low > 0):
-        return "promote", f"{said}, above {-margin:g} for certain"
+        return "promote", f"{said}, above {0 - margin:g} for certain"
     if found.high < -margin:
-        return "stop", f"{said}, below {-margin:g} for certain"
+        return "stop", f"{said}, below {0 - margin:g} for certain"
     return "wait", f"{said}: more ratings, or a wider --margin, settle it"
 
 
