@@ -389,6 +389,7 @@ _CLAUSE_END = re.compile(
     r"(?<=[\w)\]\"'*])[.!?](?=\s|$)|[。！？؟;]|\n|,?\s(?:but|so|therefore|thus|hence|however)\b",
     re.IGNORECASE,
 )
+_JOINED = re.compile(r"[*_\"'`]{0,3}\s(?:and|or)\s[*_\"'`]{0,3}")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _NEGATED = re.compile(rf"(?:{NOT})\s?(?:{IS}|{ARTICLE})?[\s*_\"'`]{{0,4}}(?:a\s|an\s|the\s)?$", re.IGNORECASE)
 DECLARED_CHARACTERS = 300
@@ -397,7 +398,7 @@ DECLARED_CHARACTERS = 300
 
 def read_named(reply: str, candidates: Sequence[Sequence[str]]) -> int | None:
     """Which of `candidates` (each a list of names for the same thing) a reply settles on, by index; None when
-    it names none, or denies those that it names.
+    it names none, several ("X and Y"), or denies those that it names.
 
     Names are whole words, folded. In this order: the last `\\boxed{}`; what a correction says; what follows
     the last "the answer is"; the last bold text; the last clause that names any. Of several names in one
@@ -414,9 +415,9 @@ def read_named(reply: str, candidates: Sequence[Sequence[str]]) -> int | None:
     return clauses[-1] if clauses else None
 
 
-def _named_by_clause(text: str, candidates: Sequence[Sequence[str]]) -> list[int]:
-    """For each clause that names candidates and does not deny them, the one that it names first; of names at
-    one place the longest."""
+def _named_by_clause(text: str, candidates: Sequence[Sequence[str]]) -> list[int | None]:
+    """For each clause that names candidates and does not deny them, the one that it names first, or None for
+    "X and Y" and "X or Y"; of names at one place the longest."""
     folded = fold(text)
     found: list[tuple[int, int, int]] = []
     denied: list[tuple[int, int, int]] = []
@@ -429,12 +430,15 @@ def _named_by_clause(text: str, candidates: Sequence[Sequence[str]]) -> list[int
                 named.append((match.start(), -match.end(), index))
     found = [each for each in found if not _inside(each[0], denied)]
     ends = [match.start() for match in _CLAUSE_END.finditer(folded)]
-    by_clause: dict[int, tuple[int, int, int]] = {}
-    for start, end, index in sorted(found):
+    by_clause: dict[int, int | None] = {}
+    found.sort()
+    for start, end, index in found:
         # A full stop inside a name, as in "H. pylori", ends nothing.
         clause = sum(each < start and not _inside(each, found) for each in ends)
-        by_clause.setdefault(clause, (start, end, index))
-    return [index for _, _, index in by_clause.values()]
+        joined = _JOINED.match(folded, -end)
+        beside = {other for begin, _, other in found if joined and begin == joined.end()} - {index}
+        by_clause.setdefault(clause, None if beside else index)
+    return list(by_clause.values())
 
 
 def _inside(position: int, found: Sequence[tuple[int, int, int]]) -> bool:

@@ -35,6 +35,8 @@ def test_the_first_is_settled_on(reply: str) -> None:
         ("", None),
         ("It is not Porto.", None),
         ("Portobello", None),
+        (r"So it is \boxed{\text{Porto and Vienna}}", None),
+        ("The answer is Porto or Krakow.", None),
     ],
 )
 def test_another_or_none(reply: str, expected: int | None) -> None:
