@@ -5,7 +5,9 @@ category effect are shrunk to zero by n/(n + k), k = noise variance / effect var
 
 An arm (an expert over another's weights) is estimated by its differences from that base on the prompts that
 both answered: they share what makes a prompt hard, and an arm is often scored in its own categories alone,
-which say little of the others.
+which say little of the others. A category's mean difference is shrunk, by the noise of that very mean, to the
+mean difference of all arms and categories, or to nought where that is above it: of many arms that are
+worse on average, the best of a category is partly the luckiest.
 """
 
 from collections.abc import Sequence
@@ -82,6 +84,8 @@ UNTRIED = 0.05
 """An arm that nobody scored in a category is taken to be so much worse there than its base."""
 LEAST_SPREAD = 0.05**2
 """Least variance of an arm's differences from its base between categories."""
+NOISE_PRIOR = 20
+"""Prompts that the common variance of differences counts for beside a category's own."""
 
 
 def bases_of(experts: Sequence[ExpertCard]) -> tuple[int | None, ...]:
@@ -111,17 +115,18 @@ def estimate_with_arms(
         table[:, own] = part
     overall[own] = found.overall
     shares = np.bincount(labels, minlength=categories) / len(labels)
-    paired = {arm: (scores[:, arm] - scores[:, bases[arm] or 0]).astype(np.float64) for arm in arms}
-    noise, spread = _paired_variances(list(paired.values()), labels, categories)
-    k = noise / spread
-    for arm, differences in paired.items():
+    paired = {
+        arm: _differences((scores[:, arm] - scores[:, bases[arm] or 0]), labels, categories) for arm in arms
+    }
+    prior = _prior_of_differences(list(paired.values()))
+    for arm, seen in paired.items():
         base = bases[arm] or 0
-        column = differences[:, None].astype(np.float32)
-        n, total, _ = (each[:, 0] for each in cell_sums(column, labels, categories))
-        delta = np.where(n > 0, total / (n + k), -UNTRIED)
+        noise = prior.noise_of(seen) / np.maximum(seen.counts, 1)
+        trust = np.where(seen.counts > 0, prior.spread / (prior.spread + noise), 0.0)
+        delta = np.where(seen.counts > 0, prior.mean + trust * (seen.means - prior.mean), -UNTRIED)
         by_category[:, arm] = np.clip(by_category[:, base] + delta, 0, 1)
-        errors[:, arm] = np.sqrt(errors[:, base] ** 2 + noise / (n + k))
-        counts[:, arm] = n
+        errors[:, arm] = np.sqrt(errors[:, base] ** 2 + (1 - trust) * prior.spread)
+        counts[:, arm] = seen.counts
         overall[arm] = np.clip(overall[base] + float(shares @ delta), 0, 1)
     return Utilities(
         by_category.astype(np.float32),
@@ -132,23 +137,50 @@ def estimate_with_arms(
     )
 
 
-def _paired_variances(
-    differences: Sequence[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64], categories: int
-) -> tuple[float, float]:
-    """Variance of differences within a category, and of a category's mean about nought, by moments."""
-    within = freedom = between = cells = 0.0
-    for column in differences:
-        n, total, squares = (
-            each[:, 0] for each in cell_sums(column[:, None].astype(np.float32), labels, categories)
-        )
-        known = n > 0
-        within += float((squares - total**2 / np.maximum(n, 1))[known].sum())
-        freedom += float((n[known] - 1).sum())
-        between += float((total[known] ** 2 / n[known]).sum())
-        cells += float(known.sum())
-    noise = max(within / freedom if freedom else 0.25, 1e-4)
-    mean_n = max(sum(float((~np.isnan(each)).sum()) for each in differences) / max(cells, 1), 1.0)
-    return noise, max((between / max(cells, 1) - noise) / mean_n, LEAST_SPREAD)
+@dataclass(frozen=True, slots=True)
+class _Differences:
+    """Of one arm from its base, all (categories,); `squares`: sums of squares about the mean."""
+
+    counts: npt.NDArray[np.float64]
+    means: npt.NDArray[np.float64]
+    squares: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _DifferencePrior:
+    """What differences of arms are like: mean and variance (`spread`) of categories, and the variance
+    (`noise`) of a prompt's about its category's."""
+
+    mean: float
+    spread: float
+    noise: float
+
+    def noise_of(self, seen: _Differences) -> npt.NDArray[np.float64]:
+        """Variance of a prompt's difference by category, (categories,): its own, with the weight of
+        `NOISE_PRIOR` prompts on that of all."""
+        known = np.maximum(seen.counts - 1, 0) + NOISE_PRIOR
+        variances: npt.NDArray[np.float64] = (seen.squares + NOISE_PRIOR * self.noise) / known
+        return variances
+
+
+def _differences(column: Vector, labels: npt.NDArray[np.int64], categories: int) -> _Differences:
+    counts, totals, squares = (each[:, 0] for each in cell_sums(column[:, None], labels, categories))
+    means = totals / np.maximum(counts, 1)
+    return _Differences(counts, means, np.maximum(squares - counts * means**2, 0))
+
+
+def _prior_of_differences(arms: Sequence[_Differences]) -> _DifferencePrior:
+    """By moments, categories weighted by their prompts; the mean is at most nought, since those who score an
+    arm in some categories alone choose the ones in which they expect it to be better."""
+    counts, means, squares = (
+        np.concatenate([getattr(arm, name) for arm in arms]) for name in ("counts", "means", "squares")
+    )
+    freedom = np.maximum(counts - 1, 0).sum()
+    noise = max(float(squares.sum() / freedom) if freedom else 0.25, 1e-4)
+    total = max(float(counts.sum()), 1.0)
+    mean = min(float(counts @ means) / total, 0.0)
+    spread = float(counts @ ((means - mean) ** 2 - noise / np.maximum(counts, 1))) / total
+    return _DifferencePrior(mean, max(spread, LEAST_SPREAD), noise)
 
 
 def prior_utilities(experts: Sequence[ExpertCard], categories: int) -> Utilities:

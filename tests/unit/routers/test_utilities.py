@@ -143,6 +143,47 @@ def test_an_arm_of_one_category_says_little_of_the_others() -> None:
     assert found.overall[2] < found.overall[0]
 
 
+def test_the_luckiest_of_many_worse_arms_is_not_thought_better() -> None:
+    """Six arms that are all a little worse, with 24 prompts a category: one of them leads in most samples."""
+    labels = np.repeat(np.arange(10), 24)
+    lucky = thought = 0
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        base = random.random((240, 1)) < 0.6
+        # Each arm answers half of the prompts anew.
+        arms = np.where(random.random((240, 6)) < 0.5, base, random.random((240, 6)) < 0.5)
+        scores = np.column_stack([base, arms]).astype(np.float32)
+        means = np.stack([scores[labels == each].mean(axis=0) for each in range(10)])
+        found = estimate_with_arms(scores, labels, 10, (None, *[0] * 6)).by_category
+        lucky += int((means[:, 1:].max(axis=1) > means[:, 0]).sum())
+        thought += int((found[:, 1:].max(axis=1) > found[:, 0]).sum())
+    assert lucky >= 40
+    assert thought <= lucky / 2
+
+
+def test_an_arm_that_is_surely_better_in_one_category_is_thought_better_there() -> None:
+    random = np.random.default_rng(6)
+    labels = np.repeat(np.arange(10), 40)
+    base = random.random((400, 1)) < 0.5
+    arms = np.where(random.random((400, 3)) < 0.5, base, random.random((400, 3)) < 0.3)
+    arms[labels == 4, 1] |= random.random(40) < 0.7
+    found = estimate_with_arms(
+        np.column_stack([base, arms]).astype(np.float32), labels, 10, (None, 0, 0, 0)
+    ).by_category
+    assert found[4, 2] > found[4, 0] + 0.1
+    assert (found[:, [1, 3]] < found[:, [0]]).mean() > 0.9
+
+
+def test_a_difference_with_less_noise_is_shrunk_less() -> None:
+    labels = np.repeat(np.arange(2), 40)
+    base = np.full(80, 0.5, dtype=np.float32)
+    arm = base + 0.1
+    arm[:40] += np.where(np.arange(40) % 2, 0.4, -0.4)
+    found = estimate_with_arms(np.column_stack([base, arm]).astype(np.float32), labels, 2, (None, 0))
+    assert found.by_category[1, 1] > found.by_category[0, 1] > 0.5
+    assert found.errors[1, 1] < found.errors[0, 1]
+
+
 def test_without_arms_nothing_changes() -> None:
     random = np.random.default_rng(4)
     labels = np.repeat(np.arange(3), 20)
