@@ -54,6 +54,15 @@ _THERE_ARE = re.compile(r"\bthere are (\d{1,6})\b")
 _MOST_OPTIONS, _MOST_NUMBERS = 26, 200
 
 
+LEAST_OPTIONS = 3
+"""Lines with a letter and a point, colon or bracket that make a prompt multiple choice."""
+
+
+def is_multiple_choice(text: str) -> bool:
+    """Whether `text` lists options to choose from, each on a line of its own after a letter."""
+    return sum(1 for _ in _OPTION.finditer(text)) >= LEAST_OPTIONS
+
+
 def format_part(text: str) -> Vector:
     """The features of `text`, shape (COUNT,), float32."""
     low = text.lower()

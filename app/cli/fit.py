@@ -35,8 +35,9 @@ def fit(
     categories: Annotated[
         str,
         typer.Option(
-            help="table (as given), auto (clusters, as many as held-out prompts want) or split (as given, "
-            "divided where experts rank differently inside)."
+            help="table (as given), auto (clusters, as many as held-out prompts want), split (as given, "
+            "divided where experts rank differently inside) or choices (as given, multiple-choice prompts "
+            "apart)."
         ),
     ] = "table",
     seeds: Annotated[
@@ -139,8 +140,8 @@ def fit(
 
     if classifier not in {"auto", "knn", "logistic", "centroid"}:
         fail(f"no classifier {classifier!r}: auto, knn, logistic or centroid")
-    if categories not in {"table", "auto", "split"}:
-        fail(f"no categories {categories!r}: table, auto or split")
+    if categories not in {"table", "auto", "split", "choices"}:
+        fail(f"no categories {categories!r}: table, auto, split or choices")
     try:
         options = FitOptions(
             classifier=classifier,

@@ -19,11 +19,15 @@ from routers.fingerprints import fingerprints_of, write_fingerprints
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
 from routers.fitting.categories import discover, nearest_part, split
 from routers.fitting.stages import StageCache, Step, no_step
+from routers.format_features import is_multiple_choice
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.request import Matrix
 
-Categories = Literal["table", "auto", "split"]
-"""Where categories come from: the table; clusters of its prompts; the table's, split where experts differ."""
+Categories = Literal["table", "auto", "split", "choices"]
+"""Where categories come from: the table; clusters of its prompts; the table's, split where experts differ;
+the table's, with multiple-choice prompts of all of them in one more, `CHOICES`."""
+CHOICES = "choices"
+"""Category of multiple-choice prompts with `--categories choices`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,15 @@ def _categories(
     own = [each.category for each in seeds]
     if source.categories == "table" or not len(table):
         return own, list(table.categories)
+    if source.categories == "choices":
+        of_seeds = [
+            CHOICES if is_multiple_choice(each.prompt) else name
+            for each, name in zip(seeds, own, strict=True)
+        ]
+        return of_seeds, [
+            CHOICES if is_multiple_choice(prompt) else name
+            for prompt, name in zip(table.prompts, table.categories, strict=True)
+        ]
     of_table = features[len(seeds) :]
     if source.categories == "auto":
         return own, discover(table.prompts, of_table, dimension, table.scores, seed)

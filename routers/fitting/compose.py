@@ -217,6 +217,7 @@ def _correct(
         category,
         np.asarray([card.active_params_b for card in table.experts], dtype=np.float32),
         folds[scored],
+        bases=bases_of(table.experts),
         parts=options.correct_by,
         seed=options.seed,
         cores=options.cores,

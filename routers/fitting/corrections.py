@@ -83,24 +83,26 @@ def fit_correction(
     active_params_b: Vector,
     folds: Index,
     *,
+    bases: Sequence[int | None] = (),
     parts: Collection[str] = CORRECTORS,
     seed: int,
     cores: int,
     stages: StageCache,
 ) -> CorrectionFit:
-    """Fit on the completely scored prompts.
+    """Fit on the prompts that at least two experts are scored on; unknown scores are taken as expected
+    (`with_expected`).
 
     `features` (prompts, features) begin with `dimension` columns of the embedding; `scores` (prompts,
-    experts), NaN where unscored; `posterior` (prompts, categories) and `category` (prompts, experts; see
-    `held_out_utilities`) are cross-validated; `active_params_b` (experts,); `folds` (prompts,); `parts`: the
-    CORRECTORS to use.
+    experts), NaN where unscored; `bases`: the column of each expert's base, if it is an arm; `posterior`
+    (prompts, categories) and `category` (prompts, experts; see `held_out_utilities`) are cross-validated;
+    `active_params_b` (experts,); `folds` (prompts,); `parts`: the CORRECTORS to use.
     """
-    rows = np.flatnonzero(~np.isnan(scores).any(axis=1))
+    rows = np.flatnonzero((~np.isnan(scores)).sum(axis=1) >= 2)
     if len(rows) < MIN_PROMPTS or scores.shape[1] < 2:
-        why = f"{len(rows)} prompts are scored by all experts, {MIN_PROMPTS} are needed"
+        why = f"{len(rows)} prompts are scored by two experts or more, {MIN_PROMPTS} are needed"
         return CorrectionFit(None, category, category, 0.0, 0.0, (), {}, why)
     features, posterior, folds = features[rows], posterior[rows], folds[rows]
-    known = scores[rows].astype(np.float64)
+    known = with_expected(scores, category, bases)[rows]
     weights = relevance(known.mean(axis=0), active_params_b)
     # The means must not include the held-out fold either.
     centres = held_out_means(known, folds)
@@ -158,6 +160,17 @@ def fit_correction(
         means=contrasts(known).mean(axis=0).astype(np.float32),
     )
     return CorrectionFit(correction, category, corrected, gain, error, gains, chosen, "it helps held out")
+
+
+def with_expected(scores: Matrix, category: Matrix, bases: Sequence[int | None] = ()) -> Floats:
+    """`scores` (prompts, experts) with what is expected where they are NaN: the category's expectation
+    (`category`, same shape), for an arm the base's score plus the expected difference from it."""
+    known = np.where(np.isnan(scores), category, scores).astype(np.float64)
+    for column, base in enumerate(bases):
+        if base is not None:
+            unknown = np.isnan(scores[:, column])
+            known[unknown, column] = (known[:, base] + category[:, column] - category[:, base])[unknown]
+    return known
 
 
 def held_out_means(values: Floats, folds: Index) -> Floats:
