@@ -11,7 +11,7 @@ from routers.decide import decide
 from routers.estimate import estimate, estimate_table
 from routers.features import features_of
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
-from routers.fitting.corrections import blend_weights, relevance
+from routers.fitting.corrections import blend_weights, relevance, with_expected
 from routers.fitting.stages import StageCache
 from routers.outcome_table import OutcomeTable
 from tests.unit.routers.world import BagOfWords, card, request
@@ -162,6 +162,14 @@ def test_a_resident_budget_holds_with_a_correction() -> None:
     made = fitted(resident_budget_b=40).composition
     assert sum(each.params_b for each in made.experts) <= 40
     assert made.correction is None or len(made.correction.means) == len(made.experts)
+
+
+def test_unknown_scores_are_taken_as_expected_and_those_of_arms_as_their_base_lets_expect() -> None:
+    nan = np.nan
+    scores = np.asarray([[1.0, 0.5, 0.25], [1.0, nan, nan], [nan, 0.0, nan]], dtype=np.float32)
+    category = np.asarray([[0.5, 0.25, 0.625]] * 3, dtype=np.float32)
+    known = with_expected(scores, category, (None, None, 0))
+    assert known.tolist() == [[1.0, 0.5, 0.25], [1.0, 0.25, 1.125], [0.5, 0.0, 0.625]]
 
 
 def test_relevance_is_full_on_the_best_mixes_and_small_far_below() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers.format_features import COUNT, NAMES, format_part
+from routers.format_features import COUNT, NAMES, format_part, is_multiple_choice
 
 
 def feature(text: str, name: str) -> float:
@@ -36,6 +36,13 @@ def test_options_are_counted_and_measured() -> None:
     assert feature(question, "options_numeric") == 1
     assert feature(question, "stem_asks") == 1
     assert feature("What is 2 + 2?", "options_none") == 1
+
+
+def test_multiple_choice_is_told_by_three_lettered_lines() -> None:
+    assert is_multiple_choice("What is 2 + 2?\nA. 3\nB. 4\nC. 5")
+    assert is_multiple_choice("Pick one:\n(A) tea\n(B) milk\n(C) water\n(D) juice")
+    assert not is_multiple_choice("Two notes:\nA. Buy milk.\nB. Call Ann.")
+    assert not is_multiple_choice("I like A, B and C. Which is best?")
 
 
 def test_code_latex_clues_and_numbers_are_seen() -> None:
