@@ -80,7 +80,7 @@ def estimate_utilities(scores: Matrix, labels: npt.NDArray[np.int64], categories
     )
 
 
-UNTRIED = 0.05
+UNTRIED = 0.15
 """An arm that nobody scored in a category is taken to be so much worse there than its base."""
 LEAST_SPREAD = 0.05**2
 """Least variance of an arm's differences from its base between categories."""
