@@ -229,6 +229,8 @@ def _verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Raises CompositionError unless every file has the manifest's digest."""
     files = manifest["files"]
     needed = {ARRAYS, *CLASSIFIERS[manifest["classifier"]["name"]].FILES}
+    if fitted_strategies.FILE in files:
+        needed.add(fitted_strategies.ARRAYS)
     if missing := needed - set(files):
         raise CompositionError(
             f"{folder / MANIFEST} has no digest of {', '.join(sorted(missing))}: fit it again"

@@ -81,9 +81,8 @@ def decide(
     ranking = _rank(request, composition, policy, stage1)
     chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
     sure = stage1.classification is not Classification.UNCLASSIFIED
-    fitted = composition.strategies.names if composition.strategies is not None else ()
     certain = stage1.category if sure else None
-    strategy = choose_strategy(request, certain, policy, rules.strategy, strategies, fitted)
+    strategy = choose_strategy(request, certain, policy, rules.strategy, strategies, composition)
     if reason is Reason.HELD:
         strategy = one_expert(strategy, "a tool call is open")
     return Decision(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from routers.composition import Composition, ExpertCard
 from routers.request import Matrix, Vector
+from routers.strategy_choice import CHOICE
 
 SMALLEST_B = 0.01
 OVERALL_SPREAD, CATEGORY_SPREAD = (0.05, 0.25), (0.03, 0.15)
@@ -125,6 +126,7 @@ def extend_composition(
     }
     overall = np.float32(_traffic(composition) @ row.utilities)
     joined = [*composition.manifest.get("joined", ()), entry]
+    older = {key: value for key, value in composition.manifest.items() if key != CHOICE}
     return replace(
         composition,
         digest="",
@@ -136,7 +138,7 @@ def extend_composition(
         tokens=composition.tokens and composition.tokens.with_unknown(1),
         policy=replace(composition.policy, strategies=_unfitted(composition)),
         strategies=None,
-        manifest={**composition.manifest, "joined": joined},
+        manifest={**older, "joined": joined},
     )
 
 

@@ -1,11 +1,18 @@
 """Which strategy answers a request, and who said so: the request, else the composition, else the operator."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from routers.decision import FAMILIES, SINGLE, Decision, StrategySource
 from routers.policy import Policy, Rule
 from routers.request import Request
+
+if TYPE_CHECKING:
+    from routers.composition import Composition
+
+CHOICE = "strategy_choice"
+"""In a composition's manifest: the choice among its strategies by category, with what it is to gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +38,35 @@ def choose_strategy(
     policy: Policy,
     rule: Rule | None,
     setting: StrategySetting,
-    fitted: Collection[str] = (),
+    composition: "Composition | None" = None,
 ) -> StrategyChoice:
     """The first that has a say: the request's `strategy`, the policy's for `category` (None: not sure of
     any), the policy's for all, the first operator's `rule` that matches and names one, the setting. One
     that the service lacks gives way to `single`, and so does one that the policy names although it is not
-    among the composition's `fitted` ones; the detail says so."""
+    fitted for the `composition`. The detail says so, or what held-out prompts say of the category's
+    strategy."""
     chosen = _wish(request, category, policy, rule, setting.default)
     if setting.available is not None and chosen.name not in setting.available:
         return one_expert(chosen, f"there is no strategy {chosen.name!r} here")
-    by_policy = chosen.source in ("category", "composition")
-    if by_policy and family_of(chosen.name) in FAMILIES and chosen.name not in fitted:
+    if chosen.source not in ("category", "composition") or family_of(chosen.name) not in FAMILIES:
+        return chosen
+    strategies = None if composition is None else composition.strategies
+    if composition is None or strategies is None or strategies.find(chosen.name) is None:
         return one_expert(chosen, f"{chosen.name} is not fitted for this composition")
+    if chosen.source == "category" and category is not None:
+        return replace(chosen, detail=_explained(chosen.detail, chosen.name, category, composition.manifest))
     return chosen
+
+
+def _explained(detail: str, name: str, category: str, manifest: Mapping[str, Any]) -> str:
+    """`detail` with what held-out prompts say of the strategy and of one expert, where the fit chose it."""
+    found = manifest.get(CHOICE, {}).get("by_category", {}).get(category, {})
+    if found.get("strategy") != name or "single_score" not in found:
+        return detail
+    return (
+        f"{detail.removesuffix('.')}: {found['score']:.2f} expected at {found['active_params_b']:.3g} B, "
+        f"one expert {found['single_score']:.2f}."
+    )
 
 
 def family_of(name: str) -> str:

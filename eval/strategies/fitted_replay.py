@@ -13,6 +13,7 @@ from eval.errors import EvalError
 from eval.paired_comparison import ScoreDifference, paired_interval
 from routers.batch import choose, is_sure
 from routers.composition import Composition, CompositionError, load_composition
+from routers.decision import FAMILIES, SINGLE
 from routers.embeddings import encode_cached
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
@@ -22,6 +23,7 @@ from routers.request import Matrix
 from routers.strategies import State
 from routers.strategies.fitted_strategies import FittedPolicy, FittedStrategies
 from routers.strategies.strategy_policy import Booleans, Ints
+from routers.strategy_choice import family_of
 from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
 from routers.strategy_fitting.strategy_files import Step, embedding, unit_costs
 from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
@@ -164,8 +166,7 @@ def _judge(
         _judged(each.id, each.name, each.within, each.unit, outcome, rivals, seed)
         for each, outcome in outcomes.values()
     ]
-    if composition.policy.strategies:
-        served = _served(composition, estimate, single, {name: each for name, (_, each) in outcomes.items()})
+    if (served := _served(composition, strategies, estimate, single, outcomes)) is not None:
         judged.append(_judged(CHOSEN, CHOSEN, None, "active", served, rivals, seed))
     return FittedReplay(
         n=len(recorded),
@@ -204,21 +205,37 @@ def _choices(
 
 def _served(
     composition: Composition,
+    strategies: FittedStrategies,
     estimate: Estimate,
     single: StrategyOutcome,
-    outcomes: Mapping[str, StrategyOutcome],
-) -> StrategyOutcome:
-    """What the composition does with each prompt: the strategy of its category where it is sure of one."""
+    outcomes: Mapping[str, tuple[FittedPolicy, StrategyOutcome]],
+) -> StrategyOutcome | None:
+    """What the composition does with each prompt: the strategy of its category where it is sure of one, else
+    that for all. None where the policy names no strategy, or one that is no policy and has to be run."""
+    policy = composition.policy
+    if not {policy.strategy, *policy.strategies.values()} - {SINGLE}:
+        return None
+
+    def outcome_of(name: str) -> StrategyOutcome | None:
+        fitted = strategies.find(name)
+        if fitted is not None:
+            return outcomes[fitted.id][1]
+        return single if name == SINGLE or family_of(name) in FAMILIES else None
+
     sure = is_sure(composition.policy, estimate)
     likeliest = estimate.posterior.argmax(axis=1)
-    score, cost, active, calls = (column.copy() for column in single.columns())
-    for category, name in composition.policy.strategies.items():
-        outcome = outcomes.get(name)
+    every = outcome_of(policy.strategy)
+    if every is None:
+        return None
+    score, _, active, calls = (column.copy() for column in every.columns())
+    for category, name in policy.strategies.items():
+        outcome = outcome_of(name)
         if outcome is None:
-            continue
+            return None
         rows = sure & (likeliest == composition.categories.index(category))
-        for column, theirs in zip((score, cost, active, calls), outcome.columns(), strict=True):
-            column[rows] = theirs[rows]
+        score[rows], active[rows], calls[rows] = (
+            each[rows] for each in (outcome.score, outcome.active, outcome.calls)
+        )
     return StrategyOutcome(score, active, active, calls)
 
 

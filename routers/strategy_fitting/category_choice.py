@@ -13,6 +13,7 @@ from routers.request_costs import COMPUTE_UNIT
 from routers.strategies.ask_order import TOLERANCE, costs_of
 from routers.strategies.fitted_strategies import FittedPolicy, Unit
 from routers.strategies.strategy_policy import Booleans, Floats
+from routers.strategy_choice import CHOICE
 from routers.strategy_fitting.recorded_answers import AnswersError
 from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
@@ -25,17 +26,22 @@ TRIED = 48
 COMBINED = ("mixed",)
 """Families that choose by category themselves."""
 
+GAIN_FIELDS = ("gain", "error", "score", "active_params_b", "single_score")
+
 Candidate = tuple[FittedPolicy, StrategyOutcome]
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryGain:
     """The strategy `id` of a category, and its net gain over one expert (score minus weighted cost) with its
-    standard `error`."""
+    standard `error`; its expected `score` and `active` parameters (billions), and one expert's score."""
 
     id: str
     gain: float
     error: float
+    score: float
+    active_params_b: float
+    single_score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,10 @@ class StrategyMap:
         """For the manifest."""
         return {
             "by_category": {
-                category: {"strategy": each.id, "gain": round(each.gain, 4), "error": round(each.error, 4)}
+                category: {
+                    "strategy": each.id,
+                    **{name: round(getattr(each, name), 4) for name in GAIN_FIELDS},
+                }
                 for category, each in self.by_category.items()
             },
             "weight": float(f"{self.weight:.6g}"),
@@ -97,12 +106,13 @@ def choose_by_category(
 
 def with_map(composition: Composition, found: StrategyMap | None, unit: Unit) -> Composition:
     """The composition whose policy follows the map."""
+    older = {key: value for key, value in composition.manifest.items() if key != CHOICE}
     if found is None:
-        return composition
+        return replace(composition, manifest=older)
     names = {category: each.id for category, each in found.by_category.items()}
     scale = COMPUTE_UNIT if unit == "compute" else 1.0
     policy = with_weight(replace(composition.policy, strategies=names), unit, found.weight * scale)
-    manifest = {**composition.manifest, "strategy_choice": found.document()}
+    manifest = {**older, CHOICE: found.document()}
     return replace(composition, policy=policy, manifest=manifest)
 
 
@@ -127,8 +137,7 @@ def _map(
         for policy, outcome in candidates:
             if policy.name in COMBINED:
                 continue
-            net = (outcome.score - single.score) - weight * (outcome.cost - single.cost)
-            gain = _gain(policy.id, net, rows, sure)
+            gain = _gain(policy.id, outcome, single, weight, rows, sure)
             if gain.gain > SURE_ERRORS * gain.error and (best is None or gain.gain > best[0].gain):
                 best = gain, outcome
         if best is not None:
@@ -144,14 +153,33 @@ def _map(
     )
 
 
-def _gain(name: str, net: Floats, rows: Booleans, every: Booleans) -> CategoryGain:
-    """The mean of `net` over `rows`, shrunk to its mean over `every` row, with its standard error."""
+def _gain(
+    name: str,
+    outcome: StrategyOutcome,
+    single: StrategyOutcome,
+    weight: float,
+    rows: Booleans,
+    every: Booleans,
+) -> CategoryGain:
+    """The gain over `single` in `rows`, shrunk to that in `every` row, with its standard error."""
+    better = outcome.score - single.score
+    net = better - weight * (outcome.cost - single.cost)
     here, all_ = net[rows], net[every]
     share = len(here) / (len(here) + PRIOR)
     variances = [float(each.var(ddof=1)) / len(each) if len(each) > 1 else np.inf for each in (here, all_)]
-    gain = share * float(here.mean()) + (1 - share) * float(all_.mean())
-    error = float(np.sqrt(share**2 * variances[0] + (1 - share) ** 2 * variances[1]))
-    return CategoryGain(name, gain, error)
+    alone = float(single.score[rows].mean())
+    return CategoryGain(
+        id=name,
+        gain=_shrunk(net, rows, every, share),
+        error=float(np.sqrt(share**2 * variances[0] + (1 - share) ** 2 * variances[1])),
+        score=min(max(alone + _shrunk(better, rows, every, share), 0.0), 1.0),
+        active_params_b=float(outcome.active[rows].mean()),
+        single_score=alone,
+    )
+
+
+def _shrunk(values: Floats, rows: Booleans, every: Booleans, share: float) -> float:
+    return share * float(values[rows].mean()) + (1 - share) * float(values[every].mean())
 
 
 def _single(composition: Composition, data: TrainingData, weight: float) -> StrategyOutcome:

@@ -17,10 +17,13 @@ from app.operations.composition_fit import FitSource, fit_from_files
 from eval.cli.strategies import app
 from eval.outcome_export import write_table
 from routers.composition import CompositionError, load_composition, save_composition
+from routers.decide import decide
 from routers.encoder import Encoder
 from routers.fitting import FitOptions
+from routers.request import Request, Turn
 from routers.strategies import State, rollout
-from routers.strategies.fitted_strategies import FILE
+from routers.strategies.fitted_strategies import ARRAYS, FILE
+from routers.strategy_fitting.category_choice import with_map
 from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
 from tests.unit.routers.strategy_fitting.planted import CARDS, LETTERS, table
 from tests.unit.routers.world import card
@@ -182,6 +185,53 @@ def test_a_changed_file_of_strategies_is_refused(fitted: Path, tmp_path: Path) -
 
     with pytest.raises(CompositionError, match="digest"):
         load_composition(folder)
+
+
+def test_every_file_of_strategies_needs_a_digest(fitted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "undigested"
+    shutil.copytree(fitted, folder)
+    manifest = json.loads((folder / "composition.json").read_text())
+    del manifest["files"][ARRAYS]
+    (folder / "composition.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(CompositionError, match="no digest of strategies"):
+        load_composition(folder)
+
+
+def test_a_strategy_for_all_is_judged_as_the_composition(fitted: Path, new: Path, tmp_path: Path) -> None:
+    composition = load_composition(fitted)
+    policy = replace(composition.policy, strategies={}, strategy="stopping")
+    save_composition(replace(composition, policy=policy), tmp_path / "for-all")
+
+    code, output = run("replay", tmp_path / "for-all", new, "--allow-seen", "--json", tmp_path / "out.json")
+
+    assert code == 0, output
+    found = {each["name"]: each for each in json.loads((tmp_path / "out.json").read_text())["policies"]}
+    for figure in ("score", "active_params_b", "calls"):
+        assert found["composition"][figure] == found["stopping"][figure]
+
+
+def test_what_a_choice_was_to_gain_goes_with_the_choice(fitted: Path) -> None:
+    composition = load_composition(fitted)
+    assert "strategy_choice" in composition.manifest
+
+    assert "strategy_choice" not in with_map(composition, None, "active").manifest
+
+
+def test_a_decision_says_what_the_strategy_of_its_category_is_to_gain(fitted: Path) -> None:
+    composition = load_composition(fitted)
+    name = composition.policy.strategies["law"]
+    found = composition.manifest["strategy_choice"]["by_category"]["law"]
+    asked = Request("dec_1", (Turn("user", "court"),), pinned_category="law")
+
+    decision = decide(asked, composition, composition.policy)
+
+    assert found["single_score"] < found["score"] <= 1
+    assert decision.strategy == name
+    assert decision.strategy_detail == (
+        f"The composition answers law with {name}: {found['score']:.2f} expected at "
+        f"{found['active_params_b']:.3g} B, one expert {found['single_score']:.2f}."
+    )
 
 
 def test_a_table_without_an_expert_of_the_composition_is_refused(
