@@ -103,6 +103,7 @@ def add(
     from routers.encoder import EncoderMissing, load_encoder
     from routers.new_expert import AddExpertError
     from routers.outcome_table import OutcomeError, read_outcomes
+    from routers.strategies.fitted_strategies import FILE as STRATEGIES
 
     if in_place and out is not None:
         fail("give --out or --in-place, not both")
@@ -121,12 +122,18 @@ def add(
             "price_output": price,
         }
         card = replace(card, **{field: value for field, value in given.items() if value is not None})
+        fitted = (composition / STRATEGIES).exists()
         joined = add_expert(composition, target, card, load_encoder(), table)
     except ImportError as error:
         fail(f"outcome tables need {error.name}: pip install 'coterie[fit]'")
     except (OutcomeError, AddExpertError, CompositionError, EncoderMissing, PromptsError) as error:
         fail(error)
     _show_joined(joined, name, target)
+    if fitted:
+        warn(
+            "its strategies were fitted on the other experts and are left out: fit them again with "
+            "`coterie strategies fit`"
+        )
 
 
 def _card(

@@ -25,6 +25,7 @@ from routers.strategies.strategy_policy import DIGITS, Booleans, Floats, Ints, S
 ANSWERS = "answers.parquet"
 LOGPROBS = "logprobs.parquet"
 DETAILS = "details.parquet"
+SAMPLE_FIELDS = ("uid", "expert", "score", "text")
 CHARACTERS = 24
 FINAL_SHARE = 0.9
 """Answers are final ones where this share of them has at most CHARACTERS characters."""
@@ -75,8 +76,10 @@ class RecordedAnswers:
 
     @property
     def means(self) -> Floats:
-        """Mean score of each expert over its known cells, (experts,)."""
-        return np.asarray(np.nan_to_num(np.nanmean(self.scores, axis=0)), dtype=np.float64)
+        """Mean score of each expert over its known cells, (experts,); 0 without any."""
+        return np.asarray(
+            np.nansum(self.scores, axis=0) / np.maximum(self.known.sum(axis=0), 1), dtype=np.float64
+        )
 
     def option_scores(self) -> Floats:
         """Score of each distinct answer: the mean over the experts that gave it, 0 for none; (prompts,
@@ -137,12 +140,18 @@ class RecordedAnswers:
         return np.where(answer >= 0, np.nan_to_num(found), 0.0)
 
     def keep_experts(self, names: Sequence[str]) -> "RecordedAnswers":
-        """Those of these experts, in this order. Raises OutcomeError when one is missing."""
+        """Those of these experts, in this order, without the prompts that none of them has a score for.
+        Raises OutcomeError when one is missing, and AnswersError when nothing is left."""
         table = self.table.keep_experts(names)
         columns = [self.table.expert_names.index(name) for name in names]
         signals = {name: values[:, columns] for name, values in self.signals.items()}
         cosines = None if self.cosines is None else self.cosines[:, columns][:, :, columns]
-        return replace(self, table=table, answers=self.answers[:, columns], signals=signals, cosines=cosines)
+        answers = self.answers[:, columns]
+        found = replace(self, table=table, answers=answers, signals=signals, cosines=cosines)
+        scored = np.flatnonzero(found.known.any(axis=1))
+        if not len(scored):
+            raise AnswersError(f"no prompt of the table has a score of {', '.join(names)}")
+        return replace(found.take(scored), left_out=self.left_out + len(self) - len(scored))
 
     def take(self, rows: Ints) -> "RecordedAnswers":
         signals = {name: values[rows] for name, values in self.signals.items()}
@@ -178,10 +187,13 @@ def _first_samples(table: OutcomeTable, details: Mapping[str, list[Any]] | None)
     scores = table.scores.copy()
     row_of = {uid: row for row, uid in enumerate(table.uids)}
     column_of = {name: column for column, name in enumerate(table.expert_names)}
+    if missing := [name for name in SAMPLE_FIELDS if name not in details]:
+        raise AnswersError(
+            f"{DETAILS}: no column {', '.join(missing)}: scores that are means over samples need "
+            "those of the very answers"
+        )
     seen = set()
-    for uid, expert, score, text in zip(
-        *(details[name] for name in ("uid", "expert", "score", "text")), strict=True
-    ):
+    for uid, expert, score, text in zip(*(details[name] for name in SAMPLE_FIELDS), strict=True):
         if uid not in row_of or expert not in column_of or score is None or not text:
             continue
         cell = row_of[uid], column_of[expert]

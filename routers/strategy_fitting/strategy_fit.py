@@ -70,7 +70,16 @@ def fit_policies(
                 evidence = evidence_of(data, best.outcome)
                 fitted = FittedPolicy(name, budget, options.unit, best.policy, evidence)
                 found[id(best.policy)] = fitted, best.outcome
+    if not found:
+        raise AnswersError(_nothing_within(families, budgets_of(data, options)))
     return list(found.values())
+
+
+def _nothing_within(families: dict[str, list[StrategyTrial]], budgets: tuple[float, ...]) -> str:
+    costs = [float(each.outcome.cost.mean()) for name in FAMILIES for each in families[name]]
+    if not costs:
+        return "there is no strategy to fit: the table needs two experts or more"
+    return f"no strategy costs {budgets[-1]:g} or less on average; the least is {min(costs):.4g}"
 
 
 def strategy_trials(
@@ -107,7 +116,8 @@ def strategy_trials(
 def budgets_of(data: TrainingData, options: StrategyOptions) -> tuple[float, ...]:
     """The budgets asked for, else multiples of what the best expert costs on average."""
     if options.budgets:
-        return tuple(sorted(set(options.budgets)))
+        # As their ids show them.
+        return tuple(sorted({float(f"{each:g}") for each in options.budgets}))
     best = int(data.recorded.means.argmax())
     cost = float(costs_of(data.costs, data.state)[:, best].mean())
     if cost <= 0:

@@ -17,6 +17,7 @@ from routers.strategies import State
 from routers.strategies.equivalence import answer_classes
 from routers.strategy_fitting.likeness_fit import fit_likeness
 from routers.strategy_fitting.recorded_answers import AnswersError, RecordedAnswers, read_recorded, recorded
+from tests.unit.routers.strategy_fitting.planted import table as planted_table
 from tests.unit.routers.world import card
 
 CARDS = (card("one", 1.0), card("two", 2.0))
@@ -180,3 +181,18 @@ def test_the_threshold_tells_right_replies_from_wrong_ones() -> None:
     assert threshold is not None
     assert 0.7 < threshold <= 1.0
     assert fit_likeness(shuffled) is None
+
+
+def test_prompts_that_only_other_experts_answered_are_left_out() -> None:
+    whole = planted_table(40)
+    scores = whole.table.scores.copy()
+    scores[:10, :3] = np.nan
+    partly = replace(whole, table=replace(whole.table, scores=scores))
+
+    kept = partly.keep_experts(("small", "cheap"))
+
+    assert (len(kept), kept.left_out) == (30, 10)
+    assert kept.table.expert_names == ("small", "cheap")
+    assert np.array_equal(kept.answers, whole.answers[10:, [1, 0]])
+    with pytest.raises(AnswersError, match="echo"):
+        partly.take(np.arange(10)).keep_experts(("echo",))

@@ -11,13 +11,14 @@ from routers.strategies import rollout
 from routers.strategies.panel_policies import PanelPolicy
 from routers.strategy_fitting.mixed_fit import mixed_trials
 from routers.strategy_fitting.panel_fit import fit_panels, panel_trials, stopping_trials, vote_trials
-from routers.strategy_fitting.recorded_answers import RecordedAnswers
+from routers.strategy_fitting.recorded_answers import AnswersError, RecordedAnswers
 from routers.strategy_fitting.reply_fit import (
     agreement_trials,
     confidence_trials,
     self_select_trials,
     single_trials,
 )
+from routers.strategy_fitting.strategy_fit import StrategyOptions, fit_policies
 from routers.strategy_fitting.training_data import StrategyTrial, TrainingData, best_within
 from tests.unit.routers.strategy_fitting.planted import table, training
 
@@ -141,3 +142,8 @@ def test_mixing_takes_the_best_trial_of_each_category() -> None:
 
     assert found[0].outcome.score.mean() >= max(dear.outcome.score.mean(), cheap.outcome.score.mean())
     assert found[-1].outcome.cost.mean() == pytest.approx(cheap.outcome.cost.mean())
+
+
+def test_budgets_below_every_strategy_are_refused_with_the_least() -> None:
+    with pytest.raises(AnswersError, match=r"no strategy costs 0\.1 or less on average; the least is"):
+        fit_policies(training(table(120)), StrategyOptions(budgets=(0.1,), most=2))
