@@ -7,15 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
 from app.cli.root import build
 from app.operations.composition_fit import FitSource, fit_from_files
 from eval.cli.strategies import app
-from eval.outcome_export import write_table
 from routers.composition import CompositionError, load_composition, save_composition
 from routers.decide import decide
 from routers.encoder import Encoder
@@ -24,21 +21,11 @@ from routers.request import Request, Turn
 from routers.strategies import State, rollout
 from routers.strategies.fitted_strategies import ARRAYS, FILE
 from routers.strategy_fitting.category_choice import with_map
-from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
-from tests.unit.routers.strategy_fitting.planted import CARDS, LETTERS, table
+from routers.strategy_fitting.recorded_answers import read_recorded
+from tests.unit.routers.strategy_fitting.planted import CARDS, table, write
 from tests.unit.routers.world import card
 
 FAMILIES = {"vote", "cascade", "panel", "stopping", "mixed"}
-
-
-def write(data: RecordedAnswers, folder: Path) -> Path:
-    """The planted table as a folder."""
-    write_table(data.table, folder)
-    names = data.table.expert_names
-    answers = {name: [LETTERS[each] for each in data.answers[:, column]] for column, name in enumerate(names)}
-    columns = pyarrow.table({"uid": list(data.table.uids), **answers})
-    pyarrow.parquet.write_table(columns, folder / "answers.parquet")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,13 @@ Four experts answer letters on two topics. `cheap` and `small` are right two tim
 `big` is better and dear; `echo` repeats what `small` says.
 """
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from eval.outcome_export import write_table
 from routers.outcome_table import OutcomeTable
 from routers.strategies import State
 from routers.strategy_fitting.recorded_answers import RecordedAnswers, recorded
@@ -48,3 +53,13 @@ def training(data: RecordedAnswers) -> TrainingData:
     means = np.stack([np.nanmean(data.scores[topic == each], axis=0) for each in range(len(TOPICS))])
     state = State.begin(np.eye(len(TOPICS))[topic], means[topic], data.known)
     return TrainingData(data, state, np.arange(len(data)) % 3, data.sizes)
+
+
+def write(data: RecordedAnswers, folder: Path) -> Path:
+    """The planted table as a folder."""
+    write_table(data.table, folder)
+    names = data.table.expert_names
+    answers = {name: [LETTERS[each] for each in data.answers[:, column]] for column, name in enumerate(names)}
+    columns = pyarrow.table({"uid": list(data.table.uids), **answers})
+    pyarrow.parquet.write_table(columns, folder / "answers.parquet")
+    return folder
