@@ -98,8 +98,18 @@ def notice(document: Mapping[str, Any], option: str = "--allow-seen") -> str:
     return f"REPORTED ON {what} ({option})" if document["allow_seen"] else f"{what} are excluded"
 
 
-def fitted_on(folder: Path) -> Fitted:
-    """The fitting prompts of the composition in `folder`. Raises DecontaminationError."""
+def fitted_on(folder: Path, *, allow_unknown: bool = False) -> Fitted:
+    """The fitting prompts of the composition in `folder`; none, from the source `nothing`, where they are not
+    known and that is allowed. Raises DecontaminationError."""
+    try:
+        return _fitted_on(folder)
+    except DecontaminationError:
+        if not allow_unknown:
+            raise
+        return Fitted(fingerprints_of([]), source="nothing")
+
+
+def _fitted_on(folder: Path) -> Fitted:
     try:
         kept = load_fingerprints(folder)
         try:
@@ -160,13 +170,7 @@ def screen_for(
 ) -> Screening:
     """`screen` for the composition in `folder`. With `allow_seen` unknown fitting prompts are no error, and
     the source is `nothing`. Raises DecontaminationError."""
-    try:
-        fitted = fitted_on(folder)
-    except DecontaminationError:
-        if not allow_seen:
-            raise
-        nothing = np.zeros(len(prompts), dtype=np.bool_)
-        return Screening(nothing, nothing, True, "nothing")
+    fitted = fitted_on(folder, allow_unknown=allow_seen)
     return screen(prompts, fitted, embeddings, allow_seen=allow_seen)
 
 

@@ -82,7 +82,7 @@ def replay(
                 load_encoder(
                     precision="float32" if "float32" in fitted.encoder_revision else "int8", threads=2
                 ),
-                fitted=fitted_on(composition),
+                fitted=fitted_on(composition, allow_unknown=allow_seen),
                 allow_seen=allow_seen,
                 against=against,
                 cache=vectors_folder(),

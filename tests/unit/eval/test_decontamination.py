@@ -95,6 +95,8 @@ def test_a_composition_that_says_nothing_is_refused_unless_that_is_allowed(tmp_p
     found = screen_for(folder, [OTHER], allow_seen=True)
     assert found.document()["checked_by"] == "nothing"
     assert found.sentence().startswith("NOT CHECKED")
+    nothing = fitted_on(folder, allow_unknown=True)
+    assert not screen([OTHER], nothing, BagOfWords().encode([OTHER])).refused.any()
 
 
 def test_evidence_alone_finds_copies_by_their_embedding() -> None:
