@@ -6,7 +6,7 @@ all held-out prompts, with bootstrap intervals over prompts and paired differenc
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,11 +150,9 @@ def replay(
 ) -> StrategyReport:
     """Evaluate all strategies on the prompts of `data` that every expert was scored on, with `embeddings`
     (prompts, dimension) by `encoder`; `cache`: folder of the fits' cache. Raises AnswersError."""
-    complete = np.flatnonzero(data.known.all(axis=1))
-    if not len(complete):
+    embeddings, data = embeddings[data.known.all(axis=1)], data.complete()
+    if not len(data):
         raise AnswersError("no prompt of the table is scored for every expert")
-    left_out = data.left_out + len(data) - len(complete)
-    data, embeddings = replace(data.take(complete), left_out=left_out), embeddings[complete]
     parts = settings.parts or settings.folds
     budgets = _budgets(data, settings)
     chosen: dict[Key, list[ChosenTrial]] = {}

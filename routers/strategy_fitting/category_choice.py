@@ -19,7 +19,7 @@ from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
 PRIOR = 100.0
 """Pseudo-count of a strategy's mean gain over all prompts in its gain in a category."""
-SURE_ERRORS = 1.64
+SURE_ERRORS = 2.0
 """Standard errors that a gain must exceed."""
 TRIED = 48
 """Weights on cost that are tried for a target."""

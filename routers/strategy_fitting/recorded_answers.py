@@ -153,6 +153,11 @@ class RecordedAnswers:
             raise AnswersError(f"no prompt of the table has a score of {', '.join(names)}")
         return replace(found.take(scored), left_out=self.left_out + len(self) - len(scored))
 
+    def complete(self) -> "RecordedAnswers":
+        """The prompts that are scored for every expert; the others count as left out."""
+        rows = np.flatnonzero(self.known.all(axis=1))
+        return replace(self.take(rows), left_out=self.left_out + len(self) - len(rows))
+
     def take(self, rows: Ints) -> "RecordedAnswers":
         signals = {name: values[rows] for name, values in self.signals.items()}
         cosines = None if self.cosines is None else self.cosines[rows]

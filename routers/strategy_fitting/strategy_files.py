@@ -18,8 +18,8 @@ from routers.strategies.fitted_strategies import FittedStrategies, Unit
 from routers.strategies.strategy_policy import Floats, Ints, State
 from routers.strategy_fitting.category_choice import StrategyMap, choose_by_category, with_map
 from routers.strategy_fitting.likeness_fit import fit_likeness
-from routers.strategy_fitting.recorded_answers import Embed, RecordedAnswers, read_recorded
-from routers.strategy_fitting.strategy_fit import StrategyOptions, fit_policies
+from routers.strategy_fitting.recorded_answers import AnswersError, Embed, RecordedAnswers, read_recorded
+from routers.strategy_fitting.strategy_fit import MIN_PROMPTS, StrategyOptions, fit_policies
 from routers.strategy_fitting.training_data import TrainingData
 
 Step = Callable[[str], None]
@@ -48,13 +48,15 @@ def fit_strategies(
     """Fit strategies for the composition in `folder` on `table`, choose among them by category within an
     average cost of `target`, and write them to the folder.
 
-    Prompts that the composition was fitted on count with what its folds predicted of them. Raises
-    CompositionError, EvidenceError, OutcomeError, AnswersError, UnknownCost.
+    Prompts that are not scored for every expert are left out: who was not asked there cannot be told from who
+    had nothing to say. Those that the composition was fitted on count with what its folds predicted of them.
+    Raises CompositionError, EvidenceError, OutcomeError, AnswersError, UnknownCost.
     """
     composition = load_composition(folder)
     evidence = held_out_evidence(folder, composition)
     step("reading the table")
-    recorded = read_recorded(table, embedding(encoder, cache, step)).keep_experts(composition.expert_names)
+    whole = read_recorded(table, embedding(encoder, cache, step)).keep_experts(composition.expert_names)
+    recorded = _complete(whole)
     likeness = fit_likeness(recorded)
     recorded = recorded.with_likeness(likeness)
     state = held_out_state(composition, evidence, recorded, encoder, cache, step)
@@ -76,6 +78,20 @@ def fit_strategies(
     made = with_map(replace(plain, strategies=strategies), chosen, options.unit)
     save_composition(made, folder, evidence, keep_others=True)
     return FittedFolder(load_composition(folder), chosen)
+
+
+def _complete(whole: RecordedAnswers) -> RecordedAnswers:
+    """Raises AnswersError when too few prompts are scored for every expert."""
+    found = whole.complete()
+    if len(found) < MIN_PROMPTS:
+        scores = whole.known.sum(axis=0)
+        least = whole.table.expert_names[int(scores.argmin())]
+        raise AnswersError(
+            f"{len(found)} of {len(whole)} prompts are scored for every expert, fewer than the {MIN_PROMPTS} "
+            f"that strategies are fitted on ({least} has {int(scores.min())} scores): score more, or fit a "
+            "composition of fewer experts (--only)"
+        )
+    return found
 
 
 def embedding(encoder: Encoder, cache: Path | None, step: Step = lambda _: None) -> Embed:

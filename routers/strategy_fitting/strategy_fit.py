@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from routers.decision import FAMILIES
 from routers.strategies.ask_order import costs_of
 from routers.strategies.fitted_strategies import CategoryEvidence, FittedPolicy, PolicyEvidence, Unit
 from routers.strategies.strategy_policy import Floats
@@ -31,7 +32,6 @@ from routers.strategy_fitting.training_data import (
     means_by_category,
 )
 
-FAMILIES = ("vote", "cascade", "self_select", "panel", "stopping", "mixed")
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Default budgets, as multiples of what the best expert costs."""
 MIN_PROMPTS = 100

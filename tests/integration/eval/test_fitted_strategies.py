@@ -235,6 +235,27 @@ def test_a_table_without_an_expert_of_the_composition_is_refused(
     assert "big" in output
 
 
+def test_prompts_that_are_not_scored_for_every_expert_are_left_out_and_too_few_are_refused(
+    composed: Path, tmp_path: Path
+) -> None:
+    whole = table(240, seed=1)
+    scores = whole.table.scores.copy()
+    scores[:100, 0] = np.nan
+    partly = write(replace(whole, table=replace(whole.table, scores=scores)), tmp_path / "partly")
+    folder = tmp_path / "composition"
+    shutil.copytree(composed, folder)
+    assert run("fit", partly, "--composition", folder, "--within", "18")[0] == 0
+    fitted_on = load_composition(folder).strategies
+    assert fitted_on is not None and fitted_on.prompts == 140
+
+    scores[:150, 0] = np.nan
+    partly = write(replace(whole, table=replace(whole.table, scores=scores)), tmp_path / "fewer")
+    code, output = run("fit", partly, "--composition", folder, "--within", "18")
+
+    assert code == 1
+    assert "90 of 240 prompts are scored for every expert" in output and "cheap has 90 scores" in output
+
+
 def test_a_folder_without_strategies_is_told_how_to_get_them(composed: Path, new: Path) -> None:
     code, output = run("replay", composed, new)
 
