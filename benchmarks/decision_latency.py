@@ -273,7 +273,8 @@ def corrected_composition(composition: "Composition", encoder: "Encoder", correc
         global_utilities=np.full(POOL, 0.5, dtype=np.float32),
         tokens=None,
         correction=correction,
-        policy=replace(composition.policy, generalist=pool[0].name),
+        # Nobody knows what its experts cost.
+        policy=replace(composition.policy, generalist=pool[0].name, cost_weight=0.0, compute_weight=0.0),
     )
 
 

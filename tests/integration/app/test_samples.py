@@ -76,7 +76,7 @@ async def test_tools_and_own_choices_are_answered_as_by_one_sample(experts: Expe
 
 
 async def test_a_strategy_takes_an_arm_as_a_member(experts: Experts) -> None:
-    routing = {"strategy": "panel", "options": {"members": ["voted", "talker"], "combine": "vote"}}
+    routing = {"strategy": "panel", "options": {"members": ["voted", "talker"]}}
     experts.compose("voted")
     async with experts.serve() as api:
         answer = (await api.chat(SUM, routing=routing)).json()
