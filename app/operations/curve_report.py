@@ -14,9 +14,8 @@ from routers.features import with_text_parts
 from routers.outcome_table import read_outcomes
 from routers.request import Matrix
 from routers.request_costs import CostKind, cell_costs, known_costs
-from routers.strategies import State
 from routers.strategy_fitting.recorded_answers import ANSWERS, RecordedAnswers, read_recorded
-from routers.strategy_fitting.strategy_files import embedding, unit_costs
+from routers.strategy_fitting.strategy_files import embedding, first_state, unit_costs
 from routers.strategy_fitting.training_data import TrainingData
 
 NAMES: dict[CostKind, CurveBy] = {"active": "active_params_b", "cost": "cost", "compute": "compute"}
@@ -99,11 +98,7 @@ def _points_on(
     strategies = composition.strategies
     if strategies is None:
         return []
-    state = State.begin(
-        found.posterior.astype(np.float64),
-        found.under(composition.policy).astype(np.float64),
-        recorded.known,
-    )
+    state = first_state(found, composition.policy, recorded.known)
     folds = np.zeros(len(recorded), dtype=np.int64)
     recorded = recorded.with_likeness(strategies.likeness)
     data = TrainingData(recorded, state, folds, unit_costs(composition, kind))

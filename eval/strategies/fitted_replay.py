@@ -11,6 +11,7 @@ import numpy as np
 from eval.baselines import category_choices, kmeans_choices, knn_choices
 from eval.errors import EvalError
 from eval.paired_comparison import ScoreDifference, paired_interval
+from eval.strategies.folds import choice_outcome
 from routers.batch import choose, is_sure
 from routers.composition import Composition, CompositionError, load_composition
 from routers.decision import FAMILIES, SINGLE
@@ -20,12 +21,11 @@ from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, NoEvidence, load_evidence, prompt_digest
 from routers.features import with_text_parts
 from routers.request import Matrix
-from routers.strategies import State
 from routers.strategies.fitted_strategies import FittedPolicy, FittedStrategies
 from routers.strategies.strategy_policy import Booleans, Ints
 from routers.strategy_choice import family_of
 from routers.strategy_fitting.recorded_answers import RecordedAnswers, read_recorded
-from routers.strategy_fitting.strategy_files import Step, embedding, unit_costs
+from routers.strategy_fitting.strategy_files import Step, embedding, first_state, unit_costs
 from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
 CHOSEN = "composition"
@@ -145,19 +145,18 @@ def _judge(
     seed: int,
     step: Step,
 ) -> FittedReplay:
-    state = State.begin(
-        estimate.posterior.astype(np.float64),
-        estimate.under(composition.policy).astype(np.float64),
-        recorded.known,
-    )
+    state = first_state(estimate, composition.policy, recorded.known)
     data = {
         unit: TrainingData(recorded, state, np.zeros(len(recorded), np.int64), unit_costs(composition, unit))
         for unit in dict.fromkeys(["active", *(each.unit for each in strategies.policies)])
     }
     chosen = choose(composition, composition.policy, estimate).astype(np.int64)
-    single = _of_columns(data["active"], chosen)
+    single = choice_outcome(data["active"], chosen)
     choices = _choices(composition, evidence, recorded, vectors)
-    rivals = {"single": single, **{name: _of_columns(data["active"], each) for name, each in choices.items()}}
+    rivals = {
+        "single": single,
+        **{name: choice_outcome(data["active"], each) for name, each in choices.items()},
+    }
     outcomes: dict[str, tuple[FittedPolicy, StrategyOutcome]] = {}
     for policy in strategies.policies:
         step(f"running {policy.id}")
@@ -175,13 +174,6 @@ def _judge(
         left_out_seen=seen,
         left_out_unscored=recorded.left_out,
     )
-
-
-def _of_columns(data: TrainingData, chosen: Ints) -> StrategyOutcome:
-    """One expert for each prompt."""
-    asked = np.zeros(data.recorded.answers.shape, dtype=np.bool_)
-    asked[np.arange(len(data)), chosen] = True
-    return StrategyOutcome.asked(data, data.recorded.scores_of(chosen), asked)
 
 
 def _choices(

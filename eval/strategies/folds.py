@@ -21,6 +21,7 @@ from routers.request import Matrix
 from routers.strategies import State
 from routers.strategies.strategy_policy import Ints
 from routers.strategy_fitting.recorded_answers import AnswersError, RecordedAnswers
+from routers.strategy_fitting.strategy_files import first_state
 from routers.strategy_fitting.training_data import StrategyOutcome, TrainingData
 
 INNER_FOLDS = 3
@@ -98,7 +99,7 @@ def _fold(
     policy, sizes = composition.policy, data.sizes
     known = State.begin(evidence.posterior.astype(np.float64), evidence.held_out.astype(np.float64))
     inner = assign_folds(seen.table.prompts, evidence.labels, INNER_FOLDS, options.seed)
-    asked = State.begin(estimate.posterior.astype(np.float64), estimate.under(policy).astype(np.float64))
+    asked = first_state(estimate, policy)
     return Fold(
         TrainingData(seen, known, inner, sizes),
         TrainingData(unseen, asked, np.zeros(len(rows), dtype=np.int64), sizes),

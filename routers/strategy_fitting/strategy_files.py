@@ -9,13 +9,14 @@ import numpy as np
 from routers.composition import Composition, CompositionError, load_composition, save_composition
 from routers.embeddings import encode_cached
 from routers.encoder import Encoder
-from routers.estimate import estimate_table
+from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, EvidenceError, load_evidence, prompt_digest
 from routers.features import with_text_parts
 from routers.fitting.splits import assign_folds
+from routers.policy import Policy
 from routers.request_costs import known_costs
 from routers.strategies.fitted_strategies import FittedStrategies, Unit
-from routers.strategies.strategy_policy import Floats, Ints, State
+from routers.strategies.strategy_policy import Booleans, Floats, Ints, State
 from routers.strategy_fitting.category_choice import StrategyMap, choose_by_category, with_map
 from routers.strategy_fitting.likeness_fit import fit_likeness
 from routers.strategy_fitting.recorded_answers import AnswersError, Embed, RecordedAnswers, read_recorded
@@ -149,12 +150,14 @@ def state_of(
     vectors = encode_cached(
         encoder, prompts, cache, lambda done, total: step(f"reading prompts: {done} of {total}")
     )
-    found = estimate_table(composition, with_text_parts(vectors, prompts))
-    return State.begin(
-        found.posterior.astype(np.float64),
-        found.under(composition.policy).astype(np.float64),
-        recorded.known,
+    return first_state(
+        estimate_table(composition, with_text_parts(vectors, prompts)), composition.policy, recorded.known
     )
+
+
+def first_state(found: Estimate, policy: Policy, available: Booleans | None = None) -> State:
+    """What an estimate says of requests before the first call; `available` None: everybody may be asked."""
+    return State.begin(found.posterior.astype(np.float64), found.under(policy).astype(np.float64), available)
 
 
 def unit_costs(composition: Composition, unit: Unit) -> Floats:

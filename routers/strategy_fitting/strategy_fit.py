@@ -54,25 +54,27 @@ class StrategyOptions:
 def fit_policies(
     data: TrainingData, options: StrategyOptions, step: Step = lambda _: None
 ) -> list[tuple[FittedPolicy, StrategyOutcome]]:
-    """The best policy of each family within each budget, without repetitions, with its outcome on each
-    prompt. Raises AnswersError for too few prompts."""
+    """The best policy of each family within each budget with its outcome on each prompt; one that is best
+    within several default budgets is there once. Raises AnswersError for too few prompts."""
     if len(data) < MIN_PROMPTS:
         raise AnswersError(
             f"{len(data)} prompts with scores and answers are too few to fit strategies: "
             f"score at least {MIN_PROMPTS}"
         )
     families = strategy_trials(data, options, step)
-    found: dict[int, tuple[FittedPolicy, StrategyOutcome]] = {}
+    found: list[tuple[FittedPolicy, StrategyOutcome]] = []
+    seen: set[int] = set()
     for name in FAMILIES:
         for budget in budgets_of(data, options):
             best = best_within(families[name], budget)
-            if best is not None and id(best.policy) not in found:
+            if best is not None and (options.budgets or id(best.policy) not in seen):
                 evidence = evidence_of(data, best.outcome)
                 fitted = FittedPolicy(name, budget, options.unit, best.policy, evidence)
-                found[id(best.policy)] = fitted, best.outcome
+                found.append((fitted, best.outcome))
+                seen.add(id(best.policy))
     if not found:
         raise AnswersError(_nothing_within(families, budgets_of(data, options)))
-    return list(found.values())
+    return found
 
 
 def _nothing_within(families: dict[str, list[StrategyTrial]], budgets: tuple[float, ...]) -> str:

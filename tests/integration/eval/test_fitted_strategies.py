@@ -256,6 +256,19 @@ def test_prompts_that_are_not_scored_for_every_expert_are_left_out_and_too_few_a
     assert "90 of 240 prompts are scored for every expert" in output and "cheap has 90 scores" in output
 
 
+def test_each_budget_that_is_asked_for_has_its_policies(composed: Path, seen: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "composition"
+    shutil.copytree(composed, folder)
+
+    assert run("fit", seen, "--composition", folder, "--within", "60", "--within", "90")[0] == 0
+
+    strategies = load_composition(folder).strategies
+    assert strategies is not None
+    assert {each.id for each in strategies.policies} == {
+        f"{name}@{within}b" for name in FAMILIES for within in (60, 90)
+    }
+
+
 def test_a_folder_without_strategies_is_told_how_to_get_them(composed: Path, new: Path) -> None:
     code, output = run("replay", composed, new)
 
