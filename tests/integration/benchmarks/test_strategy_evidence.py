@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from benchmarks.fitted_strategies import BEGIN, END, main, split
+from benchmarks.strategy_evidence import BEGIN, END, main, split
 from tests.unit.routers.strategy_fitting.planted import table, write
 
 
@@ -23,7 +23,7 @@ def test_a_split_parts_the_prompts_and_their_answers(tmp_path: Path) -> None:
 def test_the_table_is_written_into_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.fitted_strategies.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("benchmarks.strategy_evidence.cache_folder", lambda: tmp_path / "cache")
     whole, page = write(table(400, seed=1), tmp_path / "table"), tmp_path / "page.md"
     page.write_text(f"# Strategies\n\n{BEGIN}\n{END}\n")
 

@@ -1,6 +1,6 @@
 """What fitted strategies are worth on prompts that nothing was fitted on.
 
-    python -m benchmarks.fitted_strategies TABLE [--target 16] [--page docs/explanation/strategies.md]
+    python -m benchmarks.strategy_evidence TABLE [--target 16] [--page docs/explanation/strategies.md]
 
 Splits an outcome table with answers at random, fits a composition and its strategies on the larger part as
 `coterie fit --strategies --no-correction` does, and judges them on the smaller one as `coterie strategies
@@ -115,7 +115,7 @@ def markdown(chosen: StrategyMap | None, report: FittedReplay, target: float) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fitted_strategies", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.strategy_evidence", description=__doc__)
     parser.add_argument("table", type=Path, help="folder of an outcome table with answers.parquet")
     parser.add_argument("--target", type=float, default=16.0, help="average budget, B (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
