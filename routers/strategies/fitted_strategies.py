@@ -8,13 +8,14 @@ Both are files of the composition's folder; its manifest has their digests.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from base.json_documents import json_text
+from routers.request_costs import CostKind
 from routers.strategies.policy_documents import Arrays, policy_document, policy_of
 from routers.strategies.strategy_policy import Floats, StrategyPolicy
 
@@ -22,7 +23,7 @@ FILE = "strategies.json"
 ARRAYS = "strategies.safetensors"
 FORMAT = 1
 
-Unit = Literal["active", "cost", "compute"]
+Unit = CostKind
 SUFFIXES: Mapping[Unit, str] = {"active": "b", "cost": "usd", "compute": "bt"}
 
 
@@ -122,13 +123,10 @@ def save_strategies(strategies: FittedStrategies, folder: Path) -> None:
     for each in strategies.policies:
         found = each.evidence
         table = {
-            name: [round(float(value), 6) for value in getattr(found.by_category, name)]
-            for name in ("score", "cost", "active", "calls")
+            column.name: [round(float(value), 6) for value in getattr(found.by_category, column.name)]
+            for column in fields(found.by_category)
         }
-        evidence = {
-            name: getattr(found, name)
-            for name in ("n", "folds", "score", "error", "cost", "active_params_b", "calls")
-        }
+        evidence = {column.name: getattr(found, column.name) for column in fields(found)}
         policies.append(
             {
                 "id": each.id,
