@@ -8,13 +8,16 @@ import hashlib
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from base.text_files import TextFileError, read_text
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -69,6 +72,15 @@ class Settings(BaseSettings):
     cors_origins: str | None = None
     """Origins whose web pages may call the API from a browser, separated by commas: `https://chat.example.org`;
     `*` for all. Without it browsers keep pages of other origins out."""
+    escalations: str | None = None
+    """How many escalations a key has in a moving window of time: `20/hour`, `100 per day`, `5/10 minutes`;
+    default: any. An escalation is a request that a strategy of several experts answers, or one expert that
+    costs more than `escalation_baseline` would. Without keys all callers share one quota."""
+    escalation_baseline: str | None = None
+    """The expert above whose price an answer is an escalation; default: the cheapest of the composition."""
+    escalations_over: Literal["limit", "refuse"] = "limit"
+    """What becomes of an escalation above the quota: `limit` has the best expert within the baseline's price
+    answer (reason `limited`), `refuse` answers 429. An expert that the client named is never replaced."""
     store_prompts: bool = False
     """Keep the text of requests with their decisions, of shadow answers, and responses for later requests to
     go on from."""
@@ -162,6 +174,11 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _rate_is_readable(self) -> Self:
+        self.escalation_rate  # noqa: B018 - as above
+        return self
+
+    @model_validator(mode="after")
     def _origins_are_origins(self) -> Self:
         for origin in self.origins:
             url = urlsplit(origin)
@@ -204,6 +221,23 @@ class Settings(BaseSettings):
                 raise ValueError(f"two API keys have the label {label[:40]!r}")
             found[label] = ApiKey(label, hashlib.sha256(key.encode()).digest())
         return tuple(found.values())
+
+    @cached_property
+    def escalation_rate(self) -> "RateLimitItem | None":
+        """`escalations`, read."""
+        if self.escalations is None:
+            return None
+        from limits import parse_many
+
+        try:
+            (rate,) = parse_many(self.escalations)
+        except ValueError:
+            rate = None
+        if rate is None or rate.amount < 1:
+            raise ValueError(
+                f"COTERIE_ESCALATIONS: {self.escalations[:80]!r} is no rate such as 20/hour or 5/10 minutes"
+            )
+        return rate
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answering import Answering
 from app.serving.conversations import Conversations
 from app.serving.encoder_embeddings import EncoderEmbeddings
+from app.serving.escalation_quota import EscalationQuota
 from app.serving.expert_access import ExpertAccess
 from app.serving.exploration import Exploration
 from app.serving.operator_rules import RulesError
@@ -94,6 +95,9 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 TokenCounter.of, tuple(registry.experts.values()), client, limits
             )
         stack.callback(tokens.close)
+        rate = settings.escalation_rate
+        refuses = settings.escalations_over == "refuse"
+        quota = None if rate is None else EscalationQuota(rate, metrics, refuses=refuses)
         routing = RoutingService(
             routers,
             registry,
@@ -102,11 +106,13 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             tokens,
             threads=settings.routing_threads,
             queue=settings.routing_queue,
+            quota=quota,
+            baseline=settings.escalation_baseline,
             observe=metrics.routing_seconds.observe,
         )
         stack.callback(routing.close)
         prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values(), tokens)
-        access = ExpertAccess(registry, prompting, health, metrics)
+        access = ExpertAccess(registry, prompting, health, metrics, quota)
         with explained(settings):
             shadow = Shadow(settings, access, database, recorder, routing.other_choice)
         await shadow.start()

@@ -182,7 +182,7 @@ class ServiceRouting:
             self._routing.close()
             self._start()
         chat = _chat(step)
-        decision, context = await self._routing.route(chat, explore=True)
+        decision, context = await self._routing.route(chat, answers=1)
         self._chosen = chat, decision, context
         return decision
 

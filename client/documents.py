@@ -190,6 +190,9 @@ class RoutingDecision(ApiDocument):
     spilled_from: str | None = None
     explored_from: str | None = None
     propensity: float | None = Field(default=None, gt=0, le=1)
+    escalated: bool | None = None
+    """Whether it counts against its key's quota of escalations; None without a quota."""
+    limited_from: str | None = None
     alternative: str | None = None
     """The fixed expert that costs are compared with."""
     expected_cost: float | None = None

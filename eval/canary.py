@@ -20,7 +20,7 @@ from eval.traffic import Logged, reward
 ROUNDS = 2000
 LEAST = 30
 """Rated requests that the two would answer differently, or rated answers of each, that a verdict takes."""
-NOT_CHOSEN = frozenset({"pinned", "rule", "held", "sticky", "spilled", "filtered", "explored"})
+NOT_CHOSEN = frozenset({"pinned", "rule", "held", "sticky", "spilled", "filtered", "explored", "limited"})
 """Reasons for which an expert answered that no composition had chosen."""
 
 Verdict = Literal["promote", "wait", "stop"]

@@ -40,6 +40,8 @@ class Reason(StrEnum):
     """The chosen expert was unavailable when it was called; another one answered."""
     EXPLORED = "explored"
     """An expert drawn at random answers, so that its chance of being right can be learned."""
+    LIMITED = "limited"
+    """The caller's key has used up its quota of escalations: the best expert within its price answers."""
 
 
 class Classification(StrEnum):
@@ -116,6 +118,10 @@ class Decision:
     """The expert that was chosen, when another one was drawn at random in its place."""
     propensity: float | None = None
     """The chance that `expert` had of answering, 0..1, where exploration had its say; else None."""
+    escalated: bool | None = None
+    """Whether the request counts against its key's quota of escalations; None without a quota."""
+    limited_from: str | None = None
+    """The expert, or the strategy of several, that was chosen when the quota was used up."""
 
     alternative: str | None = None
     """The expert that costs are compared with: the one fixed expert that would answer in the router's

@@ -20,6 +20,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "held": ("gray", "A tool call of this expert is open, so nobody else may answer."),
     "filtered": ("orange", "The first choice cannot take this request, so the next best answers."),
     "explored": ("gray", "An expert drawn at random answers, to learn how it does."),
+    "limited": (
+        "orange",
+        "The key's quota of escalations is used up, so an expert within its price answers.",
+    ),
     "spilled": ("red", "The chosen expert was unavailable, so the next best answers."),
 }
 """Colour and meaning of each reason."""

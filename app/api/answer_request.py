@@ -18,7 +18,7 @@ async def answer_request(
     """Route `chat` and answer it; the response is in `dialect`. `keep` is handed the whole response before
     the client has its end."""
     services: Services = request.app.state.services
-    decision, context = await services.routing.route(chat, explore=True)
+    decision, context = await services.routing.route(chat, answers=1)
     record = AnswerRecord(chat, decision, context, keep_text=services.settings.store_prompts)
     run = None if decision.strategy == SINGLE else await services.strategies.start(record)
     services.lifecycle.begin(record)

@@ -42,7 +42,7 @@ async def _answer_all(
     services: Services, chat: ChatRequest, parts: list[ChatRequest], choices: int
 ) -> Response:
     """Route `chat` once, and answer each of `parts` by that decision."""
-    decision, context = await services.routing.route(chat, explore=True)
+    decision, context = await services.routing.route(chat, answers=len(parts))
     record = AnswerRecord(chat, decision, context, keep_text=services.settings.store_prompts)
     answered = []
     for part in parts:

@@ -166,7 +166,7 @@ class _Attempts:
         source = self._record.decision.expert
         for out in unavailable:
             try:
-                decision = fall_back(self._record.decision, out, why, reason)
+                decision = self._fallen_back(out, why, reason)
             except NoExpertFits:
                 continue
             self._record.decision = decision
@@ -174,3 +174,14 @@ class _Attempts:
             self._access.metrics.fallbacks.labels(source, decision.expert).inc()
             return True
         return False
+
+    def _fallen_back(self, out: set[str], why: str, reason: Reason) -> Decision:
+        """The decision for the next expert; a dearer one counts as an escalation, and is passed over
+        where the quota of the caller's key has none left. Raises NoExpertFits."""
+        record, quota = self._record, self._access.quota
+        decision = fall_back(record.decision, out, why, reason)
+        if quota is None:
+            return decision
+        dear = record.context.dear
+        admitted = quota.admit_fallback(record.chat.api_key, decision, dear)
+        return fall_back(record.decision, out | dear, why, reason) if admitted is None else admitted

@@ -26,8 +26,11 @@ HEADERS = {
     "x-coterie-category": "category",
     "x-coterie-reason": "reason",
     "x-coterie-strategy": "strategy",
+    "x-coterie-limited-from": "limited_from",
 }
 """Response headers and the fields of the decision that they repeat."""
+ONLY_WITH_VALUE = frozenset({"x-coterie-limited-from"})
+"""Those that are left out where the field is null; the others are empty then."""
 
 
 def decision_document(
@@ -51,6 +54,7 @@ def decision_headers(decision: Decision) -> dict[str, str]:
     return {
         name: "".join(c if " " <= c <= "~" else "?" for c in getattr(decision, field) or "")
         for name, field in HEADERS.items()
+        if name not in ONLY_WITH_VALUE or getattr(decision, field) is not None
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.serving.escalation_quota import EscalationQuota
 from app.serving.prompting import Prompting
 from app.telemetry.metrics import Metrics
 from experts.errors import ContextTooLong, ExpertBadReply, ExpertError
@@ -22,6 +23,8 @@ class ExpertAccess:
     prompting: Prompting
     health: HealthMonitor
     metrics: Metrics
+    quota: EscalationQuota | None = None
+    """Of escalations, for fallbacks to dearer experts."""
 
     def down(self) -> set[str]:
         """The experts that are known to be down."""

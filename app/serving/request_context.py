@@ -75,7 +75,8 @@ class RequestContext:
     `client_headers` are sent to experts; `used` records what was put in front, by expert, the latest one;
     `chat` is the request in chat's form, whatever dialect its client speaks. `strategies` are those fitted
     for the composition that decided. `chain` is what its conversation is recognised by; `makers` says whose
-    the provider state in it is, where that is known."""
+    the provider state in it is, where that is known. `dear` are the experts that count against the quota of
+    escalations, where there is one."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
@@ -88,6 +89,7 @@ class RequestContext:
     strategies: "FittedStrategies | None" = None
     chain: MessageChain | None = None
     makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    dear: frozenset[str] = frozenset()
 
     def fresh(self, request_id: str | None = None) -> "RequestContext":
         """A copy without `used`, perhaps under another id."""

@@ -14,6 +14,7 @@ from uuid import uuid4
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
 from app.serving.conversations import Conversations
+from app.serving.escalation_quota import EscalationQuota
 from app.serving.exploration import Exploration
 from app.serving.message_chain import MessageChain
 from app.serving.operator_rules import load_rules
@@ -26,6 +27,7 @@ from experts.token_counter import TokenCounter
 from experts.tokens import prompt_length
 from routers.decide import RoutingError
 from routers.decision import Choice, Classification, Decision, Reason
+from routers.escalation import dear_experts
 from routers.request import Capability, Request, Turn, Vector
 
 if TYPE_CHECKING:
@@ -74,15 +76,20 @@ class RoutingService:
         *,
         threads: int,
         queue: int,
+        quota: EscalationQuota | None = None,
+        baseline: str | None = None,
         observe: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`queue` bounds the requests that wait for one of `threads`; `observe` is told the seconds."""
+        """`baseline` is the quota's: the expert above whose price an answer is an escalation, None the
+        cheapest. `queue` bounds the requests that wait for one of `threads`; `observe` is told seconds."""
         self.routers = routers
         self._registry = registry
         self._conversations = conversations
         self._exploration = exploration
         self._tokens = tokens
         self._bound = threads + queue
+        self._quota = quota
+        self._baseline = baseline
         self._waiting = 0
         self._observe = observe
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="routing")
@@ -102,12 +109,16 @@ class RoutingService:
         """The composition's, with the operator's rules."""
         return self.router.composition.policy
 
-    async def route(self, chat: ChatRequest, *, explore: bool = False) -> tuple[Decision, RequestContext]:
-        """The decision for `chat`, and the context for whoever asks its expert. `explore`: another expert may
-        be drawn at random.
+    async def route(
+        self, chat: ChatRequest, *, answers: int | None = None
+    ) -> tuple[Decision, RequestContext]:
+        """The decision for `chat`, and the context for whoever asks its expert.
 
-        Raises what `routers.decide` raises, and ServiceError: 400 or 404 for an unknown name, 503 when too
-        many requests wait already.
+        `answers`: so many requests are answered by it. Then another expert may be drawn at random, and
+        escalations count against the quota of the caller's key. None: nobody is asked.
+
+        Raises what `routers.decide` raises, and ServiceError: 400 or 404 for an unknown name, 429 for an
+        escalation that nobody may answer, 503 when too many requests wait already.
         """
         options, chain = chat.body.routing, await _chain(chat)
         router = self.routers.of(options.conversation or chain.opening_mark or chat.request_id)
@@ -136,11 +147,17 @@ class RoutingService:
             decision, embedding = read(request)
         else:
             decision, embedding = await self._timed(read, request)
-        if explore and self._exploration.rate:
-            decision = self._exploration.apply(decision, in_conversation=going_on.expert is not None)
+        dear: frozenset[str] = frozenset()
+        if answers is not None:
+            quota, key = self._quota, chat.api_key
+            if self._exploration.rate and (quota is None or quota.left(key)):
+                decision = self._exploration.apply(decision, in_conversation=going_on.expert is not None)
+            if quota is not None:
+                dear = dear_experts(decision, router.composition, self._baseline)
+                decision = quota.admit(key, decision, dear, answers)
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
         context.chat, context.client_headers = chat.document, chat.dialect_headers
-        context.chain, context.makers = chain, going_on.makers
+        context.chain, context.makers, context.dear = chain, going_on.makers, dear
         context.strategies = router.composition.strategies
         if (pinned := request.pinned_expert) is not None:
             # Of state that nobody here made the client knows best who did.
@@ -256,6 +273,11 @@ def _load_router(
                 f"COTERIE_ALTERNATIVE: the composition has no expert {alternative!r}; {hint}"
             )
         composition = replace(composition, policy=replace(composition.policy, alternative=alternative))
+    if (baseline := settings.escalation_baseline) is not None and baseline not in composition.expert_names:
+        hint = suggestion(baseline, composition.expert_names)
+        raise CompositionError(
+            f"COTERIE_ESCALATION_BASELINE: the composition has no expert {baseline!r}; {hint}"
+        )
     if settings.rules is not None:
         labels = [key.label for key in settings.keys]
         rules = load_rules(

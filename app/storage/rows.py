@@ -91,6 +91,9 @@ class DecisionRow(TableBase, kw_only=True):
     explored_from: Mapped[str | None] = mapped_column(String(128), default=None)
     propensity: Mapped[float | None] = mapped_column(default=None)
     """The chance that `expert` had of answering; None where exploration had no say."""
+    escalated: Mapped[bool | None] = mapped_column(default=None)
+    """Whether it counts against its key's quota of escalations; None without a quota."""
+    limited_from: Mapped[str | None] = mapped_column(String(128), default=None)
     alternative: Mapped[str | None] = mapped_column(String(128), default=None)
     expected_cost: Mapped[float | None] = mapped_column(default=None)
     """$ that the request was expected to cost; this and all costs None when unknown, computes in B·tokens."""

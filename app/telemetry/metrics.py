@@ -93,6 +93,11 @@ class Metrics:
             "Requests that a strategy of several experts answered, and whether as it meant to.",
             ("strategy", "result"),
         )
+        self.escalations = counter(
+            "coterie_escalations",
+            "Requests that would cost more than the quota's baseline: counted, limited or refused.",
+            ("expert", "result"),
+        )
         self.reloads = counter("coterie_reloads", "Reloads of the composition, done or refused.", ("result",))
         self.in_flight = gauge("coterie_answers_in_flight", "Chat requests being answered.")
         self.rows_written = counter("coterie_rows_written", "Decisions and feedback written.")

@@ -34,7 +34,7 @@ from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError, is_sqlite
 from tests.integration.app.postgres import Postgres
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
