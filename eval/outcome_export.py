@@ -2,7 +2,7 @@
 A prompt is one row across sources; repeated scores of an expert, and what its answers took, are averaged."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from base.usage import TokenUsage
 from client import ExpertInfo, PriceInfo, ShadowRecord
 from eval.errors import EvalError
 from eval.outcome_writing import experts_yaml
-from eval.traffic import Logged, reward
+from eval.traffic import Logged, ratings
+from eval.votes import SHARE, Vote, VoteReport, bound_votes, mean_by_answer
 from routers.composition import ExpertCard
 from routers.fingerprints import text_digest
 from routers.outcome_table import MEASURES, OutcomeTable
@@ -49,20 +50,22 @@ class Gathered:
     scores: tuple[Scored, ...]
     cards: Mapping[str, ExpertCard]
     left_out: Mapping[str, int]
+    votes: VoteReport | None = None
+    """How much each key's votes count, where people voted."""
 
 
-def from_traffic(log: Iterable[Logged]) -> Gathered:
+def from_traffic(log: Iterable[Logged], *, share: float = SHARE, trusted: Collection[str] = ()) -> Gathered:
     """Rated answers and shadow answers of requests with kept prompts that one expert answered; the category
-    is the predicted one."""
-    scores: list[Scored] = []
+    is the predicted one. `share` bounds what one key's votes count, unless it is `trusted` (`eval.votes`)."""
+    answered: dict[str, tuple[str, str, Logged | ShadowRecord]] = {}
+    votes: list[Vote] = []
     cards: dict[str, ExpertCard] = {}
     why = Counter[str]()
-    for each in log:
+    for row, each in enumerate(log):
         answers: list[Logged | ShadowRecord] = [each, *each.shadows]
-        rated = [(answer, reward(answer.feedback)) for answer in answers if answer.status == "ok"]
-        known = [(answer, score) for answer, score in rated if score is not None]
+        rated = [(answer, ratings(answer.feedback)) for answer in answers if answer.status == "ok"]
         prompt = each.text
-        if not known:
+        if not any(said for _, said in rated):
             why["not rated"] += 1
         elif each.strategy != "single":
             why["several experts answered"] += 1
@@ -71,14 +74,23 @@ def from_traffic(log: Iterable[Logged]) -> Gathered:
         elif each.category is None:
             why["no category"] += 1
         else:
-            scores += [
-                Scored(prompt, each.category, answer.expert, score, took=_took(answer))
-                for answer, score in known
-            ]
+            for place, (answer, said) in enumerate(rated):
+                name = f"{answer.id} {row}.{place}"  # files of other programs may lack ids
+                answered[name] = prompt, each.category, answer
+                votes += [Vote(name, key, each.category, answer.expert, value) for key, value in said.items()]
         for choice in each.ranking:
             size = choice.active_params_b
             cards.setdefault(choice.expert, ExpertCard(choice.expert, size, size))
-    return Gathered(tuple(scores), cards, dict(why))
+    kept, report = bound_votes(votes, share, trusted)
+    means = mean_by_answer(kept)
+    if unheard := len({vote.answer for vote in votes}) - len(means):
+        why["rated by keys beyond their share alone"] = unheard
+    scores = [
+        Scored(prompt, category, answer.expert, means[name], took=_took(answer))
+        for name, (prompt, category, answer) in answered.items()
+        if name in means
+    ]
+    return Gathered(tuple(scores), cards, dict(why), report)
 
 
 def from_run(folder: Path) -> Gathered:

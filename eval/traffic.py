@@ -48,10 +48,19 @@ class Logged(DecisionRecord):
         return (routing_text(turns).strip() or None) if turns else None
 
 
+def ratings(feedback: Iterable[FeedbackRecord]) -> dict[str | None, float]:
+    """What each key thought of one answer, 0..1: the mean of what it said."""
+    said: dict[str | None, list[float]] = {}
+    for each in feedback:
+        if each.value is not None:
+            said.setdefault(each.api_key, []).append(each.value)
+    return {key: sum(values) / len(values) for key, values in said.items()}
+
+
 def reward(feedback: Iterable[FeedbackRecord]) -> float | None:
-    """The mean feedback score, 0..1; None without feedback."""
-    values = [value for value in (each.value for each in feedback) if value is not None]
-    return sum(values) / len(values) if values else None
+    """The mean feedback score of one answer, 0..1, every key counting alike; None without feedback."""
+    found = ratings(feedback)
+    return sum(found.values()) / len(found) if found else None
 
 
 def read_traffic(path: Path) -> tuple[Logged, ...]:

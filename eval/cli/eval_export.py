@@ -9,9 +9,11 @@ import typer
 
 from base.terminal import console, fail, plain
 from eval.cli.eval_options import API, ApiKey, Newest
+from eval.votes import SHARE
 
 if TYPE_CHECKING:
     from client import ExpertInfo
+    from eval.votes import VoteReport
     from routers.composition import ExpertCard
 
 
@@ -37,6 +39,22 @@ def export(
     expert: Annotated[
         list[str] | None,
         typer.Option(help="Only this expert; may be repeated.", show_default="all that were scored"),
+    ] = None,
+    key_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Most that one API key's votes count of an expert's in a category, and of all; "
+            "of few keys each counts alike. 1 counts all.",
+        ),
+    ] = SHARE,
+    trust_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The label of a key whose votes all count, such as that of your judge; may be repeated.",
+            metavar="LABEL",
+        ),
     ] = None,
     api: Annotated[
         str, typer.Option(help="The running service, for --live.", envvar="COTERIE_API_URL")
@@ -71,9 +89,11 @@ def export(
     try:
         sources = [from_table(read_outcomes(each)) for each in table or []]
         sources += [from_run(each) for each in run or []]
-        sources += [from_traffic(read_traffic(each)) for each in log or []]
+        logged = [each for path in log or [] for each in read_traffic(path)]
         if live:
-            sources.append(from_traffic(fetch_traffic(api, key=api_key, limit=limit)))
+            logged += fetch_traffic(api, key=api_key, limit=limit)
+        once = {each.id: each for each in logged}.values()
+        sources.append(from_traffic(once, share=key_share, trusted=trust_key or ()))
         cards = {card.name: card for card in read_cards(experts)} if experts else {}
         if live and not experts:
             cards = _served(api, api_key)
@@ -88,8 +108,18 @@ def export(
     why = Counter[str]()
     for source in sources:
         why.update(source.left_out)
+    for source in sources:
+        if source.votes is not None and source.votes.keys > 1:
+            printer.print(_said_of_votes(source.votes), highlight=False)
     for reason, count in why.most_common():
         printer.print(f"left out: {count} {plain(reason)}", highlight=False)
+
+
+def _said_of_votes(votes: "VoteReport") -> str:
+    shares = f"gave {votes.gave:.0%} of the votes, counted as {votes.counted:.0%}"
+    left_out = f"; {votes.left_out} votes left out (--key-share, --trust-key)" if votes.left_out else ""
+    name = "without one" if votes.largest is None else plain(votes.largest)
+    return f"{votes.keys} keys; the largest ({name}) {shares}{left_out}"
 
 
 def _served(base: str, key: str | None) -> "dict[str, ExpertCard]":

@@ -28,6 +28,7 @@ from routers.fitting import FitOptions, Labelled, fit
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.request import Request, Turn
 from routers.router import Router
+from tests.commands import coterie
 from tests.unit.routers.world import BagOfWords, card
 
 TOPICS = {"coding": "function loop compile bug array stack", "law": "contract court tenant clause lease deed"}
@@ -76,6 +77,79 @@ def decision(expert: str, **changes: Any) -> Logged:
             **changes,
         }
     )
+
+
+def voted(key: str | None, topic: str, expert: str, row: int, score: float) -> Logged:
+    """A vote of `key` on an answer to a request of its own."""
+    name = f"{key}-{topic}-{expert}-{row}"
+    prompt = " ".join(np.random.default_rng(row).choice(TOPICS[topic].split(), 6))
+    return decision(
+        expert,
+        id=name,
+        category=topic,
+        messages=[{"role": "user", "content": f"{prompt} {name}"}],
+        feedback=[{"score": score, "api_key": key}],
+    )
+
+
+def test_one_key_cannot_move_the_map_against_many() -> None:
+    cells = list(CHANCE)
+    random = np.random.default_rng(4)
+    many = []
+    for key in range(20):
+        for vote in range(5):
+            topic, expert = cells[(key + vote) % len(cells)]
+            score = float(random.random() < CHANCE[topic, expert])
+            many.append(voted(f"k{key}", topic, expert, vote, score))
+    loud = [voted("loud", "coding", "coder", row, 0.0) for row in range(1000)]
+
+    def mapped(log: list[Logged], **options: Any) -> dict[str, str]:
+        return dict(fitted(gathered_table([from_traffic(log, **options)]))[0].map)
+
+    right = {"coding": "coder", "law": "lawyer"}
+    assert mapped(many) == right
+    assert mapped(many + loud) == right
+    # Without the bound it would, and so it may where the operator trusts that key.
+    assert mapped(many + loud, share=1)["coding"] == "lawyer"
+    assert mapped(many + loud, trusted=("loud",))["coding"] == "lawyer"
+    votes = from_traffic(many + loud).votes
+    assert votes is not None
+    assert (votes.keys, votes.largest, round(votes.gave, 2)) == (21, "loud", 0.91)
+    assert votes.counted <= 0.1
+
+
+@pytest.mark.parametrize("key", ["desk", None])
+def test_with_one_key_every_vote_counts(key: str | None) -> None:
+    log = [voted(key, "coding", "coder", row, row % 2) for row in range(40)]
+    found = from_traffic(log)
+    assert (len(found.scores), found.left_out) == (40, {})
+
+
+def test_the_command_says_what_the_largest_key_gave_and_what_it_counts(tmp_path: Path) -> None:
+    log = [voted("desk", "coding", "coder", row, 1.0) for row in range(80)]
+    log += [voted(key, "coding", "coder", row, 0.0) for key in ("lab", "shop") for row in range(10)]
+    file = tmp_path / "log.jsonl"
+    file.write_text("".join(f"{each.model_dump_json()}\n" for each in log + log[:5]))
+
+    bounded = coterie("eval", "export", str(tmp_path / "bounded"), "--log", str(file))
+    assert (
+        "3 keys; the largest (desk) gave 80% of the votes, counted as 33%; 70 votes left out" in bounded.out
+    )
+    assert "left out: 70 rated by keys beyond their share alone" in bounded.out
+    assert len(read_outcomes(tmp_path / "bounded")) == 30
+    for option in (
+        ("--key-share", "1"),
+        ("--trust-key", "desk", "--trust-key", "lab", "--trust-key", "shop"),
+    ):
+        whole = coterie("eval", "export", str(tmp_path / "whole"), "--log", str(file), *option)
+        assert "3 keys; the largest (desk) gave 80% of the votes, counted as 80%\n" in whole.out
+        assert len(read_outcomes(tmp_path / "whole")) == 100
+
+
+def test_on_one_answer_keys_count_alike_however_often_they_vote() -> None:
+    noisy = [{"rating": -1, "api_key": "a"}] * 9 + [{"rating": 1, "api_key": "b"}]
+    (scored,) = from_traffic([decision("coder", feedback=noisy)]).scores
+    assert scored.score == 0.5
 
 
 def test_fit_evaluate_refit_is_a_loop(tmp_path: Path) -> None:
