@@ -1,14 +1,15 @@
 """The text of a conversation that is embedded: what the person asked lately, the latest in full.
 
-What harnesses wrap around a request is no part of it (`routers.harness_text`). A turn longer than
-LATEST_CHARACTERS (about 8,000 words, one second of encoding) is sampled: both ends and evenly spaced passages
-between them.
+What harnesses wrap around a request is no part of it (`routers.harness_text`), nor is a template around
+the whole of it (`routers.request_templates`). A turn longer than LATEST_CHARACTERS (about 8,000 words, one
+second of encoding) is sampled: both ends and evenly spaced passages between them.
 """
 
 from collections.abc import Iterator, Sequence
 
 from routers.harness_text import UserWords, user_words, without_harness
 from routers.request import Turn
+from routers.request_templates import without_template
 
 EARLIER_CHARACTERS = 400
 """Characters read of each earlier user turn, and of what is pasted beside a request."""
@@ -74,7 +75,7 @@ def _recent_words(turns: Sequence[Turn], recent_turns: int) -> tuple[list[str], 
         if words.pasted and not said:
             pasted.append(words.pasted)
         if words.said.strip():
-            said.append(words.said)
+            said.append(without_template(words.said))
         if len(said) == recent_turns:
             break
     return said[::-1], "\n".join(pasted[::-1])

@@ -65,4 +65,4 @@ def test_a_tools_result_does_not_hide_what_was_asked() -> None:
 @given(st.lists(st.text(), min_size=1, max_size=6), st.integers(1, 5))
 def test_the_last_user_turn_is_always_read_whole(said: list[str], recent: int) -> None:
     latest = next((text for text in reversed(said) if text.strip()), said[-1])
-    assert routing_text([Turn("user", text) for text in said], recent).endswith(latest)
+    assert routing_text([Turn("user", text) for text in said], recent).endswith(latest.strip())
