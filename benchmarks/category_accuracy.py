@@ -23,9 +23,9 @@ from prompts.seeds import load_seeds
 from routers.calibration import expected_calibration_error, softmax
 from routers.classifiers import CLASSIFIERS, LogisticClassifier
 from routers.composition import Composition, load_composition
-from routers.embeddings import encode_cached, vectors_folder
+from routers.embeddings import vectors_folder
 from routers.encoder import Encoder, Precision, load_encoder
-from routers.features import format_columns, lexical_columns, with_text_parts
+from routers.features import features_cached, format_columns, lexical_columns, middle_columns
 from routers.request import Matrix
 
 FLASK_DOMAINS: Mapping[str, frozenset[str]] = {
@@ -64,7 +64,7 @@ def measure(
     encoder: Encoder,
 ) -> tuple[Accuracy, Matrix]:
     """Accuracy on `prompts`, each with a set `right` of correct categories; and the posterior."""
-    features = with_text_parts(encode_cached(encoder, prompts, vectors_folder()), prompts)
+    features = features_cached(encoder, prompts, vectors_folder())
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     confidence = posterior.max(axis=1)
     guesses = [composition.categories[best] for best in posterior.argmax(axis=1)]
@@ -105,10 +105,12 @@ def accuracy_by_features() -> Mapping[str, float]:
     names, rows, labels, held, truth = _seed_features(load_encoder())
     found = {}
     for name, hidden in (
-        ("the embedding alone", (lexical_columns, format_columns)),
-        ("embedding and format", (lexical_columns,)),
-        ("embedding and n-grams", (format_columns,)),
-        ("all three", ()),
+        ("the embedding alone", (middle_columns, lexical_columns, format_columns)),
+        ("embedding and format", (middle_columns, lexical_columns)),
+        ("embedding and n-grams", (middle_columns, format_columns)),
+        ("embedding and middle layers", (lexical_columns, format_columns)),
+        ("all but the middle layers", (middle_columns,)),
+        ("all", ()),
     ):
         shown = []
         for features in (rows, held):
@@ -130,7 +132,7 @@ def _seed_features(
     features = []
     for part in parts:
         texts = [seed.prompt for seed in part]
-        features.append(with_text_parts(encode_cached(encoder, texts, vectors_folder()), texts))
+        features.append(features_cached(encoder, texts, vectors_folder()))
     fit, test = (np.asarray([names.index(seed.category) for seed in part], dtype=np.int64) for part in parts)
     return names, features[0], fit, features[1], test
 

@@ -376,17 +376,21 @@ class KnownTexts:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self.name, self.revision, self.dimension = encoder.name, encoder.revision, encoder.dimension
+        self.name, self.revision = encoder.name, encoder.revision
+        self.dimension, self.width = encoder.dimension, encoder.width
         self._known: dict[str, Matrix] = {}
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return list(self._encoder.count_tokens(texts))
 
     def encode(self, texts: Sequence[str]) -> Matrix:
+        return self.states(texts)[:, : self.dimension]
+
+    def states(self, texts: Sequence[str]) -> Matrix:
         if len(texts) != 1:
-            return self._encoder.encode(texts)
+            return self._encoder.states(texts)
         if texts[0] not in self._known:
-            self._known[texts[0]] = self._encoder.encode(texts)
+            self._known[texts[0]] = self._encoder.states(texts)
         return self._known[texts[0]]
 
 

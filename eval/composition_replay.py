@@ -26,11 +26,11 @@ from routers.batch import choose, is_sure
 from routers.calibration import expected_calibration_error
 from routers.composition import Composition, ExpertCard
 from routers.cost_curve import CostCurve, CurvePoint, cost_curve
-from routers.embeddings import Progress, encode_cached
+from routers.embeddings import Progress
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence
-from routers.features import with_text_parts
+from routers.features import features_cached
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 from routers.request_costs import cell_costs
@@ -151,13 +151,14 @@ def replay(
         )
     if evidence is not None:
         evidence = _narrow(evidence, composition)
-    vectors = encode_cached(encoder, table.prompts, cache, progress)
+    features = features_cached(encoder, table.prompts, cache, progress)
+    vectors = features[:, : encoder.dimension]
     screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
     alike = screening.near & ~screening.seen
     if alike.sum() <= NEAR_DUPLICATE_TOLERANCE * (~screening.seen).sum():
         screening = replace(screening, near=np.zeros_like(alike))
     unseen = ~screening.refused
-    estimate = estimate_table(composition, with_text_parts(vectors, table.prompts))
+    estimate = estimate_table(composition, features)
     chosen = choose(composition, composition.policy, estimate)
     scored = ~np.isnan(_scores(table, chosen))
     rows = np.flatnonzero(unseen & scored)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from routers.features import BEYOND_EMBEDDING, format_columns
+from routers.features import BEYOND_STATES, format_columns
 from routers.forest import Forest
 from routers.kernel import KernelRegression
 from routers.request import Matrix, Vector
@@ -63,7 +63,7 @@ class Correction:
         if fitted > experts:
             raise ValueError(f"the correction is of {fitted} experts, there are {experts}")
         found = self.predict(
-            np.zeros((1, dimension + BEYOND_EMBEDDING), dtype=np.float32),
+            np.zeros((1, dimension + BEYOND_STATES), dtype=np.float32),
             np.full((1, categories), 1 / categories, dtype=np.float32),
             np.zeros((1, fitted), dtype=np.float32),
         )

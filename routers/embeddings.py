@@ -1,4 +1,5 @@
-"""Embeddings of many texts with an on-disk cache, written block by block so that a run can resume."""
+"""What an encoder reads of many texts, with an on-disk cache that is written block by block, so that a run can
+resume."""
 
 import hashlib
 import json
@@ -28,25 +29,32 @@ def encode_cached(
     encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
 ) -> Matrix:
     """Embeddings of `texts`, (len(texts), dimension), float32; `cache` is keyed by encoder and texts."""
+    return states_cached(encoder, texts, cache, progress)[:, : encoder.dimension]
+
+
+def states_cached(
+    encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+) -> Matrix:
+    """`Encoder.states` of `texts`, (len(texts), width), float32; `cache` is keyed by encoder and texts."""
     blocks = []
     for start in range(0, len(texts), BLOCK):
         block = texts[start : start + BLOCK]
         blocks.append(_block(encoder, block, cache))
         if progress:
             progress(start + len(block), len(texts))
-    return np.concatenate(blocks) if blocks else np.zeros((0, encoder.dimension), dtype=np.float32)
+    return np.concatenate(blocks) if blocks else np.zeros((0, encoder.width), dtype=np.float32)
 
 
 def _block(encoder: Encoder, texts: Sequence[str], cache: Path | None) -> Matrix:
     if cache is None:
-        return encoder.encode(texts)
+        return encoder.states(texts)
     # JSON keeps ["a", "b"] and ["a b"] apart, and escapes halves of surrogate pairs.
     key = hashlib.sha256(json.dumps([encoder.name, encoder.revision, *texts]).encode()).hexdigest()
     path = cache / f"{key[:32]}.npy"
     kept = _read(path)
-    if kept is not None and kept.shape == (len(texts), encoder.dimension):
+    if kept is not None and kept.shape == (len(texts), encoder.width):
         return kept
-    vectors = encoder.encode(texts)
+    vectors = encoder.states(texts)
     with replacing(path) as partial, partial.open("wb") as file:
         np.save(file, vectors, allow_pickle=False)
     return vectors

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 ENCODER_NAME = "all-MiniLM-L6-v2"
 DIMENSION = 384
-FORMAT = 3
+"""Numbers of an embedding."""
+MIDDLE_LAYERS = (4,)
+"""Hidden layers (0: the token embeddings, 6: the last) whose pooled states are read beside the embedding: the last
+layer was trained to tell topics apart, layers before it also hold what is to be done."""
+WIDTH = DIMENSION * (1 + len(MIDDLE_LAYERS))
+"""Numbers of `states`."""
+FORMAT = 4
 """Of the exported files and of the windowing: a change makes other vectors. It is part of the folder's name,
 so that versions of the project share a cache without exporting over each other."""
 
@@ -51,8 +57,17 @@ class Encoder(Protocol):
     def revision(self) -> str: ...
     @property
     def dimension(self) -> int: ...
+    @property
+    def width(self) -> int:
+        """Numbers of `states`, a multiple of `dimension`."""
+        ...
     def encode(self, texts: Sequence[str]) -> Matrix:
-        """Vectors of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        """Embeddings of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        ...
+
+    def states(self, texts: Sequence[str]) -> Matrix:
+        """Embedding and pooled states of middle layers, each of unit length, side by side: float32, shape
+        (len(texts), width)."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -96,6 +111,7 @@ class OnnxEncoder:
         self.name = name
         self.revision = f"{revision}-{precision}-{FORMAT}"
         self.dimension = dimension
+        self.width = dimension * (1 + len(MIDDLE_LAYERS))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -115,14 +131,20 @@ class OnnxEncoder:
         self._start, self._end = start, end
 
     def encode(self, texts: Sequence[str]) -> Matrix:
-        """Vectors of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        """Embeddings of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
+        return self.states(texts)[:, : self.dimension]
+
+    def states(self, texts: Sequence[str]) -> Matrix:
+        """Embedding and pooled states of MIDDLE_LAYERS, each of unit length, side by side: float32, shape
+        (len(texts), width)."""
         encodings = self._tokenized(texts)
-        sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        sums = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, encoding in enumerate(encodings):
             for batch in _batches(_windows(encoding.ids)):
                 sums[row] += self._pooled_sums(batch)
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        vectors: Matrix = sums / np.maximum(norms, 1e-12)
+        layers = sums.reshape(len(texts), -1, self.dimension)
+        norms = np.linalg.norm(layers, axis=2, keepdims=True)
+        vectors: Matrix = (layers / np.maximum(norms, 1e-12)).reshape(sums.shape)
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from base.files import file_digest, replacing_folder
 from base.json_documents import write_json
-from routers.encoder import DIMENSION, ENCODER_NAME, FORMAT, default_encoder_folder
+from routers.encoder import DIMENSION, ENCODER_NAME, FORMAT, MIDDLE_LAYERS, default_encoder_folder
 from routers.encoder_graph import level_channels, plain_softmax
 
 FILES = ("float32.onnx", "int8.onnx", "tokenizer.json", "encoder.json")
@@ -68,18 +68,22 @@ def _export_float32(source: Path, target: Path) -> None:
     model = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
 
     class TokenStates(torch.nn.Module):  # type: ignore[misc,unused-ignore]  # torch has no types here
-        """The last hidden states; pooling is numpy's, so that windows can be pooled by length."""
+        """The hidden states of the last layer and of MIDDLE_LAYERS, side by side; pooling is numpy's, so that
+        windows can be pooled by length."""
 
         def __init__(self) -> None:
             super().__init__()
             self.bert = model
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            return self.bert(
+            found = self.bert(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 token_type_ids=torch.zeros_like(input_ids),
-            ).last_hidden_state
+                output_hidden_states=True,
+            )
+            middle = [found.hidden_states[layer] for layer in MIDDLE_LAYERS]
+            return torch.cat([found.last_hidden_state, *middle], dim=2)
 
     ids = torch.full((2, 16), 2000, dtype=torch.int64)
     axes = {0: "batch", 1: "tokens"}

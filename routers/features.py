@@ -1,7 +1,7 @@
-"""Feature vectors of requests: [embedding (encoder.dimension) | lexical (LEXICAL) | format (COUNT)].
+"""Feature vectors of requests: [states (encoder.width) | lexical (LEXICAL) | format (COUNT)].
 
-Embeddings separate topics (law from medicine) better than tasks (summarise from translate). The lexical
-part is therefore a hashed bag of character n-grams of the first and last words, where instructions stand;
+The states begin with the embedding (encoder.dimension). Embeddings separate topics (law from medicine) better than
+tasks (summarise from translate). Beside them are therefore states of the encoder's middle layers; the lexical part is a hashed bag of character n-grams of the first and last words, where instructions stand;
 the format part is `routers.format_features`.
 """
 
@@ -10,44 +10,58 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from math import log1p
+from pathlib import Path
 
 import numpy as np
 
 from routers import format_features
-from routers.encoder import Encoder
+from routers.embeddings import Progress, states_cached
+from routers.encoder import DIMENSION, Encoder
 from routers.request import Matrix, Vector
 
 LEXICAL = 4096
 """Hash buckets."""
-BEYOND_EMBEDDING = LEXICAL + format_features.COUNT
-"""Features per text beside the `encoder.dimension` of its embedding."""
+BEYOND_STATES = LEXICAL + format_features.COUNT
+"""Features per text beside the `encoder.width` of its states."""
 FIRST_WORDS, LAST_WORDS = 18, 12
 SIZES = (2, 3, 4)
-FORMAT = 2
+FORMAT = 3
 """Version of the features: to be raised with any change above; older compositions are then refused."""
 
 _WORD = re.compile(r"\S+")
 
 
 def features_of(encoder: Encoder, texts: Sequence[str]) -> Matrix:
-    """Features of `texts`, shape (len(texts), encoder.dimension + BEYOND_EMBEDDING), float32."""
-    return with_text_parts(encoder.encode(texts), texts)
+    """Features of `texts`, shape (len(texts), encoder.width + BEYOND_STATES), float32."""
+    return with_text_parts(encoder.states(texts), texts)
 
 
-def with_text_parts(embeddings: Matrix, texts: Sequence[str]) -> Matrix:
-    """`embeddings` (n, dimension) of `texts` with their lexical and format parts appended."""
-    dimension = embeddings.shape[1]
-    rows = np.empty((len(texts), dimension + BEYOND_EMBEDDING), dtype=np.float32)
-    rows[:, :dimension] = embeddings
+def features_cached(
+    encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+) -> Matrix:
+    """`features_of` with the states kept in `cache` (`routers.embeddings`)."""
+    return with_text_parts(states_cached(encoder, texts, cache, progress), texts)
+
+
+def with_text_parts(states: Matrix, texts: Sequence[str]) -> Matrix:
+    """`states` (n, width) of `texts` with their lexical and format parts appended."""
+    width = states.shape[1]
+    rows = np.empty((len(texts), width + BEYOND_STATES), dtype=np.float32)
+    rows[:, :width] = states
     for row, text in zip(rows, texts, strict=True):
-        row[dimension : dimension + LEXICAL] = lexical_part(text)
-        row[dimension + LEXICAL :] = format_features.format_part(text)
+        row[width : width + LEXICAL] = lexical_part(text)
+        row[width + LEXICAL :] = format_features.format_part(text)
     return rows
 
 
 def format_columns(features: Matrix) -> Matrix:
     """The format part of rows of features, shape (rows, format_features.COUNT)."""
     return features[:, features.shape[1] - format_features.COUNT :]
+
+
+def middle_columns(features: Matrix) -> Matrix:
+    """The states of middle layers in rows of features, shape (rows, width - dimension)."""
+    return features[:, DIMENSION : features.shape[1] - BEYOND_STATES]
 
 
 def lexical_columns(features: Matrix) -> Matrix:

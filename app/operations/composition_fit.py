@@ -12,7 +12,7 @@ import numpy as np
 
 from prompts.seeds import Seed, load_seeds
 from routers.composition import Composition, ExpertCard, load_composition, save_composition
-from routers.embeddings import encode_cached
+from routers.embeddings import states_cached
 from routers.encoder import Encoder
 from routers.features import with_text_parts
 from routers.fingerprints import fingerprints_of, write_fingerprints
@@ -68,8 +68,8 @@ def fit_from_files(
     seeds = _seeds(source, table)
     embeddings = cache / "embeddings" if cache else None
     texts = [seed.prompt for seed in seeds]
-    vectors = [
-        encode_cached(encoder, part, embeddings, lambda done, total: step("encoding prompts", done, total))
+    states = [
+        states_cached(encoder, part, embeddings, lambda done, total: step("encoding prompts", done, total))
         for part in (texts, table.prompts)
         if len(part)
     ]
@@ -77,7 +77,7 @@ def fit_from_files(
     if not prompts:
         raise FitError("there is nothing to fit on: give an outcome table, or use the seed prompts")
     step("reading the prompts' wording and format", 0, 1)
-    features = with_text_parts(np.concatenate(vectors), prompts)
+    features = with_text_parts(np.concatenate(states), prompts)
     step("categories", 0, 1)
     of_seeds, of_table = _categories(source, seeds, table, features, encoder.dimension, options.seed)
     table = replace(table, categories=tuple(of_table))

@@ -192,7 +192,7 @@ def replay(
         return
     from eval.strategies.strategy_replay import ReplaySettings
     from eval.strategies.strategy_replay import replay as run
-    from routers.embeddings import encode_cached
+    from routers.embeddings import states_cached
     from routers.encoder import EncoderMissing, load_encoder
     from routers.fitting import FitError
     from routers.outcome_table import OutcomeError
@@ -214,13 +214,13 @@ def replay(
         with _steps() as step:
             data = read_recorded(folder)
             encoder = load_encoder()
-            embeddings = encode_cached(
+            states = states_cached(
                 encoder,
                 data.table.prompts,
                 kept / "embeddings",
                 lambda done, total: step(f"reading prompts: {done} of {total}"),
             )
-            report = run(data, embeddings, encoder, settings, cache=kept / "fits", step=step)
+            report = run(data, states, encoder, settings, cache=kept / "fits", step=step)
         if json_file:
             write_json(report.document(), json_file)
         if picture:

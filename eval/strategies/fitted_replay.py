@@ -15,11 +15,10 @@ from eval.strategies.folds import choice_outcome
 from routers.batch import choose, is_sure
 from routers.composition import Composition, CompositionError, load_composition
 from routers.decision import FAMILIES, SINGLE
-from routers.embeddings import encode_cached
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, NoEvidence, load_evidence, prompt_digest
-from routers.features import with_text_parts
+from routers.features import features_cached
 from routers.request import Matrix
 from routers.strategies.fitted_strategies import FittedPolicy, FittedStrategies
 from routers.strategies.strategy_policy import Booleans, Ints
@@ -122,10 +121,11 @@ def replay_fitted(
             f"judges on them), and {int((~scored & ~seen).sum())} are not scored for every expert"
         )
     kept = replace(recorded.take(rows), left_out=recorded.left_out + int((~scored & ~seen).sum()))
-    vectors = encode_cached(
+    features = features_cached(
         encoder, kept.table.prompts, cache, lambda done, total: step(f"reading prompts: {done} of {total}")
     )
-    estimate = estimate_table(composition, with_text_parts(vectors, kept.table.prompts))
+    estimate = estimate_table(composition, features)
+    vectors = features[:, : encoder.dimension]
     return _judge(composition, strategies, evidence, kept, estimate, vectors, int(seen.sum()), seed, step)
 
 

@@ -52,7 +52,7 @@ def choice_outcome(data: TrainingData, choice: Ints) -> StrategyOutcome:
 
 def folds_of(
     data: RecordedAnswers,
-    embeddings: Matrix,
+    states: Matrix,
     encoder: Encoder,
     *,
     folds: int,
@@ -61,19 +61,19 @@ def folds_of(
     stages: StageCache,
     step: Step,
 ) -> Iterator[Fold]:
-    """The first `parts` of `folds` folds of `data`, scored for every expert; `embeddings` (prompts,
-    dimension). Raises AnswersError when a fold cannot be fitted."""
+    """The first `parts` of `folds` folds of `data`, scored for every expert; `states` (prompts,
+    width). Raises AnswersError when a fold cannot be fitted."""
     table = data.table
     categories = sorted(set(table.categories))
     labels = np.asarray([categories.index(each) for each in table.categories], dtype=np.int64)
     fold_of = assign_folds(table.prompts, labels, folds, options.seed)
-    features = with_text_parts(embeddings, table.prompts)
+    features = with_text_parts(states, table.prompts)
     for fold in range(parts):
         rows, others = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         if not len(rows) or not len(others):
             raise AnswersError(f"{len(table)} prompts are too few for {folds} folds: give fewer --folds")
         step(f"part {fold + 1} of {parts}: fitting the composition")
-        yield _fold(data, rows, others, features, embeddings.shape[1], encoder, options, stages)
+        yield _fold(data, rows, others, features, encoder, options, stages)
 
 
 def _fold(
@@ -81,7 +81,6 @@ def _fold(
     rows: Ints,
     others: Ints,
     features: Matrix,
-    dimension: int,
     encoder: Encoder,
     options: FitOptions,
     stages: StageCache,
@@ -106,7 +105,7 @@ def _fold(
         composition.categories,
         rows,
         choose(composition, policy, estimate).astype(np.int64),
-        _baselines(composition, evidence, unseen.table.categories, features[rows, :dimension]),
+        _baselines(composition, evidence, unseen.table.categories, features[rows, : encoder.dimension]),
     )
 
 

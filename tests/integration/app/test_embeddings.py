@@ -82,9 +82,9 @@ async def test_many_texts_keep_their_order_and_leave_room_for_routing(api: Api) 
 class SlowEncoder(WordEncoder):
     """Each piece takes a while."""
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
+    def states(self, texts: Sequence[str]) -> Matrix:
         time.sleep(0.05)
-        return super().encode(texts)
+        return super().states(texts)
 
 
 async def test_a_request_for_embeddings_has_its_time(world: World) -> None:

@@ -52,12 +52,15 @@ class WordEncoder:
 
     name = "words"
     revision = "1"
-    dimension = DIMENSION
+    dimension = width = DIMENSION
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     def encode(self, texts: Sequence[str]) -> Matrix:
+        return self.states(texts)
+
+    def states(self, texts: Sequence[str]) -> Matrix:
         rows = np.zeros((len(texts), DIMENSION), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             words = text.lower().replace(".", " ").replace(",", " ").split()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from routers.encoder import DIMENSION
-from routers.features import BEYOND_EMBEDDING
+from routers.features import BEYOND_STATES
 from routers.fitting import FitError
 from routers.fitting.categories import discover, nearest_part, split
 
@@ -15,7 +15,7 @@ def world(groups: int, each: int, seed: int = 0) -> tuple[list[str], np.ndarray,
     centres = np.linalg.qr(random.normal(size=(DIMENSION, groups)))[0].T
     group = np.repeat(np.arange(groups), each)
     vectors = centres[group] + random.normal(0, 0.01, (len(group), DIMENSION))
-    features = np.zeros((len(group), DIMENSION + BEYOND_EMBEDDING), dtype=np.float32)
+    features = np.zeros((len(group), DIMENSION + BEYOND_STATES), dtype=np.float32)
     features[:, :DIMENSION] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     words = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
     return [f"{words[g]} number {row}" for row, g in enumerate(group)], features, group

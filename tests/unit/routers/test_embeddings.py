@@ -22,10 +22,10 @@ class Breaks(BagOfWords):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
+    def states(self, texts: Sequence[str]) -> Matrix:
         if self.encoded:
             raise Interrupted
-        return super().encode(texts)
+        return super().states(texts)
 
 
 class Revised(BagOfWords):

@@ -114,7 +114,7 @@ class BagOfWords:
 
     name = "bag-of-words"
     revision = "1"
-    dimension = DIMENSION
+    dimension = width = DIMENSION
 
     def __init__(self) -> None:
         self.encoded: list[str] = []
@@ -124,6 +124,9 @@ class BagOfWords:
         return [len(text.split()) for text in texts]
 
     def encode(self, texts: Sequence[str]) -> Matrix:
+        return self.states(texts)
+
+    def states(self, texts: Sequence[str]) -> Matrix:
         self.encoded += texts
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
