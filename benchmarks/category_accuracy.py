@@ -25,7 +25,7 @@ from routers.classifiers import CLASSIFIERS, LogisticClassifier
 from routers.composition import Composition, load_composition
 from routers.embeddings import vectors_folder
 from routers.encoder import Encoder, Precision, load_encoder
-from routers.features import features_cached, format_columns, lexical_columns, middle_columns
+from routers.features import features_of_prompts, format_columns, lexical_columns, middle_columns
 from routers.request import Matrix
 
 FLASK_DOMAINS: Mapping[str, frozenset[str]] = {
@@ -64,7 +64,7 @@ def measure(
     encoder: Encoder,
 ) -> tuple[Accuracy, Matrix]:
     """Accuracy on `prompts`, each with a set `right` of correct categories; and the posterior."""
-    features = features_cached(encoder, prompts, vectors_folder())
+    features = features_of_prompts(encoder, prompts, vectors_folder())
     posterior = softmax(composition.classifier.logits(features), composition.temperature)
     confidence = posterior.max(axis=1)
     guesses = [composition.categories[best] for best in posterior.argmax(axis=1)]
@@ -132,7 +132,7 @@ def _seed_features(
     features = []
     for part in parts:
         texts = [seed.prompt for seed in part]
-        features.append(features_cached(encoder, texts, vectors_folder()))
+        features.append(features_of_prompts(encoder, texts, vectors_folder()))
     fit, test = (np.asarray([names.index(seed.category) for seed in part], dtype=np.int64) for part in parts)
     return names, features[0], fit, features[1], test
 

@@ -30,7 +30,7 @@ from routers.embeddings import Progress
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence
-from routers.features import features_cached
+from routers.features import features_of_prompts
 from routers.outcome_table import OutcomeTable
 from routers.request import Matrix
 from routers.request_costs import cell_costs
@@ -151,7 +151,7 @@ def replay(
         )
     if evidence is not None:
         evidence = _narrow(evidence, composition)
-    features = features_cached(encoder, table.prompts, cache, progress)
+    features = features_of_prompts(encoder, table.prompts, cache, progress)
     vectors = features[:, : encoder.dimension]
     screening = screen(table.prompts, fitted, vectors, allow_seen=allow_seen)
     alike = screening.near & ~screening.seen

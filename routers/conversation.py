@@ -34,6 +34,11 @@ def routing_text(turns: Sequence[Turn], recent_turns: int = 3) -> str:
     return "\n".join([*_earlier(said), _sample(said[-1])])
 
 
+def prompt_text(prompt: str) -> str:
+    """`routing_text` of a conversation of one request."""
+    return routing_text((Turn("user", prompt),))
+
+
 def text_with_pasted(turns: Sequence[Turn], recent_turns: int = 3) -> str | None:
     """`routing_text` with the beginning of what was pasted beside the last request or after it: for words
     that do not tell by themselves what they are about ("Make this better"). None where nothing is, and for a

@@ -26,8 +26,8 @@ ENCODER_NAME = "all-MiniLM-L6-v2"
 DIMENSION = 384
 """Numbers of an embedding."""
 MIDDLE_LAYERS = (4,)
-"""Hidden layers (0: the token embeddings, 6: the last) whose pooled states are read beside the embedding: the last
-layer was trained to tell topics apart, layers before it also hold what is to be done."""
+"""Hidden layers (0: token embeddings, 6: the last) whose pooled states are read beside the embedding. The last
+layer was trained to tell topics apart; those before it also hold what is to be done."""
 WIDTH = DIMENSION * (1 + len(MIDDLE_LAYERS))
 """Numbers of `states`."""
 FORMAT = 4
@@ -61,6 +61,7 @@ class Encoder(Protocol):
     def width(self) -> int:
         """Numbers of `states`, a multiple of `dimension`."""
         ...
+
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Embeddings of `texts`: float32, shape (len(texts), dimension), rows of unit length."""
         ...

@@ -1,8 +1,9 @@
 """Feature vectors of requests: [states (encoder.width) | lexical (LEXICAL) | format (COUNT)].
 
-The states begin with the embedding (encoder.dimension). Embeddings separate topics (law from medicine) better than
-tasks (summarise from translate). Beside them are therefore states of the encoder's middle layers; the lexical part is a hashed bag of character n-grams of the first and last words, where instructions stand;
-the format part is `routers.format_features`.
+The states begin with the embedding (encoder.dimension), which separates topics (law from medicine) better
+than tasks (summarise from translate). The middle layer's state, the lexical part, a hashed bag of character
+n-grams of the first and last words, where instructions stand, and the format part
+(`routers.format_features`) speak of the task.
 """
 
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from routers import format_features
+from routers.conversation import prompt_text
 from routers.embeddings import Progress, states_cached
 from routers.encoder import DIMENSION, Encoder
 from routers.request import Matrix, Vector
@@ -33,17 +35,19 @@ _WORD = re.compile(r"\S+")
 
 def features_of(encoder: Encoder, texts: Sequence[str]) -> Matrix:
     """Features of `texts`, shape (len(texts), encoder.width + BEYOND_STATES), float32."""
-    return with_text_parts(encoder.states(texts), texts)
+    return _with_text_parts(encoder.states(texts), texts)
 
 
-def features_cached(
-    encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+def features_of_prompts(
+    encoder: Encoder, prompts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
 ) -> Matrix:
-    """`features_of` with the states kept in `cache` (`routers.embeddings`)."""
-    return with_text_parts(states_cached(encoder, texts, cache, progress), texts)
+    """Features of `prompts` as the service reads them, each a conversation of its own; states are kept in
+    `cache` (`routers.embeddings`)."""
+    texts = [prompt_text(prompt) for prompt in prompts]
+    return _with_text_parts(states_cached(encoder, texts, cache, progress), texts)
 
 
-def with_text_parts(states: Matrix, texts: Sequence[str]) -> Matrix:
+def _with_text_parts(states: Matrix, texts: Sequence[str]) -> Matrix:
     """`states` (n, width) of `texts` with their lexical and format parts appended."""
     width = states.shape[1]
     rows = np.empty((len(texts), width + BEYOND_STATES), dtype=np.float32)

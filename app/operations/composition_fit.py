@@ -12,9 +12,8 @@ import numpy as np
 
 from prompts.seeds import Seed, load_seeds
 from routers.composition import Composition, ExpertCard, load_composition, save_composition
-from routers.embeddings import states_cached
 from routers.encoder import Encoder
-from routers.features import with_text_parts
+from routers.features import features_of_prompts
 from routers.fingerprints import fingerprints_of, write_fingerprints
 from routers.fitting import Fit, FitError, FitOptions, Labelled, fit
 from routers.fitting.categories import discover, nearest_part, split
@@ -68,16 +67,18 @@ def fit_from_files(
     seeds = _seeds(source, table)
     embeddings = cache / "embeddings" if cache else None
     texts = [seed.prompt for seed in seeds]
-    states = [
-        states_cached(encoder, part, embeddings, lambda done, total: step("encoding prompts", done, total))
-        for part in (texts, table.prompts)
-        if len(part)
-    ]
     prompts = (*texts, *table.prompts)
     if not prompts:
         raise FitError("there is nothing to fit on: give an outcome table, or use the seed prompts")
-    step("reading the prompts' wording and format", 0, 1)
-    features = with_text_parts(np.concatenate(states), prompts)
+    # Seeds and table apart, so that what is kept of the seeds serves every table.
+    features = np.concatenate(
+        [
+            features_of_prompts(
+                encoder, part, embeddings, lambda done, total: step("reading prompts", done, total)
+            )
+            for part in (texts, table.prompts)
+        ]
+    )
     step("categories", 0, 1)
     of_seeds, of_table = _categories(source, seeds, table, features, encoder.dimension, options.seed)
     table = replace(table, categories=tuple(of_table))

@@ -9,7 +9,7 @@ from routers.cost_curve import CostCurve, CurveBy, CurvePoint, cost_curve
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, load_evidence
-from routers.features import features_cached
+from routers.features import features_of_prompts
 from routers.outcome_table import read_outcomes
 from routers.request import Matrix
 from routers.request_costs import CostKind, cell_costs, known_costs
@@ -53,7 +53,7 @@ def table_curve(
     if (composition.encoder, composition.encoder_revision) != (encoder.name, encoder.revision):
         raise CompositionError(f"{folder} was fitted with another encoder: fit it again")
     outcomes = read_outcomes(table).keep_experts(composition.expert_names)
-    found = estimate_table(composition, features_cached(encoder, outcomes.prompts, cache))
+    found = estimate_table(composition, features_of_prompts(encoder, outcomes.prompts, cache))
     costs = _costs(kind, composition, found.posterior)
     paid = cell_costs(
         kind, outcomes.experts, composition.tokens, found.posterior, outcomes.tokens_in, outcomes.tokens_out

@@ -192,8 +192,8 @@ def replay(
         return
     from eval.strategies.strategy_replay import ReplaySettings
     from eval.strategies.strategy_replay import replay as run
-    from routers.embeddings import states_cached
     from routers.encoder import EncoderMissing, load_encoder
+    from routers.features import features_of_prompts
     from routers.fitting import FitError
     from routers.outcome_table import OutcomeError
     from routers.strategy_fitting.recorded_answers import AnswersError, read_recorded
@@ -214,13 +214,13 @@ def replay(
         with _steps() as step:
             data = read_recorded(folder)
             encoder = load_encoder()
-            states = states_cached(
+            features = features_of_prompts(
                 encoder,
                 data.table.prompts,
                 kept / "embeddings",
                 lambda done, total: step(f"reading prompts: {done} of {total}"),
             )
-            report = run(data, states, encoder, settings, cache=kept / "fits", step=step)
+            report = run(data, features, encoder, settings, cache=kept / "fits", step=step)
         if json_file:
             write_json(report.document(), json_file)
         if picture:

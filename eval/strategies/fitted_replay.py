@@ -18,7 +18,7 @@ from routers.decision import FAMILIES, SINGLE
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, NoEvidence, load_evidence, prompt_digest
-from routers.features import features_cached
+from routers.features import features_of_prompts
 from routers.request import Matrix
 from routers.strategies.fitted_strategies import FittedPolicy, FittedStrategies
 from routers.strategies.strategy_policy import Booleans, Ints
@@ -121,7 +121,7 @@ def replay_fitted(
             f"judges on them), and {int((~scored & ~seen).sum())} are not scored for every expert"
         )
     kept = replace(recorded.take(rows), left_out=recorded.left_out + int((~scored & ~seen).sum()))
-    features = features_cached(
+    features = features_of_prompts(
         encoder, kept.table.prompts, cache, lambda done, total: step(f"reading prompts: {done} of {total}")
     )
     estimate = estimate_table(composition, features)

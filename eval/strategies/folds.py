@@ -13,7 +13,6 @@ from routers.composition import Composition
 from routers.encoder import Encoder
 from routers.estimate import estimate_table
 from routers.evidence import Evidence
-from routers.features import with_text_parts
 from routers.fitting import FitError, FitOptions, Labelled, fit
 from routers.fitting.splits import assign_folds
 from routers.fitting.stages import StageCache
@@ -52,7 +51,7 @@ def choice_outcome(data: TrainingData, choice: Ints) -> StrategyOutcome:
 
 def folds_of(
     data: RecordedAnswers,
-    states: Matrix,
+    features: Matrix,
     encoder: Encoder,
     *,
     folds: int,
@@ -61,13 +60,12 @@ def folds_of(
     stages: StageCache,
     step: Step,
 ) -> Iterator[Fold]:
-    """The first `parts` of `folds` folds of `data`, scored for every expert; `states` (prompts,
-    width). Raises AnswersError when a fold cannot be fitted."""
+    """The first `parts` of `folds` folds of `data`, scored for every expert; `features` (prompts,
+    features). Raises AnswersError when a fold cannot be fitted."""
     table = data.table
     categories = sorted(set(table.categories))
     labels = np.asarray([categories.index(each) for each in table.categories], dtype=np.int64)
     fold_of = assign_folds(table.prompts, labels, folds, options.seed)
-    features = with_text_parts(states, table.prompts)
     for fold in range(parts):
         rows, others = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         if not len(rows) or not len(others):

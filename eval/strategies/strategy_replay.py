@@ -141,16 +141,16 @@ class StrategyReport:
 
 def replay(
     data: RecordedAnswers,
-    states: Matrix,
+    features: Matrix,
     encoder: Encoder,
     settings: ReplaySettings,
     *,
     cache: Path | None = None,
     step: Step = lambda _: None,
 ) -> StrategyReport:
-    """Evaluate all strategies on the prompts of `data` that every expert was scored on, with `states`
-    (prompts, width) by `encoder`; `cache`: folder of the fits' cache. Raises AnswersError."""
-    states, data = states[data.known.all(axis=1)], data.complete()
+    """Evaluate all strategies on the prompts of `data` that every expert was scored on, with `features`
+    (`routers.features`) by `encoder`; `cache`: folder of the fits' cache. Raises AnswersError."""
+    features, data = features[data.known.all(axis=1)], data.complete()
     if not len(data):
         raise AnswersError("no prompt of the table is scored for every expert")
     parts = settings.parts or settings.folds
@@ -162,7 +162,7 @@ def replay(
     for number, fold in enumerate(
         folds_of(
             data,
-            states,
+            features,
             encoder,
             folds=settings.folds,
             parts=parts,

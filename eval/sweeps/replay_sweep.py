@@ -24,10 +24,10 @@ from eval.sweeps.sweep_store import ItemRow
 from prompts.seeds import load_seeds
 from routers.batch import choose, is_sure
 from routers.composition import Composition, CompositionError, load_composition
-from routers.embeddings import states_cached, vectors_folder
+from routers.embeddings import vectors_folder
 from routers.encoder import Encoder, EncoderMissing, load_encoder
 from routers.estimate import Estimate, estimate_table
-from routers.features import with_text_parts
+from routers.features import features_of_prompts
 from routers.fitting import FitError, FitOptions, Labelled, fit
 from routers.fitting.compose import Fit
 from routers.fitting.policy_fit import fit_policy
@@ -85,7 +85,7 @@ class ReplayWork:
                 )
         self.categories, self._labels = labels_of(self.table)
         self.folds = assign_folds(self.table.prompts, self._labels, sweep.folds, sweep.seed)
-        self._known_states: dict[str, Matrix] = {}
+        self._known_features: dict[str, Matrix] = {}
         self._screenings: dict[tuple[str, int], Screening] = {}
         self._lock = threading.Lock()
 
@@ -145,7 +145,10 @@ class ReplayWork:
     def baselines(self) -> Mapping[str, FoldBaseline]:
         """The cross-validated baselines on every prompt."""
         return baselines_of(
-            self.table, self._states(self._encoder)[:, : self._encoder.dimension], folds=self.sweep.folds, seed=self.sweep.seed
+            self.table,
+            self._features(self._encoder)[:, : self._encoder.dimension],
+            folds=self.sweep.folds,
+            seed=self.sweep.seed,
         )
 
     def guard(self) -> dict[str, Any]:
@@ -172,8 +175,7 @@ class ReplayWork:
         held = self._rows(unit.fold)
         screening = self._screening(point.composition, unit.fold)
         fitted = self._fit(point, np.flatnonzero(self.folds != unit.fold))
-        prompts = [self.table.prompts[int(row)] for row in held]
-        features = with_text_parts(self._states(self._encoder)[held], prompts)
+        features = self._features(self._encoder)[held]
         estimate = estimate_table(fitted.composition, features, threads=1)
         rows = []
         for each in unit.points:
@@ -189,9 +191,9 @@ class ReplayWork:
         missing = [name for name in composition.expert_names if name not in self.table.expert_names]
         if missing:
             raise SweepError(f"{folder}: the table has no scores of {', '.join(missing)}")
-        states = self._states(_encoder_of(composition))
+        features = self._features(_encoder_of(composition))
         screening = self._screening(unit.points[0].composition, WHOLE)
-        estimate = estimate_table(composition, with_text_parts(states, self.table.prompts), threads=1)
+        estimate = estimate_table(composition, features, threads=1)
         rows = []
         for point in unit.points:
             allowed, policy = estimate, _overridden(composition.policy, point)
@@ -242,10 +244,9 @@ class ReplayWork:
         table = self.table if point.experts is None else self.table.keep_experts(point.experts)
         texts, seeds = self._seeds(point.composition, train)
         prompts = (*texts, *(self.table.prompts[int(row)] for row in train))
-        states = self._training_states(texts, train)
         part = table.take(train)
         return fit(
-            Labelled(prompts, (*seeds, *part.categories), with_text_parts(states, prompts)),
+            Labelled(prompts, (*seeds, *part.categories), self._training_features(texts, train)),
             part,
             self._encoder,
             replace(
@@ -266,12 +267,12 @@ class ReplayWork:
             return [], []
         return [seed.prompt for seed in seeds], [seed.category for seed in seeds]
 
-    def _training_states(self, texts: Sequence[str], train: Rows) -> Matrix:
-        own = self._states(self._encoder)[train]
+    def _training_features(self, texts: Sequence[str], train: Rows) -> Matrix:
+        own = self._features(self._encoder)[train]
         if not len(texts):
             return own
         with self._lock:
-            return np.concatenate([states_cached(self._encoder, texts, vectors_folder()), own])
+            return np.concatenate([features_of_prompts(self._encoder, texts, vectors_folder()), own])
 
     def _screening(self, composition: ReplayComposition, fold: int) -> Screening:
         """Decontamination of the prompts that `composition` is evaluated on in `fold`."""
@@ -281,7 +282,7 @@ class ReplayWork:
             prompts = [self.table.prompts[int(row)] for row in held]
             if composition.folder is not None:
                 encoder = _encoder_of(self._loaded(composition.folder))
-                vectors = self._states(encoder)[:, : encoder.dimension]
+                vectors = self._features(encoder)[:, : encoder.dimension]
                 found = screen_for(composition.folder, prompts, vectors, allow_seen=self.sweep.allow_seen)
             else:
                 train = np.flatnonzero(self.folds != fold)
@@ -289,8 +290,10 @@ class ReplayWork:
                 known = (*texts, *(self.table.prompts[int(row)] for row in train))
                 found = screen(
                     prompts,
-                    fitted_prompts(known, self._training_states(texts, train)[:, : self._encoder.dimension]),
-                    self._states(self._encoder)[held, : self._encoder.dimension],
+                    fitted_prompts(
+                        known, self._training_features(texts, train)[:, : self._encoder.dimension]
+                    ),
+                    self._features(self._encoder)[held, : self._encoder.dimension],
                     allow_seen=self.sweep.allow_seen,
                 )
             self._screenings[key] = found
@@ -309,13 +312,13 @@ class ReplayWork:
         except CompositionError as error:
             raise SweepError(str(error)) from error
 
-    def _states(self, encoder: Encoder) -> Matrix:
+    def _features(self, encoder: Encoder) -> Matrix:
         with self._lock:
-            if encoder.revision not in self._known_states:
-                self._known_states[encoder.revision] = states_cached(
+            if encoder.revision not in self._known_features:
+                self._known_features[encoder.revision] = features_of_prompts(
                     encoder, self.table.prompts, vectors_folder()
                 )
-            return self._known_states[encoder.revision]
+            return self._known_features[encoder.revision]
 
 
 def _options(point: ReplayPoint) -> FitOptions:

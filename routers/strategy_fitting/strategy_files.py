@@ -11,7 +11,7 @@ from routers.embeddings import encode_cached
 from routers.encoder import Encoder
 from routers.estimate import Estimate, estimate_table
 from routers.evidence import Evidence, EvidenceError, load_evidence, prompt_digest
-from routers.features import features_cached
+from routers.features import features_of_prompts
 from routers.fitting.splits import assign_folds
 from routers.policy import Policy
 from routers.request_costs import known_costs
@@ -147,7 +147,7 @@ def state_of(
     if (composition.encoder, composition.encoder_revision) != (encoder.name, encoder.revision):
         raise CompositionError("the composition was fitted with another encoder: fit it again")
     prompts = recorded.table.prompts
-    features = features_cached(
+    features = features_of_prompts(
         encoder, prompts, cache, lambda done, total: step(f"reading prompts: {done} of {total}")
     )
     return first_state(estimate_table(composition, features), composition.policy, recorded.known)
