@@ -1,4 +1,4 @@
-"""What an encoder reads of many texts, with an on-disk cache written block by block so that a run can resume."""
+"""Encoder states of many texts with an on-disk cache, written block by block so that a run can resume."""
 
 import hashlib
 import json

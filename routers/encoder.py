@@ -26,8 +26,8 @@ ENCODER_NAME = "all-MiniLM-L6-v2"
 DIMENSION = 384
 """Numbers of an embedding."""
 MIDDLE_LAYERS = (4,)
-"""Hidden layers (0: token embeddings, 6: the last) whose pooled states are read beside the embedding. The last
-layer was trained to tell topics apart; those before it also hold what is to be done."""
+"""Hidden layers (0: token embeddings, 6: the last) whose pooled states are read beside the embedding. The
+last layer was trained to tell topics apart; those before it also hold what is to be done."""
 WIDTH = DIMENSION * (1 + len(MIDDLE_LAYERS))
 """Numbers of `states`."""
 FORMAT = 4
@@ -143,7 +143,7 @@ class OnnxEncoder:
         for row, encoding in enumerate(encodings):
             for batch in _batches(_windows(encoding.ids)):
                 sums[row] += self._pooled_sums(batch)
-        layers = sums.reshape(len(texts), -1, self.dimension)
+        layers = sums.reshape(len(texts), self.width // self.dimension, self.dimension)
         norms = np.linalg.norm(layers, axis=2, keepdims=True)
         vectors: Matrix = (layers / np.maximum(norms, 1e-12)).reshape(sums.shape)
         return vectors
