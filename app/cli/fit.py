@@ -36,8 +36,8 @@ def fit(
         str,
         typer.Option(
             help="table (as given), auto (clusters, as many as held-out prompts want), split (as given, "
-            "divided where experts rank differently inside) or choices (as given, multiple-choice prompts "
-            "apart)."
+            "divided where experts rank differently inside) or seeds (what a classifier of the seed prompts "
+            "takes each for, multiple-choice prompts apart)."
         ),
     ] = "table",
     seeds: Annotated[
@@ -140,8 +140,8 @@ def fit(
 
     if classifier not in {"auto", "knn", "logistic", "centroid"}:
         fail(f"no classifier {classifier!r}: auto, knn, logistic or centroid")
-    if categories not in {"table", "auto", "split", "choices"}:
-        fail(f"no categories {categories!r}: table, auto, split or choices")
+    if categories not in {"table", "auto", "split", "seeds"}:
+        fail(f"no categories {categories!r}: table, auto, split or seeds")
     try:
         options = FitOptions(
             classifier=classifier,

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from prompts.seeds import Seed, load_seeds
+from routers.classifiers import LogisticClassifier
 from routers.composition import Composition, ExpertCard, load_composition, save_composition
 from routers.encoder import Encoder
 from routers.features import features_of_prompts
@@ -22,11 +23,12 @@ from routers.format_features import is_multiple_choice
 from routers.outcome_table import OutcomeTable, read_outcomes
 from routers.request import Matrix
 
-Categories = Literal["table", "auto", "split", "choices"]
+Categories = Literal["table", "auto", "split", "seeds"]
 """Where categories come from: the table; clusters of its prompts; the table's, split where experts differ;
-the table's, with multiple-choice prompts of all of them in one more, `CHOICES`."""
+the seeds', each prompt of the table in that which a classifier of the seeds takes it for, and multiple-choice
+prompts in one more, `CHOICES`."""
 CHOICES = "choices"
-"""Category of multiple-choice prompts with `--categories choices`."""
+"""Category of multiple-choice prompts with `--categories seeds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,13 @@ def _seeds(source: FitSource, table: OutcomeTable) -> Sequence[Seed]:
     wanted = source.seeds
     if wanted is None:
         ours = {seed.category for seed in seeds}
-        wanted = source.categories != "auto" and set(table.categories) <= ours
+        wanted = source.categories == "seeds" or (
+            source.categories != "auto" and set(table.categories) <= ours
+        )
     if wanted and source.categories == "auto":
         raise FitError("seed prompts have categories, so `--categories auto` goes without them: `--no-seeds`")
+    if not wanted and source.categories == "seeds":
+        raise FitError("`--categories seeds` needs the seed prompts: leave `--no-seeds` out")
     return seeds if wanted else ()
 
 
@@ -138,16 +144,18 @@ def _categories(
     own = [each.category for each in seeds]
     if source.categories == "table" or not len(table):
         return own, list(table.categories)
-    if source.categories == "choices":
-        of_seeds = [
-            CHOICES if is_multiple_choice(each.prompt) else name
-            for each, name in zip(seeds, own, strict=True)
-        ]
-        return of_seeds, [
-            CHOICES if is_multiple_choice(prompt) else name
-            for prompt, name in zip(table.prompts, table.categories, strict=True)
-        ]
     of_table = features[len(seeds) :]
+    if source.categories == "seeds":
+        names = sorted(set(own))
+        labels = np.asarray([names.index(name) for name in own], dtype=np.int64)
+        logits = LogisticClassifier.fit(features[: len(seeds)], labels, len(names)).logits(of_table)
+        taken_for = [names[best] for best in logits.argmax(axis=1)]
+        prompts = (*(each.prompt for each in seeds), *table.prompts)
+        whole = [
+            CHOICES if is_multiple_choice(prompt) else name
+            for prompt, name in zip(prompts, (*own, *taken_for), strict=True)
+        ]
+        return whole[: len(seeds)], whole[len(seeds) :]
     if source.categories == "auto":
         return own, discover(table.prompts, of_table, dimension, table.scores, seed)
     parts = split(table.prompts, table.categories, of_table, dimension, table.scores, seed)
