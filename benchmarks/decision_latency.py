@@ -228,8 +228,8 @@ def synthetic_composition(shipped: "Composition", encoder: "Encoder", indexed: i
 
 
 def corrected_composition(composition: "Composition", encoder: "Encoder", corrected: int) -> "Composition":
-    """`composition` with POOL experts and a correction with every part that `coterie fit` may keep, fitted
-    on `corrected` synthetic prompts and scores: only its cost is meaningful."""
+    """`composition` with POOL experts and a correction fitted on `corrected` synthetic prompts and scores:
+    only its cost is meaningful."""
     from dataclasses import replace
 
     import numpy as np
@@ -238,7 +238,6 @@ def corrected_composition(composition: "Composition", encoder: "Encoder", correc
     from routers.correction import Correction, forest_inputs
     from routers.features import features_of
     from routers.fitting.corrections import fit_projection, grow_forest
-    from routers.fitting.landmarks import KERNELS, kernel_basis
 
     random = np.random.default_rng(3)
     words = PASSAGE.split()
@@ -251,12 +250,9 @@ def corrected_composition(composition: "Composition", encoder: "Encoder", correc
     forest = grow_forest(
         forest_inputs(projection, features, posterior), scores, np.ones(POOL), seed=0, cores=1
     )
-    basis = kernel_basis(features, encoder.dimension, *KERNELS[-1])
-    weights = basis.solve(np.arange(len(features)), scores - scores.mean(axis=1, keepdims=True), 8.0)
     correction = Correction(
         projection,
         forest.forest,
-        basis.regression(weights),
         np.eye(POOL, dtype=np.float32),
         np.zeros(POOL, dtype=np.float32),
     )

@@ -49,12 +49,10 @@ MAP_ALONE, WHOLLY = "category map alone", "wholly corrected"
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
     MAP_ALONE: ("--no-correction",),
     WHOLLY: ("--correction",),
-    "wholly, by the forest alone": ("--correction", "--correct-by", "forest"),
-    "wholly, by the kernel alone": ("--correction", "--correct-by", "kernel"),
     "categories split": ("--categories", "split"),
 }
-"""Ablations: no correction, the whole correction, some of its parts, or categories split where the ranking of
-experts differs within them."""
+"""Ablations: no correction, the whole correction, or categories split where the ranking of experts differs
+within them."""
 LEARNING = (0.25, 0.5)
 """Fractions of the fitting prompts for learning curves, besides 1."""
 CLOSEST = (1.0, 0.1, 0.02)

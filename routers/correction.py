@@ -1,9 +1,9 @@
 """Per-request correction of the category utilities.
 
-Two regressions predict contrasts (each expert's score less the mean of all experts, so that the difficulty
-of the request cancels): a forest on principal components of the embedding, format features and the
-category posterior, and Nyström kernel ridge. Stacking weights, fitted by cross-validation, blend them with
-the contrasts of the category; the difference from the category's utilities is the correction.
+A forest predicts contrasts (each expert's score less the mean of all experts, so that the difficulty of the
+request cancels) from principal components of the embedding, format features and the category posterior.
+Stacking weights, fitted by cross-validation, blend it with the contrasts of the category; the difference from
+the category's utilities is the correction.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from routers.features import BEYOND_STATES, format_columns
 from routers.forest import Forest
-from routers.kernel import KernelRegression
 from routers.request import Matrix, Vector
 
 
@@ -35,13 +34,12 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """`forest` and `kernel` predict contrasts less `means` (experts,), the average contrasts, already scaled
-    by their stacking weights; `category` (experts, experts) multiplies the category's contrasts.
+    """`forest` predicts contrasts less `means` (experts,), the average contrasts, already scaled by its
+    stacking weight; `category` (experts, experts) multiplies the category's contrasts.
     """
 
     projection: Projection
-    forest: Forest | None
-    kernel: KernelRegression | None
+    forest: Forest
     category: Matrix
     means: Vector
 
@@ -49,10 +47,7 @@ class Correction:
         """The term to add to `utilities` (rows, experts); each row has mean zero."""
         own = contrasts(utilities) - self.means
         blended: Matrix = own @ self.category - own
-        if self.forest is not None:
-            blended += self.forest.predict(forest_inputs(self.projection, features, posterior))
-        if self.kernel is not None:
-            blended += self.kernel.predict(features)
+        blended += self.forest.predict(forest_inputs(self.projection, features, posterior))
         return contrasts(blended)
 
     def check(self, categories: int, experts: int) -> None:
@@ -72,25 +67,20 @@ class Correction:
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """What a composition keeps of it."""
-        kept: dict[str, npt.NDArray[Any]] = {
+        return {
             "projection.components": self.projection.components,
             "projection.mean": self.projection.mean,
             "category": self.category,
             "means": self.means,
+            **{f"forest.{name}": array for name, array in self.forest.arrays().items()},
         }
-        for name, part in (("forest", self.forest), ("kernel", self.kernel)):
-            if part is not None:
-                kept |= {f"{name}.{key}": array for key, array in part.arrays().items()}
-        return kept
 
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """From what `arrays` gave. Raises KeyError and ValueError."""
-        forest, kernel = strip_prefix("forest.", arrays), strip_prefix("kernel.", arrays)
         return cls(
             Projection(arrays["projection.components"], arrays["projection.mean"]),
-            Forest.load(forest) if forest else None,
-            KernelRegression.load(kernel) if kernel else None,
+            Forest.load(strip_prefix("forest.", arrays)),
             arrays["category"],
             arrays["means"],
         )

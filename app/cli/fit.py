@@ -60,9 +60,6 @@ def fit(
             show_default="wholly where held-out decisions are better for it, else by half",
         ),
     ] = None,
-    correct_by: Annotated[
-        str, typer.Option(help="What may correct it: forest, kernel, or both with a comma between.")
-    ] = "forest,kernel",
     sure_accuracy: Annotated[
         float | None,
         typer.Option(
@@ -154,7 +151,6 @@ def fit(
             target_compute=target_compute,
             resident_budget_b=resident_budget_b,
             correction=correction,
-            correct_by=tuple(each.strip() for each in correct_by.split(",") if each.strip()),
             seed=seed,
         )
     except FitError as error:

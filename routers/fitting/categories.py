@@ -14,7 +14,6 @@ from routers.correction import contrasts
 from routers.features import format_columns
 from routers.fitting.fit_options import FitError
 from routers.fitting.splits import FOLDS, Index, assign_folds, distinct_prompts, fold_splits
-from routers.kernel import standardised
 from routers.request import Matrix
 
 CLUSTER_COUNTS = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -140,7 +139,7 @@ def _space(features: Matrix, dimension: int, weight: float) -> Matrix:
         return embeddings
     formats = format_columns(features)
     scale = np.where(formats.std(axis=0) < 1e-3, 1.0, formats.std(axis=0)).astype(np.float32)
-    scores = standardised(features, formats.mean(axis=0), scale) * np.float32(weight)
+    scores = np.clip((formats - formats.mean(axis=0)) / scale, -4, 4) * np.float32(weight)
     return np.concatenate([embeddings, scores / np.float32(np.sqrt(scores.shape[1]))], axis=1)
 
 

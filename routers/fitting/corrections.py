@@ -1,19 +1,17 @@
-"""Fitting the per-request correction: forest, kernel, and their stacking weights.
+"""Fitting the per-request correction: a forest, and stacking weights for it and the category.
 
 Hyperparameters minimise the cross-validated squared error of contrasts, with each expert weighted by its
 `relevance`: a dominated expert is hardly ever chosen, so its error matters little. The held-out score of
 decisions is too noisy to select by.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from routers.correction import Correction, Projection, contrasts, forest_inputs
-from routers.fitting.fit_options import CORRECTORS
-from routers.fitting.landmarks import KERNELS, kernel_basis
 from routers.fitting.splits import Index, fold_splits
 from routers.fitting.stages import StageCache, digest
 from routers.fitting.trees import MAX_LEAVES, MIN_SAMPLES_LEAF, TREES, GrownForest, concatenate, grow
@@ -26,9 +24,6 @@ COMPONENTS = 60
 MIN_PROMPTS = 150
 """Completely scored prompts needed for a correction."""
 SHRINKAGES = (0.0, 10.0, 20.0, 40.0, 80.0, 160.0)
-RIDGES = (2.0, 8.0, 32.0, 128.0, 512.0)
-MIN_KERNEL_SHARE = 0.1
-"""Share of the stacking weights below which the kernel is dropped."""
 RELEVANCE_DECAY = 20.0
 """Relevance of an expert whose mean score is d below the quality-size hull: exp(-RELEVANCE_DECAY·d)."""
 
@@ -43,9 +38,10 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionFit:
-    """`correction` None unless it reduces the held-out error significantly. `category`, `corrected`: held-out
-    expected scores (prompts, experts) without and with it; `gain` ± `error`: reduction of the squared
-    error; `gains` per predictor; `chosen` hyperparameters; `why` for the report."""
+    """`correction` None unless its forest has weight and it reduces the held-out error significantly.
+    `category`, `corrected`: held-out expected scores (prompts, experts) without and with it; `gain` ±
+    `error`: reduction of the squared error; `gains` per predictor; `chosen` hyperparameters; `why` for the
+    report."""
 
     correction: Correction | None
     category: Matrix
@@ -84,7 +80,6 @@ def fit_correction(
     folds: Index,
     *,
     bases: Sequence[int | None] = (),
-    parts: Collection[str] = CORRECTORS,
     seed: int,
     cores: int,
     stages: StageCache,
@@ -95,7 +90,7 @@ def fit_correction(
     `features` (prompts, features) begin with `dimension` columns of the embedding; `scores` (prompts,
     experts), NaN where unscored; `bases`: the column of each expert's base, if it is an arm; `posterior`
     (prompts, categories) and `category` (prompts, experts; see `held_out_utilities`) are cross-validated;
-    `active_params_b` (experts,); `folds` (prompts,); `parts`: the CORRECTORS to use.
+    `active_params_b` (experts,); `folds` (prompts,).
     """
     rows = np.flatnonzero((~np.isnan(scores)).sum(axis=1) >= 2)
     if len(rows) < MIN_PROMPTS or scores.shape[1] < 2:
@@ -109,54 +104,38 @@ def fit_correction(
     targets = compared(known - centres, weights)
     projection = fit_projection(features, dimension)
     inputs = forest_inputs(projection, features, posterior)
-    held_out: dict[str, Floats] = {"category": compared(category[rows] - centres, weights)}
-    chosen: dict[str, float] = {}
-    shrinkage, kernel, ridge = 0.0, KERNELS[0], RIDGES[0]
-    if "forest" in parts:
-        held_out["forest"], shrinkage = _held_out_forest(
-            inputs, known, weights, folds, seed=seed, cores=cores, stages=stages
-        )
-        chosen["forest_shrinkage"] = shrinkage
-    if "kernel" in parts:
-        held_out["kernel"], kernel, ridge = _held_out_kernel(
-            features, dimension, known, weights, folds, seed, stages
-        )
-        chosen |= {
-            "kernel_sharpness": kernel[0],
-            "kernel_wording_and_format": float(kernel[1]),
-            "kernel_ridge": ridge,
-        }
-    blend = blend_weights(held_out, targets, weights)
-    if blend.get("kernel", 0.0) < MIN_KERNEL_SHARE * sum(blend.values()):
-        blend = blend_weights({n: part for n, part in held_out.items() if n != "kernel"}, targets, weights)
-    blended = sum((blend[name] * held_out[name] for name in blend), np.zeros_like(targets))
-    before = (weights * (targets - held_out["category"]) ** 2).sum(axis=1)
+    by_category = compared(category[rows] - centres, weights)
+    by_forest, shrinkage = _held_out_forest(
+        inputs, known, weights, folds, seed=seed, cores=cores, stages=stages
+    )
+    of_category, of_forest = blend_weights(by_category, by_forest, targets, weights)
+    blended = of_category * by_category + of_forest * by_forest
+    before = (weights * (targets - by_category) ** 2).sum(axis=1)
     saved = before - (weights * (targets - blended) ** 2).sum(axis=1)
     gain, error = float(saved.mean()), float(saved.std(ddof=1) / np.sqrt(len(saved)))
     gains = tuple(
         Gain(name, _explained(targets, part, weights))
-        for name, part in (*held_out.items(), ("correction", blended))
+        for name, part in (("category", by_category), ("forest", by_forest), ("correction", blended))
     )
-    chosen |= {f"weight_{name}": round(weight, 3) for name, weight in blend.items()}
+    chosen = {
+        "forest_shrinkage": shrinkage,
+        "weight_category": round(of_category, 3),
+        "weight_forest": round(of_forest, 3),
+    }
     corrected = category.copy()
-    corrected[rows] += contrasts(blended - held_out["category"]).astype(np.float32)
-    if gain <= error:
+    corrected[rows] += contrasts(blended - by_category).astype(np.float32)
+    if not of_forest or gain <= error:
         why = f"squared error falls by {gain:.5f} ± {error:.5f}, no more than noise"
+        if not of_forest:
+            # A smaller error is then the category's alone, shrunk to the means of all prompts.
+            why = "the forest adds nothing to the category on held-out prompts"
         return CorrectionFit(None, category, corrected, gain, error, gains, chosen, why)
-    stages.step("correction", 7, 8)
-    forest, regression = None, None
-    if trust := blend.get("forest", 0.0):
-        forest = grow_forest(inputs, known, weights, seed, cores).shrunk(shrinkage)
-        forest = replace(forest, values=(trust * forest.values).astype(np.float32))
-    if trust := blend.get("kernel", 0.0):
-        basis = kernel_basis(features, dimension, *kernel, seed)
-        found = basis.solve(np.arange(len(features)), contrasts(known - known.mean(axis=0)), ridge)
-        regression = basis.regression(found * trust)
+    stages.step("correction", 6, 7)
+    forest = grow_forest(inputs, known, weights, seed, cores).shrunk(shrinkage)
     correction = Correction(
         projection=projection,
-        forest=forest,
-        kernel=regression,
-        category=(blend["category"] * np.eye(known.shape[1])).astype(np.float32),
+        forest=replace(forest, values=(of_forest * forest.values).astype(np.float32)),
+        category=(of_category * np.eye(known.shape[1])).astype(np.float32),
         means=contrasts(known).mean(axis=0).astype(np.float32),
     )
     return CorrectionFit(correction, category, corrected, gain, error, gains, chosen, "it helps held out")
@@ -213,14 +192,15 @@ def compared(values: Floats, weights: Floats) -> Floats:
     return centred
 
 
-def blend_weights(parts: Mapping[str, Floats], targets: Floats, weights: Floats) -> dict[str, float]:
-    """Non-negative least-squares stacking weights (Breiman 1996)."""
+def blend_weights(category: Floats, forest: Floats, targets: Floats, weights: Floats) -> tuple[float, float]:
+    """Non-negative least-squares stacking weights (Breiman 1996) of `category` and `forest`, which predict
+    `targets`; all (prompts, experts). `weights` (experts,)."""
     from scipy.optimize import nnls
 
     scale = np.sqrt(weights)
-    design = np.stack([(part * scale).ravel() for part in parts.values()], axis=1)
-    found = nnls(design, (targets * scale).ravel())[0]
-    return {name: float(weight) for name, weight in zip(parts, found, strict=True)}
+    design = np.stack([(part * scale).ravel() for part in (category, forest)], axis=1)
+    of_category, of_forest = nnls(design, (targets * scale).ravel())[0]
+    return float(of_category), float(of_forest)
 
 
 def grow_forest(inputs: Matrix, known: Floats, weights: Floats, seed: int, cores: int) -> GrownForest:
@@ -256,7 +236,7 @@ def _held_out_forest(
     predicted = np.zeros((len(SHRINKAGES), *targets.shape))
     data = digest(inputs, known, weights, folds)
     for number, (fit, held) in enumerate(fold_splits(folds)):
-        stages.step("correction", number + 1, 8)
+        stages.step("correction", number + 1, 7)
 
         def compute(fit: Index = fit, held: Index = held) -> dict[str, Matrix]:
             grown = grow_forest(inputs[fit], known[fit], weights, seed, cores)
@@ -272,32 +252,6 @@ def _held_out_forest(
     errors = [(weights * (targets - each) ** 2).sum() for each in predicted]
     best = int(np.argmin(errors))
     return predicted[best], SHRINKAGES[best]
-
-
-def _held_out_kernel(
-    features: Matrix,
-    dimension: int,
-    known: Floats,
-    weights: Floats,
-    folds: Index,
-    seed: int,
-    stages: StageCache,
-) -> tuple[Floats, tuple[float, bool], float]:
-    """Held-out predictions of the best kernel and ridge, and those."""
-    stages.step("correction", 6, 8)
-    targets = compared(known - held_out_means(known, folds), weights)
-    found = []
-    for sharpness, whole in KERNELS:
-        basis = kernel_basis(features, dimension, sharpness, whole, seed)
-        for ridge in RIDGES:
-            predicted = np.zeros(targets.shape)
-            for fit, held in fold_splits(folds):
-                own = contrasts(known[fit] - known[fit].mean(axis=0))
-                predicted[held] = basis.similarities[held] @ basis.solve(fit, own, ridge)
-            predicted = compared(predicted, weights)
-            error = float((weights * (targets - predicted) ** 2).sum())
-            found.append((error, predicted, (sharpness, whole), ridge))
-    return min(found, key=lambda each: each[0])[1:]
 
 
 def _explained(targets: Floats, predicted: Floats, weights: Floats) -> float:

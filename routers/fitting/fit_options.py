@@ -7,10 +7,6 @@ from routers.policy import Policy
 from routers.request import Matrix
 from routers.request_costs import CostKind
 
-CORRECTORS = ("forest", "kernel")
-"""Regressions of the per-request correction: `routers.forest`, `routers.kernel`."""
-
-
 KINDS: tuple[CostKind, ...] = ("active", "cost", "compute")
 TARGETS = {"active": "target_active_b", "cost": "target_cost", "compute": "target_compute"}
 WEIGHTS = {kind: f"{kind}_weight" for kind in KINDS}
@@ -46,10 +42,10 @@ class FitOptions:
     """`classifier`: a key of CLASSIFIERS or "auto". `sure_accuracy`: held-out category accuracy that the
     threshold ensures; None chooses the threshold by held-out scores (0.9 without scores). `novel_quantile`:
     out-of-distribution threshold. `correction`: use a correction that predicts better held out, fully (True),
-    at half weight unless the full one decides significantly better (None), or never (False), from the
-    regressions `correct_by`. `target_active_b` (billions), `target_cost` ($ a request) and `target_compute`
-    (B·tokens a request): take the smallest weight whose held-out decisions take no more on average. `jobs`:
-    cores, 0 for all. The rest as in `routers.policy.Policy`.
+    at half weight unless the full one decides significantly better (None), or never (False).
+    `target_active_b` (billions), `target_cost` ($ a request) and `target_compute` (B·tokens a request): take
+    the smallest weight whose held-out decisions take no more on average. `jobs`: cores, 0 for all. The rest
+    as in `routers.policy.Policy`.
     """
 
     classifier: str = "auto"
@@ -63,14 +59,11 @@ class FitOptions:
     target_compute: float | None = None
     resident_budget_b: float | None = None
     correction: bool | None = None
-    correct_by: tuple[str, ...] = CORRECTORS
     switch_cost: float = 0.02
     seed: int = 0
     jobs: int = 0
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.correct_by) - set(CORRECTORS)):
-            raise FitError(f"nothing corrects by {', '.join(unknown)}: choose from {', '.join(CORRECTORS)}")
         targets = [kind for kind in KINDS if getattr(self, TARGETS[kind]) is not None]
         if len(targets) > 1:
             named = " and ".join(f"--{TARGETS[kind].replace('_', '-')}" for kind in targets)

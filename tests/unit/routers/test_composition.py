@@ -224,7 +224,7 @@ def corrected() -> Composition:
     grown = grow(inputs, random.normal(size=(60, 3)).astype(np.float32), trees=2, seed=0, cores=1)
     projection = Projection(np.eye(4, 2, dtype=np.float32), np.zeros(4, dtype=np.float32))
     forest, means = grown.forest, np.zeros(3, dtype=np.float32)
-    return composition(correction=Correction(projection, forest, None, np.eye(3, dtype=np.float32), means))
+    return composition(correction=Correction(projection, forest, np.eye(3, dtype=np.float32), means))
 
 
 def short(name: str) -> Callable[[dict[str, Any]], object]:
@@ -235,6 +235,8 @@ def short(name: str) -> Callable[[dict[str, Any]], object]:
     ("change", "what"),
     [
         (lambda a: a.update({"correction.weights": ROWS[:3]}), "correction.weights is unknown"),
+        # Corrections of older versions had a kernel regression: without it they would predict something else.
+        (lambda a: a.update({"correction.kernel.weights": ROWS[:3]}), "correction.kernel.weights is unknown"),
         (lambda a: a.update(utilities_by_length=ROWS[:3]), "utilities_by_length is unknown"),
         (lambda a: a.pop("errors"), "errors is missing"),
         (lambda a: a.pop("correction.category"), "category is missing"),

@@ -183,20 +183,6 @@ def test_relevance_is_full_on_the_best_mixes_and_small_far_below() -> None:
 def test_parts_are_believed_as_far_as_they_predict() -> None:
     random = np.random.default_rng(0)
     truth = random.normal(size=(600, 3))
-    parts = {"category": 2 * truth, "forest": random.normal(size=(600, 3))}
-    found = blend_weights(parts, truth, np.ones(3))
-    assert found["category"] == pytest.approx(0.5, abs=0.02)
-    assert found["forest"] == pytest.approx(0, abs=0.02)
-
-
-@pytest.mark.parametrize("part", ["forest", "kernel"])
-def test_either_part_may_correct_alone(stages: StageCache, part: str) -> None:
-    made = fitted(stages=stages, correct_by=(part,)).composition
-    assert made.correction is not None
-    assert (made.correction.forest is not None) == (part == "forest")
-    assert (made.correction.kernel is not None) == (part == "kernel")
-
-
-def test_a_part_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(FitError, match="choose from forest, kernel"):
-        FitOptions(correct_by=("oracle",))
+    good, noise = 2 * truth, random.normal(size=(600, 3))
+    assert blend_weights(good, noise, truth, np.ones(3)) == pytest.approx((0.5, 0), abs=0.02)
+    assert blend_weights(noise, good, truth, np.ones(3)) == pytest.approx((0, 0.5), abs=0.02)

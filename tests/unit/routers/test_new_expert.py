@@ -12,6 +12,7 @@ from routers.composition import load_composition, save_composition
 from routers.correction import Correction, Projection
 from routers.decide import decide
 from routers.estimate import estimate
+from routers.fitting.trees import grow
 from routers.new_expert import (
     LEAST_ERROR_UNSCORED,
     AddExpertError,
@@ -121,11 +122,11 @@ def test_a_row_is_within_bounds_and_scores_only_narrow_it(answers: list[tuple[in
 
 
 def corrected() -> Correction:
-    """One that doubles every contrast of the category."""
+    """One that doubles every contrast of the category, and whose forest adds nothing."""
+    none: Matrix = np.zeros((4, len(EXPERTS)), dtype=np.float32)
     return Correction(
         Projection(np.zeros((4, 1), dtype=np.float32), np.zeros(4, dtype=np.float32)),
-        None,
-        None,
+        grow(none, none, trees=1, seed=0, cores=1).forest,
         2 * np.eye(len(EXPERTS), dtype=np.float32),
         np.zeros(len(EXPERTS), dtype=np.float32),
     )
