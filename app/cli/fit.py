@@ -55,9 +55,8 @@ def fit(
         bool | None,
         typer.Option(
             "--correction/--no-correction",
-            help="Let the request correct its category's utilities where that predicts scores better: "
-            "wholly, or not at all.",
-            show_default="wholly where held-out decisions are better for it, else by half",
+            help="Let the request correct its category's utilities where that predicts scores better.",
+            show_default="where held-out decisions are better for it",
         ),
     ] = None,
     sure_accuracy: Annotated[

@@ -86,6 +86,10 @@ def fit(
         policy = fit_policy(stage1.held_out, utilities, table.experts, options, validation, tokens)
     except UnknownCost as error:
         raise FitError(str(error)) from error
+    if correction is not None and not policy.trust:
+        correction = replace(correction, correction=None, why="it does not improve held-out decisions")
+        policy = replace(policy, trust=1.0)
+        validation = replace(validation, corrected=validation.by_category) if validation else None
     if scored is not None and validation is not None:
         evidence = Evidence(
             embeddings=labelled.features[scored, : encoder.dimension],
@@ -290,7 +294,6 @@ def _manifest(
     if correction is not None:
         facts["correction"] = {
             "kept": correction.correction is not None,
-            "trust": policy.trust if correction.correction is not None else 0.0,
             "why": correction.why,
             "gain": round(correction.gain, 6),
             "error": round(correction.error, 6),

@@ -135,20 +135,13 @@ def _correction(facts: Mapping[str, Any] | None) -> Iterable[str]:
         f"What the request itself adds {kept}: {facts['why']}. Held out, squared error of the differences "
         f"between experts falls by {facts['gain']:.5f} ± {facts['error']:.5f}."
     )
-    if facts["kept"] and facts["trust"] < 1:
-        yield (
-            f"Decisions count {facts['trust']:.0%} of it: under this policy the whole was not seen to choose "
-            "better on held-out prompts. The curve of quality and cost is drawn with the whole."
-        )
     explained = facts["explained"]
     if explained:
         yield from _table(
             ("predicted from", "share of the differences' variance explained"), list(explained.items())
         )
     rest = [
-        (k, _shown(v))
-        for k, v in facts.items()
-        if k not in {"kept", "trust", "why", "gain", "error", "explained"}
+        (k, _shown(v)) for k, v in facts.items() if k not in {"kept", "why", "gain", "error", "explained"}
     ]
     if rest:
         yield from _table(("chosen by validation", "value"), rest)

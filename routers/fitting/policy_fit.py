@@ -34,8 +34,6 @@ WIDE = 0.9
 """Share of the most scored expert's prompts that another needs to be compared by its plain mean."""
 MAX_UNSURE_SHARE = 0.2
 """Largest share of requests below a threshold chosen by scores."""
-REDUCED_TRUST = 0.5
-"""Weight of a correction whose gain in decisions is not significant."""
 MAX_WEIGHT, MIN_WEIGHT = 1e9, 1e-9
 BISECTION_STEPS = 40
 
@@ -108,16 +106,15 @@ def fit_policy(
 ) -> Policy:
     """The policy of `options`; `validation` None when no scored prompts were held out.
 
-    Unless `options.correction` is True, a correction is weighted by REDUCED_TRUST when the full one does not
-    improve held-out decisions significantly: a smaller mean squared error need not give better choices, since
-    the highest of several estimates tends to be the most overestimated. Raises FitError when a target cannot
-    be met.
+    Unless `options.correction` is True, a correction that does not improve held-out decisions significantly
+    has no weight (`trust` 0): a smaller mean squared error need not give better choices, since the highest of
+    several estimates tends to be the most overestimated. Raises FitError when a target cannot be met.
     """
     policy = _fit(held_out, utilities, experts, options, validation, tokens, trust=1.0)
     if validation is None or validation.corrected is validation.by_category or options.correction:
         return policy
-    reduced = _fit(held_out, utilities, experts, options, validation, tokens, trust=REDUCED_TRUST)
-    return policy if _significantly_better(validation, experts, policy, reduced) else reduced
+    without = _fit(held_out, utilities, experts, options, validation, tokens, trust=0.0)
+    return policy if _significantly_better(validation, experts, policy, without) else without
 
 
 def _significantly_better(

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routers.batch import choose
 from routers.composition import load_composition, save_composition
 from routers.decide import decide
 from routers.estimate import estimate, estimate_table
@@ -74,33 +73,24 @@ def test_what_the_format_tells_is_found_and_kept(corrected: Fit) -> None:
     made = corrected.composition
     expected = estimate(made, np.stack([plain, listed])).expected
     assert expected[1, 2] - expected[1, 0] > expected[0, 2] - expected[0, 0] + 0.3
-    assert made.policy.trust == facts["trust"] == 1
     assert decide(request(plain), made, made.policy).expert == "small"
     decision = decide(request(listed), made, made.policy)
     assert decision.expert == "large"
     assert decision.ranking[0].correction > 0.05
 
 
-def test_decisions_count_half_of_what_is_not_seen_to_make_them_better(stages: StageCache) -> None:
+def test_what_is_not_seen_to_make_decisions_better_is_left_out(stages: StageCache) -> None:
     """Where size costs nothing the large expert is never worse, whatever the request adds."""
     made = fitted(stages=stages)
     facts = made.composition.manifest["correction"]
-    assert facts["kept"]
-    assert made.composition.policy.trust == facts["trust"] == 0.5
-    labelled, _ = planted(1.0, 40, seed=7)
-    estimates = estimate(made.composition, labelled.features)
-    decisions = [decide(request(row), made.composition, made.composition.policy) for row in labelled.features]
-    names = made.composition.expert_names
-    for row, each in zip(estimates.corrections, decisions, strict=True):
-        shown = {choice.expert: choice.correction for choice in each.ranking}
-        assert [shown[name] for name in names] == pytest.approx((0.5 * row).tolist(), abs=1e-6)
-    columns = choose(made.composition, made.composition.policy, estimates)
-    assert [names[column] for column in columns] == [each.expert for each in decisions]
+    assert facts["gain"] > facts["error"]
+    assert not facts["kept"]
+    assert made.composition.correction is None
+    assert "decisions" in facts["why"]
 
 
 def test_it_can_be_asked_for_whatever_decisions_gain(stages: StageCache) -> None:
-    made = fitted(stages=stages, correction=True)
-    assert made.composition.policy.trust == made.composition.manifest["correction"]["trust"] == 1
+    assert fitted(stages=stages, correction=True).composition.correction is not None
 
 
 def test_noise_is_not_corrected_for() -> None:
