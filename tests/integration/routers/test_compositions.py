@@ -141,8 +141,8 @@ def test_fitting_from_files_makes_a_composition_that_serves(int8: OnnxEncoder, t
     )
     assert made.map["coding"] == "coder"
     assert set(made.map.values()) == {"coder", "generalist"}
-    assert ("encoding prompts", len(load_seeds("fit")), len(load_seeds("fit"))) in told
-    assert ("encoding prompts", len(seeds), len(seeds)) in told
+    assert ("reading prompts", len(load_seeds("fit")), len(load_seeds("fit"))) in told
+    assert ("reading prompts", len(seeds), len(seeds)) in told
     assert "no tokens are known" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert len(load_evidence(tmp_path / "out")) == len(seeds)
     router = Router(int8, load_composition(tmp_path / "out"))
