@@ -138,7 +138,8 @@ def read_world(folder: Path) -> World:
         utilities = estimate_with_arms(
             table.scores[fit], labels[fit], len(names), (None,) * scores.shape[1]
         ).by_category
-        folds.append(Fold(fit, np.flatnonzero(fold_of == fold), posterior @ utilities))
+        expected = (posterior @ utilities).astype(np.float64)
+        folds.append(Fold(fit, np.flatnonzero(fold_of == fold), expected))
     return World(folder.name, table, scores, labels, posterior, features, tuple(folds))
 
 
@@ -210,24 +211,34 @@ def _reconstructed(values: Floats, count: int) -> Floats:
 def outside_scores(world: World, path: Path) -> Floats:
     """Scores of the experts in `path` that the table lacks, (prompts, experts), a missing one as its mean;
     only experts with four fifths of the prompts."""
-    import pandas
+    others = {
+        name: column for name, column in _columns(path, world).items() if name not in world.table.expert_names
+    }
+    wide = [column for column in others.values() if np.isnan(column).mean() < 0.2]
+    return np.stack([np.where(np.isnan(column), np.nanmean(column), column) for column in wide], axis=1)
 
-    frame = pandas.read_parquet(path)
-    key = frame.columns[0]
-    frame = frame.set_index(frame[key].astype(str)).drop(columns=[key]).reindex(list(world.table.uids))
-    frame = frame.drop(columns=[name for name in world.table.expert_names if name in frame])
-    frame = frame.loc[:, frame.isna().mean() < 0.2]
-    return np.asarray(frame.fillna(frame.mean()).to_numpy(), dtype=np.float64)
+
+def _columns(path: Path, world: World) -> dict[str, Floats]:
+    """The columns of a file of uid and numbers by expert, each (prompts,) and NaN where there is none."""
+    import pyarrow.parquet
+
+    uids, *names = pyarrow.parquet.read_schema(path).names
+    read = pyarrow.parquet.read_table(path).to_pydict()
+    row_of = {str(uid): row for row, uid in enumerate(read[uids])}
+    rows = [row_of.get(uid) for uid in world.table.uids]
+    return {
+        name: np.asarray(
+            [np.nan if row is None or read[name][row] is None else read[name][row] for row in rows],
+            dtype=np.float64,
+        )
+        for name in names
+    }
 
 
 def predicted_lengths(world: World, path: Path, inputs: Inputs) -> Inputs:
     """`inputs` with the logarithm of each expert's predicted length of answer, where lengths are known."""
-    import pandas
-
-    frame = pandas.read_parquet(path)
-    key = frame.columns[0]
-    frame = frame.set_index(frame[key].astype(str)).reindex(list(world.table.uids))
-    lengths = np.log1p(frame[list(world.table.expert_names)].to_numpy(dtype=np.float64))
+    columns = _columns(path, world)
+    lengths = np.log1p(np.stack([columns[name] for name in world.table.expert_names], axis=1))
 
     def read(rows: Rows) -> Matrix:
         own = inputs(rows)
