@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import os
 import signal
 import socket
@@ -58,11 +60,22 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
 
             with on_signals(stop, signal.SIGINT, signal.SIGTERM):
                 async with _reloading_on_hangup(services.reloader):
+                    settle_memory()
                     log.info("serving", url=url)
                     on_ready(url)
                     await server.serve(sockets=[listener])
             log.info("stopping", rows_waiting=services.recorder.waiting)
     log.info("stopped")
+
+
+def settle_memory() -> None:
+    """Give back what the start alone needed, some 10 MB, and take what is left out of garbage collection: the
+    modules, models and routes stay until the process ends, and looking through them stops all requests for
+    some 50 ms."""
+    gc.collect()
+    gc.freeze()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's alone
+        trim(0)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from base.closed_answers import bare, read_choice, read_number
 from base.phrases import HANGUL, LATIN, UNSPACED, count_words, words
 from base.reply_text import own_text, text_of_message
 from base.text_folding import fold, normalise
@@ -72,6 +71,9 @@ def kind_of_question(messages: Sequence[Mapping[str, Any]]) -> Kind | None:
 
 def closed_answer(kind: Kind, reply: str) -> str | None:
     """The answer in `reply` in a form that equal answers share; None when there is none."""
+    # Its patterns take a tenth of a second to compile: loaded with the first answer that is read.
+    from base.closed_answers import bare, read_choice, read_number
+
     reply = _ends(reply)
     match kind:
         case "choice":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measures import Measure, conclude
-from benchmarks.service_overhead import SHORT, WARM_UP, Bench, ask_whole, peak_mb, running
+from benchmarks.service_overhead import SHORT, WARM_UP, Bench, ask_whole, resident_mb, running
 from client import Client
 
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ async def _measure(bench: Bench, requests: int, panels: int) -> list[Measure]:
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         before = await _medians(session, bench, [], requests)
-        memory = peak_mb(bench.pid)
+        memory = resident_mb(bench.pid, "VmHWM")
         strategies = await asyncio.to_thread(ways, bench)
         during = await _medians(session, bench, strategies, requests)
         processor = {
             way.name: await _processor(session, bench, way.routing, requests)
             for way in (Way("single", {"strategy": "single"}, 0), *strategies)
         }
-        loaded = peak_mb(bench.pid)
+        loaded = resident_mb(bench.pid, "VmHWM")
         after = await _medians(session, bench, [], requests)
         seconds, failed = await _at_once(session, bench, panels)
     rows = [

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 
 from app.storage.database import Database
 from base.databases import DatabaseError, is_sqlite
@@ -54,17 +54,15 @@ def _config() -> "Config":
 
 
 def _revisions(connection: Connection) -> tuple[str | None, str, bool]:
-    """The database's revision, the newest one, and whether the former is known to this version."""
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    script = ScriptDirectory.from_config(_config())
-    head = script.get_current_head()
-    if head is None:
+    """The database's revision, the newest one, and whether the former is known to this version. Read without
+    Alembic: importing it would be the better part of opening a database that is current."""
+    known = sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("versions/[0-9]*_*.py"))
+    if not known:
         raise DatabaseError(f"no migrations in {MIGRATIONS}")
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = {revision.revision for revision in script.walk_revisions()}
-    return current, head, current in known
+    current: str | None = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return current, known[-1], current in known
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str]:

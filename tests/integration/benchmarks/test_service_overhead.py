@@ -21,14 +21,25 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Measure]:
 
 
 def test_what_the_service_promises_is_within_reach_of_every_bound(figures: Mapping[str, Measure]) -> None:
-    bounded = [each for each in figures.values() if each.bound is not None]
+    # How long a start takes by the clock depends on what else runs, so its CPU time is held instead.
+    clock = "API ready after start"
+    bounded = [each for name, each in figures.items() if each.bound is not None and name != clock]
     assert {each.unit for each in bounded} == {"s", "ms", "MB"}
     assert all(times_bound(each) <= SLOWER for each in bounded), bounded
 
 
 def test_memory_and_imports_are_within_their_bounds(figures: Mapping[str, Measure]) -> None:
-    assert times_bound(figures["API process, peak resident"]) <= 1
+    assert times_bound(figures["API process, resident"]) <= 1
+    assert figures["API process, resident"].value <= figures["API process, peak resident"].value
     assert times_bound(figures["import app"]) <= 1
+
+
+def test_the_command_and_the_service_start_within_twice_their_cpu_time(
+    figures: Mapping[str, Measure],
+) -> None:
+    # A core that others share works at half the speed.
+    assert times_bound(figures["coterie --help, CPU"]) <= 2
+    assert times_bound(figures["API ready, CPU"]) <= 2
 
 
 def test_the_api_adds_to_the_experts_own_time(figures: Mapping[str, Measure]) -> None:

@@ -35,6 +35,12 @@ def test_the_service_needs_neither_torch_nor_litellm_to_be_imported() -> None:
     assert loaded.isdisjoint({"torch", "litellm", "onnxruntime", "streamlit", "sklearn"})
 
 
+def test_the_service_starts_without_what_few_services_use() -> None:
+    """Each takes some 40 to 150 ms of CPU time, a large part of a start."""
+    loaded = modules_after("import app.server")
+    assert loaded.isdisjoint({"alembic", "base.closed_answers", "sqlalchemy.dialects.postgresql"})
+
+
 def test_langgraph_is_loaded_by_the_first_request_that_asks_for_a_strategy() -> None:
     build = "from app.strategies.strategy_registry import Catalogue; c = Catalogue()"
     assert "langgraph" not in modules_after(f"import app.server; {build}; c.strategy('panel')")
