@@ -238,7 +238,8 @@ def attempts(router: Router, prompts: Sequence[str], queries: int, kept: Path | 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`moved` of `requests` for one goal and one band of lengths, with its 95 % interval (Wilson)."""
+    """`moved` of `requests` for one goal and one band of lengths, with its 95 % interval (Wilson), and the
+    median of the decisions that they took."""
 
     goal: str
     words: str
@@ -248,6 +249,7 @@ class Share:
     share: float
     low: float
     high: float
+    queries: float | None
 
 
 def shares(found: Sequence[Attempt]) -> list[Share]:
@@ -262,22 +264,23 @@ def shares(found: Sequence[Attempt]) -> list[Share]:
             moved = [each for each in inside if each.text is not None]
             named = f"{low} to {high - 1}" if high < LONGEST else f"{low} or more" if low else "all"
             triggered = sum(each.queries <= 2 * len(TRIGGERS) for each in moved)
-            bounds = wilson(len(moved), len(inside))
-            rows.append(
-                Share(goal, named, len(inside), len(moved), triggered, len(moved) / len(inside), *bounds)
-            )
+            share, bounds = len(moved) / len(inside), wilson(len(moved), len(inside))
+            queries = float(np.median([each.queries for each in moved])) if moved else None
+            rows.append(Share(goal, named, len(inside), len(moved), triggered, share, *bounds, queries))
     return rows
 
 
 def table(rows: Sequence[Share]) -> str:
     """The shares as a Markdown table."""
     lines = [
-        "| goal | words of the request | requests | by a fixed trigger | by the search | 95 % interval |",
-        "|---|---|---|---|---|---|",
+        "| goal | words of the request | requests | by a fixed trigger | by the search | 95 % interval "
+        "| decisions, median |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.goal} | {row.words} | {row.requests} | {row.by_trigger / row.requests:.0%} | "
-        f"{row.share:.0%} | {row.low:.0%} to {row.high:.0%} |"
+        f"{row.share:.0%} | {row.low:.0%} to {row.high:.0%} | "
+        f"{'–' if row.queries is None else f'{row.queries:g}'} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.route_attacks import MOST_WORDS, TRIGGERS, Attempt, attempts, prices, shares
+from benchmarks.route_attacks import MOST_WORDS, TRIGGERS, Attempt, attempts, prices, shares, table
 from routers.composition import load_composition
 from routers.encoder import Encoder
 from routers.request import Request, Turn
@@ -66,10 +66,12 @@ def test_shares_count_by_goal_and_length() -> None:
 
     last = 2 * len(TRIGGERS)
     rows = shares([attempt(3, last, "x"), attempt(4, last + 1, "x"), attempt(50, 300, None)])
-    assert [(row.words, row.requests, row.moved, row.by_trigger) for row in rows] == [
-        ("all", 3, 2, 1),
-        ("0 to 9", 2, 2, 1),
-        ("40 or more", 1, 0, 0),
+    assert [(row.words, row.requests, row.moved, row.by_trigger, row.queries) for row in rows] == [
+        ("all", 3, 2, 1, last + 0.5),
+        ("0 to 9", 2, 2, 1, last + 0.5),
+        ("40 or more", 1, 0, 0, None),
     ]
+    head, rule, *cells = table(rows).splitlines()
+    assert {line.count("|") for line in (head, rule, *cells)} == {8}
     assert rows[0].share == pytest.approx(2 / 3)
     assert rows[0].low < rows[0].share < rows[0].high
