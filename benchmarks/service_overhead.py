@@ -8,32 +8,26 @@ client: start-up time, added latency (including routing and the encoder) and mem
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measures import Measure, conclude
+from benchmarks.server_processes import PROJECT, answers, free_port, start, stub_registry
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-PROJECT = Path(__file__).resolve().parents[1]
 SHORT = "Write a Python function that reverses a linked list."
 WARM_UP = 30
-START_S = 60.0
 IMPORTS = 5
 
 Latencies = Mapping[str, Sequence[float]]
@@ -182,84 +176,26 @@ def _body(model: str, *, stream: bool) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running(profile: str, scratch: Path) -> Iterator[Bench]:
-    expert_port, api_port = _free_port(), _free_port()
+    expert_port, api_port = free_port(), free_port()
     expert = f"http://127.0.0.1:{expert_port}/v1"
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT),
         "COTERIE_PROFILE": profile,
-        "COTERIE_EXPERTS": str(_registry(profile, expert, scratch / "experts.yaml")),
+        "COTERIE_EXPERTS": str(stub_registry(profile, expert, "fake", scratch / "experts.yaml")),
         "COTERIE_DATA": str(scratch / "var"),
         "COTERIE_PORT": str(api_port),
         "COTERIE_LOG_LEVEL": "info",
     }
     with (scratch / "log").open("w") as log, contextlib.ExitStack() as stack:
-        fake = _start(stack, ["experts.fake", "--port", str(expert_port)], environment, log)
+        fake = start(stack, ["experts.fake", "--port", str(expert_port)], environment, log)
         started = time.perf_counter()
-        api = _start(stack, ["app.cli", "serve"], environment, log)
+        api = start(stack, ["app.cli", "serve"], environment, log)
         for process, port, path in ((fake, expert_port, "/health"), (api, api_port, "/readyz")):
-            if not _answers(process, port, path):
+            if not answers(process, port, path):
                 raise SystemExit(f"{path} did not answer:\n{(scratch / 'log').read_text()[-2000:]}")
         ready_s = time.perf_counter() - started
         yield Bench(expert, f"http://127.0.0.1:{api_port}/v1", ready_s, _cpu_s(api.pid), api.pid)
-
-
-def _start(
-    stack: contextlib.ExitStack, words: Sequence[str], environment: Mapping[str, str], log: IO[str]
-) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=log, stderr=log)
-    stack.callback(_stop, process)
-    return process
-
-
-def _registry(profile: str, endpoint: str, path: Path) -> Path:
-    """A registry of the profile's experts, all served by the fake expert."""
-    manifest = json.loads((PROJECT / "routers" / "compositions" / profile / "composition.json").read_text())
-    experts = [
-        {
-            "name": card["name"],
-            "endpoint": endpoint,
-            "model": "fake",
-            "params_b": card["params_b"],
-            "context_length": card["context_length"] or 4096,
-            "max_in_flight": 256,
-            "max_queued": 4096,
-            "timeouts": {"connect_s": 60},
-        }
-        for card in manifest["experts"]
-    ]
-    path.write_text(yaml.safe_dump({"experts": experts}))
-    return path
-
-
-def _answers(process: subprocess.Popen[bytes], port: int, path: str) -> bool:
-    """Wait until it answers 200; False if it exits or times out."""
-    deadline = time.perf_counter() + START_S
-    while process.poll() is None and time.perf_counter() < deadline:
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response,
-        ):
-            if response.status == 200:
-                return True
-        time.sleep(0.05)
-    return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _cpu_s(pid: int) -> float:
