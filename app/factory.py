@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from app.api import (
     chat_routes,
@@ -21,6 +22,7 @@ from app.api import (
 )
 from app.api.auth import check_api_key
 from app.api.body import body_components
+from app.api.direct_routes import DirectRoutes
 from app.api.error_handlers import install_error_handlers
 from app.api.request_line import RequestLine
 from app.api.request_scope import RequestScope
@@ -34,6 +36,18 @@ from app.serving.chat_body import ChatBody
 from app.serving.decision_document import HEADERS
 from app.settings import Settings
 from app.startup import open_services
+
+GUARDED = (
+    chat_routes,
+    response_routes,
+    message_routes,
+    completion_routes,
+    embedding_routes,
+    model_routes,
+    decision_routes,
+    reload_route,
+)
+"""Routes that ask for the caller's key."""
 
 
 def create_app(
@@ -62,37 +76,30 @@ def create_app(
     if services is not None:
         app.state.services = services
     guarded = [Depends(check_api_key)]
-    for part in (
-        chat_routes,
-        response_routes,
-        message_routes,
-        completion_routes,
-        embedding_routes,
-        model_routes,
-        decision_routes,
-        reload_route,
-    ):
+    for part in GUARDED:
         app.include_router(part.router, dependencies=guarded)
     app.include_router(probes.router)
     install_error_handlers(app)
-    # The last one added is the outermost.
-    if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=["DELETE", "GET", "HEAD", "POST"],
-            allow_headers=["*"],
-            # A named page may call a service on its user's own machine.
-            allow_private_network="*" not in settings.origins,
-            expose_headers=["x-request-id", "request-id", "retry-after", *HEADERS],
-        )
-    app.add_middleware(RequestLine)
-    app.add_middleware(RequestScope)
     return app
 
 
 class _App(FastAPI):
-    """FastAPI whose OpenAPI document has the bodies that `read_body` parses."""
+    """FastAPI behind our own middleware, whose OpenAPI document has the bodies that `read_body` parses."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        settings: Settings = self.state.settings
+        app: ASGIApp = DirectRoutes(super().build_middleware_stack(), [part.router for part in GUARDED])
+        if settings.origins:
+            app = CORSMiddleware(
+                app,
+                allow_origins=settings.origins,
+                allow_methods=["DELETE", "GET", "HEAD", "POST"],
+                allow_headers=["*"],
+                # A named page may call a service on its user's own machine.
+                allow_private_network="*" not in settings.origins,
+                expose_headers=["x-request-id", "request-id", "retry-after", *HEADERS],
+            )
+        return RequestScope(RequestLine(app))
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()

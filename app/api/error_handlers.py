@@ -19,6 +19,8 @@ from app.storage.queries import BadCursor
 from experts.errors import ExpertBusy, ExpertError, ExpertRejected
 from routers.decide import NoExpertFits, RoutingError, UnknownName
 
+ANSWERED_ERRORS = (ServiceError, ExpertError, RoutingError, BadCursor, SQLAlchemyError)
+"""Those that `service_error` has an answer to; any other is nobody's intention."""
 MESSAGES_PATH = "/v1/messages"
 DEEPEST = 8
 """Steps of an unknown path that are looked at."""
@@ -70,10 +72,6 @@ def _wait(error: ExpertError) -> dict[str, str]:
 def install_error_handlers(app: FastAPI) -> None:
     """Answer all exceptions of `app` in the shape of the dialect that is spoken at the request's path."""
 
-    def respond(request: Request, error: ServiceError) -> Response:
-        request.state.error_code = error.code  # for the request's log line
-        return error_response(error, request.url.path, request.state.request_id)
-
     async def answer(request: Request, error: Exception) -> Response:
         return respond(request, service_error(error))
 
@@ -93,10 +91,16 @@ def install_error_handlers(app: FastAPI) -> None:
             message = f"Not with this method: the address takes {allowed}."
         return respond(request, ServiceError(error.status_code, code, message, headers=error.headers))
 
-    for kind in (ServiceError, ExpertError, RoutingError, BadCursor, SQLAlchemyError):
+    for kind in ANSWERED_ERRORS:
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
+
+
+def respond(request: Request, error: ServiceError) -> Response:
+    """The error as a response to `request`."""
+    request.state.error_code = error.code  # for the request's log line
+    return error_response(error, request.url.path, request.state.request_id)
 
 
 def _meant(request: Request) -> str:
