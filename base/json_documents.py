@@ -54,3 +54,14 @@ def _no_number(document: Any, place: str = "") -> str | None:
         return None
     found = (_no_number(part, f"{place}.{name}" if place else str(name)) for name, part in parts)
     return next((each for each in found if each is not None), None)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Compact UTF-8, for what is sent and stored. Half a surrogate pair becomes `?`. Raises TypeError,
+    ValueError."""
+    import orjson
+
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half a surrogate pair, an integer of more than 64 bits, a key that is no text
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -30,20 +30,24 @@ class TokenUsage:
     @classmethod
     def of(cls, usage: Any) -> Self:
         """Read a `usage` object as it came. What is no count, negative or missing is None."""
-        cached = _first(
-            _count(_part(usage, "prompt_tokens_details"), "cached_tokens"),
-            _count(_part(usage, "input_tokens_details"), "cached_tokens"),
-            _count(usage, "cache_read_input_tokens"),
-            _count(usage, "prompt_cache_hit_tokens"),  # DeepSeek
-        )
-        prompt = _first(_count(usage, "prompt_tokens"), _whole_input(usage))
-        completion = _first(_count(usage, "completion_tokens"), _count(usage, "output_tokens"))
-        reasoning = _first(
-            _count(_part(usage, "completion_tokens_details"), "reasoning_tokens"),
-            _count(_part(usage, "output_tokens_details"), "reasoning_tokens"),
-            _count(_part(usage, "output_tokens_details"), "thinking_tokens"),
-            _count(usage, "reasoning_tokens"),  # SGLang
-        )
+        if not isinstance(usage, Mapping):
+            return cls()
+        cached = reasoning = None
+        for details in (usage.get("prompt_tokens_details"), usage.get("input_tokens_details")):
+            if cached is None and details is not None:
+                cached = _count(details, "cached_tokens")
+        if cached is None:
+            cached = _first(usage, "cache_read_input_tokens", "prompt_cache_hit_tokens")  # DeepSeek
+        prompt = _count(usage, "prompt_tokens")
+        if prompt is None:
+            prompt = _whole_input(usage)
+        completion = _first(usage, "completion_tokens", "output_tokens")
+        if (details := usage.get("completion_tokens_details")) is not None:
+            reasoning = _count(details, "reasoning_tokens")
+        if reasoning is None and (details := usage.get("output_tokens_details")) is not None:
+            reasoning = _first(details, "reasoning_tokens", "thinking_tokens")
+        if reasoning is None:
+            reasoning = _count(usage, "reasoning_tokens")  # SGLang
         total = _count(usage, "total_tokens")
         if prompt is not None and completion is not None and total == prompt + completion + (reasoning or 0):
             completion += reasoning or 0  # xAI and Gemini do not count them as part of the answer
@@ -106,16 +110,18 @@ def _whole_input(usage: Any) -> int | None:
     return read + sum(cache)
 
 
-def _first(*counts: int | None) -> int | None:
-    return next((count for count in counts if count is not None), None)
-
-
-def _part(usage: Any, name: str) -> Any:
-    return usage.get(name) if isinstance(usage, Mapping) else None
+def _first(usage: Any, *names: str) -> int | None:
+    """The first of these counts that is known."""
+    for name in names:
+        if (count := _count(usage, name)) is not None:
+            return count
+    return None
 
 
 def _count(usage: Any, name: str) -> int | None:
-    value = _part(usage, name)
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    if value is None:
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST

@@ -51,6 +51,8 @@ def check_completion(
 
 def whole_usage(usage: Any) -> dict[str, Any] | None:
     """A server's `usage` with OpenAI's counts as they are meant; None when it does not hold them."""
+    if usage is None:
+        return None
     counted = TokenUsage.of(usage)
     told = counted.document()
     if told is None or counted.both is None:

@@ -3,12 +3,12 @@
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from base.json_documents import json_bytes
 from experts.adaptations import AdaptedRequest, LearnedAdaptations
 from experts.admission import Admission
 from experts.credentials import read_api_key
@@ -331,7 +331,7 @@ class ExpertClient:
         data = None
         if body is not None:
             headers["content-type"] = "application/json"
-            data = json.dumps(body, separators=(",", ":")).encode()
+            data = json_bytes(body)
         # Admission and our own timeouts bound the rest.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=expert.timeouts.connect_s)
         try:

@@ -22,13 +22,17 @@ HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive")
 """Types of events that carry nothing."""
 
 
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None)
+"""Made once: `json.loads` with an option makes one for each document."""
+
+
 def read_json(data: bytes | bytearray) -> Any:
     """A server's JSON. NaN and infinities, which some write and JSON has not, are null; bytes that are no
     UTF-8 become U+FFFD. Raises ValueError, RecursionError."""
     try:
-        return json.loads(data, parse_constant=lambda name: None)
+        return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except UnicodeDecodeError:
-        return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda name: None)
+        return _DECODER.decode(data.decode("utf-8", "replace"))
 
 
 class EventReader(ABC):

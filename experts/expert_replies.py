@@ -91,6 +91,8 @@ class ReplyStream:
         self._choices = choices
         self._unread = bytearray()
         """What came before the first text and was no event: perhaps a body that is no stream."""
+        self._fed = 0
+        """Bytes that came so far."""
         self._first: list[StreamEvent] | None = None
         self._broken: ExpertError | None = None
         self._trailer_until: float | None = None
@@ -129,12 +131,10 @@ class ReplyStream:
         `ExpertBadReply`, `NotStreamed`, and what an error event stands for."""
         until = min(self._deadline, time.monotonic() + within_s)
         held: list[StreamEvent] = []
-        size = 0
         while not self._reader.begun and not self.done:
             events = await self._next_events(until, f"sent no first byte in {within_s:g} s")
             held += events
-            size += len(raw_bytes(events))
-            if size + len(self._unread) > self._max_event_bytes:
+            if self._fed > self._max_event_bytes:
                 raise self._malformed()
         if not self._reader.begun:
             raise self._empty()
@@ -181,8 +181,11 @@ class ReplyStream:
             if whole:
                 return self._reader.end()
             raise
+        if chunk is None:
+            return self._ending()
+        self._fed += len(chunk)
         try:
-            return self._read(self._cutter.feed(chunk)) if chunk is not None else self._ending()
+            return self._read(self._cutter.feed(chunk))
         except EventTooLong as error:
             raise self._malformed() from error
 

@@ -1,28 +1,42 @@
 """Events of an answer's stream, as they go to clients. Knows no dialect."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from base.json_documents import json_bytes
 
-@dataclass(frozen=True, slots=True)
+
 class StreamEvent:
     """One server-sent event: its bytes, and the document that they hold (`chunk`). Comments have none, nor
     has the end of a chat completion (`data: [DONE]`). `event` is its type, where the dialect names one;
     `done` marks the last event of an answer."""
 
-    raw: bytes
-    chunk: dict[str, Any] | None = None
-    done: bool = False
-    event: str | None = None
+    __slots__ = ("_raw", "chunk", "done", "event")
+
+    def __init__(
+        self,
+        raw: bytes | None,
+        chunk: dict[str, Any] | None = None,
+        done: bool = False,
+        event: str | None = None,
+    ) -> None:
+        """`raw` None: made of `chunk`, which is not changed any more, when somebody asks for it."""
+        self._raw = raw
+        self.chunk = chunk
+        self.done = done
+        self.event = event
+
+    @property
+    def raw(self) -> bytes:
+        if self._raw is None:
+            name = b"" if self.event is None else f"event: {self.event}\n".encode()
+            self._raw = name + b"data: " + json_bytes(self.chunk) + b"\n\n"
+        return self._raw
 
     @classmethod
     def of(cls, chunk: dict[str, Any], event: str | None = None, *, done: bool = False) -> "StreamEvent":
-        """An event of our own. Half a surrogate pair becomes `?`."""
-        text = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
-        name = b"" if event is None else f"event: {event}\n".encode()
-        return cls(name + b"data: " + text.encode("utf-8", "replace") + b"\n\n", chunk, done, event)
+        """An event of our own."""
+        return cls(None, chunk, done, event)
 
     @classmethod
     def comment(cls, text: bytes) -> "StreamEvent":

@@ -6,10 +6,14 @@ from typing import Any
 
 from starlette.responses import Response
 
-from base.json_documents import DocumentError, refuse_constant
+from base.json_documents import DocumentError, json_bytes, refuse_constant
 
 HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 """An escaped surrogate. Most belong to whole pairs, which `_mended` leaves alone."""
+
+
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant)
+"""Made once: `json.loads` with an option makes one for each document."""
 
 
 class BadJson(ValueError):
@@ -24,7 +28,7 @@ def read_json(raw: bytes) -> Any:
     """
     try:
         text = raw.decode(json.detect_encoding(raw))
-        document = json.loads(text, parse_constant=refuse_constant)
+        document = _DECODER.decode(text)
         return _mended(document) if HALF_PAIR.search(text) else document
     except UnicodeDecodeError:
         raise BadJson("the body is not UTF-8") from None
@@ -36,11 +40,6 @@ def read_json(raw: bytes) -> Any:
         raise BadJson(str(error)) from None
     except ValueError:  # an integer with more digits than Python reads
         raise BadJson("a number in the body is too long") from None
-
-
-def write_json(value: Any) -> bytes:
-    """Compact UTF-8. Half a surrogate pair from elsewhere becomes `?`."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _mended(value: Any) -> Any:
@@ -59,4 +58,4 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return write_json(content)
+        return json_bytes(content)

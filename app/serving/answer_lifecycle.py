@@ -6,10 +6,12 @@ import structlog
 
 from app.serving.answer_record import AnswerRecord, Status
 from app.serving.conversations import Conversations
+from app.serving.message_chain import ConversationTurn
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, MarkRow
+from app.storage.rows import DecisionRow, Mark
 from app.telemetry.metrics import Metrics
 from base.prices import usage_cost
+from base.usage import TokenUsage
 from experts.registry import Registry
 
 FLUSH_S = 0.25
@@ -40,11 +42,16 @@ class AnswerLifecycle:
     def first_byte(self, record: AnswerRecord) -> None:
         """The expert has begun to answer: it has the conversation now."""
         record.first_byte_s = record.seconds
-        self.remember(record)
+        if record.stream:
+            # Of a whole answer all is known at once: `finish` follows.
+            self.remember(record)
         self._metrics.first_byte_seconds.labels(record.decision.expert).observe(record.first_byte_s)
 
-    def remember(self, record: AnswerRecord) -> tuple[MarkRow, ...]:
-        """Remember who answers, and what was said so far; returns what storage has to keep of it."""
+    def remember(
+        self, record: AnswerRecord, answers: Sequence[ConversationTurn] | None = None
+    ) -> tuple[Mark, ...]:
+        """Remember who answers, and what was said so far (`answers`, where that is known); returns what
+        storage has to keep of it."""
         chat, decision, chain = record.chat, record.decision, record.context.chain
         if chain is None or record.first_byte_s is None:
             return ()
@@ -54,7 +61,7 @@ class AnswerLifecycle:
             chat.body.routing.conversation,
             decision.id,
             (decision.expert, decision.sure_category),
-            record.reader.answers,
+            record.reader.answers if answers is None else answers,
         )
 
     async def finish(
@@ -66,14 +73,16 @@ class AnswerLifecycle:
         record.finished = True
         decision = record.decision
         row = record.row(status, http_status, error_code=error_code)
-        row.marks = self.remember(record)
-        row.cost, row.compute = self._spent(record)
+        answers = record.reader.answers
+        row.marks = self.remember(record, answers)
+        reported = record.reported
+        row.cost, row.compute = self._spent(reported)
         self._metrics.answers.labels(
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
         self._metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
         self._count_costs(row)
-        for expert, usage in record.reported:
+        for expert, usage in reported:
             for kind, count in usage.by_kind.items():
                 self._metrics.tokens.labels(expert, kind).inc(count)
         log.info(
@@ -93,17 +102,17 @@ class AnswerLifecycle:
                 await self._recorder.submit_over_bound(row)
             else:
                 await self._recorder.submit(row)
-            if status == "ok" and any(said.calls or said.state for said in record.reader.answers):
+            if status == "ok" and any(said.calls or said.state for said in answers):
                 await self._recorder.written(FLUSH_S)
         finally:
             self.in_flight.pop(decision.id, None)
             self._metrics.in_flight.dec()
 
-    def _spent(self, record: AnswerRecord) -> tuple[float | None, float | None]:
+    def _spent(self, reported: Sequence[tuple[str, TokenUsage]]) -> tuple[float | None, float | None]:
         """$ and B·tokens of all calls; None unless they are known of each."""
         costs: list[float | None] = []
         computes: list[float | None] = []
-        for name, usage in record.reported:
+        for name, usage in reported:
             expert = self._registry.experts.get(name)
             costs.append(None if expert is None else usage_cost(expert.price, usage))
             both = usage.both

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from app.serving.answer_reader import AnswerReader
 from app.serving.chat_body import ChatRequest
 from app.serving.decision_document import decision_document
-from app.serving.request_context import RequestContext
+from app.serving.request_context import PromptUse, RequestContext
 from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow
 from base.usage import TokenUsage
@@ -40,6 +40,8 @@ class AnswerRecord:
         """Seconds from the request's arrival to the first byte of its answer."""
         self.finished = False
         self._keep_text = keep_text
+        self._document: tuple[Decision, PromptUse, dict[str, Any]] | None = None
+        """What was last told of `decision`: the client and the row get the same."""
 
     @property
     def stream(self) -> bool:
@@ -72,7 +74,12 @@ class AnswerRecord:
     @property
     def document(self) -> dict[str, Any]:
         """The `routing` of the answer, as it is known now."""
-        return decision_document(self.decision, self.trace, self.context.use_of(self.decision.expert))
+        decision, used = self.decision, self.context.use_of(self.decision.expert)
+        if self.trace is not None:
+            return decision_document(decision, self.trace, used)
+        if self._document is None or self._document[0] is not decision or self._document[1] is not used:
+            self._document = decision, used, decision_document(decision, None, used)
+        return self._document[2]
 
     def give_up_strategy(self, why: str) -> None:
         """One expert answers after all; `why` ends a sentence."""

@@ -91,6 +91,10 @@ class RoutingOptions(ClosedBody):
         return self
 
 
+NO_OPTIONS = RoutingOptions()
+"""One for all requests: pydantic would copy a plain default deeply for each."""
+
+
 class ChatBody(_Lenient):
     """The fields of a chat completion request that routing reads."""
 
@@ -106,12 +110,12 @@ class ChatBody(_Lenient):
     """The older form of `tools`."""
     function_call: Any = None
     response_format: dict[str, Any] | None = None
-    routing: RoutingOptions = RoutingOptions()
+    routing: RoutingOptions = Field(default_factory=lambda: NO_OPTIONS)
 
     @field_validator("routing", mode="before")
     @classmethod
     def _null_is_nothing(cls, routing: Any) -> Any:
-        return {} if routing is None else routing
+        return NO_OPTIONS if routing is None else routing
 
     @whole(mode="after")
     def _somebody_asks(self) -> "ChatBody":

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.serving.message_chain import ConversationTurn, MessageChain, OpenCalls
 from app.storage import queries
 from app.storage.database import Database
-from app.storage.rows import DecisionRow, MarkRow
+from app.storage.rows import DecisionRow, Mark
 from routers.decision import Classification
 from routers.request import Hold
 
@@ -139,7 +139,7 @@ class Conversations:
         decision_id: str,
         seen: tuple[str, str | None],
         answers: Iterable[ConversationTurn] = (),
-    ) -> tuple[MarkRow, ...]:
+    ) -> tuple[Mark, ...]:
         """An expert (`seen`: its name, and the sure category) has said `answers` so far. Returns what storage
         has to keep."""
         now = Seen(*seen, self._clock())
@@ -149,9 +149,7 @@ class Conversations:
         marks = _marks_of(chain, answers)
         for mark in marks:
             self._by_mark.put(mark, now)
-        return tuple(
-            MarkRow(mark=mark, expert=now.expert, category=now.category, seen_at=now.at) for mark in marks
-        )
+        return tuple(Mark(mark, now.expert, now.category, now.at) for mark in marks)
 
     async def start(self) -> None:
         """Delete old marks in the background: at once, and regularly from then on."""
@@ -332,9 +330,12 @@ class _Recent(Generic[K]):
         return found
 
     def put(self, key: K, seen: Seen) -> None:
-        others = (each for each in self._seen.get(key, ()) if each.expert != seen.expert)
-        newest = sorted([seen, *others], key=lambda each: each.at, reverse=True)
-        self._seen[key] = tuple(newest[:EXPERTS_PER_MARK])
-        self._seen.move_to_end(key)
+        if known := self._seen.get(key):
+            others = (each for each in known if each.expert != seen.expert)
+            newest = sorted([seen, *others], key=lambda each: each.at, reverse=True)
+            self._seen[key] = tuple(newest[:EXPERTS_PER_MARK])
+            self._seen.move_to_end(key)
+            return
+        self._seen[key] = (seen,)
         while len(self._seen) > self._bound:
             self._seen.popitem(last=False)

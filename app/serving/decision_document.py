@@ -33,17 +33,24 @@ ONLY_WITH_VALUE = frozenset({"x-coterie-limited-from"})
 """Those that are left out where the field is null; the others are empty then."""
 
 
+_ATOMS = frozenset({str, int, bool, type(None)})
+"""Types that are JSON as they are."""
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""What `fields` says of dataclasses, which it gathers anew each time."""
+
+
 def decision_document(
     decision: Decision, trace: Trace | None = None, used: PromptUse = NOTHING_USED
 ) -> dict[str, Any]:
     """The `routing` of an answer; `trace` is there when several experts were asked, `used` says what was
     put in front of the request for the one that answers."""
     document: dict[str, Any] = {}
-    for field in fields(decision):
-        if field.name in UNSEEN:
+    for name in _names(Decision):
+        if name in UNSEEN:
             continue
-        document[field.name] = _plain(getattr(decision, field.name), field.name)
-        if field.name == "strategy_detail":
+        value = getattr(decision, name)
+        document[name] = value if type(value) in _ATOMS else _plain(value, name)
+        if name == "strategy_detail":
             document |= {"trace": None if trace is None else trace.document(), **used.document()}
     document |= {name: getattr(decision, name) for name in EXPECTATIONS}
     return document
@@ -120,6 +127,9 @@ def expert_document(
 
 def _plain(value: Any, name: str = "") -> Any:
     """`value` as JSON has it; the field's `name` tells an estimate."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
     if isinstance(value, float):
         return round(value, 6) if name in ESTIMATES else value
     if isinstance(value, StrEnum):
@@ -129,5 +139,15 @@ def _plain(value: Any, name: str = "") -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name), field.name) for field in fields(value)}
+        return {
+            name: part if type(part := getattr(value, name)) in _ATOMS else _plain(part, name)
+            for name in _names(kind)
+        }
     return value
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass."""
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(field.name for field in fields(kind))
+    return _FIELDS[kind]

@@ -22,6 +22,7 @@ from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
 from base.suggestions import suggestion
+from base.token_count import TokenCount
 from experts.registry import Expert, Registry
 from experts.token_counter import TokenCounter
 from experts.tokens import prompt_length
@@ -126,21 +127,24 @@ class RoutingService:
         going_on = await self._conversations.continuation(
             chain, chat.api_key, options.conversation, options.previous_decision
         )
+        read: Callable[[Request], tuple[Decision, Vector | None]] = router.read
+        experts: Sequence[str] = router.composition.expert_names
+        only = request.pinned_expert or (going_on.expert if going_on.hold == "tool_call" else None)
+        if only is not None and only in self._registry.names:
+            if only not in experts:
+                read = partial(_outside, self._registry.get(only), router)
+            experts = (only,)
+        counts = await self._counts(request, chat, experts)
+        current = counts.get(going_on.expert or "") or max(counts.values(), key=lambda count: count.tokens)
         request = replace(
             request,
             current_expert=going_on.expert,
             current_category=going_on.category,
             prefix_share=going_on.prefix_share,
             hold=going_on.hold,
+            prompt_tokens=current.tokens,
+            prompt_counts=counts,
         )
-        read: Callable[[Request], tuple[Decision, Vector | None]] = router.read
-        experts: Sequence[str] = router.composition.expert_names
-        only = request.pinned_expert or (request.current_expert if request.hold == "tool_call" else None)
-        if only is not None and only in self._registry.names:
-            if only not in experts:
-                read = partial(_outside, self._registry.get(only), router)
-            experts = (only,)
-        request = await self._counted(request, chat, experts)
         settled = request.pinned_expert is not None or request.pinned_category is not None
         if settled and not any(rule.strategy for rule in router.composition.policy.rules):
             # Nothing to encode and no rule to match: quicker than handing it to a thread.
@@ -180,12 +184,12 @@ class RoutingService:
         except RoutingError:
             return None
 
-    async def _counted(self, request: Request, chat: ChatRequest, names: Sequence[str]) -> Request:
-        """`request` with its tokens for each expert that may answer it."""
+    async def _counts(
+        self, request: Request, chat: ChatRequest, names: Sequence[str]
+    ) -> dict[str, TokenCount]:
+        """The request's tokens for each expert that may answer it."""
         experts = [self._registry.get(name) for name in names]
-        counts = await self._tokens.fits(experts, chat.document, request.output_tokens)
-        current = counts.get(request.current_expert or "") or max(counts.values(), key=lambda c: c.tokens)
-        return replace(request, prompt_tokens=current.tokens, prompt_counts=counts)
+        return await self._tokens.fits(experts, chat.document, request.output_tokens)
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""

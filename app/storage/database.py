@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL
@@ -9,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from base.databases import DatabaseError, is_sqlite, parse_database_url, prepare_sqlite
+from base.json_documents import json_bytes
 
 BUSY_TIMEOUT_MS = 5_000
 """SQLite's busy timeout, in ms."""
@@ -61,7 +63,14 @@ class Database:
 
 def _engine(url: URL) -> AsyncEngine:
     if not is_sqlite(url):
-        return create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True)
-    engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0)
+        return create_async_engine(
+            url, json_serializer=_json, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True
+        )
+    engine = create_async_engine(url, json_serializer=_json, pool_size=POOL_SIZE, max_overflow=0)
     prepare_sqlite(engine.sync_engine, BUSY_TIMEOUT_MS)
     return engine
+
+
+def _json(value: Any) -> str:
+    """A JSON column's text."""
+    return json_bytes(value).decode()

@@ -2,7 +2,8 @@
 conversation."""
 
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import JSON, DateTime, Dialect, Index, Integer, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
@@ -48,6 +49,15 @@ class MarkRow(TableBase, kw_only=True):
     """The category that the router was sure of."""
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     """When the expert last answered there."""
+
+
+class Mark(NamedTuple):
+    """A row of `MarkRow`'s table that is to be written: an answer has a few of them."""
+
+    mark: str
+    expert: str
+    category: str | None
+    seen_at: datetime
 
 
 class DecisionRow(TableBase, kw_only=True):
@@ -125,7 +135,7 @@ class DecisionRow(TableBase, kw_only=True):
     """The request's messages, only when the operator keeps prompts."""
     answer: Mapped[str | None] = mapped_column(Text, default=None)
     """The answer's text, likewise."""
-    marks: tuple[MarkRow, ...] = ()
+    marks: tuple[Mark, ...] = ()
     """No column: rows of their own, written with the decision."""
 
 
@@ -198,6 +208,7 @@ Row = DecisionRow | FeedbackRow | ShadowRow | ResponseRow
 TABLES: tuple[type[Row], ...] = (DecisionRow, FeedbackRow, ShadowRow, ResponseRow)
 
 
+@cache
 def column_names(table: type[TableBase]) -> tuple[str, ...]:
     """The columns in the order of the class."""
     return tuple(table.__table__.columns.keys())

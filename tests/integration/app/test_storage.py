@@ -29,7 +29,7 @@ from app.storage.queries import (
     response_chain,
 )
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, FeedbackRow, MarkRow, ResponseRow, Row, TableBase
+from app.storage.rows import DecisionRow, FeedbackRow, Mark, ResponseRow, Row, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError, is_sqlite
 from tests.integration.app.postgres import Postgres
@@ -186,8 +186,8 @@ async def test_a_conversation_is_with_the_expert_that_last_answered_its_caller(d
 
 
 async def test_marks_are_kept_once_for_each_expert_and_forgotten_when_unused(database: Database) -> None:
-    def seen(expert: str, minutes: int, mark: str = "m1") -> MarkRow:
-        return MarkRow(mark=mark, expert=expert, category=None, seen_at=START + timedelta(minutes=minutes))
+    def seen(expert: str, minutes: int, mark: str = "m1") -> Mark:
+        return Mark(mark, expert, None, START + timedelta(minutes=minutes))
 
     await write(
         database,
@@ -205,7 +205,7 @@ async def test_marks_are_kept_once_for_each_expert_and_forgotten_when_unused(dat
 
 
 async def test_old_marks_are_forgotten_in_pieces(database: Database) -> None:
-    old = tuple(MarkRow(mark=f"m{each}", expert="coder", seen_at=START) for each in range(5))
+    old = tuple(Mark(f"m{each}", "coder", None, START) for each in range(5))
     await write(database, a_decision(1, marks=old))
     async with database.session() as session:
         later = START + timedelta(minutes=1)
@@ -215,7 +215,7 @@ async def test_old_marks_are_forgotten_in_pieces(database: Database) -> None:
 
 async def test_marks_are_written_in_one_order(database: Database) -> None:
     """Two workers that write the same ones in two orders would wait for each other for ever."""
-    marks = tuple(MarkRow(mark=each, expert="coder", seen_at=START) for each in ("m2", "m3", "m1"))
+    marks = tuple(Mark(each, "coder", None, START) for each in ("m2", "m3", "m1"))
     await write(database, a_decision(1, marks=marks))
     place = "rowid" if is_sqlite(database.url) else "ctid"
     async with database.session() as session:
