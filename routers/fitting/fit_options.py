@@ -41,8 +41,8 @@ class Labelled:
 class FitOptions:
     """`classifier`: a key of CLASSIFIERS or "auto". `sure_accuracy`: held-out category accuracy that the
     threshold ensures; None chooses the threshold by held-out scores (0.9 without scores). `novel_quantile`:
-    out-of-distribution threshold. `correction`: use a correction that predicts better held out, fully (True),
-    at half weight unless the full one decides significantly better (None), or never (False).
+    out-of-distribution threshold. `correction`: use a correction that predicts better held out (True),
+    only where it also decides significantly better (None), or never (False).
     `target_active_b` (billions), `target_cost` ($ a request) and `target_compute` (B·tokens a request): take
     the smallest weight whose held-out decisions take no more on average. `jobs`: cores, 0 for all. The rest
     as in `routers.policy.Policy`.
