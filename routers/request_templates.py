@@ -20,6 +20,8 @@ END_CHARACTERS = 1_000
 JSON_CHARACTERS = 100_000
 """Longer texts are not parsed as JSON."""
 
+# Quantifiers before what may fail are possessive, and runs of space are entered at their beginning alone: the
+# time is linear in END_CHARACTERS, whatever a caller sends.
 _ASKED = "question|query|instruction|instructions|prompt|request|task|problem|user|human|input|q"
 _ANSWERED = "answer|response|output|solution|assistant|ai|model|bot|a"
 _FIRST_LABEL = re.compile(
@@ -27,15 +29,16 @@ _FIRST_LABEL = re.compile(
     re.IGNORECASE,
 )
 _LAST_LABEL = re.compile(
-    rf"\n\s*(?:\#{{1,6}}[ ]*(?:{_ANSWERED})[ ]*:?|[*_]{{0,2}}(?:{_ANSWERED})[*_]{{0,2}}:[*_]{{0,2}})\s*\Z",
+    rf"(?<!\s)[^\S\n]*+\n\s*+"
+    rf"(?:\#{{1,6}}[ ]*(?:{_ANSWERED})[ ]*:?|[*_]{{0,2}}(?:{_ANSWERED})[*_]{{0,2}}:[*_]{{0,2}})\s*+\Z",
     re.IGNORECASE,
 )
 _TURN_MARK = (
     r"<\|[a-z_]{1,30}\|>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>|<<SYS>>|<</SYS>>|<\|begin_of_text\|>"
 )
 _ROLES = r"(?:(?:user|assistant|model|human)\b[ ]*\n?)?"
-_FIRST_MARKS = re.compile(rf"\A\s*(?:(?:{_TURN_MARK})\s*{_ROLES}\s*)+")
-_LAST_MARKS = re.compile(rf"(?:\s*(?:{_TURN_MARK})\s*{_ROLES})+\s*\Z")
+_FIRST_MARKS = re.compile(rf"\A\s*+(?:(?:{_TURN_MARK})\s*+{_ROLES}\s*+)++")
+_LAST_MARKS = re.compile(rf"(?:(?<!\s)\s*+(?:{_TURN_MARK})\s*+{_ROLES}\s*+){{1,8}}+\Z")
 _FENCE = re.compile(r"(`{3,8}|~{3,8})[ ]*(?:text|txt|plain|plaintext|markdown|md)?[ ]*\n")
 _ELEMENT = re.compile(r"<(input|instruction|prompt|question|query|request|task)>")
 _PREAMBLE = re.compile(
@@ -66,7 +69,7 @@ _OPENING = _THANKS | _words("dear evening excuse hello helping hey hi morning")
 """Words of which a sentence at the end, or at the beginning, has one."""
 _FIRST_SENTENCE = re.compile(r"\A[^.!?:,\n]{2,120}(?:[.!?:,]+|\n)\s*")
 _LAST_SENTENCE = re.compile(
-    r"(?:(?<=[.!?\"')\]”])[ ]+|[ ]*\n\s*|(?<=\w)[ ]+(?=[A-Z]))(?=\S)[^.!?:\n]{2,120}[.!?]*\Z"
+    r"(?:(?<=[.!?\"')\]”])[ ]+|(?<!\s)[^\S\n]*+\n\s*+|(?<=\w)[ ]+(?=[A-Z]))(?=\S)[^.!?:\n]{2,120}[.!?]*\Z"
 )
 _WORD = re.compile(r"[\w']+")
 LEAST_WORDS = 4
@@ -115,8 +118,9 @@ def _inner(text: str) -> str | None:
     if (fence := _FENCE.match(text)) is not None and text.endswith(fence[1]):
         inner = text[fence.end() : -len(fence[1])]
         return None if fence[1] in inner else inner
-    if (element := _ELEMENT.match(text)) is not None and text.endswith(f"</{element[1]}>"):
-        return text[element.end() : -len(element[0]) - 1]
+    if (element := _ELEMENT.match(text)) is not None and text.endswith(end := f"</{element[1]}>"):
+        inner = text[element.end() : -len(end)]
+        return None if end in inner else inner
     return _json_value(text)
 
 

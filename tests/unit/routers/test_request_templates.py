@@ -1,5 +1,7 @@
 """Templates around a request are taken off; what stands within it stays."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,7 @@ def test_a_request_is_read_without_its_template(template: str) -> None:
         "You are a helpful assistant.",
         "Translate: thank you very much",
         "Question: ",
+        "<task>first</task> and then <task>second</task>",
         "",
     ],
 )
@@ -70,3 +73,12 @@ def test_few_of_our_prompts_are_touched() -> None:
 @pytest.mark.parametrize("piece", ["\n", "<s>", "Q: ", "hi ", "```\n", " \n ", "[INST] user ", "{"])
 def test_time_grows_with_the_length(piece: str) -> None:
     assert grows_no_faster_than_linear(without_template, piece * 50_000)
+
+
+@pytest.mark.parametrize("piece", ["<s>" + " " * 50, "\n"])
+def test_what_only_looks_like_a_template_takes_little_time(piece: str) -> None:
+    text = "x" + piece * 5_000 + "x"
+    started = time.process_time()
+    without_template(text)
+    # Spaces that could be matched in several ways took 70 ms between lines, and no end between marks.
+    assert time.process_time() - started < 0.03
