@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from pydantic import StringConstraints
-from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, delete, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.rows import DecisionRow, FeedbackRow, MarkRow, ResponseRow, ShadowRow
@@ -81,19 +81,21 @@ async def decision_by_id(session: AsyncSession, decision_id: str) -> DecisionRow
     return await session.get(DecisionRow, decision_id)
 
 
+def page_query(filters: Filters, *, limit: int, after: Cursor | None = None) -> Select[DecisionRow]:
+    """At most `limit` decisions, newest first, that come after the cursor."""
+    query = select(DecisionRow).where(*filters.conditions())
+    if after is not None:
+        # Compared as one value: both databases then begin at the cursor instead of reading up to it.
+        position = literal(after.created_at, DecisionRow.created_at.type), literal(after.id)
+        query = query.where(tuple_(DecisionRow.created_at, DecisionRow.id) < tuple_(*position))
+    return query.order_by(DecisionRow.created_at.desc(), DecisionRow.id.desc()).limit(limit)
+
+
 async def decisions_page(
     session: AsyncSession, filters: Filters, *, limit: int, after: Cursor | None = None
 ) -> tuple[Sequence[DecisionRow], Cursor | None]:
     """At most `limit` decisions, newest first, and the cursor of the next page (None: the last one)."""
-    query = select(DecisionRow).where(*filters.conditions())
-    if after is not None:
-        query = query.where(
-            or_(
-                DecisionRow.created_at < after.created_at,
-                and_(DecisionRow.created_at == after.created_at, DecisionRow.id < after.id),
-            )
-        )
-    query = query.order_by(DecisionRow.created_at.desc(), DecisionRow.id.desc()).limit(limit + 1)
+    query = page_query(filters, limit=limit + 1, after=after)
     rows = (await session.scalars(query)).all()
     if len(rows) <= limit:
         return rows, None

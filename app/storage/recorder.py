@@ -6,17 +6,21 @@ a database that is locked or away is tried again until it answers; a normal stop
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
-from sqlalchemy import Insert
+from sqlalchemy import Insert, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.database import Database, is_transient
 from app.storage.rows import TABLES, DecisionRow, MarkRow, Row, column_names
 from base.databases import is_sqlite
+from base.json_documents import json_bytes
 from base.retries import RetryPolicy
 
 if TYPE_CHECKING:
@@ -179,9 +183,7 @@ class Recorder:
         async with self._database.engine.begin() as connection:
             for table in TABLES:
                 values = [_values(row) for row in batch if isinstance(row, table)]
-                if values:
-                    # Ids already there are passed over: a commit whose answer was lost is tried again.
-                    await connection.execute(self._insert(table).on_conflict_do_nothing(), values)
+                await self._insert(connection, table, values)
             # One of each, since PostgreSQL changes no row twice in a statement; in one order, since two
             # workers that write the same marks would else wait for each other.
             marks = {
@@ -190,10 +192,25 @@ class Recorder:
                 if isinstance(row, DecisionRow)
                 for mark in row.marks
             }
-            if marks:
-                await connection.execute(self._upsert_marks(), [marks[key] for key in sorted(marks)])
+            await self._insert(connection, MarkRow, [marks[key] for key in sorted(marks)])
 
-    def _insert(self, table: type[Row | MarkRow]) -> "sqlite.Insert | postgresql.Insert":
+    async def _insert(
+        self, connection: AsyncConnection, table: type[Row | MarkRow], values: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Insert rows into one table, or bring those up to date that are there already."""
+        if not values:
+            return
+        if len(values) > 1 and not is_sqlite(self._database.url):
+            try:
+                async with connection.begin_nested():
+                    return await _insert_document(connection, table, values)
+            except (DBAPIError, TypeError) as error:
+                # A document holds neither NUL nor half a surrogate pair, which a row may.
+                if is_transient(error):
+                    raise
+        await connection.execute(_unless_there(self._new(table), table), values)
+
+    def _new(self, table: type[Row | MarkRow]) -> "sqlite.Insert | postgresql.Insert":
         # Each database's dialect alone: PostgreSQL's takes 40 ms to import, which SQLite has no use for.
         if is_sqlite(self._database.url):
             from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -203,14 +220,40 @@ class Recorder:
 
         return insert(table)
 
-    def _upsert_marks(self) -> Insert:
-        """An insert that brings a mark that is there already up to date."""
-        here = self._insert(MarkRow)
-        news = {name: here.excluded[name] for name in ("category", "seen_at")}
-        return here.on_conflict_do_update(index_elements=["mark", "expert"], set_=news)
+
+async def _insert_document(
+    connection: AsyncConnection, table: type[Row | MarkRow], values: Sequence[Mapping[str, object]]
+) -> None:
+    """Insert rows into PostgreSQL as one JSON document, which takes either side a fraction of the time that a
+    parameter for each value takes."""
+    from sqlalchemy.dialects.postgresql import insert
+
+    names, relation = column_names(table), table.__tablename__
+    source = text(
+        f"SELECT {', '.join(names)} FROM json_populate_recordset(NULL::{relation}, CAST(:rows AS json))"
+    ).columns(*(table.__table__.columns[name] for name in names))
+    statement = _unless_there(insert(table).from_select(names, source), table)
+    known = [{name: value for name, value in row.items() if value is not None} for row in values]
+    await connection.execute(statement, {"rows": json_bytes(known).decode()})
+
+
+def _unless_there(new: "sqlite.Insert | postgresql.Insert", table: type[Row | MarkRow]) -> Insert:
+    """An insert that passes over ids that are there already, since a commit whose answer was lost is tried
+    again, and brings marks up to date."""
+    if table is not MarkRow:
+        return new.on_conflict_do_nothing()
+    news = {name: new.excluded[name] for name in ("category", "seen_at")}
+    return new.on_conflict_do_update(index_elements=["mark", "expert"], set_=news)
 
 
 def _values(row: Row) -> dict[str, object]:
-    """The columns of a row. Those that were given are read past the ORM, which takes ten times as long."""
-    given = row.__dict__
-    return {name: given[name] if name in given else getattr(row, name) for name in column_names(type(row))}
+    # Where the values lie: a read through the mapper costs more than writing what it gives.
+    given = vars(row)
+    return {name: given.get(name, default) for name, default in _defaults(type(row)).items()}
+
+
+@cache
+def _defaults(table: type[Row]) -> Mapping[str, object]:
+    """What each column holds of a row that was made without it."""
+    columns = table.__table__.columns
+    return {name: getattr(column.default, "arg", None) for name, column in columns.items()}

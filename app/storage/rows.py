@@ -72,17 +72,23 @@ class DecisionRow(TableBase, kw_only=True):
     __table_args__ = (
         Index("ix_decisions_created_at_id", "created_at", "id"),
         Index("ix_decisions_conversation_created_at", "conversation", "created_at"),
+        # One for each filter of the list, in the order of its pages: a page reads its own rows alone, however
+        # rare they are.
+        *(
+            Index(f"ix_decisions_{name}_created_at_id", name, "created_at", "id")
+            for name in ("category", "expert", "reason", "status", "model", "api_key")
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     composition: Mapped[str] = mapped_column(String(128))
     classification: Mapped[str] = mapped_column(String(32))
-    category: Mapped[str | None] = mapped_column(String(128), index=True, default=None)
+    category: Mapped[str | None] = mapped_column(String(128), default=None)
     probability: Mapped[float | None] = mapped_column(default=None)
     runners_up: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
     ood_score: Mapped[float | None] = mapped_column(default=None)
     ranking: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
-    expert: Mapped[str] = mapped_column(String(128), index=True)
+    expert: Mapped[str] = mapped_column(String(128))
     strategy: Mapped[str] = mapped_column(String(64))
     strategy_source: Mapped[str] = mapped_column(String(32), default="default", server_default="default")
     strategy_detail: Mapped[str] = mapped_column(Text, default="", server_default="")

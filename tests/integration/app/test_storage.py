@@ -32,9 +32,10 @@ from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow, FeedbackRow, Mark, ResponseRow, Row, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError, is_sqlite
+from benchmarks.storage_growth import Page, plan
 from tests.integration.app.postgres import Postgres
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -134,6 +135,33 @@ async def test_pages_follow_each_other_newest_first_without_gap_or_repeat(databa
             cursor = Cursor.decode(cursor.encode())
     expected = sorted([*rows, *same_moment], key=lambda row: (row.created_at, row.id), reverse=True)
     assert seen == [row.id for row in expected]
+
+
+@pytest.mark.parametrize("name", ["category", "expert", "reason", "status", "model", "api_key"])
+async def test_a_filtered_page_begins_at_its_cursor_in_an_index(tmp_path: Path, name: str) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'coterie.db'}")
+    await ensure(database)
+    wanted: dict[str, Any] = {name: "any"}
+    page = Page(name, Filters(**wanted), Cursor(START, "dec_1"))
+    found = await plan(database, page)
+    assert f"ix_decisions_{name}_created_at_id ({name}=? AND (created_at,id)<(?,?))" in found
+    assert "TEMP B-TREE" not in found and "SCAN" not in found
+    await database.close()
+
+
+async def test_a_row_with_a_character_that_json_documents_cannot_hold_is_written(database: Database) -> None:
+    dropped: list[int] = []
+    recorder = Recorder(database, queue=100, batch=10, on_dropped=dropped.append)
+    told = [{"role": "user", "content": "a\0b"}]
+    rows = [a_decision(1), a_decision(2, messages=told), a_decision(3, ood_score=None)]
+    for row in rows:
+        await recorder.submit(row)
+    recorder.start()
+    assert await recorder.stop(10) == 0 and not dropped
+    async with database.session() as session:
+        found = await decision_by_id(session, "dec_00002")
+        assert found is not None and found.messages == told
+        assert (await session.scalar(select(func.count()).select_from(DecisionRow))) == 3
 
 
 async def test_filters_narrow_the_list(database: Database) -> None:
