@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import orjson
+
 from base.files import write_text
 
 
@@ -59,8 +61,6 @@ def _no_number(document: Any, place: str = "") -> str | None:
 def json_bytes(value: Any) -> bytes:
     """Compact UTF-8, for what is sent and stored. Half a surrogate pair becomes `?`. Raises TypeError,
     ValueError."""
-    import orjson
-
     try:
         return orjson.dumps(value)
     except TypeError:  # half a surrogate pair, an integer of more than 64 bits, a key that is no text

@@ -119,9 +119,11 @@ def _first(usage: Any, *names: str) -> int | None:
 
 
 def _count(usage: Any, name: str) -> int | None:
-    value = usage.get(name) if isinstance(usage, Mapping) else None
+    value = usage.get(name) if type(usage) is dict or isinstance(usage, Mapping) else None
     if value is None:
         return None
+    if type(value) is int:
+        return value if 0 <= value <= MOST else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST

@@ -8,7 +8,8 @@ itself, and bounds what this client can see. Compare ratios, not figures of diff
 other work keeps the cores busy, latencies and rates tell mostly of that; the processor's time a request tells
 less of it, and is the reciprocal of the rate on a core of its own.
 
-`--litellm` adds LiteLLM's proxy, installed under var/ on first use. `--json FILE` writes the numbers.
+`--litellm` adds LiteLLM's proxy, installed under var/ on first use. `--json FILE` writes the numbers, and
+`--page` a table of them into docs/explanation/front-end.md.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from typing import IO, Any
 import yaml
 
 from benchmarks.bare_servers import CHUNKS
+from benchmarks.measured_pages import fill_page
 from benchmarks.measures import Measure, write_measures
 from benchmarks.server_processes import PROJECT, answers, free_port, start, stub_registry
 from prompts.seeds import load_seeds
@@ -81,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--contestants", nargs="*", default=(), metavar="NAME", help="only these, and bare")
     parser.add_argument("--litellm", action="store_true", help="LiteLLM's proxy too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--page", type=Path, help="the page whose measured table is replaced")
     given = parser.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
     ours, theirs = cores[0], cores[-1]
@@ -101,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for figure, value in found.items()
         ]
         write_measures([*rows, *goals], given.json)
+    if given.page is not None:
+        fill_page(given.page, "<!-- measured: front ends -->", "<!-- end -->", _table(figures))
     return 0 if all(each.holds for each in goals) else 1
 
 
@@ -283,10 +288,27 @@ def _litellm(
     parameters: dict[str, Any] = {"model": "openai/stub", "api_base": endpoint, "api_key": "none"}
     config = scratch / "litellm.yaml"
     config.write_text(yaml.safe_dump({"model_list": [{"model_name": "stub", "litellm_params": parameters}]}))
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    environment = {
+        **os.environ,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        # On loopback for a few minutes, and without keys like Coterie here.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }
     environment.pop("PYTHONPATH", None)
     words = ["litellm.proxy.proxy_cli", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     return start(stack, words, environment, log, python=str(python), core=core)
+
+
+def _table(figures: Figures) -> str:
+    """The processor's time as a table of a page: what does not tell of other work on the machine."""
+    heads = [f"{figure}, {FIGURES[figure]}" for figure in ("CPU", "CPU, streams")]
+    lines = [["", *heads, "request, times bare", "stream, times bare"], ["---", *["--:"] * 4]]
+    for name, found in figures.items():
+        cells = [f"{found[figure]:.3g}" for figure in ("CPU", "CPU, streams")]
+        cells += [f"{found[figure] / figures[BARE][figure]:.2g}" for figure in ("CPU", "CPU, streams")]
+        lines.append([name, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _print(figures: Figures, goals: Sequence[Measure]) -> None:

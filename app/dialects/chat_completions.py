@@ -80,7 +80,7 @@ class ChatPresenter:
 
 
 def _without_usage(document: Any) -> Any:
-    if not isinstance(document, Mapping):
+    if not isinstance(document, dict) or "usage" not in document:
         return document
     return {name: value for name, value in document.items() if name != "usage"}
 

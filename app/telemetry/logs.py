@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
+import orjson
 import structlog
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -63,8 +64,6 @@ class _Lines:
 
 
 def _json(line: Any, default: Callable[[Any], Any]) -> str:
-    import orjson
-
     try:
         return orjson.dumps(line, default=default).decode()
     except TypeError:  # half a surrogate pair, an integer of more than 64 bits
