@@ -47,7 +47,8 @@ class _Reader:
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         self._model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).eval()
-        self._model.model.layers = self._model.model.layers[: max(LAYERS)]
+        # One more than is read: the model normalises what its last layer gives.
+        self._model.model.layers = self._model.model.layers[: max(LAYERS) + 1]
         template = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": "@@"}], tokenize=False, add_generation_prompt=True
         )

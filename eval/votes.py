@@ -1,8 +1,9 @@
 """How much the votes of one API key count in what a refit learns.
 
-A key has one vote on an answer, the mean of what it said. Of an expert's votes in a category, and of all,
-no key gives more than a share, unless fewer keys vote than that takes: then all count alike, and a key alone
-counts whole. Votes above it are left out, drawn by a digest. Knows nothing of tables.
+A key has one vote on an answer, the mean of what it said. Of an expert's votes in a category, and then of all
+that are left, no key gives more than a share, unless fewer keys vote than that takes: then all count alike,
+and a key alone counts whole. Votes above it are left out, drawn by a digest; the second time may raise a
+key's share of a category a little again. Knows nothing of tables.
 """
 
 import hashlib
