@@ -54,12 +54,16 @@ class EscalationQuota:
         if self._take(key, decision.expert, requests):
             return replace(decision, escalated=True)
         why = f"{_named(key)} has used up its quota of escalations ({_said(self._item)})"
+        if requests > 1:
+            why = (
+                f"{_named(key)} has fewer than {requests} escalations left of its quota ({_said(self._item)})"
+            )
         if self._refuses:
-            raise self._refused(key, decision, why)
+            raise self._refused(key, decision, why, requests)
         try:
             limited = limit(decision, dear, why)
         except NoExpertFits as error:
-            raise self._refused(key, decision, str(error)) from error
+            raise self._refused(key, decision, str(error), requests) from error
         self._note("limited", decision.expert)
         log.info("escalation_limited", limited_from=limited.limited_from, expert=limited.expert)
         return replace(limited, escalated=False)
@@ -77,8 +81,11 @@ class EscalationQuota:
             self._note("counted", expert, requests)
         return taken
 
-    def _refused(self, key: str | None, decision: Decision, why: str) -> ServiceError:
+    def _refused(self, key: str | None, decision: Decision, why: str, requests: int) -> ServiceError:
         self._note("refused", decision.expert)
+        if requests > self._item.amount:
+            sentence = f"{why[0].upper()}{why[1:]}, which never has that many: send fewer prompts at once."
+            return ServiceError(429, "escalation_quota_exceeded", sentence)
         wait_s = self._limiter.get_window_stats(self._item, *_identifiers(key)).reset_time - time.time()
         wait = max(1, math.ceil(wait_s))
         sentence = f"{why[0].upper()}{why[1:]}. The next one is free in {wait:,} s."

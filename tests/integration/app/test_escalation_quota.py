@@ -124,6 +124,15 @@ async def test_each_prompt_of_a_completion_counts(world: World) -> None:
         assert one.headers["x-coterie-reason"] == "matched"
 
 
+async def test_more_prompts_at_once_than_the_quota_has_are_told_so(world: World) -> None:
+    async with world.serve(escalations="2/hour", escalations_over="refuse", api_keys=KEYS) as api:
+        body = {"model": "coterie", "prompt": [CODE, f"{CODE} Now.", f"{CODE} Then."]}
+        refused = await api.http.post("/v1/completions", json=body, headers=DESK)
+        assert refused.status_code == 429
+        assert "send fewer prompts at once" in refused.json()["error"]["message"]
+        assert "retry-after" not in refused.headers
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_dearer_fallback_counts_and_is_passed_over_above_the_quota(
     world: World, stream: bool
