@@ -35,7 +35,7 @@ from app.serving.request_parsing import Names, routing_request
 from app.serving.routing import Routers, RoutingService, expert_card
 from app.storage.database import Database
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow
+from app.storage.rows import DecisionRow, NewRow
 from app.storage.schema import ensure
 from benchmarks.agent_conversations import MAKER, Asks, Conversation, Message, Step, agent_conversations
 from benchmarks.measured_pages import PageError, fill_page
@@ -213,23 +213,24 @@ class ServiceRouting:
         marks = self._conversations.remember(
             context.chain, chat.api_key, None, decision.id, (expert, sure), reader.answers
         )
-        row = DecisionRow(
-            id=decision.id,
-            composition=decision.composition,
-            classification=decision.classification.value,
-            expert=expert,
-            strategy="single",
-            reason=decision.reason.value,
-            detail="",
-            created_at=self._now,
-            request_id="",
-            api_key=chat.api_key,
-            model="coterie",
-            status="ok",
-            http_status=200,
-            marks=marks,
-        )
-        await self._recorder.submit(row)
+        columns: dict[str, object] = {
+            "id": decision.id,
+            "composition": decision.composition,
+            "classification": decision.classification.value,
+            "runners_up": [],
+            "ranking": [],
+            "expert": expert,
+            "strategy": "single",
+            "reason": decision.reason.value,
+            "detail": "",
+            "created_at": self._now,
+            "request_id": "",
+            "api_key": chat.api_key,
+            "model": "coterie",
+            "status": "ok",
+            "http_status": 200,
+        }
+        await self._recorder.submit(NewRow(DecisionRow, columns, marks))
 
 
 async def replay(

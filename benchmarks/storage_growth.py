@@ -25,7 +25,7 @@ from benchmarks.measures import Measure, conclude
 if TYPE_CHECKING:
     from app.storage.database import Database
     from app.storage.queries import Cursor, Filters
-    from app.storage.rows import DecisionRow
+    from app.storage.rows import NewRow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(milliseconds=700)
@@ -84,10 +84,10 @@ async def _measure(url: str, given: argparse.Namespace) -> list[Measure]:
     return measures
 
 
-def decisions(count: int, seed: int) -> "Iterator[DecisionRow]":
+def decisions(count: int, seed: int) -> "Iterator[NewRow]":
     """Decisions like those of a service with 14 experts, the oldest first; every EACH-th is rare in all that
     the list can be filtered by."""
-    from app.storage.rows import DecisionRow, Mark
+    from app.storage.rows import DecisionRow, Mark, NewRow
 
     drawn = random.Random(seed)
     for number in range(count):
@@ -96,31 +96,31 @@ def decisions(count: int, seed: int) -> "Iterator[DecisionRow]":
         score = drawn.random()
         when = START + number * STEP
         marks = [f"{drawn.getrandbits(256):064x}" for _ in range(2)]
-        yield DecisionRow(
-            id=f"dec_{drawn.getrandbits(128):032x}",
-            composition="55cc3cc50a0f42bf",
-            classification="classified",
-            category=RARE if rare else category,
-            probability=score,
-            runners_up=[{"category": each, "probability": score / 4} for each in CATEGORIES[:3]],
-            ood_score=score,
-            ranking=[{"expert": each, "utility": score, "excluded": None} for each in EXPERTS],
-            expert=RARE if rare else expert,
-            strategy="single",
-            reason=RARE if rare else "matched",
-            detail=f"{category} goes to {expert}",
-            created_at=when,
-            request_id=f"req_{number}",
-            api_key=RARE if rare else f"key-{number % 7}",
-            conversation=f"conversation-{number // 4}",
-            model=RARE if rare else "coterie",
-            status="error" if rare else "ok",
-            http_status=200,
-            latency_ms=1000 * score,
-            first_byte_ms=100 * score,
-            usage={"prompt_tokens": 100, "completion_tokens": 200, "total_tokens": 300},
-            marks=tuple(Mark(mark=mark, expert=expert, category=category, seen_at=when) for mark in marks),
-        )
+        columns = {
+            "id": f"dec_{drawn.getrandbits(128):032x}",
+            "composition": "55cc3cc50a0f42bf",
+            "classification": "classified",
+            "category": RARE if rare else category,
+            "probability": score,
+            "runners_up": [{"category": each, "probability": score / 4} for each in CATEGORIES[:3]],
+            "ood_score": score,
+            "ranking": [{"expert": each, "utility": score, "excluded": None} for each in EXPERTS],
+            "expert": RARE if rare else expert,
+            "strategy": "single",
+            "reason": RARE if rare else "matched",
+            "detail": f"{category} goes to {expert}",
+            "created_at": when,
+            "request_id": f"req_{number}",
+            "api_key": RARE if rare else f"key-{number % 7}",
+            "conversation": f"conversation-{number // 4}",
+            "model": RARE if rare else "coterie",
+            "status": "error" if rare else "ok",
+            "http_status": 200,
+            "latency_ms": 1000 * score,
+            "first_byte_ms": 100 * score,
+            "usage": {"prompt_tokens": 100, "completion_tokens": 200, "total_tokens": 300},
+        }
+        yield NewRow(DecisionRow, columns, [Mark(mark, expert, category, when) for mark in marks])
 
 
 async def _fill(database: "Database", given: argparse.Namespace) -> list[Measure]:

@@ -24,7 +24,7 @@ from app.storage.queries import (
     shadow_by_id,
     shadows_of,
 )
-from app.storage.rows import DecisionRow, FeedbackRow
+from app.storage.rows import DecisionRow, FeedbackRow, NewRow
 from base.strategy_graph import dot, mermaid
 
 router = APIRouter()
@@ -95,7 +95,7 @@ async def _row_of(services: Services, decision_id: str) -> DecisionRow:
     """The decision as it is known now. Raises ServiceError (404) when there is none."""
     record = services.lifecycle.in_flight.get(decision_id)
     if record is not None:
-        return record.row(RUNNING, 0)
+        return DecisionRow(**record.columns(RUNNING, 0))
     await services.recorder.written(READ_YOUR_WRITES_S)
     row = services.recorder.waiting_row(DecisionRow, decision_id)
     if row is None:
@@ -113,17 +113,17 @@ async def feedback(request: Request) -> Response:
     body, _ = await read_body(request, FeedbackBody)
     if not await _exists(services, body.decision_id):
         raise _no_decision()
-    row = FeedbackRow(
-        id=f"fb_{uuid4().hex}",
-        decision_id=body.decision_id,
-        created_at=datetime.now(UTC),
-        api_key=request.state.api_key,
-        rating=body.rating,
-        score=body.score,
-        comment=_storable(body.comment),
-    )
-    await services.recorder.submit(row)
-    return JsonResponse(feedback_document(row), 201)
+    columns = {
+        "id": f"fb_{uuid4().hex}",
+        "decision_id": body.decision_id,
+        "created_at": datetime.now(UTC),
+        "api_key": request.state.api_key,
+        "rating": body.rating,
+        "score": body.score,
+        "comment": _storable(body.comment),
+    }
+    await services.recorder.submit(NewRow(FeedbackRow, columns))
+    return JsonResponse(feedback_document(FeedbackRow(**columns)), 201)
 
 
 async def _notes(

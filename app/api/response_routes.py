@@ -42,15 +42,15 @@ async def responses(request: Request) -> Response:
     chat = chat_request(request, dialect, body, whole, started)
 
     async def keep(record: AnswerRecord, response: dict[str, Any]) -> None:
-        row = ResponseRow(
-            id=response["id"],
-            api_key=record.chat.api_key,
-            created_at=datetime.now(UTC),
-            previous=body.previous_response_id,
-            input=listed_items(own_items, response["id"]),
-            response=response,
-        )
-        await services.stored_responses.keep(row)
+        columns = {
+            "id": response["id"],
+            "api_key": record.chat.api_key,
+            "created_at": datetime.now(UTC),
+            "previous": body.previous_response_id,
+            "input": listed_items(own_items, response["id"]),
+            "response": response,
+        }
+        await services.stored_responses.keep(columns)
 
     keeps = services.stored_responses.keeps and body.store is not False
     return await answer_request(request, dialect, chat, keep=keep if keeps else None)

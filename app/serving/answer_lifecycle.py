@@ -1,6 +1,7 @@
 """The life of an answer: counted while in flight, its first byte and end noted, its row written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -8,7 +9,7 @@ from app.serving.answer_record import AnswerRecord, Status
 from app.serving.conversations import Conversations
 from app.serving.message_chain import ConversationTurn
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, Mark
+from app.storage.rows import DecisionRow, Mark, NewRow
 from app.telemetry.metrics import Metrics
 from base.prices import usage_cost
 from base.usage import TokenUsage
@@ -72,16 +73,16 @@ class AnswerLifecycle:
             return
         record.finished = True
         decision = record.decision
-        row = record.row(status, http_status, error_code=error_code)
+        columns = record.columns(status, http_status, error_code=error_code)
         answers = record.reader.answers
-        row.marks = self.remember(record, answers)
         reported = record.reported
-        row.cost, row.compute = self._spent(reported)
+        columns["cost"], columns["compute"] = self._spent(reported)
+        row = NewRow(DecisionRow, columns, self.remember(record, answers))
         self._metrics.answers.labels(
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
         self._metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
-        self._count_costs(row)
+        self._count_costs(columns)
         for expert, usage in reported:
             for kind, count in usage.by_kind.items():
                 self._metrics.tokens.labels(expert, kind).inc(count)
@@ -95,7 +96,7 @@ class AnswerLifecycle:
             spilled_from=decision.spilled_from,
             status=status,
             error_code=error_code,
-            ms=row.latency_ms,
+            ms=columns["latency_ms"],
         )
         try:
             if status == "cancelled":
@@ -119,14 +120,14 @@ class AnswerLifecycle:
             computes.append(None if expert is None or both is None else sum(both) * expert.active_params_b)
         return _total(costs), _total(computes)
 
-    def _count_costs(self, row: DecisionRow) -> None:
+    def _count_costs(self, columns: Mapping[str, Any]) -> None:
         """Where both are known: what a difference means is seen on the same requests."""
         for unit, spent, alternative in (
-            ("dollars", row.cost, row.alternative_cost),
-            ("b_tokens", row.compute, row.alternative_compute),
+            ("dollars", columns["cost"], columns["alternative_cost"]),
+            ("b_tokens", columns["compute"], columns["alternative_compute"]),
         ):
             if spent is not None:
-                self._metrics.spent.labels(row.expert, unit).inc(spent)
+                self._metrics.spent.labels(columns["expert"], unit).inc(spent)
             if spent is not None and alternative is not None:
                 self._metrics.compared.labels("actual", unit).inc(spent)
                 self._metrics.compared.labels("alternative", unit).inc(alternative)

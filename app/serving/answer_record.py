@@ -9,7 +9,6 @@ from app.serving.chat_body import ChatRequest
 from app.serving.decision_document import decision_document
 from app.serving.request_context import PromptUse, RequestContext
 from app.serving.strategy_trace import Trace
-from app.storage.rows import DecisionRow
 from base.usage import TokenUsage
 from routers.decision import Decision
 from routers.strategy_choice import give_up_strategy
@@ -86,27 +85,28 @@ class AnswerRecord:
         self.decision = give_up_strategy(self.decision, why)
         self.trace = None
 
-    def row(self, status: str, http_status: int, *, error_code: str | None = None) -> DecisionRow:
-        """The decision with what became of it. Of a cancelled answer no usage is known."""
-        body = self.chat.body
-        return DecisionRow(
+    def columns(self, status: str, http_status: int, *, error_code: str | None = None) -> dict[str, Any]:
+        """The decision with what became of it, as columns of `app.storage.rows.DecisionRow`. Of a cancelled
+        answer no usage is known."""
+        body, chain = self.chat.body, self.context.chain
+        return {
             **self.document,
-            created_at=self.created_at,
-            request_id=self.chat.request_id,
-            api_key=self.chat.api_key,
-            conversation=body.routing.conversation,
-            model=body.model or "",
-            stream=self.stream,
-            status=status,
-            http_status=http_status,
-            error_code=error_code,
-            latency_ms=_milliseconds(self.seconds),
-            first_byte_ms=_milliseconds(self.first_byte_s),
-            repeated_share=None if (chain := self.context.chain) is None else round(chain.repeated_share, 4),
-            usage=None if status == "cancelled" else self.usage,
-            messages=self.chat.document["messages"] if self._keep_text else None,
-            answer=self.reader.text if self._keep_text and status == "ok" else None,
-        )
+            "created_at": self.created_at,
+            "request_id": self.chat.request_id,
+            "api_key": self.chat.api_key,
+            "conversation": body.routing.conversation,
+            "model": body.model or "",
+            "stream": self.stream,
+            "status": status,
+            "http_status": http_status,
+            "error_code": error_code,
+            "latency_ms": _milliseconds(self.seconds),
+            "first_byte_ms": _milliseconds(self.first_byte_s),
+            "repeated_share": None if chain is None else round(chain.repeated_share, 4),
+            "usage": None if status == "cancelled" else self.usage,
+            "messages": self.chat.document["messages"] if self._keep_text else None,
+            "answer": self.reader.text if self._keep_text and status == "ok" else None,
+        }
 
 
 def _milliseconds(seconds: float | None) -> float | None:

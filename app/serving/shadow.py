@@ -27,7 +27,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.queries import shadow_spending
 from app.storage.recorder import Recorder
-from app.storage.rows import ShadowRow
+from app.storage.rows import NewRow, ShadowRow
 from base.prices import token_cost
 from base.usage import TokenUsage
 from experts.errors import ExpertError, ExpertTimeout
@@ -267,17 +267,17 @@ class Shadow:
         log.warning("shadow_dropped", expert=task.expert.name, decision=task.decision_id, why=why)
         await self._recorder.submit_over_bound(self._row(task, "dropped", why))
 
-    def _row(self, task: _Task, status: str, code: str | None, **more: Any) -> ShadowRow:
+    def _row(self, task: _Task, status: str, code: str | None, **more: Any) -> NewRow:
         self._access.metrics.shadows.labels(task.expert.name, status).inc()
-        return ShadowRow(
-            id=task.shadow_id,
-            decision_id=task.decision_id,
-            created_at=datetime.now(UTC),
-            expert=task.expert.name,
-            status=status,
-            error_code=code,
-            **more,
-        )
+        columns = {
+            "id": task.shadow_id,
+            "decision_id": task.decision_id,
+            "created_at": datetime.now(UTC),
+            "expert": task.expert.name,
+            "status": status,
+            "error_code": code,
+        }
+        return NewRow(ShadowRow, columns | more)
 
     async def _call(self, task: _Task) -> _Call:
         room = answer_room(task.expert, task.body)

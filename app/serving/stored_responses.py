@@ -3,13 +3,14 @@
 A caller finds its own only. Knows rows, and nothing of what is in a response.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from app.errors import ServiceError
 from app.storage import queries
 from app.storage.database import Database
 from app.storage.recorder import Recorder
-from app.storage.rows import ResponseRow
+from app.storage.rows import NewRow, ResponseRow
 
 MAX_CHAIN = 1_000
 """Stored responses that one request may continue, by `previous_response_id` or the items that it names."""
@@ -26,9 +27,9 @@ class StoredResponses:
         self._database = database
         self._recorder = recorder
 
-    async def keep(self, row: ResponseRow) -> None:
-        """Waits while the writer's queue is full."""
-        await self._recorder.submit(row)
+    async def keep(self, columns: Mapping[str, Any]) -> None:
+        """`columns` of a ResponseRow. Waits while the writer's queue is full."""
+        await self._recorder.submit(NewRow(ResponseRow, columns))
 
     async def one(self, api_key: str | None, response_id: str) -> ResponseRow:
         """Raises ServiceError (404)."""

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.database import Database, is_transient
-from app.storage.rows import TABLES, DecisionRow, MarkRow, Row, column_names
+from app.storage.rows import TABLES, MarkRow, NewRow, Row, column_names
 from base.databases import is_sqlite
 from base.json_documents import json_bytes
 from base.retries import RetryPolicy
@@ -56,7 +56,7 @@ class Recorder:
         self._batch = batch
         self._on_written = on_written
         self._on_dropped = on_dropped
-        self._rows: deque[Row] = deque()
+        self._rows: deque[NewRow] = deque()
         self._submitted = 0
         self._settled = 0
         self._changed = asyncio.Condition()
@@ -73,14 +73,14 @@ class Recorder:
     def waiting_row(self, table: type[Kind], row_id: str) -> Kind | None:
         """A row that was submitted and is not in the database yet."""
         for row in self._rows:
-            if isinstance(row, table) and row.id == row_id:
-                return row
+            if row.table is table and row.values["id"] == row_id:
+                return table(**row.values)
         return None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._write_all(), name="recorder")
 
-    async def submit(self, row: Row) -> None:
+    async def submit(self, row: NewRow) -> None:
         """Queue one row; waits while the queue is full. A row whose submitter is cancelled meanwhile is
         queued all the same: a client that goes away does not take its decision along."""
         try:
@@ -91,7 +91,7 @@ class Recorder:
             await self.submit_over_bound(row)
             raise
 
-    async def submit_over_bound(self, row: Row) -> None:
+    async def submit_over_bound(self, row: NewRow) -> None:
         """Queue one row without waiting for room: for requests that are being cancelled, which cannot
         wait. There are never more of these than requests in flight."""
         async with self._changed:
@@ -126,7 +126,7 @@ class Recorder:
             log.error("recorder_gave_up", rows=self.waiting, after_s=timeout_s)
         return self.waiting
 
-    def _append(self, row: Row) -> None:
+    def _append(self, row: NewRow) -> None:
         self._rows.append(row)
         self._submitted += 1
         # The writer need not look at every row that it lets linger.
@@ -155,7 +155,7 @@ class Recorder:
         full = len(self._rows) >= min(self._batch, self._queue)
         return full or self._stopping or self._wanted > self._settled
 
-    async def _write_until_settled(self, batch: Sequence[Row]) -> int:
+    async def _write_until_settled(self, batch: Sequence[NewRow]) -> int:
         """Write one batch, however often it takes; returns how many of its rows can never be written."""
         attempt = 0
         while True:
@@ -170,28 +170,23 @@ class Recorder:
             await asyncio.sleep(wait)
             attempt += 1
 
-    async def _write_singly(self, batch: Sequence[Row], error: Exception) -> int:
+    async def _write_singly(self, batch: Sequence[NewRow], error: Exception) -> int:
         """Write rows one by one, so that a bad one does not take its batch along."""
         if len(batch) == 1:
             # The message of a database error repeats the row, which may hold a prompt.
-            log.error("recorder_row_refused", table=batch[0].__tablename__, error=type(error).__name__)
+            log.error("recorder_row_refused", table=batch[0].table.__tablename__, error=type(error).__name__)
             self._on_dropped(1)
             return 1
         return sum([await self._write_until_settled([row]) for row in batch])
 
-    async def _write(self, batch: Sequence[Row]) -> None:
+    async def _write(self, batch: Sequence[NewRow]) -> None:
         async with self._database.engine.begin() as connection:
             for table in TABLES:
-                values = [_values(row) for row in batch if isinstance(row, table)]
+                values = [_values(row) for row in batch if row.table is table]
                 await self._insert(connection, table, values)
             # One of each, since PostgreSQL changes no row twice in a statement; in one order, since two
             # workers that write the same marks would else wait for each other.
-            marks = {
-                (mark.mark, mark.expert): mark._asdict()
-                for row in batch
-                if isinstance(row, DecisionRow)
-                for mark in row.marks
-            }
+            marks = {(mark.mark, mark.expert): mark._asdict() for row in batch for mark in row.marks}
             await self._insert(connection, MarkRow, [marks[key] for key in sorted(marks)])
 
     async def _insert(
@@ -246,10 +241,12 @@ def _unless_there(new: "sqlite.Insert | postgresql.Insert", table: type[Row | Ma
     return new.on_conflict_do_update(index_elements=["mark", "expert"], set_=news)
 
 
-def _values(row: Row) -> dict[str, object]:
-    # Where the values lie: a read through the mapper costs more than writing what it gives.
-    given = vars(row)
-    return {name: given.get(name, default) for name, default in _defaults(type(row)).items()}
+def _values(row: NewRow) -> dict[str, object]:
+    """Every column of a row. Raises TypeError for a value that has none."""
+    given, defaults = row.values, _defaults(row.table)
+    if not given.keys() <= defaults.keys():
+        raise TypeError(f"{row.table.__tablename__} has no column {min(given.keys() - defaults.keys())}")
+    return {name: given.get(name, default) for name, default in defaults.items()}
 
 
 @cache

@@ -1,6 +1,7 @@
 """The tables: one row a decision, a piece of feedback, a shadow answer, a stored response, a mark of a
 conversation."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -85,9 +86,9 @@ class DecisionRow(TableBase, kw_only=True):
     classification: Mapped[str] = mapped_column(String(32))
     category: Mapped[str | None] = mapped_column(String(128), default=None)
     probability: Mapped[float | None] = mapped_column(default=None)
-    runners_up: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
+    runners_up: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     ood_score: Mapped[float | None] = mapped_column(default=None)
-    ranking: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default_factory=list)
+    ranking: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     expert: Mapped[str] = mapped_column(String(128))
     strategy: Mapped[str] = mapped_column(String(64))
     strategy_source: Mapped[str] = mapped_column(String(32), default="default", server_default="default")
@@ -141,8 +142,6 @@ class DecisionRow(TableBase, kw_only=True):
     """The request's messages, only when the operator keeps prompts."""
     answer: Mapped[str | None] = mapped_column(Text, default=None)
     """The answer's text, likewise."""
-    marks: tuple[Mark, ...] = ()
-    """No column: rows of their own, written with the decision."""
 
 
 class FeedbackRow(TableBase, kw_only=True):
@@ -212,6 +211,17 @@ class ResponseRow(TableBase, kw_only=True):
 
 Row = DecisionRow | FeedbackRow | ShadowRow | ResponseRow
 TABLES: tuple[type[Row], ...] = (DecisionRow, FeedbackRow, ShadowRow, ResponseRow)
+
+
+class NewRow(NamedTuple):
+    """A row that is to be written, as plain values: an object of its class would take longer to make than
+    to write."""
+
+    table: type[Row]
+    values: Mapping[str, Any]
+    """By column; one that is left out has its default."""
+    marks: Sequence[Mark] = ()
+    """Rows of their own, written with a decision."""
 
 
 @cache

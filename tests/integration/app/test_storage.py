@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from app.storage.queries import (
     response_chain,
 )
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, FeedbackRow, Mark, ResponseRow, Row, TableBase
+from app.storage.rows import DecisionRow, FeedbackRow, Mark, NewRow, ResponseRow, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError, is_sqlite
 from benchmarks.storage_growth import Page, plan
@@ -40,7 +40,7 @@ HEAD = "0012"
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def a_decision(number: int = 0, **changes: Any) -> DecisionRow:
+def a_decision(number: int = 0, marks: Sequence[Mark] = (), **changes: Any) -> NewRow:
     values: dict[str, Any] = {
         "id": f"dec_{number:05d}",
         "created_at": START + timedelta(seconds=number),
@@ -62,7 +62,7 @@ def a_decision(number: int = 0, **changes: Any) -> DecisionRow:
         "first_byte_ms": 1.5,
         "latency_ms": 2.5,
     }
-    return DecisionRow(**{**values, **changes})
+    return NewRow(DecisionRow, {**values, **changes}, marks)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def write(database: Database, *rows: Row) -> None:
+async def write(database: Database, *rows: NewRow) -> None:
     recorder = Recorder(database, queue=100, batch=7)
     recorder.start()
     for row in rows:
@@ -85,22 +85,21 @@ async def test_a_decision_is_read_back_as_it_was_written(database: Database) -> 
     kept = a_decision(usage={"prompt_tokens": 3}, messages=[{"role": "user", "content": "a\0b"}])
     await write(database, kept)
     async with database.session() as session:
-        found = await decision_by_id(session, kept.id)
+        found = await decision_by_id(session, kept.values["id"])
     assert found is not None
     assert found.created_at == START
     assert found.created_at.tzinfo is not None
-    assert found.ranking == kept.ranking
-    assert found.detail == kept.detail
+    assert found.ranking == kept.values["ranking"]
+    assert found.detail == kept.values["detail"]
     assert found.usage == {"prompt_tokens": 3}
     assert found.messages == [{"role": "user", "content": "a\0b"}]
 
 
 async def test_a_chain_of_responses_is_its_callers_oldest_first_and_bounded(database: Database) -> None:
-    def a_response(name: str, previous: str | None, **changes: Any) -> ResponseRow:
+    def a_response(name: str, previous: str | None, **changes: Any) -> NewRow:
         said = [{"role": "user", "content": f"{name}\0"}]
-        return ResponseRow(
-            id=name, previous=previous, created_at=START, input=said, response={"output": []}, **changes
-        )
+        columns = {"id": name, "previous": previous, "created_at": START, "input": said}
+        return NewRow(ResponseRow, columns | {"response": {"output": []}} | changes)
 
     rows = [a_response(f"r{n}", f"r{n - 1}" if n else None, api_key="one") for n in range(5)]
     await write(database, *rows, a_response("other", "r2", api_key="two"), a_response("open", None))
@@ -133,8 +132,8 @@ async def test_pages_follow_each_other_newest_first_without_gap_or_repeat(databa
             if cursor is None:
                 break
             cursor = Cursor.decode(cursor.encode())
-    expected = sorted([*rows, *same_moment], key=lambda row: (row.created_at, row.id), reverse=True)
-    assert seen == [row.id for row in expected]
+    written = [(row.values["created_at"], row.values["id"]) for row in (*rows, *same_moment)]
+    assert seen == [row_id for _, row_id in sorted(written, reverse=True)]
 
 
 @pytest.mark.parametrize("name", ["category", "expert", "reason", "status", "model", "api_key"])
@@ -186,11 +185,10 @@ async def test_filters_narrow_the_list(database: Database) -> None:
 
 
 async def test_feedback_comes_with_its_decision_oldest_first(database: Database) -> None:
-    first = FeedbackRow(id="fb_b", decision_id="dec_00001", created_at=START, rating=1)
-    second = FeedbackRow(
-        id="fb_a", decision_id="dec_00001", created_at=START + timedelta(seconds=1), score=0.5, comment="ok"
-    )
-    await write(database, second, a_decision(1), first)
+    first = {"id": "fb_b", "decision_id": "dec_00001", "created_at": START, "rating": 1}
+    later = START + timedelta(seconds=1)
+    second = {"id": "fb_a", "decision_id": "dec_00001", "created_at": later, "score": 0.5, "comment": "ok"}
+    await write(database, NewRow(FeedbackRow, second), a_decision(1), NewRow(FeedbackRow, first))
     async with database.session() as session:
         found = await feedback_of(session, ["dec_00001", "dec_00002"])
     assert [row.id for row in found["dec_00001"]] == ["fb_b", "fb_a"]

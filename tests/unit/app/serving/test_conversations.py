@@ -13,7 +13,7 @@ from app.serving.conversations import RETENTION, Continuation, Conversations
 from app.serving.message_chain import MessageChain, assistant_turn
 from app.storage.database import Database
 from app.storage.recorder import Recorder
-from app.storage.rows import DecisionRow, MarkRow
+from app.storage.rows import DecisionRow, MarkRow, NewRow
 from app.storage.schema import ensure
 
 Message = Mapping[str, Any]
@@ -81,22 +81,24 @@ class Talk:
         self.conversations = Conversations(self.database, 100, idle_s=3_600, clock=lambda: self.now)
 
 
-def row(decision_id: str, expert: str, marks: Any) -> DecisionRow:
-    return DecisionRow(
-        id=decision_id,
-        composition="c",
-        classification="classified",
-        expert=expert,
-        strategy="single",
-        reason="matched",
-        detail="",
-        created_at=datetime(2026, 5, 1, tzinfo=UTC),
-        request_id=decision_id,
-        model="coterie",
-        status="ok",
-        http_status=200,
-        marks=marks,
-    )
+def row(decision_id: str, expert: str, marks: Any) -> NewRow:
+    columns = {
+        "id": decision_id,
+        "composition": "c",
+        "classification": "classified",
+        "runners_up": [],
+        "ranking": [],
+        "expert": expert,
+        "strategy": "single",
+        "reason": "matched",
+        "detail": "",
+        "created_at": datetime(2026, 5, 1, tzinfo=UTC),
+        "request_id": decision_id,
+        "model": "coterie",
+        "status": "ok",
+        "http_status": 200,
+    }
+    return NewRow(DecisionRow, columns, marks)
 
 
 @pytest.fixture
