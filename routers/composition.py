@@ -29,8 +29,9 @@ from routers.correction import Correction, strip_prefix
 from routers.evidence import FILE as EVIDENCE
 from routers.evidence import Evidence
 from routers.novelty import Novelty
+from routers.outlook import Outlook
 from routers.policy import Policy
-from routers.request import NOTHING, Capability, Matrix
+from routers.request import NOTHING, Capability, Matrix, Vector
 from routers.request_costs import ExpectedTokens, UnknownCost, costs
 from routers.strategies import fitted_strategies
 from routers.strategies.fitted_strategies import (
@@ -101,10 +102,14 @@ class Composition:
     strategies: FittedStrategies | None = None
     """Strategies fitted for these experts and categories; None before `coterie strategies fit`."""
     manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    expert_names: tuple[str, ...] = field(init=False)
+    _outlooks: dict[tuple[str | None, float, float, float], Outlook] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """By category and the weights of a policy: worked out once."""
 
-    @property
-    def expert_names(self) -> tuple[str, ...]:
-        return tuple(card.name for card in self.experts)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expert_names", tuple(card.name for card in self.experts))
 
     @property
     def map(self) -> Mapping[str, str]:
@@ -120,6 +125,22 @@ class Composition:
         with `posterior` (rows, categories); None: one row, for the mix of all categories. Raises
         UnknownCost."""
         return costs(self.experts, policy or self.policy, self.tokens, posterior)
+
+    def outlook(self, policy: Policy, utilities: Vector, posterior: Vector | None) -> Outlook:
+        """Of requests with `posterior` (categories,), None: of whatever category, and with these expected
+        scores (experts,)."""
+        return Outlook.of(self.experts, policy, self.tokens, utilities, posterior)
+
+    def outlook_unread(self, policy: Policy, category: str | None) -> Outlook:
+        """Of requests that nobody reads: the category's utilities hold, the overall ones where it is None."""
+        key = category, policy.active_weight, policy.cost_weight, policy.compute_weight
+        if (found := self._outlooks.get(key)) is None:
+            utilities, posterior = self.global_utilities, None
+            if category is not None:
+                row = self.categories.index(category)
+                utilities, posterior = self.utilities[row], np.eye(len(self.categories))[row]
+            self._outlooks[key] = found = self.outlook(policy, utilities, posterior)
+        return found
 
     @property
     def alternative(self) -> str:

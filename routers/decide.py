@@ -14,8 +14,9 @@ from routers.composition import Composition, ExpertCard
 from routers.conversation import is_blank, routing_text
 from routers.decision import CategoryProbability, Choice, Classification, Decision, Reason
 from routers.estimate import estimate
+from routers.outlook import Outlook
 from routers.policy import MatchedRules, Policy, Rule, match_rules
-from routers.request import Request, Vector
+from routers.request import Request
 from routers.request_costs import expected_of
 from routers.strategy_choice import StrategySetting, choose_strategy, one_expert
 
@@ -48,14 +49,13 @@ class _Stage1:
     """What is known of the request: its category if there is one, and what each expert is worth for it."""
 
     classification: Classification
-    utilities: Vector
-    corrections: Vector
+    outlook: Outlook
     category: str | None
     probability: float | None
     runners_up: tuple[CategoryProbability, ...] = ()
     ood_score: float | None = None
-    posterior: Vector | None = None
-    """(categories,); None when nothing is known of the category."""
+    corrections: Sequence[float] | None = None
+    """What the request itself adds to the utilities, by expert; None: nothing."""
 
 
 def decide(
@@ -77,8 +77,12 @@ def decide(
     expert = request.pinned_expert or (rule.expert if rule else None)
     category = request.pinned_category or (rule.category if rule else None)
     _check_names(composition, expert, category, request.exclude)
-    stage1 = _given(composition, category) if expert or category else _classify(request, composition, policy)
-    ranking = _rank(request, composition, policy, stage1)
+    if expert or category:
+        outlook = composition.outlook_unread(policy, category)
+        stage1 = _Stage1(Classification.SKIPPED, outlook, category, None)
+    else:
+        stage1 = _classify(request, composition, policy)
+    ranking = _rank(request, composition, stage1)
     chosen, reason, detail = _choose(request, composition, policy, stage1, ranking, expert, rule)
     sure = stage1.classification is not Classification.UNCLASSIFIED
     certain = stage1.category if sure else None
@@ -101,7 +105,7 @@ def decide(
         reason=reason,
         detail=detail,
         alternative=policy.alternative or composition.alternative,
-        posterior=None if stage1.posterior is None else tuple(stage1.posterior.tolist()),
+        posterior=stage1.outlook.posterior,
     )
 
 
@@ -168,22 +172,12 @@ def _check_names(
             raise UnknownName(f"the composition has no {kind} {name!r}: it has {', '.join(known)}")
 
 
-def _given(composition: Composition, category: str | None) -> _Stage1:
-    """Nothing of the request itself is looked at: the category's utilities hold, or the overall ones."""
-    utilities, posterior = composition.global_utilities, None
-    if category is not None:
-        row = composition.categories.index(category)
-        utilities, posterior = composition.utilities[row], np.eye(len(composition.categories))[row]
-    nothing = np.zeros_like(utilities)
-    return _Stage1(Classification.SKIPPED, utilities, nothing, category, None, posterior=posterior)
-
-
 def _classify(request: Request, composition: Composition, policy: Policy) -> _Stage1:
     if request.features is None:
         if not is_blank(routing_text(request.turns, policy.recent_turns)):
             raise ValueError("a request that is to be classified needs its features")
-        utilities = composition.global_utilities
-        return _Stage1(Classification.UNCLASSIFIED, utilities, np.zeros_like(utilities), None, None)
+        nothing_known = composition.outlook_unread(policy, None)
+        return _Stage1(Classification.UNCLASSIFIED, nothing_known, None, None)
     found = estimate(composition, request.features[None, :], trust=policy.trust)
     posterior, ood_score = found.posterior[0], float(found.novelty[0])
     order = np.argsort(-posterior, kind="stable")
@@ -191,8 +185,7 @@ def _classify(request: Request, composition: Composition, policy: Policy) -> _St
     sure = posterior[top] >= policy.threshold and ood_score <= policy.ood_threshold
     return _Stage1(
         classification=Classification.CLASSIFIED if sure else Classification.UNCLASSIFIED,
-        utilities=found.utilities[0],
-        corrections=found.corrections[0],
+        outlook=composition.outlook(policy, found.utilities[0], posterior),
         category=composition.categories[top],
         probability=float(posterior[top]),
         runners_up=tuple(
@@ -200,48 +193,42 @@ def _classify(request: Request, composition: Composition, policy: Policy) -> _St
             for each in order[1 : 1 + RUNNERS_UP]
         ),
         ood_score=ood_score,
-        posterior=found.posterior[0],
+        corrections=found.corrections[0].tolist(),
     )
 
 
-def _rank(request: Request, composition: Composition, policy: Policy, stage1: _Stage1) -> tuple[Choice, ...]:
-    """Every expert, best value first, those that may not answer last.
-
-    Costs are weighed by the mean tokens of the categories, as in fits and replays, which know no counts of a
-    prompt; those that are shown use the request's own.
-    """
-    posterior = stage1.posterior
-    expert_costs = composition.costs(None if posterior is None else posterior[None, :], policy)[0]
-    counts = {card.name: request.prompt_count(card.name).tokens for card in composition.experts}
-    expected = expected_of(composition.tokens, composition.experts, posterior, counts)
+def _rank(request: Request, composition: Composition, stage1: _Stage1) -> tuple[Choice, ...]:
+    """Every expert, best value first, those that may not answer last. The costs that are shown use the
+    request's own tokens."""
+    experts, outlook = composition.experts, stage1.outlook
+    nobody_counted = TokenCount.counted(request.prompt_tokens)
+    counts = [request.prompt_counts.get(card.name, nobody_counted) for card in experts]
+    uses = expected_of(outlook.tokens, experts, [count.tokens for count in counts])
+    corrections = stage1.corrections or [0.0] * len(experts)
+    worth = zip(outlook.utilities, corrections, outlook.costs, strict=True)
     choices = []
-    columns = (each.tolist() for each in (stage1.utilities, stage1.corrections, expert_costs))
-    for card, takes, utility, correction, cost in zip(composition.experts, expected, *columns, strict=True):
-        boost = request.boost.get(card.name, 0.0)
-        choices.append(
-            Choice(
-                expert=card.name,
-                utility=utility,
-                correction=correction,
-                value=utility + correction + boost - cost,
-                active_params_b=card.active_params_b,
-                **takes,
-                excluded=exclusion(card, request),
-            )
-        )
-    choices.sort(key=lambda c: (c.excluded is not None, *_order(c)))
+    for card, count, use, (utility, correction, cost) in zip(experts, counts, uses, worth, strict=True):
+        value = utility + correction + request.boost.get(card.name, 0.0) - cost
+        excluded = exclusion(card, request, count)
+        choices.append(Choice(card.name, utility, correction, value, card.active_params_b, *use, excluded))
+    choices.sort(key=_place)
     return tuple(choices)
 
 
-def exclusion(card: ExpertCard, request: Request) -> str | None:
-    """Why an expert may not answer a request, as the end of a sentence; None if it may."""
+def _place(choice: Choice) -> tuple[bool, float, float, str]:
+    """Those that may answer first; see `_order`."""
+    return choice.excluded is not None, *_order(choice)
+
+
+def exclusion(card: ExpertCard, request: Request, count: TokenCount | None = None) -> str | None:
+    """Why an expert may not answer a request, as the end of a sentence; None if it may. `count`: the prompt's
+    tokens for it, where they were looked up already."""
     if card.name in request.exclude:
         return "the client excluded it"
-    lacking = sorted(request.needs - card.capabilities)
-    if lacking:
-        return f"it lacks {', '.join(lacking)}"
+    if not request.needs <= card.capabilities:
+        return f"it lacks {', '.join(sorted(request.needs - card.capabilities))}"
     if card.context_length is not None:
-        return _too_long(request.prompt_count(card.name), request.output_tokens, card.context_length)
+        return _too_long(count or request.prompt_count(card.name), request.output_tokens, card.context_length)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EXPECTATIONS = ("expected_cost", "expected_compute", "alternative_cost", "alternative_compute")
 """Properties of a decision that its documents show beside its fields."""
@@ -62,8 +62,7 @@ class CategoryProbability:
     probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One expert as stage 2 ranked it.
 
     `utility` is the expected score in 0..1 under the whole posterior, Σ_c p(c|x)·U[c,e];
@@ -150,9 +149,10 @@ class Decision:
         return self._of(self.alternative, "compute")
 
     def _of(self, expert: str | None, name: Literal["cost", "compute"]) -> float | None:
-        choice = next((each for each in self.ranking if each.expert == expert), None)
-        found: float | None = None if choice is None else getattr(choice, name)
-        return found
+        for choice in self.ranking:
+            if choice.expert == expert:
+                return choice.cost if name == "cost" else choice.compute
+        return None
 
     @property
     def sure_category(self) -> str | None:

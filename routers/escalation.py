@@ -51,7 +51,7 @@ def escalates(decision: Decision, dear: Collection[str]) -> bool:
 def rule_out(decision: Decision, dear: Collection[str]) -> Decision:
     """`decision` without `dear` experts to fall back to."""
     ranking = tuple(
-        replace(choice, excluded=RULED_OUT)
+        choice._replace(excluded=RULED_OUT)
         if choice.expert in dear and choice.excluded is None and choice.expert != decision.expert
         else choice
         for choice in decision.ranking

@@ -6,7 +6,8 @@ and written, in B·tokens. What is unknown is NaN, never 0.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from math import isnan
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -177,37 +178,61 @@ def cell_costs(
     return found
 
 
-def expected_of(
-    tokens: ExpectedTokens | None,
-    experts: Sequence[Card],
-    posterior: Vector | None,
-    prompt_tokens: Mapping[str, int],
-) -> list[dict[str, Any]]:
-    """For each expert what one request is expected to take: `tokens_in`, `tokens_out`, `cost` ($) and
-    `compute` (B·tokens), each None when unknown.
+@dataclass(frozen=True, slots=True)
+class MeanTokens:
+    """What requests are expected to have, by expert: tokens of prompt and answer, NaN where nothing is known;
+    and those of the prompt that an arm puts in front: the difference between its mean and its base's."""
 
-    `prompt_tokens` are the request's own as each expert counts them, 0 where nobody did: then the category's
-    mean stands for them. What an arm puts in front is the difference between its mean and its base's.
-    """
-    if tokens is None:
-        return [dict.fromkeys(("tokens_in", "tokens_out", "cost", "compute")) for _ in experts]
+    tokens_in: Sequence[float]
+    tokens_out: Sequence[float]
+    fronts: Sequence[float]
+
+
+class ExpectedUse(NamedTuple):
+    """What one request is expected to take of one expert: tokens, $ and B·tokens, each None when unknown."""
+
+    tokens_in: float | None
+    tokens_out: float | None
+    cost: float | None
+    compute: float | None
+
+
+UNKNOWN_USE = ExpectedUse(None, None, None, None)
+
+
+def mean_tokens(tokens: ExpectedTokens, experts: Sequence[Card], posterior: Vector | None) -> MeanTokens:
+    """The means of requests with `posterior` (categories,); None: of the mix of all categories."""
     shares = tokens.shares if posterior is None else posterior
-    means_in, means_out = shares @ tokens.tokens_in, shares @ tokens.tokens_out
-    column = {card.name: place for place, card in enumerate(experts)}
+    read, written = (shares @ tokens.tokens_in).tolist(), (shares @ tokens.tokens_out).tolist()
+    of_base = {card.name: mean for card, mean in zip(experts, read, strict=True)}
+    fronts = (mean - of_base.get(card.base or "", mean) for card, mean in zip(experts, read, strict=True))
+    return MeanTokens(read, written, [0.0 if isnan(front) else max(0.0, front) for front in fronts])
+
+
+def expected_of(
+    means: MeanTokens | None, experts: Sequence[Priced], prompt_tokens: Sequence[int] | None = None
+) -> list[ExpectedUse]:
+    """For each expert what one request is expected to take.
+
+    `prompt_tokens` are the request's own as each expert counts them, 0 where nobody did: then the mean stands
+    for them.
+    """
+    if means is None:
+        return [UNKNOWN_USE] * len(experts)
+    counts = prompt_tokens or [0] * len(experts)
     found = []
-    for place, card in enumerate(experts):
-        read, written = float(means_in[place]), float(means_out[place])
-        if counted := prompt_tokens.get(card.name):
-            base = column.get(card.base or "")
-            front = 0.0 if base is None else max(0.0, read - float(means_in[base]))
-            read = counted + (0.0 if np.isnan(front) else front)
-        paid = card.price_input, card.price_output
-        cost = np.nan if None in paid else (read * (paid[0] or 0.0) + written * (paid[1] or 0.0)) / 1e6
-        values = {
-            "tokens_in": read,
-            "tokens_out": written,
-            "cost": cost,
-            "compute": (read + written) * card.active_params_b,
-        }
-        found.append({name: None if np.isnan(value) else float(value) for name, value in values.items()})
+    columns = (experts, means.tokens_in, means.tokens_out, means.fronts, counts)
+    for card, read, written, front, counted in zip(*columns, strict=True):
+        if counted:
+            read = counted + front
+        paid_in, paid_out = card.price_input, card.price_output
+        cost = None
+        if paid_in is not None and paid_out is not None:
+            cost = _known((read * paid_in + written * paid_out) / 1e6)
+        compute = _known((read + written) * card.active_params_b)
+        found.append(ExpectedUse(_known(read), _known(written), cost, compute))
     return found
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from app.serving.request_context import NOTHING_USED, PromptUse
@@ -15,7 +16,7 @@ from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
 from experts.health import ExpertHealth
 from experts.registry import Expert
-from routers.decision import EXPECTATIONS, UNSEEN, Decision
+from routers.decision import EXPECTATIONS, UNSEEN, Choice, Decision
 
 ESTIMATES = frozenset({"probability", "ood_score", "utility", "correction", "value", "propensity"})
 """Rounded to six digits."""
@@ -38,31 +39,44 @@ _ATOMS = frozenset({str, int, bool, type(None)})
 _FIELDS: dict[type, tuple[str, ...]] = {}
 """What `fields` says of dataclasses, which it gathers anew each time."""
 
+_SHOWN = [field.name for field in fields(Decision) if field.name not in UNSEEN]
+_PLACE = _SHOWN.index("strategy_detail") + 1
+"""Where the trace stands, and what was put in front."""
+_BEFORE, _AFTER = _SHOWN[:_PLACE], [*_SHOWN[_PLACE:], *EXPECTATIONS]
+_before_of, _after_of = attrgetter(*_BEFORE), attrgetter(*_AFTER)
+_CHOICE_ESTIMATES = [name for name in Choice._fields if name in ESTIMATES]
+
 
 def decision_document(
     decision: Decision, trace: Trace | None = None, used: PromptUse = NOTHING_USED
 ) -> dict[str, Any]:
     """The `routing` of an answer; `trace` is there when several experts were asked, `used` says what was
     put in front of the request for the one that answers."""
-    document: dict[str, Any] = {}
-    for name in _names(Decision):
-        if name in UNSEEN:
-            continue
-        value = getattr(decision, name)
-        document[name] = value if type(value) in _ATOMS else _plain(value, name)
-        if name == "strategy_detail":
-            document |= {"trace": None if trace is None else trace.document(), **used.document()}
-    document |= {name: getattr(decision, name) for name in EXPECTATIONS}
+    document = {
+        **dict(zip(_BEFORE, _before_of(decision), strict=True)),
+        "trace": None if trace is None else trace.document(),
+        **used.document(),
+        **dict(zip(_AFTER, _after_of(decision), strict=True)),
+    }
+    for name, value in document.items():
+        if type(value) not in _ATOMS:
+            document[name] = _plain(value, name)
     return document
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:
     """The decision in `x-coterie-*` headers; header values are ASCII."""
     return {
-        name: "".join(c if " " <= c <= "~" else "?" for c in getattr(decision, field) or "")
+        name: _ascii(getattr(decision, field) or "")
         for name, field in HEADERS.items()
         if name not in ONLY_WITH_VALUE or getattr(decision, field) is not None
     }
+
+
+def _ascii(value: str) -> str:
+    if value.isascii() and value.isprintable():
+        return value
+    return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 
 def stored_document(
@@ -130,8 +144,13 @@ def _plain(value: Any, name: str = "") -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
-    if isinstance(value, float):
+    if kind is float:
         return round(value, 6) if name in ESTIMATES else value
+    if kind is Choice:
+        choice: dict[str, Any] = value._asdict()
+        for estimate in _CHOICE_ESTIMATES:
+            choice[estimate] = round(choice[estimate], 6)
+        return choice
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, tuple):

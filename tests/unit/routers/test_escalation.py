@@ -36,20 +36,20 @@ def test_dollars_are_compared_where_all_are_known_and_somebody_costs_any(
     prices: dict[str, float | None], dear: set[str]
 ) -> None:
     decision = routed(about("law"))
-    ranking = tuple(replace(choice, cost=prices[choice.expert]) for choice in decision.ranking)
+    ranking = tuple(choice._replace(cost=prices[choice.expert]) for choice in decision.ranking)
     assert dear_experts(replace(decision, ranking=ranking), composition()) == dear
 
 
 def test_compute_is_compared_where_dollars_are_not_known() -> None:
     decision = routed(about("law"))
     compute = {"small": 90.0, "coder": 50.0, "large": 51.0}
-    ranking = tuple(replace(choice, compute=compute[choice.expert]) for choice in decision.ranking)
+    ranking = tuple(choice._replace(compute=compute[choice.expert]) for choice in decision.ranking)
     assert dear_experts(replace(decision, ranking=ranking), composition()) == {"small"}
 
 
 def test_an_expert_outside_the_composition_is_compared_by_its_size() -> None:
     decision = routed(about("law"))
-    alone = replace(decision.ranking[0], expert="outside", active_params_b=9.0, cost=0.1)
+    alone = decision.ranking[0]._replace(expert="outside", active_params_b=9.0, cost=0.1)
     pinned = replace(decision, ranking=(alone,), expert="outside")
     assert "outside" in dear_experts(pinned, composition(), "coder")
     assert "outside" not in dear_experts(pinned, composition(), "large")
