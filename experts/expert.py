@@ -144,6 +144,11 @@ class Expert(StrictModel):
     timeouts: Timeouts = Timeouts()
     max_in_flight: int = Field(default=64, gt=0)
     max_queued: int = Field(default=256, ge=0)
+    memory_gb: float | None = Field(default=None, gt=0)
+    """What its server takes of the memory while it is loaded. Where the registry has a `residency` section,
+    it takes turns with others."""
+    weights_gb: float | None = Field(default=None, ge=0)
+    """Of it, what sleep level 1 keeps in host memory; by default all."""
     local: LocalServer | None = None
 
     @property
@@ -241,7 +246,14 @@ class Expert(StrictModel):
             raise _misfit("api_key_file", "give api_key_env or api_key_file, not both")
         if self.local is not None:
             self._agree_with_local(self.local)
+        self._agree_on_memory()
         return self
+
+    def _agree_on_memory(self) -> None:
+        if self.weights_gb is not None and self.weights_gb > (self.memory_gb or 0.0):
+            raise _misfit("weights_gb", "cannot be more than memory_gb")
+        if self.memory_gb is not None and self.provider != "openai":
+            raise _misfit("memory_gb", "is for provider openai: others are not ours to load")
 
     def _agree_on_samples(self) -> None:
         if self.samples == 1:

@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails
 from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
 from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
+from experts.residency_settings import ResidencySettings
 from experts.sampling_defaults import with_defaults
 from prompts.templates import PromptError, PromptLibrary, PromptTemplate, read_prompt
 
@@ -78,11 +79,18 @@ class UnknownExpert(KeyError):
 
 
 class Registry:
-    """The experts of one file, in order, arms resolved. Immutable."""
+    """The experts of one file, in order, arms resolved. Immutable. `residency`: how those with `memory_gb`
+    take turns; None: all are loaded."""
 
-    def __init__(self, experts: Mapping[str, Expert], source: Path | None = None) -> None:
+    def __init__(
+        self,
+        experts: Mapping[str, Expert],
+        source: Path | None = None,
+        residency: ResidencySettings | None = None,
+    ) -> None:
         self.experts: Mapping[str, Expert] = MappingProxyType(dict(experts))
         self.source = source
+        self.residency = residency
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,9 +104,9 @@ class Registry:
             raise UnknownExpert(name, self.names) from None
 
     @classmethod
-    def of(cls, *experts: Expert) -> "Registry":
+    def of(cls, *experts: Expert, residency: ResidencySettings | None = None) -> "Registry":
         """A registry of experts created in code."""
-        return cls({expert.name: expert for expert in experts})
+        return cls({expert.name: expert for expert in experts}, residency=residency)
 
 
 def load_registry(path: str | Path, *, written: bool = True) -> Registry:
@@ -133,10 +141,11 @@ class _Reading:
                     if resolved is not None and (expert := self._expert(index, resolved)) is not None:
                         experts.setdefault(expert.name, expert)
         self._shared_endpoints(experts, where)
+        residency = self._residency(data, experts, where)
         if self.problems:
             ordered = sorted(set(self.problems))
             raise RegistryError(tuple(f"{self.path}:{line}: {text}" for line, text in ordered))
-        return Registry({name: experts[name] for name in where}, self.path)
+        return Registry({name: experts[name] for name in where}, self.path, residency)
 
     def _say(self, loc: tuple[int | str, ...], message: str) -> None:
         self.problems.append((self.lines.of(loc), message))
@@ -145,8 +154,8 @@ class _Reading:
         if not isinstance(data, dict) or "experts" not in data:
             self._say((), "the file must be a mapping with a list `experts:`")
             return []
-        for key in data.keys() - {"experts"}:
-            self._say((key,), f"{key}: unknown field; only `experts` belongs here")
+        for key in data.keys() - {"experts", "residency"}:
+            self._say((key,), f"{key}: unknown field; only `experts` and `residency` belong here")
         entries = data["experts"]
         if not isinstance(entries, list) or not entries:
             self._say(("experts",), "experts: must be a list with at least one expert")
@@ -286,8 +295,35 @@ class _Reading:
         field = ".".join(str(part) for part in loc) or "expert"
         self._say(("experts", index, *loc), f"{field}: {_in_words(detail)}")
 
+    def _residency(
+        self, data: Any, experts: Mapping[str, Expert], where: Mapping[str, int]
+    ) -> ResidencySettings | None:
+        """The section `residency`, when it and the experts who take turns agree."""
+        if not isinstance(data, dict) or data.get("residency") is None:
+            return None
+        try:
+            settings = ResidencySettings.model_validate(data["residency"])
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                loc = ("residency", *detail["loc"])
+                self._say(loc, f"{'.'.join(map(str, loc))}: {_in_words(detail, ResidencySettings)}")
+            return None
+        for expert in experts.values():
+            if expert.memory_gb is None or expert.base is not None:
+                continue
+            at: tuple[int | str, ...] = ("experts", where[expert.name], "memory_gb")
+            if expert.memory_gb > settings.memory_gb:
+                self._say(at, f"memory_gb: more than the {settings.memory_gb:g} GB of residency.memory_gb")
+            if settings.leaves == "stopped" and expert.local is None:
+                self._say(
+                    at, "memory_gb: `leaves: stopped` needs a `local` block, by which it is started again"
+                )
+        if not any(expert.memory_gb is not None for expert in experts.values()):
+            self._say(("residency",), "residency: no expert has memory_gb, so none takes turns")
+        return settings
+
     def _shared_endpoints(self, experts: dict[str, Expert], where: dict[str, int]) -> None:
-        """Experts behind one endpoint share its queue, so their limits must be equal."""
+        """Experts behind one endpoint share its queue and memory, so these must be equal."""
         first: dict[str, Expert] = {}
         for expert in experts.values():
             if expert.endpoint is None:
@@ -298,6 +334,12 @@ class _Reading:
                     ("experts", where[expert.name], "max_in_flight"),
                     f"max_in_flight: {expert.name} and {other.name} share an endpoint and must have the same "
                     "max_in_flight and max_queued",
+                )
+            if (other.memory_gb, other.weights_gb) != (expert.memory_gb, expert.weights_gb):
+                self._say(
+                    ("experts", where[expert.name], "memory_gb"),
+                    f"memory_gb: {expert.name} and {other.name} share a server and must have the "
+                    "same memory_gb and weights_gb",
                 )
 
 
@@ -329,13 +371,15 @@ _NESTED: Mapping[str, type[BaseModel]] = {
 _SECRET_FIELD = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
 
 
-def _in_words(detail: ErrorDetails) -> str:
-    """A pydantic error as text, without the input, which might be a secret."""
+def _in_words(detail: ErrorDetails, model: type[BaseModel] = Expert) -> str:
+    """A pydantic error of `model` as text, without the input, which might be a secret."""
     if detail["type"] == "extra_forbidden":
         field = str(detail["loc"][-1])
         if len(detail["loc"]) == 1 and _SECRET_FIELD.search(field) and not field.startswith("api_key_"):
+            if model is not Expert:
+                return "secrets never go into YAML; name an environment variable in key_env"
             return "secrets never go into YAML; name an environment variable in api_key_env, or api_key_file"
-        known = _NESTED.get(str(detail["loc"][0]), Expert).model_fields
+        known = _NESTED.get(str(detail["loc"][0]), model).model_fields
         return f"unknown field; {suggestion(field, known)}"
     template = _WORDS.get(detail["type"])
     return template.format(**detail.get("ctx", {})) if template else detail["msg"]

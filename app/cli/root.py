@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from app.cli import ask, curve, db, experts, fit, outcomes, prompts, reload, route, serve, up
+from app.cli import ask, curve, db, experts, fit, outcomes, prompts, reload, residency, route, serve, up
 from base.terminal import warn
 
 GROUP = "coterie.commands"
@@ -49,6 +49,7 @@ def build() -> typer.Typer:
     app.command("fit")(fit.fit)
     app.command("curve")(curve.curve)
     app.add_typer(outcomes.app, name="outcomes")
+    app.add_typer(residency.app, name="residency")
     app.add_typer(prompts.app, name="prompts")
     app.add_typer(db.app, name="db")
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):

@@ -7,11 +7,12 @@ from pydantic import BaseModel
 
 from app.settings import PROJECT
 from experts.expert import Expert, LocalServer, Timeouts
+from experts.residency_settings import ResidencySettings
 
 PAGE = (PROJECT / "docs" / "reference" / "registry.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", [Expert, LocalServer], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Expert, LocalServer, ResidencySettings], ids=lambda kind: kind.__name__)
 def test_every_field_has_a_row(kind: type[BaseModel]) -> None:
     rows = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
     assert set(kind.model_fields) <= rows

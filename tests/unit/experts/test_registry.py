@@ -306,3 +306,50 @@ def test_a_registry_made_in_code_keeps_its_order() -> None:
         Expert(name=name, endpoint="http://h/v1", model="m", params_b=1, context_length=8) for name in "ba"
     ]
     assert Registry.of(*experts).names == ("b", "a")
+
+
+RESIDENT = """\
+residency: {memory_gb: 40, leaves: stopped, key_env: SLEEP_KEY}
+experts:
+  - name: code
+    model: Code-7B
+    params_b: 7
+    context_length: 2048
+    memory_gb: 20
+    weights_gb: 15
+    local: {source: code, port: 8101, max_model_len: 2048}
+  - name: hosted
+    endpoint: http://127.0.0.1:8102/v1
+    model: Large
+    params_b: 70
+    context_length: 2048
+"""
+
+
+def test_experts_with_memory_take_turns_in_the_budget_of_the_section(written: Path) -> None:
+    written.write_text(RESIDENT)
+    registry = load_registry(written)
+    assert registry.residency is not None
+    assert (registry.residency.memory_gb, registry.residency.leaves) == (40, "stopped")
+    assert registry.get("code").memory_gb == 20
+    assert registry.get("hosted").memory_gb is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("memory_gb: 40", "memory_gb: 10", "more than the 10 GB of residency.memory_gb"),
+        ("memory_gb: 40", "memory_gb: much", "residency.memory_gb: must be a number"),
+        ("leaves: stopped", "leaves: asleep", "residency.leaves: must be one of 'level1', 'level2'"),
+        ("key_env: SLEEP_KEY", "key: hidden", "name an environment variable in key_env"),
+        ("key_env: SLEEP_KEY", "batch: 3", "unknown field; did you mean batch_s?"),
+        ("    memory_gb: 20\n    weights_gb: 15\n", "", "so none takes turns"),
+        ("weights_gb: 15", "weights_gb: 25", "weights_gb: cannot be more than memory_gb"),
+        ("8102/v1", "8102/v1\n    memory_gb: 5", "needs a `local` block"),
+        ("8102/v1", "8101/v1", "share a server and must have the same memory_gb"),
+    ],
+)
+def test_what_is_wrong_with_residency_is_told(written: Path, old: str, new: str, said: str) -> None:
+    found = problems(written, RESIDENT.replace(old, new))
+    assert any(said in each for each in found), found
+    assert "hidden" not in str(found)
