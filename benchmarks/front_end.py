@@ -8,8 +8,8 @@ itself, and bounds what this client can see. Compare ratios, not figures of diff
 other work keeps the cores busy, latencies and rates tell mostly of that; the processor's time a request tells
 less of it, and is the reciprocal of the rate on a core of its own.
 
-`--litellm` adds LiteLLM's proxy, installed under var/ on first use. `--json FILE` writes the numbers, and
-`--page` a table of them into docs/explanation/front-end.md.
+`--peers` adds other projects' front ends (`benchmarks.peer_servers`), installed under var/ on first use.
+`--json FILE` writes the numbers, and `--page docs/performance.md` its table and the picture beside it.
 """
 
 import argparse
@@ -23,26 +23,27 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from benchmarks.bare_servers import CHUNKS
 from benchmarks.measured_pages import fill_page
 from benchmarks.measures import Measure, write_measures
-from benchmarks.server_processes import PROJECT, answers, free_port, start, stub_registry
+from benchmarks.peer_servers import PEERS, UNAVAILABLE
+from benchmarks.server_processes import PROJECT, answers, free_port, granian, start, stub_registry
 from prompts.seeds import load_seeds
 
 IN_FLIGHT = 32
 WARM_UP = 20
-LITELLM = "litellm[proxy]"
-LITELLM_HOME = PROJECT / "var" / "peers" / "litellm"
+START_S = 300.0
+"""A peer loads torch, and encodes its utterances."""
 
-DIRECT, BARE, NAMED, ROUTED, PROXY = "direct", "bare", "Coterie, named", "Coterie, routed", "LiteLLM proxy"
+DIRECT, BARE, NAMED, ROUTED = "direct", "bare", "Coterie, named", "Coterie, routed"
+CASCADE, PANEL = "Coterie, cascade of two", "Coterie, panel of two"
 
 Figures = Mapping[str, Mapping[str, float]]
 """Medians by contestant, then by figure."""
@@ -67,6 +68,8 @@ class Contestant:
     port: int
     model: str
     pid: int
+    routing: Mapping[str, Any] = field(default_factory=dict)
+    """Goes into the request; Coterie's own."""
 
     @property
     def cpu_s(self) -> float:
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=300, help="a round, of each kind")
     parser.add_argument("--contestants", nargs="*", default=(), metavar="NAME", help="only these, and bare")
-    parser.add_argument("--litellm", action="store_true", help="LiteLLM's proxy too")
+    parser.add_argument("--peers", action="store_true", help="other projects' front ends too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     parser.add_argument("--page", type=Path, help="the page whose measured table is replaced")
     given = parser.parse_args(arguments)
@@ -89,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, theirs = cores[0], cores[-1]
     with (
         tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch,
-        _running(given.profile, Path(scratch), ours, theirs, litellm=given.litellm) as running,
+        _running(given.profile, Path(scratch), ours, theirs, peers=given.peers) as running,
     ):
         os.sched_setaffinity(0, {ours})
         wanted = {BARE, *given.contestants} if given.contestants else {each.name for each in running}
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         write_measures([*rows, *goals], given.json)
     if given.page is not None:
-        fill_page(given.page, "<!-- measured: front ends -->", "<!-- end -->", _table(figures))
+        _write_page(given.page, figures)
     return 0 if all(each.holds for each in goals) else 1
 
 
@@ -202,11 +205,13 @@ async def _ask(
 
 
 def _request(contestant: Contestant, prompt: str, *, stream: bool) -> bytes:
-    document = {
+    document: dict[str, Any] = {
         "model": contestant.model,
         "messages": [{"role": "user", "content": prompt}],
         "stream": stream,
     }
+    if contestant.routing:
+        document["routing"] = contestant.routing
     body = json.dumps(document).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{contestant.port}\r\n"
@@ -223,20 +228,27 @@ async def _answer(reader: asyncio.StreamReader, contestant: Contestant, *, strea
         body = await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
     else:
         body = await reader.readuntil(b"\r\n0\r\n\r\n")
-    whole = body.count(b"data: ") > CHUNKS and b"[DONE]" in body if stream else b'"content"' in body
+    # A strategy shows a reply that it had to see whole in fewer chunks.
+    chunks = 2 if contestant.routing else CHUNKS
+    whole = body.count(b"data: ") > chunks and b"[DONE]" in body if stream else b'"content"' in body
     if b" 200 " not in head.split(b"\r\n", 1)[0] or not whole:
         raise SystemExit(f"{contestant.name} answered {(head + body)[:1000]!r}")
 
 
 @contextlib.contextmanager
 def _running(
-    profile: str, scratch: Path, ours: int, theirs: int, *, litellm: bool
+    profile: str, scratch: Path, ours: int, theirs: int, *, peers: bool
 ) -> Iterator[list[Contestant]]:
     """The contestants, started; the expert is on core `ours`, they are on `theirs`."""
-    stub, bare, coterie, proxy = (free_port() for _ in range(4))
+    stub, bare, coterie = (free_port() for _ in range(3))
     endpoint = f"http://127.0.0.1:{stub}/v1"
     registry = stub_registry(profile, endpoint, "stub", scratch / "experts.yaml")
-    named = yaml.safe_load(registry.read_text())["experts"][0]["name"]
+    experts = yaml.safe_load(registry.read_text())["experts"]
+    experts.sort(key=lambda each: float(each["params_b"]))
+    weak, strong = experts[0]["name"], experts[-1]["name"]
+    # Nothing is sure enough for the first expert alone, so that both are asked.
+    cascade = {"strategy": "cascade", "options": {"threshold": 1.0, "weak": weak, "strong": strong}}
+    panel = {"strategy": "panel", "options": {"members": [weak, strong]}}
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -250,65 +262,76 @@ def _running(
     with (scratch / "log").open("w") as log, contextlib.ExitStack() as stack:
 
         def ready(process: subprocess.Popen[bytes], port: int, path: str) -> None:
-            if not answers(process, port, path):
+            if not answers(process, port, path, START_S):
                 raise SystemExit(f"{path} did not answer:\n{(scratch / 'log').read_text()[-2000:]}")
 
-        expert = start(stack, _granian("expert", stub), environment, log, core=ours)
+        expert = start(stack, granian("benchmarks.bare_servers:expert", stub), environment, log, core=ours)
         ready(expert, stub, "/v1/models")
-        least = start(stack, _granian("forward", bare), environment, log, core=theirs)
+        least = start(stack, granian("benchmarks.bare_servers:forward", bare), environment, log, core=theirs)
         service = start(stack, ["app.cli", "serve"], environment, log, core=theirs)
         ready(least, bare, "/v1/models")
         ready(service, coterie, "/readyz")
         found = [
             Contestant(DIRECT, stub, "stub", expert.pid),
             Contestant(BARE, bare, "stub", least.pid),
-            Contestant(NAMED, coterie, named, service.pid),
+            Contestant(NAMED, coterie, strong, service.pid),
             Contestant(ROUTED, coterie, "coterie", service.pid),
+            Contestant(CASCADE, coterie, "coterie", service.pid, cascade),
+            Contestant(PANEL, coterie, "coterie", service.pid, panel),
         ]
-        if litellm:
-            process = _litellm(stack, scratch, endpoint, proxy, log, theirs)
-            ready(process, proxy, "/health/liveliness")
-            found.append(Contestant(PROXY, proxy, "stub", process.pid))
+        for peer in PEERS if peers else ():
+            peer.install()
+            port = free_port()
+            process = peer.start(stack, endpoint, port, scratch, log, theirs)
+            ready(process, port, peer.ready)
+            found.append(Contestant(f"{peer.name} {peer.version}", port, peer.model, process.pid))
         yield found
 
 
-def _granian(function: str, port: int) -> list[str]:
-    options = f"--interface asgi --loop uvloop --port {port} --no-ws --log-level warning"
-    return ["granian", *options.split(), f"benchmarks.bare_servers:{function}"]
-
-
-def _litellm(
-    stack: contextlib.ExitStack, scratch: Path, endpoint: str, port: int, log: IO[str], core: int
-) -> subprocess.Popen[bytes]:
-    """LiteLLM's proxy in an environment of its own, without a database."""
-    python = LITELLM_HOME / "bin" / "python"
-    if not python.exists():
-        venv.create(LITELLM_HOME, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", LITELLM], check=True)
-    parameters: dict[str, Any] = {"model": "openai/stub", "api_base": endpoint, "api_key": "none"}
-    config = scratch / "litellm.yaml"
-    config.write_text(yaml.safe_dump({"model_list": [{"model_name": "stub", "litellm_params": parameters}]}))
-    environment = {
-        **os.environ,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_LOG": "ERROR",
-        # On loopback for a few minutes, and without keys like Coterie here.
-        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-    }
-    environment.pop("PYTHONPATH", None)
-    words = ["litellm.proxy.proxy_cli", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    return start(stack, words, environment, log, python=str(python), core=core)
+def _write_page(page: Path, figures: Figures) -> None:
+    """Fill the page's table, and draw the rates into `images/front-ends.png` beside it."""
+    fill_page(page, "<!-- measured: front ends -->", "<!-- end -->", _table(figures))
+    _draw(page.parent / "images" / "front-ends.png", figures)
 
 
 def _table(figures: Figures) -> str:
-    """The processor's time as a table of a page: what does not tell of other work on the machine."""
-    heads = [f"{figure}, {FIGURES[figure]}" for figure in ("CPU", "CPU, streams")]
-    lines = [["", *heads, "request, times bare", "stream, times bare"], ["---", *["--:"] * 4]]
+    """All figures as a table of a page, and the processor's time as times the bare function's."""
+    heads = [f"{figure}, {unit}" for figure, unit in FIGURES.items()]
+    lines = [["", *heads, "CPU, times bare"], ["---", *["--:"] * (len(heads) + 1)]]
     for name, found in figures.items():
-        cells = [f"{found[figure]:.3g}" for figure in ("CPU", "CPU, streams")]
-        cells += [f"{found[figure] / figures[BARE][figure]:.2g}" for figure in ("CPU", "CPU, streams")]
-        lines.append([name, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        cells = [_three_digits(found[figure]) for figure in FIGURES]
+        lines.append([name, *cells, f"{found['CPU'] / figures[BARE]['CPU']:.3g}"])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    missing = "\n".join(f"- {name} is not in the table: {reason}." for name, reason in UNAVAILABLE.items())
+    return f"{table}\n\n{missing}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _draw(path: Path, figures: Figures) -> None:
+    """Requests and streams a second by contestant, as bars on a logarithmic scale."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = {name: each for name, each in figures.items() if name != DIRECT}
+    figure = Figure(figsize=(7.2, 0.62 * len(shown) + 1), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    rows = range(len(shown))
+    for shift, kind, colour in ((-0.2, "rate at 32", "#2563eb"), (0.2, "streams at 32", "#15803d")):
+        values = [each[kind] for each in shown.values()]
+        label = "requests/s" if kind == "rate at 32" else f"streams of {CHUNKS} chunks/s"
+        bars = axes.barh([row + shift for row in rows], values, height=0.38, color=colour, label=label)
+        axes.bar_label(bars, [_three_digits(value) for value in values], padding=3, fontsize=8)
+    axes.set_yticks(list(rows), list(shown), fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel=f"a second on one core, {IN_FLIGHT} in flight (logarithmic)")
+    axes.margins(x=0.12)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
 def _print(figures: Figures, goals: Sequence[Measure]) -> None:

@@ -36,6 +36,12 @@ def start(
     return process
 
 
+def granian(function: str, port: int) -> list[str]:
+    """The words of `python -m` that serve an ASGI function, `module:name`, on one worker and loopback."""
+    options = f"--interface asgi --loop uvloop --port {port} --no-ws --log-level warning"
+    return ["granian", *options.split(), function]
+
+
 def stub_registry(profile: str, endpoint: str, model: str, path: Path) -> Path:
     """A registry of the profile's experts, all served by `model` of one endpoint."""
     manifest = json.loads((PROJECT / "routers" / "compositions" / profile / "composition.json").read_text())
@@ -56,9 +62,9 @@ def stub_registry(profile: str, endpoint: str, model: str, path: Path) -> Path:
     return path
 
 
-def answers(process: subprocess.Popen[bytes], port: int, path: str) -> bool:
-    """Wait until it answers 200; False if it exits or times out."""
-    deadline = time.perf_counter() + START_S
+def answers(process: subprocess.Popen[bytes], port: int, path: str, seconds: float = START_S) -> bool:
+    """Wait until it answers 200; False if it exits, or does not within `seconds`."""
+    deadline = time.perf_counter() + seconds
     while process.poll() is None and time.perf_counter() < deadline:
         with (
             contextlib.suppress(OSError),
