@@ -122,7 +122,7 @@ PEERS = (
     ),
     # Its other routers load weights from a model hub or ask a provider for embeddings; this one draws.
     Peer(
-        "RouteLLM, drawing at random",
+        "RouteLLM",
         "routellm",
         [TORCH, "routellm[serve]"],
         _routellm,
@@ -131,7 +131,7 @@ PEERS = (
         environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1"},
     ),
     Peer(
-        "semantic-router before the bare function",
+        "semantic-router",
         "semantic-router",
         [TORCH, "semantic-router", "sentence-transformers", "granian", "uvloop", "aiohttp", ENCODER],
         _route_layer,
