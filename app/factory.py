@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import (
     chat_routes,
@@ -100,6 +101,25 @@ class _App(FastAPI):
                 expose_headers=["x-request-id", "request-id", "retry-after", *HEADERS],
             )
         return RequestScope(RequestLine(app))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI's asks at each request whether anybody traces it: that is settled by the first one."""
+        if scope["type"] != "http" or self._is_traced:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self._stack(scope, receive, send)
+
+    @cached_property
+    def _is_traced(self) -> bool:
+        """Whether an operator has set up OpenTelemetry for the process (`opentelemetry-instrument`)."""
+        return self._native_telemetry.enabled()
+
+    @cached_property
+    def _stack(self) -> ASGIApp:
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        return self.middleware_stack
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()

@@ -24,6 +24,6 @@ async def answer_request(
     services.lifecycle.begin(record)
     source = services.answering if run is None else run
     answer = AnswerResponse(services.lifecycle, record, source, dialect, keep=keep)
-    if run is None:
+    if run is None and services.shadow.on:
         answer.background = BackgroundTask(services.shadow.offer, record)
     return answer

@@ -1,27 +1,33 @@
 """The response to a request: an answer as it comes, its decision in the body or an event, and in headers."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.client_watch import ClientWatch
 from app.api.error_handlers import error_response, service_error
-from app.api.json import JsonResponse
 from app.dialects.dialect import Dialect, Document, Presenter
 from app.errors import ServiceError, place_of
 from app.serving.answer_lifecycle import AnswerLifecycle
 from app.serving.answer_record import AnswerRecord
 from app.serving.decision_document import decision_headers
+from base.json_documents import json_bytes
 from experts.errors import ExpertError
 from experts.expert_replies import StreamEvent, raw_bytes
 from routers.decision import Reason
 
 CLIENT_CLOSED = 499
 """The status that nginx logs for a client that disconnected; nobody receives it."""
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
 
 Keep = Callable[[AnswerRecord, Document], Awaitable[None]]
 """Keeps a whole response."""
@@ -70,42 +76,36 @@ class AnswerResponse(Response):
         self._sent = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._stream(send) if self._record.stream else self._complete(scope, receive, send)
-        work = asyncio.create_task(answer)
-        leaving = asyncio.create_task(_client_left(receive))
+        watch = ClientWatch(receive)
         try:
-            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            unfinished = not work.done()
-            for task in (work, leaving):
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await leaving
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({work})
-            if unfinished:
-                await self._lifecycle.finish(
-                    self._record, "cancelled", CLIENT_CLOSED, error_code="client_closed_request"
-                )
-        error = None if work.cancelled() else work.exception()
-        if unfinished:
-            return
-        if error is not None:
+            async with watch:
+                await (self._stream(send) if self._record.stream else self._complete(send))
+        except Exception as error:
             await self._fail(error, scope, receive, send)
-        elif self.background is not None:
-            await self.background()
+        except asyncio.CancelledError:
+            await self._cancelled()
+            raise
+        else:
+            if watch.left:
+                await self._cancelled()
+            elif self.background is not None:
+                await self.background()
 
-    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _cancelled(self) -> None:
+        error = "client_closed_request"
+        await self._lifecycle.finish(self._record, "cancelled", CLIENT_CLOSED, error_code=error)
+
+    async def _complete(self, send: Send) -> None:
         record = self._record
         answer = await self._source.whole(record)
         record.reader.whole(answer)
         self._lifecycle.first_byte(record)
         presenter = self._present()
-        document = presenter.whole(answer, record.document)
+        body = json_bytes(presenter.whole(answer, record.document))
         await self._finish(presenter)
-        response = JsonResponse(document, headers=decision_headers(record.decision))
         self._sent = True
-        await response(scope, receive, send)
+        await send(self._start({"content-length": str(len(body)), "content-type": "application/json"}))
+        await send({"type": "http.response.body", "body": body})
 
     async def _stream(self, send: Send) -> None:
         record = self._record
@@ -124,7 +124,7 @@ class AnswerResponse(Response):
                 if not self._sent:
                     self._lifecycle.first_byte(record)
                     self._sent = True
-                    await send(self._start())
+                    await send(self._start(STREAM_HEADERS))
                 if may_go_on and not done:
                     self._lifecycle.remember(record)
                 if done:
@@ -144,20 +144,13 @@ class AnswerResponse(Response):
             await self._keep(self._record, presenter.response)
         await self._lifecycle.finish(self._record, "ok", 200)
 
-    def _start(self) -> dict[str, Any]:
-        headers = {
-            "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-cache",
-            "x-accel-buffering": "no",
-            **decision_headers(self._record.decision),
-        }
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    def _start(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        all_headers = {**headers, **decision_headers(self._record.decision)}
+        raw = [(name.encode(), value.encode()) for name, value in all_headers.items()]
         return {"type": "http.response.start", "status": 200, "headers": raw}
 
-    async def _fail(self, failure: BaseException, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _fail(self, failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the error: as an HTTP status while nothing was sent, as a last event after that."""
-        if not isinstance(failure, Exception):
-            raise failure
         if not isinstance(failure, ExpertError | ServiceError):
             log.error("unexpected_error", error=type(failure).__name__, at=place_of(failure))
         error = service_error(failure)
@@ -176,8 +169,3 @@ class AnswerResponse(Response):
         error.headers |= decision_headers(self._record.decision)
         response = error_response(error, scope["path"], self._record.chat.request_id)
         await response(scope, receive, send)
-
-
-async def _client_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

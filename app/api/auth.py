@@ -4,11 +4,11 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-import structlog
 from starlette.requests import Request
 
 from app.errors import ServiceError
 from app.settings import ApiKey
+from app.telemetry.logs import note_api_key
 
 
 def label_of(authorization: str | None, keys: Sequence[ApiKey], x_api_key: str | None = None) -> str | None:
@@ -47,4 +47,4 @@ async def check_api_key(request: Request) -> None:
     label = label_of(given.get("authorization"), keys, given.get("x-api-key"))
     request.state.api_key = label
     if label is not None:
-        structlog.contextvars.bind_contextvars(api_key=label)
+        note_api_key(label)

@@ -54,12 +54,19 @@ def chat_request(
         chat,
         request_id=state.request_id,
         api_key=state.api_key,
-        headers=dict(request.headers),
+        headers=_headers(request),
         started=started,
         dialect=dialect.name,
         native=document if dialect.name != "chat" else None,
         native_only=native_only is not None,
     )
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """By name; of a header that was sent twice the first."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])
+    }
 
 
 async def read_body(request: Request, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
@@ -97,22 +104,26 @@ def checked(kind: type[Body], document: Mapping[str, Any]) -> Body:
 async def _bounded_body(request: Request, limit: int) -> bytes:
     """The body, whatever its content-length says. Raises ServiceError (413)."""
     announced = request.headers.get("content-length", "")
-    refused = announced.isdecimal() and int(announced) > limit
-    body, seen = bytearray(), 0
+    body = bytearray()
+    if not (announced.isdecimal() and int(announced) > limit):
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    await _drain(request, limit * DRAIN_TIMES - len(body))
+    raise too_large(limit)
+
+
+async def _drain(request: Request, most: int) -> None:
+    """Read the rest of a refused body, for at most so many bytes and DRAIN_S."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_S if refused else None) as deadline:
+        async with asyncio.timeout(DRAIN_S):
             async for part in request.stream():
-                seen += len(part)
-                if seen > limit and not refused:
-                    refused = True
-                    deadline.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
-                if seen > limit * DRAIN_TIMES:
+                most -= len(part)
+                if most < 0:
                     break
-                if not refused:
-                    body += part
-    if refused:
-        raise too_large(limit)
-    return bytes(body)
 
 
 def body_schema(kind: type[BaseModel]) -> dict[str, Any]:

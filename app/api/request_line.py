@@ -43,6 +43,8 @@ class RequestLine:
 
 def plain_path(path: str) -> str:
     """`path` without an origin before it, doubled slashes, and a slash at its end."""
+    if path.startswith("/") and "//" not in path and not path.endswith("/"):
+        return path
     if origin := _ORIGIN.match(path):
         path = path[origin.end() :]
     return SLASHES.sub("/", path).rstrip("/") or "/"

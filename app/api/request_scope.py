@@ -2,14 +2,15 @@
 
 import re
 import time
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.error_handlers import error_response, service_error, speaks_messages
 from app.errors import place_of
+from app.telemetry.logs import begin_request
 from app.telemetry.metrics import Metrics
 
 GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -33,8 +34,7 @@ class RequestScope:
         started = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        begin_request(request_id)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -79,7 +79,7 @@ def _request_id(scope: Scope) -> str:
             given = value.decode("latin-1")
             if GIVEN_ID.fullmatch(given):
                 return str(given)
-    return f"req_{uuid4().hex}"
+    return f"req_{token_hex(16)}"
 
 
 def _route(scope: Scope) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar
-from uuid import uuid4
 
 from app.errors import ServiceError
 from app.serving.chat_body import ChatRequest
@@ -123,7 +123,7 @@ class RoutingService:
         """
         options, chain = chat.body.routing, await _chain(chat)
         router = self.routers.of(options.conversation or chain.opening_mark or chat.request_id)
-        request = routing_request(chat, Names.of(self._registry, router), decision_id=f"dec_{uuid4().hex}")
+        request = routing_request(chat, Names.of(self._registry, router), decision_id=f"dec_{token_hex(16)}")
         going_on = await self._conversations.continuation(
             chain, chat.api_key, options.conversation, options.previous_decision
         )

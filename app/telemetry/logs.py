@@ -3,11 +3,15 @@
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 import orjson
 import structlog
+from structlog.typing import EventDict
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -19,12 +23,7 @@ def configure_logs(
     level: Literal["debug", "info", "warning", "error"], form: Literal["json", "text"] = "json"
 ) -> None:
     """Set up the process's logging. Called once by the command that serves, never on import."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    shared: list[structlog.typing.Processor] = [_complete]
     last: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
         if form == "json"
@@ -49,6 +48,33 @@ def configure_logs(
     root.setLevel(LEVELS[level])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+_LEVEL_NAMES = {"warn": "warning", "exception": "error"}
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_request: ContextVar[dict[str, str]] = ContextVar("request")
+"""What lines of the present request say of it."""
+
+
+def begin_request(request_id: str) -> None:
+    """Lines from here on, of this task and those that it starts, are of this request."""
+    _request.set({"request_id": request_id})
+
+
+def note_api_key(label: str) -> None:
+    """Its caller is known."""
+    _request.set({**_request.get(_NOTHING), "api_key": label})
+
+
+def _complete(logger: Any, method: str, event: EventDict) -> EventDict:
+    """What every line has beside its event, in one step: structlog's own four take three times as long."""
+    for name, value in _request.get(_NOTHING).items():
+        event.setdefault(name, value)
+    event["level"] = _LEVEL_NAMES.get(method, method)
+    record = event.get("_record")  # of a library's logger
+    event["logger"] = logger.name if record is None else record.name
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return event
 
 
 class _Lines:

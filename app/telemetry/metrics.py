@@ -1,7 +1,8 @@
 """Prometheus metrics of one service, in a registry of its own: several services fit one process."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,9 +13,20 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics import MetricWrapperBase
 
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+Kind = TypeVar("Kind", bound=MetricWrapperBase)
+
+
+def _metric(kind: type[Kind], *described: Any, **more: Any) -> Kind:
+    """A metric whose children are looked up by their labels alone: the library checks and locks each time."""
+    made = kind(*described, **more)
+    made.labels = cache(made.labels)  # type: ignore[method-assign]
+    return made
 
 
 class Metrics:
@@ -24,8 +36,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        counter = partial(Counter, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry)
+        counter = partial(_metric, Counter, registry=self.registry)
+        histogram = partial(_metric, Histogram, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         self.http_requests = counter(
             "coterie_http_requests", "HTTP requests answered.", ("route", "method", "status")

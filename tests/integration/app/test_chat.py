@@ -192,8 +192,8 @@ async def test_a_client_that_leaves_stops_the_expert(api: Api, stream: bool) -> 
         if stream:
             response = await client.send(request, stream=True)
             decision = response.headers["x-coterie-decision"]
-            async for _ in response.aiter_bytes():
-                break
+            pieces = response.aiter_bytes()  # kept: without it the client closes its connection
+            await anext(pieces)
             assert (await api.decision(decision))["status"] == "running"
             await response.aclose()
         else:
