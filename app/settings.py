@@ -149,8 +149,8 @@ class Settings(BaseSettings):
     caches are gone by then. An open tool call still goes to the expert that made it."""
     record_queue: int = Field(5_000, ge=1)
     """Decisions and feedback waiting to be written; beyond it requests wait."""
-    record_batch: int = Field(200, ge=1, le=1_000)
-    """Rows in one transaction."""
+    record_batch: int = Field(1_000, ge=1, le=10_000)
+    """Most rows in one transaction, under load; else it takes what comes in a tenth of a second."""
     record_flush_s: float = Field(30.0, gt=0)
     """How long a stop may wait for a database that does not answer."""
     ready_check_s: float = Field(2.0, gt=0)

@@ -6,25 +6,17 @@ a database that is locked or away is tried again until it answers; a normal stop
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
-from sqlalchemy import Insert, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.storage.batch_writer import BatchWriter
 from app.storage.database import Database, is_transient
-from app.storage.rows import TABLES, MarkRow, NewRow, Row, column_names
-from base.databases import is_sqlite
-from base.json_documents import json_bytes
+from app.storage.rows import NewRow, Row
 from base.retries import RetryPolicy
-
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql, sqlite
 
 LINGER_S = 0.1
 """How long a row waits for others to share its transaction, unless a reader waits for it."""
@@ -51,7 +43,7 @@ class Recorder:
         on_written: Callable[[int], None] = lambda _: None,
         on_dropped: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._database = database
+        self._writer = BatchWriter(database)
         self._queue = queue
         self._batch = batch
         self._on_written = on_written
@@ -161,96 +153,21 @@ class Recorder:
         while True:
             wait = RETRIES.delay(attempt)
             try:
-                await self._write(batch)
+                await self._writer.write(batch)
                 return 0
             except Exception as error:  # whatever it is: without its writer the service would stand still
                 if not is_transient(error):
-                    return await self._write_singly(batch, error)
+                    return await self._write_halves(batch, error)
                 log.warning("recorder_retries", error=type(error).__name__, rows=len(batch), wait_s=wait)
             await asyncio.sleep(wait)
             attempt += 1
 
-    async def _write_singly(self, batch: Sequence[NewRow], error: Exception) -> int:
-        """Write rows one by one, so that a bad one does not take its batch along."""
+    async def _write_halves(self, batch: Sequence[NewRow], error: Exception) -> int:
+        """Halve a batch until the bad row is alone, so that it does not take the others along."""
         if len(batch) == 1:
             # The message of a database error repeats the row, which may hold a prompt.
             log.error("recorder_row_refused", table=batch[0].table.__tablename__, error=type(error).__name__)
             self._on_dropped(1)
             return 1
-        return sum([await self._write_until_settled([row]) for row in batch])
-
-    async def _write(self, batch: Sequence[NewRow]) -> None:
-        async with self._database.engine.begin() as connection:
-            for table in TABLES:
-                values = [_values(row) for row in batch if row.table is table]
-                await self._insert(connection, table, values)
-            # One of each, since PostgreSQL changes no row twice in a statement; in one order, since two
-            # workers that write the same marks would else wait for each other.
-            marks = {(mark.mark, mark.expert): mark._asdict() for row in batch for mark in row.marks}
-            await self._insert(connection, MarkRow, [marks[key] for key in sorted(marks)])
-
-    async def _insert(
-        self, connection: AsyncConnection, table: type[Row | MarkRow], values: Sequence[Mapping[str, object]]
-    ) -> None:
-        """Insert rows into one table, or bring those up to date that are there already."""
-        if not values:
-            return
-        if len(values) > 1 and not is_sqlite(self._database.url):
-            try:
-                async with connection.begin_nested():
-                    return await _insert_document(connection, table, values)
-            except (DBAPIError, TypeError) as error:
-                # A document holds neither NUL nor half a surrogate pair, which a row may.
-                if is_transient(error):
-                    raise
-        await connection.execute(_unless_there(self._new(table), table), values)
-
-    def _new(self, table: type[Row | MarkRow]) -> "sqlite.Insert | postgresql.Insert":
-        # Each database's dialect alone: PostgreSQL's takes 40 ms to import, which SQLite has no use for.
-        if is_sqlite(self._database.url):
-            from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-            return sqlite_insert(table)
-        from sqlalchemy.dialects.postgresql import insert
-
-        return insert(table)
-
-
-async def _insert_document(
-    connection: AsyncConnection, table: type[Row | MarkRow], values: Sequence[Mapping[str, object]]
-) -> None:
-    """Insert rows into PostgreSQL as one JSON document, which takes either side a fraction of the time that a
-    parameter for each value takes."""
-    from sqlalchemy.dialects.postgresql import insert
-
-    names, relation = column_names(table), table.__tablename__
-    source = text(
-        f"SELECT {', '.join(names)} FROM json_populate_recordset(NULL::{relation}, CAST(:rows AS json))"
-    ).columns(*(table.__table__.columns[name] for name in names))
-    statement = _unless_there(insert(table).from_select(names, source), table)
-    known = [{name: value for name, value in row.items() if value is not None} for row in values]
-    await connection.execute(statement, {"rows": json_bytes(known).decode()})
-
-
-def _unless_there(new: "sqlite.Insert | postgresql.Insert", table: type[Row | MarkRow]) -> Insert:
-    """An insert that passes over ids that are there already, since a commit whose answer was lost is tried
-    again, and brings marks up to date."""
-    if table is not MarkRow:
-        return new.on_conflict_do_nothing()
-    news = {name: new.excluded[name] for name in ("category", "seen_at")}
-    return new.on_conflict_do_update(index_elements=["mark", "expert"], set_=news)
-
-
-def _values(row: NewRow) -> dict[str, object]:
-    """Every column of a row. Raises TypeError for a value that has none."""
-    given, defaults = row.values, _defaults(row.table)
-    if not given.keys() <= defaults.keys():
-        raise TypeError(f"{row.table.__tablename__} has no column {min(given.keys() - defaults.keys())}")
-    return {name: given.get(name, default) for name, default in defaults.items()}
-
-
-@cache
-def _defaults(table: type[Row]) -> Mapping[str, object]:
-    """What each column holds of a row that was made without it."""
-    columns = table.__table__.columns
-    return {name: getattr(column.default, "arg", None) for name, column in columns.items()}
+        middle = len(batch) // 2
+        return sum([await self._write_until_settled(half) for half in (batch[:middle], batch[middle:])])

@@ -312,6 +312,51 @@ async def test_one_refused_row_does_not_take_its_batch_along(database: Database)
     assert await count(database) == 2
 
 
+async def test_a_batch_of_which_some_rows_are_there_already_adds_the_others(database: Database) -> None:
+    """As when the answer to a commit was lost."""
+    mark = Mark("m1", "coder", None, START)
+    await write(database, a_decision(1), a_decision(2, marks=[mark]))
+    later = mark._replace(seen_at=START + timedelta(minutes=1))
+    await write(database, a_decision(2, marks=[later]), a_decision(3), a_decision(1, detail="another"))
+    assert await count(database) == 3
+    async with database.session() as session:
+        found = await decision_by_id(session, "dec_00001")
+        assert found is not None and found.detail == a_decision().values["detail"]
+        assert [row.seen_at for row in await marks_of(session, ["m1"])] == [later.seen_at]
+
+
+async def test_a_value_without_a_column_is_refused_and_not_left_out(database: Database) -> None:
+    dropped: list[int] = []
+    recorder = Recorder(database, queue=100, batch=10, on_dropped=dropped.append)
+    recorder.start()
+    for row in (a_decision(1), a_decision(2, colour="blue")):
+        await recorder.submit(row)
+    assert await recorder.stop(10) == 0
+    assert dropped == [1]
+    assert await count(database) == 1
+
+
+@pytest.mark.postgres
+async def test_a_lost_connection_neither_loses_nor_repeats_rows(postgres: Postgres) -> None:
+    database = Database(postgres.new_database())
+    await upgrade(database)
+    recorder = Recorder(database, queue=1_000, batch=50)
+    recorder.start()
+    others = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+        "AND datname = current_database()"
+    )
+    for number in range(1_000):
+        await recorder.submit(a_decision(number))
+        if number % 200 == 0:
+            await asyncio.sleep(0.05)
+            async with database.engine.connect() as connection:
+                await connection.execute(others)
+    assert await recorder.stop(30) == 0
+    assert await count(database) == 1_000
+    await database.close()
+
+
 async def test_a_full_queue_makes_the_submitter_wait(database: Database) -> None:
     recorder = Recorder(database, queue=2, batch=2)
     await recorder.submit(a_decision(1))
