@@ -11,6 +11,7 @@ from app.serving.routing import RoutingService
 from app.serving.shadow import Shadow
 from app.serving.stored_responses import StoredResponses
 from app.settings import Settings
+from app.siblings import Worker
 from app.storage.database import Database
 from app.storage.recorder import Recorder
 from app.strategies.strategy_service import Strategies
@@ -26,6 +27,7 @@ class Services:
     """What the API's routes work with."""
 
     settings: Settings
+    worker: Worker
     metrics: Metrics
     registry: Registry
     routing: RoutingService

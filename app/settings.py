@@ -61,6 +61,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that serve; one a core. Above 1 they share one port, and conversations, quotas, metrics and
+    reloads hold for all of them together."""
     console_host: str = "127.0.0.1"
     console_port: int = Field(8501, ge=0, le=65535)
 

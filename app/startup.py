@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,10 +21,13 @@ from app.serving.exploration import Exploration
 from app.serving.operator_rules import RulesError
 from app.serving.prompt_files import PromptFilesError, load_prompt_files
 from app.serving.prompting import Prompting
+from app.serving.recent_experts import ConversationMemory
 from app.serving.routing import RoutingService, load_routers
 from app.serving.shadow import Shadow
+from app.serving.shadow_budget import SharedBudget
 from app.serving.stored_responses import StoredResponses
 from app.settings import Settings
+from app.siblings import Worker
 from app.storage.database import Database, database_url
 from app.storage.recorder import Recorder
 from app.storage.schema import ensure
@@ -38,25 +41,35 @@ from experts.adaptations import LearnedAdaptations
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.model_tokenizer import TokenizerError
-from experts.registry import RegistryError, UnknownExpert, load_registry
+from experts.registry import Registry, RegistryError, UnknownExpert, load_registry
 from experts.token_counter import CounterLimits, TokenCounter
 
 if TYPE_CHECKING:
+    from app.storage.shared_store import SharedStore
     from routers.encoder import Encoder
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, encoder: "Encoder | None" = None) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, encoder: "Encoder | None" = None, worker: Worker | None = None
+) -> AsyncIterator[Services]:
     """Open the services that `settings` describe; queued rows are written before the database closes.
 
-    `encoder` replaces the one of `settings`. Raises StartError.
+    `encoder` replaces the one of `settings`; `worker` is this process's place among several. Raises
+    StartError.
     """
-    metrics = Metrics()
+    worker = worker or Worker()
+    metrics = Metrics(None if worker.folder is None else worker.folder / "metrics")
     async with AsyncExitStack() as stack:
+        store = None
+        if worker.folder is not None:
+            from app.storage.shared_store import SharedStore
+
+            store = stack.enter_context(closing(SharedStore(worker.folder)))
         with explained(settings):
-            registry = load_registry(settings.experts)
+            registry = _share_of(load_registry(settings.experts), worker)
             catalogue = Catalogue(settings.own_strategies)
             routers = await asyncio.to_thread(load_routers, settings, registry, catalogue.names, encoder)
             prompt_files = await asyncio.to_thread(load_prompt_files, registry, routers.served.encoder)
@@ -66,10 +79,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 hint = suggestion(settings.strategy, known)
                 raise StrategyError(f"COTERIE_STRATEGY: there is no strategy {settings.strategy!r}; {hint}")
         stack.push_async_callback(database.close)
-        with explained(settings):
-            before, after = await ensure(database)
-        if before != after:
-            log.info("database_upgraded", database=database.shown, before=before, after=after)
+        await _ensure_tables(database, settings)
         recorder = Recorder(
             database,
             queue=settings.record_queue,
@@ -84,9 +94,13 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
-        conversations = Conversations(database, settings.conversations, idle_s=settings.conversation_idle_s)
-        await conversations.start()
-        stack.push_async_callback(conversations.stop)
+        memory = _memory(store, settings)
+        conversations = Conversations(
+            database, settings.conversations, memory=memory, idle_s=settings.conversation_idle_s
+        )
+        if worker.number == 0:
+            await conversations.start()
+            stack.push_async_callback(conversations.stop)
         limits = CounterLimits(
             cache=settings.token_cache, queue=settings.counting_queue, ask_s=settings.tokenize_s
         )
@@ -95,9 +109,7 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
                 TokenCounter.of, tuple(registry.experts.values()), client, limits
             )
         stack.callback(tokens.close)
-        rate = settings.escalation_rate
-        refuses = settings.escalations_over == "refuse"
-        quota = None if rate is None else EscalationQuota(rate, metrics, refuses=refuses)
+        quota = _quota(settings, metrics, store)
         routing = RoutingService(
             routers,
             registry,
@@ -114,7 +126,8 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         prompting = Prompting(client, routing.embed, prompt_files, registry.experts.values(), tokens)
         access = ExpertAccess(registry, prompting, health, metrics, quota)
         with explained(settings):
-            shadow = Shadow(settings, access, database, recorder, routing.other_choice)
+            spends = _shadow_budget(store, settings)
+            shadow = Shadow(settings, access, database, recorder, routing.other_choice, spends)
         await shadow.start()
         stack.push_async_callback(shadow.stop)
         metrics.gauge("coterie_shadows_waiting", "Shadow answers to be asked for.", lambda: shadow.waiting)
@@ -144,10 +157,11 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
         )
         yield Services(
             settings=settings,
+            worker=worker,
             metrics=metrics,
             registry=registry,
             routing=routing,
-            reloader=Reloader(routing, settings, registry, metrics, strategies),
+            reloader=Reloader(routing, settings, registry, metrics, strategies, worker),
             health=health,
             tokens=tokens,
             client=client,
@@ -159,8 +173,71 @@ async def open_services(settings: Settings, *, encoder: "Encoder | None" = None)
             database=database,
             recorder=recorder,
             shadow=shadow,
-            stored_responses=StoredResponses(database, recorder, keeps=settings.store_prompts),
+            stored_responses=StoredResponses(
+                database, recorder, keeps=settings.store_prompts, siblings=worker.siblings
+            ),
         )
+
+
+async def upgrade_tables(settings: Settings) -> None:
+    """Bring the database's tables to this version where a start does that. Raises StartError."""
+    with explained(settings):
+        database = Database(settings.database)
+    try:
+        await _ensure_tables(database, settings)
+    finally:
+        await database.close()
+
+
+async def _ensure_tables(database: Database, settings: Settings) -> None:
+    with explained(settings):
+        before, after = await ensure(database)
+    if before != after:
+        log.info("database_upgraded", database=database.shown, before=before, after=after)
+
+
+def _share_of(registry: Registry, worker: Worker) -> Registry:
+    """The registry with this worker's part of what each server takes at once."""
+    if worker.count == 1:
+        return registry
+    tight = sorted({each.name for each in registry.experts.values() if each.max_in_flight < worker.count})
+    if tight and worker.number == 0:
+        log.warning("more_workers_than_slots", experts=tight, workers=worker.count)
+    shares = {
+        name: expert.model_copy(
+            update={
+                "max_in_flight": worker.share(expert.max_in_flight),
+                "max_queued": worker.share(expert.max_queued) if expert.max_queued else 0,
+            }
+        )
+        for name, expert in registry.experts.items()
+    }
+    return Registry(shares, registry.source)
+
+
+def _memory(store: "SharedStore | None", settings: Settings) -> ConversationMemory | None:
+    if store is None:
+        return None
+    from app.serving.shared_experts import shared_memory
+
+    return shared_memory(store, settings.conversations)
+
+
+def _quota(settings: Settings, metrics: Metrics, store: "SharedStore | None") -> EscalationQuota | None:
+    if (rate := settings.escalation_rate) is None:
+        return None
+    counts = None
+    if store is not None:
+        from app.serving.shared_windows import SharedWindows
+
+        counts = SharedWindows(store)
+    return EscalationQuota(rate, metrics, refuses=settings.escalations_over == "refuse", counts=counts)
+
+
+def _shadow_budget(store: "SharedStore | None", settings: Settings) -> SharedBudget | None:
+    if store is None:
+        return None
+    return SharedBudget(store, settings.shadow_tokens_per_day, settings.shadow_price_per_day)
 
 
 def _log_adaptation(expert: str, name: str) -> None:

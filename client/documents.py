@@ -368,6 +368,8 @@ class ReloadResult(ApiDocument):
     rules: int = 0
     canary: str | None = None
     """The canary's digest, None when there is none."""
+    workers: int = 1
+    """The processes that have reloaded: all that serve."""
 
 
 class Readiness(ApiDocument):

@@ -1,5 +1,6 @@
 """/v1/decisions and /v1/feedback: what was decided, and what people thought of it."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -47,7 +48,7 @@ async def decisions(
     filter by equality, `since` and `until` by time."""
     services: Services = request.app.state.services
     cursor = None if after is None else Cursor.decode(after)
-    await services.recorder.written(READ_YOUR_WRITES_S)
+    await _all_written(services)
     async with services.database.session() as session:
         rows, following = await decisions_page(session, filters, limit=limit, after=cursor)
         feedback, shadows = await _notes(session, [row.id for row in rows])
@@ -65,10 +66,9 @@ async def decisions(
 async def decision(request: Request, decision_id: str) -> Response:
     """One decision; `status` is `running` while its answer is on the way."""
     services: Services = request.app.state.services
+    if (running := await _running(services, decision_id)) is not None:
+        return JsonResponse(running)
     row = await _row_of(services, decision_id)
-    if row.status == RUNNING:
-        unknown = {"http_status": None, "latency_ms": None, "usage": None}
-        return JsonResponse(stored_document(row) | unknown)
     if services.recorder.waiting_row(DecisionRow, decision_id) is not None:
         # The database does not answer, perhaps: what is in memory is shown all the same.
         return JsonResponse(stored_document(row))
@@ -82,7 +82,8 @@ async def graph(request: Request, decision_id: str, form: Form = "dot") -> Respo
     """The strategy's graph with the path that the request took, as text: Graphviz's DOT, or Mermaid's with
     `?form=mermaid`. 404 for a decision that one expert answered."""
     services: Services = request.app.state.services
-    trace = (await _row_of(services, decision_id)).trace
+    running = await _running(services, decision_id)
+    trace = (await _row_of(services, decision_id)).trace if running is None else running["trace"]
     if trace is None:
         raise ServiceError(
             404, "no_graph", "One expert answered this request; there is no graph.", param="decision_id"
@@ -91,12 +92,32 @@ async def graph(request: Request, decision_id: str, form: Form = "dot") -> Respo
     return Response(text, media_type="text/plain; charset=utf-8")
 
 
-async def _row_of(services: Services, decision_id: str) -> DecisionRow:
-    """The decision as it is known now. Raises ServiceError (404) when there is none."""
+def running_document(services: Services, decision_id: str) -> dict[str, Any] | None:
+    """A decision whose answer is on the way in this process."""
     record = services.lifecycle.in_flight.get(decision_id)
-    if record is not None:
-        return DecisionRow(**record.columns(RUNNING, 0))
-    await services.recorder.written(READ_YOUR_WRITES_S)
+    if record is None:
+        return None
+    unknown = {"http_status": None, "latency_ms": None, "usage": None}
+    return stored_document(DecisionRow(**record.columns(RUNNING, 0))) | unknown
+
+
+async def _running(services: Services, decision_id: str) -> dict[str, Any] | None:
+    """A decision whose answer is on the way, in any worker. What has ended when this was asked is written, or
+    waits to be."""
+    own = running_document(services, decision_id)
+    return own or next(iter(await services.worker.siblings.ask("running", decision_id)), None)
+
+
+async def _all_written(services: Services) -> None:
+    """Wait, for a moment, until all rows of all workers are in the database."""
+    await asyncio.gather(
+        services.recorder.written(READ_YOUR_WRITES_S), services.worker.siblings.ask("written")
+    )
+
+
+async def _row_of(services: Services, decision_id: str) -> DecisionRow:
+    """The decision of an answer that has ended. Raises ServiceError (404) when there is none."""
+    await _all_written(services)
     row = services.recorder.waiting_row(DecisionRow, decision_id)
     if row is None:
         async with services.database.session() as session:
@@ -143,6 +164,17 @@ async def _notes(
 async def _exists(services: Services, decision_id: str) -> bool:
     if decision_id in services.lifecycle.in_flight or services.recorder.waiting_row(DecisionRow, decision_id):
         return True
+    if await _is_stored(services, decision_id):
+        return True
+    if services.worker.count == 1:
+        return False
+    if await _running(services, decision_id) is not None:
+        return True
+    await _all_written(services)
+    return await _is_stored(services, decision_id)
+
+
+async def _is_stored(services: Services, decision_id: str) -> bool:
     async with services.database.session() as session:
         if decision_id.startswith(SHADOW_PREFIX):
             return await shadow_by_id(session, decision_id) is not None

@@ -44,9 +44,14 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
+    """Prometheus' text format; of several workers the sums, whichever answers."""
     services: Services = request.app.state.services
-    return Response(services.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    if services.worker.count == 1:
+        text = services.metrics.text()
+    else:
+        await services.worker.siblings.ask("gauges")
+        text = await asyncio.to_thread(services.metrics.text)
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _database_answers(services: Services) -> bool:

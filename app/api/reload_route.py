@@ -17,7 +17,8 @@ async def reload(request: Request) -> Response:
     """Read the composition's folder and the rules again and route by them from now on.
 
     Requests in flight keep the composition that they were routed by. What cannot be used is refused
-    with the reason, and the old composition stays. Needs an API key; without any, this machine only.
+    with the reason, and the old composition stays. Of several workers all reload, or none. Needs an API key;
+    without any, this machine only.
     """
     services: Services = request.app.state.services
     _check_operator(request, services)
@@ -33,6 +34,7 @@ async def reload(request: Request) -> Response:
             "changed": done.old != done.new,
             "rules": done.rules,
             "canary": done.canary,
+            "workers": done.workers,
         }
     )
 

@@ -24,12 +24,15 @@ def serve(
     Example: `COTERIE_API_KEYS=team:s3cret coterie serve --host 0.0.0.0 --experts experts/gpu.yaml`
     """
     from app.errors import StartError
-    from app.server import new_event_loop
-    from app.server import serve as run
+    from app.listening import new_event_loop
     from app.telemetry.logs import configure_logs
 
     settings = read_settings(host=host, port=port, profile=profile, experts=experts, composition=composition)
     configure_logs(settings.log_level, settings.log_format)
+    if settings.workers == 1:
+        from app.server import serve as run
+    else:
+        from app.workers.supervisor import supervise as run
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(run(settings))

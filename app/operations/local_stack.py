@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import StartError
+from app.listening import bind, on_signals, url_of
 from app.operations.expert_speeds import MeasuredServer, answer_tokens, tell_speeds
 from app.operations.process_group import Child, Say
-from app.server import bind, on_signals, url_of
 from app.settings import PROJECT, Settings
 from experts.local.errors import ServerError
 from experts.local.supervisor import ServerState, ServerStatus, Supervisor

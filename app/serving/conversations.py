@@ -1,23 +1,24 @@
 """Which expert has a conversation: by the client's own name for it, or by what its messages say.
 
-Marks (`app.serving.message_chain`) are cached for what was used lately, and read from storage otherwise, so
-that a conversation survives a restart and goes on at another worker.
+Marks (`app.serving.message_chain`) are cached for what was used lately, by all workers of a service together,
+and read from storage otherwise, so that a conversation survives a restart and goes on at another service with
+the same database.
 """
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.serving.message_chain import ConversationTurn, MessageChain, OpenCalls
+from app.serving.recent_experts import ConversationMemory, RecentExperts, Seen, own_memory
 from app.storage import queries
 from app.storage.database import Database
 from app.storage.rows import DecisionRow, Mark
@@ -31,10 +32,6 @@ MAX_PREFIXES = 64
 MAX_CALLS, MAX_STATES = 64, 1_024
 """Tool calls of one answer, and pieces of provider state in a request, that are looked for. An agent's
 conversation has a piece in every step; those beyond the bound are nobody's, and are left out."""
-EXPERTS_PER_MARK = 4
-"""Experts remembered of one mark: ids of tool calls and short openings are no conversation's own."""
-MARKS_PER_CONVERSATION = 8
-"""Marks in the cache for each conversation that it holds."""
 DELETE_BATCH, MAX_DELETE_BATCHES = 5_000, 100
 """Marks that are deleted in one transaction, and transactions in a row."""
 RETENTION = timedelta(days=30)
@@ -44,17 +41,7 @@ CLEANUP_INTERVAL_S = 3_600.0
 
 log = structlog.get_logger(__name__)
 
-K = TypeVar("K")
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An expert, the category it was sure of, and when it last answered."""
-
-    expert: str
-    category: str | None
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +66,23 @@ class Conversations:
         database: Database,
         bound: int,
         *,
+        memory: ConversationMemory | None = None,
         idle_s: float = 3_600,
         cleanup_interval_s: float = CLEANUP_INTERVAL_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`bound`: conversations, and as many decisions, in the cache; of each the least recently used ones
-        are evicted. After `idle_s` seconds without an answer a conversation is nobody's: its prefix cache is
-        gone. Old marks are deleted every `cleanup_interval_s` seconds between `start` and `stop`."""
+        are evicted. `memory`: instead of a cache of this process alone. After `idle_s` seconds without an
+        answer a conversation is nobody's: its prefix cache is gone. Old marks are deleted every
+        `cleanup_interval_s` seconds between `start` and `stop`."""
         self._database = database
         self._idle = timedelta(seconds=idle_s)
         self._cleanup_interval_s = cleanup_interval_s
         self._clock = clock
         self._cleanup: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
-        self._by_name = _Recent[tuple[str | None, str]](bound)
-        self._by_decision = _Recent[tuple[str | None, str]](bound)
-        self._by_mark = _Recent[str](bound * MARKS_PER_CONVERSATION)
+        memory = memory or own_memory(bound)
+        self._by_name, self._by_decision, self._by_mark = memory.by_name, memory.by_decision, memory.by_mark
 
     async def continuation(
         self,
@@ -143,12 +131,11 @@ class Conversations:
         """An expert (`seen`: its name, and the sure category) has said `answers` so far. Returns what storage
         has to keep."""
         now = Seen(*seen, self._clock())
-        self._by_decision.put((api_key, decision_id), now)
+        self._by_decision.put([(api_key, decision_id)], now)
         if conversation is not None:
-            self._by_name.put((api_key, conversation), now)
+            self._by_name.put([(api_key, conversation)], now)
         marks = _marks_of(chain, answers)
-        for mark in marks:
-            self._by_mark.put(mark, now)
+        self._by_mark.put(marks, now)
         return tuple(Mark(mark, now.expert, now.category, now.at) for mark in marks)
 
     async def start(self) -> None:
@@ -196,7 +183,7 @@ class Conversations:
 
     async def _find(
         self,
-        recent: "_Recent[tuple[str | None, str]]",
+        recent: RecentExperts[tuple[str | None, str]],
         key: tuple[str | None, str],
         read: Callable[[AsyncSession, str, str | None], Awaitable[DecisionRow | None]],
     ) -> Seen | None:
@@ -208,7 +195,7 @@ class Conversations:
         sure = row.category if row.classification != Classification.UNCLASSIFIED else None
         at = row.created_at + timedelta(milliseconds=row.latency_ms or 0)
         found = Seen(row.expert, sure, at)
-        recent.put(key, found)
+        recent.put([key], found)
         return found
 
     async def _read_marks(self, marks: Sequence[str]) -> None:
@@ -217,7 +204,7 @@ class Conversations:
         if not missing:
             return
         for row in await self._stored(lambda session: queries.marks_of(session, missing)) or ():
-            self._by_mark.put(row.mark, Seen(row.expert, row.category, row.seen_at))
+            self._by_mark.put([row.mark], Seen(row.expert, row.category, row.seen_at))
 
     async def _stored(self, read: Callable[[AsyncSession], Awaitable[Found]]) -> Found | None:
         try:
@@ -310,32 +297,3 @@ def _preferred(seen: Sequence[Seen], named: Seen | None) -> Seen:
             if each.expert == named.expert:
                 return each
     return seen[0]
-
-
-class _Recent(Generic[K]):
-    """Who was seen, by what was used last. Unknown keys are not remembered: another worker may learn them."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._seen: OrderedDict[K, tuple[Seen, ...]] = OrderedDict()
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._seen
-
-    def get(self, key: K) -> tuple[Seen, ...]:
-        """The latest first; empty when there is none."""
-        found = self._seen.get(key, ())
-        if found:
-            self._seen.move_to_end(key)
-        return found
-
-    def put(self, key: K, seen: Seen) -> None:
-        if known := self._seen.get(key):
-            others = (each for each in known if each.expert != seen.expert)
-            newest = sorted([seen, *others], key=lambda each: each.at, reverse=True)
-            self._seen[key] = tuple(newest[:EXPERTS_PER_MARK])
-            self._seen.move_to_end(key)
-            return
-        self._seen[key] = (seen,)
-        while len(self._seen) > self._bound:
-            self._seen.popitem(last=False)

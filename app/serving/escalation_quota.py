@@ -1,7 +1,7 @@
 """A quota of escalations for each key: who has how many left, and what becomes of a request without any.
 
-What an escalation is says `routers.escalation`. Counts are kept in the memory of this process, in a moving
-window.
+What an escalation is says `routers.escalation`. Counts are kept in a moving window, in the memory of this
+process or of all workers.
 """
 
 import math
@@ -21,6 +21,8 @@ from routers.escalation import escalates, limit, rule_out
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
+    from app.serving.shared_windows import SharedWindows
+
 log = structlog.get_logger(__name__)
 
 Result = Literal["counted", "limited", "refused"]
@@ -29,13 +31,21 @@ Result = Literal["counted", "limited", "refused"]
 class EscalationQuota:
     """The methods do not await, so no two requests take the same one."""
 
-    def __init__(self, rate: "RateLimitItem", metrics: Metrics, *, refuses: bool = False) -> None:
-        """`rate` is what one key has. `refuses`: what is above it gets an error, and no cheaper expert."""
+    def __init__(
+        self,
+        rate: "RateLimitItem",
+        metrics: Metrics,
+        *,
+        refuses: bool = False,
+        counts: "SharedWindows | None" = None,
+    ) -> None:
+        """`rate` is what one key has. `refuses`: what is above it gets an error, and no cheaper expert.
+        `counts`: where workers count together; None: in the memory of this process."""
         from limits.storage import MemoryStorage
         from limits.strategies import MovingWindowRateLimiter
 
         self._item = rate
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limiter = MovingWindowRateLimiter(counts or MemoryStorage())
         self._metrics = metrics
         self._refuses = refuses
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from app.serving.answer_record import AnswerRecord
 from app.serving.expert_access import ExpertAccess
 from app.serving.prompt_budget import answer_room, context_left, own_limits
 from app.serving.request_context import RequestContext
+from app.serving.shadow_budget import Budget, OwnBudget
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.queries import shadow_spending
@@ -47,34 +48,6 @@ log = structlog.get_logger(__name__)
 
 _Tokens = tuple[int, int]
 """Of prompts, and of answers."""
-
-
-@dataclass(slots=True)
-class Budget:
-    """What shadow answers may cost in one day (UTC), and have cost."""
-
-    tokens: int
-    price: float
-    """Dollars."""
-    day: date
-    spent_tokens: int = 0
-    spent_price: float = 0.0
-
-    def reserve(self, tokens: int, price: float, today: date) -> bool:
-        """Take so much of today's budget, or nothing when it is not there."""
-        if today != self.day:
-            self.day, self.spent_tokens, self.spent_price = today, 0, 0.0
-        if self.spent_tokens + tokens > self.tokens or self.spent_price + price > self.price:
-            return False
-        self.spent_tokens += tokens
-        self.spent_price += price
-        return True
-
-    def settle(self, day: date, tokens: int, price: float) -> None:
-        """Correct what was reserved on `day` by these differences, now that the answer is known."""
-        if day == self.day:
-            self.spent_tokens += tokens
-            self.spent_price += price
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +81,10 @@ class Shadow:
         database: Database,
         recorder: Recorder,
         other_choice: Callable[[Decision, Sequence[Turn]], Awaitable[str | None]],
+        budget: Budget | None = None,
     ) -> None:
         """`other_choice`: the expert that the other composition would have asked, None without a canary.
+        `budget`: what workers spend together; None: this process alone spends what `settings` allow.
         Raises `UnknownExpert` for a name in `settings.shadow_experts` that the registry lacks."""
         self._settings = settings
         self._access = access
@@ -119,9 +94,7 @@ class Shadow:
         names = [each.strip() for each in (settings.shadow_experts or "").split(",")]
         self._experts = frozenset(access.registry.get(name).name for name in names if name)
         self._queue: asyncio.Queue[_Task] = asyncio.Queue(settings.shadow_queue)
-        self._budget = Budget(
-            settings.shadow_tokens_per_day, settings.shadow_price_per_day, datetime.now(UTC).date()
-        )
+        self._budget = budget or OwnBudget(settings.shadow_tokens_per_day, settings.shadow_price_per_day)
         self._workers: list[asyncio.Task[None]] = []
 
     @property
@@ -144,7 +117,7 @@ class Shadow:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._database.session() as session:
             tokens, price = await shadow_spending(session, midnight)
-        self._budget.spent_tokens, self._budget.spent_price = tokens, price
+        self._budget.begin(now.date(), tokens, price)
         count = self._settings.shadow_concurrency
         self._workers = [asyncio.create_task(self._work(), name=f"shadow-{each}") for each in range(count)]
 

@@ -20,10 +20,19 @@ QUIET = ("uvicorn.access", "aiosqlite", "asyncio", "alembic", "httpx", "httpcore
 
 
 def configure_logs(
-    level: Literal["debug", "info", "warning", "error"], form: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"],
+    form: Literal["json", "text"] = "json",
+    *,
+    worker: int | None = None,
 ) -> None:
-    """Set up the process's logging. Called once by the command that serves, never on import."""
-    shared: list[structlog.typing.Processor] = [_complete]
+    """Set up the process's logging. Called once by the command that serves, never on import. `worker`: this
+    process's number among several, which each of its lines has."""
+
+    def add_worker(_: Any, __: str, event: EventDict) -> EventDict:
+        event["worker"] = worker
+        return event
+
+    shared: list[structlog.typing.Processor] = [*([] if worker is None else [add_worker]), _complete]
     last: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
         if form == "json"

@@ -1,7 +1,11 @@
-"""Prometheus metrics of one service, in a registry of its own: several services fit one process."""
+"""Prometheus metrics of one service, in a registry of its own: several services fit one process.
 
-from collections.abc import Callable
+Where several processes serve, each writes to files in a folder that they share, and who is asked reads all.
+"""
+
+from collections.abc import Callable, Iterable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from prometheus_client import (
@@ -14,6 +18,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -32,13 +38,18 @@ def _metric(kind: type[Kind], *described: Any, **more: Any) -> Kind:
 class Metrics:
     """Every metric by name. Labels hold names of experts, categories and routes only."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: what PROMETHEUS_MULTIPROC_DIR named when `prometheus_client` was imported; None for a
+        process alone."""
+        self._folder = folder
+        self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        if folder is None:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
         counter = partial(_metric, Counter, registry=self.registry)
         histogram = partial(_metric, Histogram, registry=self.registry)
-        gauge = partial(Gauge, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
         self.http_requests = counter(
             "coterie_http_requests", "HTTP requests answered.", ("route", "method", "status")
         )
@@ -117,8 +128,46 @@ class Metrics:
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge that is read when somebody looks."""
-        Gauge(name, text, registry=self.registry).set_function(read)
+        made = Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
+        if self._folder is None:
+            made.set_function(read)
+        else:
+            self._gauges.append((made, read))
+
+    def refresh(self) -> None:
+        """Write what `gauge` reads to the folder, for whoever is asked."""
+        for gauge, read in self._gauges:
+            gauge.set(read())
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Prometheus' text format, of all processes."""
+        if self._folder is None:
+            return generate_latest(self.registry)
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        self.refresh()
+        whole = CollectorRegistry()
+        MultiProcessCollector(whole, str(self._folder))  # type: ignore[no-untyped-call]
+        whole.register(_Processes(self._folder))
+        PlatformCollector(registry=whole)
+        return generate_latest(whole)
+
+
+class _Processes(Collector):
+    """What processes use of the machine, over all that live: those with a file of gauges."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        found: dict[str, Metric] = {}
+        for file in self._folder.glob("gauge_livesum_*.db"):
+            pid = file.stem.rpartition("_")[2]
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                found[metric.name].samples += metric.samples
+        for metric in found.values():
+            values = [sample.value for sample in metric.samples]
+            whole = min(values) if metric.name == "process_start_time_seconds" else sum(values)
+            metric.samples = [metric.samples[0]._replace(value=whole)]
+        return found.values()

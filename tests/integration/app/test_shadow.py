@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.errors import StartError
-from app.serving.shadow import Budget
+from app.serving.shadow_budget import OwnBudget
 from app.startup import open_services
 from app.storage.database import Database
 from app.storage.schema import upgrade
@@ -260,7 +260,7 @@ def body_of(text: str) -> dict[str, Any]:
 
 def test_a_budget_begins_anew_each_day_and_gives_back_what_was_not_used() -> None:
     monday, tuesday = datetime(2026, 1, 5, tzinfo=UTC).date(), datetime(2026, 1, 6, tzinfo=UTC).date()
-    budget = Budget(tokens=100, price=1.0, day=monday)
+    budget = OwnBudget(tokens=100, price=1.0, day=monday)
     assert budget.reserve(80, 0.5, monday)
     assert not budget.reserve(30, 0.1, monday)
     budget.settle(monday, -60, -0.4)

@@ -15,7 +15,7 @@ import yaml
 from openai import AsyncOpenAI
 
 from app.factory import create_app
-from app.server import bind, url_of
+from app.listening import bind, url_of
 from app.services import Services
 from app.settings import Settings
 from app.startup import open_services

@@ -1,0 +1,1 @@
+"""Several processes that serve as one: the supervising parent, its workers, and how they talk."""
