@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from app.cli.command_settings import read_settings
-from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile
+from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile, Workers
 from base.terminal import fail
 
 
@@ -15,11 +15,12 @@ def serve(
     profile: Profile = None,
     experts: ExpertsFile = None,
     composition: CompositionFolder = None,
+    workers: Workers = None,
 ) -> None:
     """Serve the API alone; the experts run elsewhere.
 
     Logs are JSON lines on standard error. SIGTERM or Ctrl-C stops it gracefully: answers in flight are
-    finished, decisions are written.
+    finished, decisions are written. With several workers this process keeps them and serves nothing itself.
 
     Example: `COTERIE_API_KEYS=team:s3cret coterie serve --host 0.0.0.0 --experts experts/gpu.yaml`
     """
@@ -27,7 +28,9 @@ def serve(
     from app.listening import new_event_loop
     from app.telemetry.logs import configure_logs
 
-    settings = read_settings(host=host, port=port, profile=profile, experts=experts, composition=composition)
+    settings = read_settings(
+        host=host, port=port, profile=profile, experts=experts, composition=composition, workers=workers
+    )
     configure_logs(settings.log_level, settings.log_format)
     if settings.workers == 1:
         from app.server import serve as run

@@ -22,6 +22,9 @@ Host = Annotated[
     str | None, typer.Option(help="The address that the API listens on.", show_default="127.0.0.1")
 ]
 Port = Annotated[int | None, typer.Option(help="The port of the API.", show_default="8000")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that serve the API; one a core.", show_default="1")
+]
 Url = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.command_settings import read_settings
-from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile
+from app.cli.shared_options import CompositionFolder, ExpertsFile, Host, Port, Profile, Workers
 from base.terminal import fail
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def up(
     ] = None,
     experts: ExpertsFile = None,
     composition: CompositionFolder = None,
+    workers: Workers = None,
     local_experts: Annotated[
         bool, typer.Option(help="Start the registry's local vLLM servers, or use those that run already.")
     ] = True,
@@ -59,6 +60,7 @@ def up(
         console_port=console_port,
         experts=experts,
         composition=composition,
+        workers=workers,
     )
     try:
         require_ports(settings, console=console)

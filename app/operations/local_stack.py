@@ -181,6 +181,7 @@ def _api(plan: UpPlan, say: Say) -> Child:
         "PYTHONPATH": str(PROJECT),
         "COTERIE_HOST": plan.settings.host,
         "COTERIE_PORT": str(plan.settings.port),
+        "COTERIE_WORKERS": str(plan.settings.workers),
         "COTERIE_LOG_FORMAT": "text",
         "NO_COLOR": "1",
     }

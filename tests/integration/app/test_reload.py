@@ -46,6 +46,7 @@ async def test_a_reload_routes_by_the_new_folder_and_names_both_digests(world: W
             "changed": True,
             "rules": 0,
             "canary": None,
+            "workers": 1,
         }
         assert await expert_of(api, CODE) == "talker"
         assert (await api.http.get("/v1/composition")).json()["digest"] == new
