@@ -238,12 +238,14 @@ def load_routers(
     from routers.canary import CanaryFolders
     from routers.composition import CompositionError
     from routers.encoder import load_encoder
+    from routers.state_cache import CachedStates
 
     folders = CanaryFolders(settings.composition)
     if encoder is None:
-        encoder = load_encoder(
+        loaded = load_encoder(
             settings.encoder, precision=settings.encoder_precision, threads=settings.encoder_threads
         )
+        encoder = CachedStates(loaded, settings.encoder_cache)
     served = _load_router(settings.composition, settings, registry, strategies, encoder)
     canary = folders.settings()
     if canary is None:

@@ -22,6 +22,7 @@ from routers.encoder import (
 )
 from routers.encoder_export import export_encoder
 from routers.request import Matrix
+from routers.state_cache import CachedStates
 from tests.integration.routers.reference import TEXTS, VECTORS, many_words, vectors
 
 
@@ -212,3 +213,11 @@ def test_an_export_that_is_there_is_kept(tmp_path: Path) -> None:
     assert export_encoder(folder) == folder
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert json.loads((folder / "encoder.json").read_text())["dimension"] == DIMENSION
+
+
+def test_remembered_states_are_those_that_the_encoder_gives(int8: OnnxEncoder) -> None:
+    cached = CachedStates(int8, len(TEXTS) + 1)
+    for text in (*TEXTS.values(), "half of \ud800 a pair"):
+        first, again = cached.states([text]), cached.states([text])
+        assert again is first
+        assert np.array_equal(again, int8.states([text]))
