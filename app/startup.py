@@ -42,6 +42,7 @@ from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.model_tokenizer import TokenizerError
 from experts.registry import Registry, RegistryError, UnknownExpert, load_registry
+from experts.replica_loads import LoadPoller
 from experts.token_counter import CounterLimits, TokenCounter
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ async def open_services(
         health = HealthMonitor(registry, client)
         await health.start()
         stack.push_async_callback(health.stop)
+        loads = LoadPoller(registry.experts.values(), client)
+        await loads.start()
+        stack.push_async_callback(loads.stop)
         memory = _memory(store, settings)
         conversations = Conversations(
             database, settings.conversations, memory=memory, idle_s=settings.conversation_idle_s

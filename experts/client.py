@@ -4,13 +4,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.json_documents import json_bytes
 from experts.adaptations import AdaptedRequest, LearnedAdaptations
-from experts.admission import Admission
+from experts.admission import NOBODY, Admission, Caller, Slot
 from experts.credentials import read_api_key
 from experts.errors import (
     ContextTooLong,
@@ -22,7 +22,7 @@ from experts.errors import (
 )
 from experts.event_reader import read_json
 from experts.expert import DialectName, Expert
-from experts.expert_replies import ExpertReply, ReplyStream
+from experts.expert_replies import ExpertReply, ReplicaUse, ReplyStream
 from experts.native_outgoing import embedding_body, native_body
 from experts.outgoing import outgoing_body
 from experts.refusals import body_of, refusal, retry_after_in
@@ -31,6 +31,8 @@ from experts.samples import choices_in, reduced, sample_body, samples_for
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
+
+Reply = TypeVar("Reply")
 
 ANTHROPIC_VERSION = "2023-06-01"
 """The version of Anthropic's API that `experts.native_replies` reads."""
@@ -116,34 +118,36 @@ class ExpertClient:
         dialect: DialectName = "chat",
         request_id: str | None = None,
         client_headers: Mapping[str, str] | None = None,
+        caller: Caller = NOBODY,
     ) -> ExpertReply:
         """A whole answer to `body` in `dialect`, with the expert's model, sampling defaults and system prompt
-        filled in, and adapted where the server refuses them. `client_headers` go with it. Where the expert
-        answers from several samples, the one that was selected. Raises `ExpertError`."""
+        filled in, and adapted where the server refuses them. `client_headers` go with it; `caller` has a say
+        in its place in the queue and its replica. Where the expert answers from several samples, the one that
+        was selected. Raises `ExpertError`."""
         sent = _sent(request_id, client_headers)
         if samples_for(expert, body, dialect) > 1:
-            return await self._selected(expert, body, sent)
-        return await self._one(expert, body, dialect, sent)
+            return await self._selected(expert, body, sent, caller)
+        return await self._one(expert, body, dialect, sent, caller)
 
     async def _selected(
-        self, expert: Expert, body: Mapping[str, Any], sent: Mapping[str, str]
+        self, expert: Expert, body: Mapping[str, Any], sent: Mapping[str, str], caller: Caller
     ) -> ExpertReply:
         """The answer among `expert.samples`: those of one request, and more requests for what is missing."""
         server, replies = (expert.endpoint, expert.model), []
         if server not in self._without_n:
             try:
                 asked = sample_body(expert, body, choices=expert.samples)
-                replies.append(await self._one(expert, asked, "chat", sent))
+                replies.append(await self._one(expert, asked, "chat", sent, caller))
             except ContextTooLong:
                 raise
             except ExpertRejected:
                 # Perhaps of `n` alone: the next request tells.
-                replies.append(await self._one(expert, sample_body(expert, body), "chat", sent))
+                replies.append(await self._one(expert, sample_body(expert, body), "chat", sent, caller))
                 self._without_n.add(server)
         came = sum(len(choices_in(reply)) for reply in replies)
         further = await asyncio.gather(
             *(
-                self._one(expert, sample_body(expert, body, number), "chat", sent)
+                self._one(expert, sample_body(expert, body, number), "chat", sent, caller)
                 for number in range(came, expert.samples)
             ),
             return_exceptions=True,
@@ -157,13 +161,18 @@ class ExpertClient:
         return reduced(expert, body, replies)
 
     async def _one(
-        self, expert: Expert, body: Mapping[str, Any], dialect: DialectName, sent: Mapping[str, str]
+        self,
+        expert: Expert,
+        body: Mapping[str, Any],
+        dialect: DialectName,
+        sent: Mapping[str, str],
+        caller: Caller,
     ) -> ExpertReply:
         asking = self._asking(expert, dialect)
         while True:
             out = native_body(expert, body, dialect, stream=False, learned=asking.adaptations)
             try:
-                reply = await self._answer(expert, FORMS[dialect], out, sent)
+                reply = await self._answer(expert, FORMS[dialect], out, sent, caller)
             except ExpertError as error:
                 if not asking.learns_from(error, out):
                     raise
@@ -172,25 +181,62 @@ class ExpertClient:
                 return reply
 
     async def embed(
-        self, expert: Expert, body: Mapping[str, Any], *, request_id: str | None = None
+        self,
+        expert: Expert,
+        body: Mapping[str, Any],
+        *,
+        request_id: str | None = None,
+        caller: Caller = NOBODY,
     ) -> ExpertReply:
         """Embeddings of `body["input"]`. Raises `ExpertError`."""
-        return await self._answer(expert, EMBEDDINGS, embedding_body(expert, body), _sent(request_id))
+        return await self._answer(expert, EMBEDDINGS, embedding_body(expert, body), _sent(request_id), caller)
 
     async def _answer(
-        self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], sent: Mapping[str, str]
+        self,
+        expert: Expert,
+        form: ReplyForm,
+        out: Mapping[str, Any],
+        sent: Mapping[str, str],
+        caller: Caller,
     ) -> ExpertReply:
-        async with self.admission.slot(expert):
-            await self.prepare([expert])
+        until: float | None = None
+
+        async def ask(stack: contextlib.AsyncExitStack, at: Expert) -> ExpertReply:
+            nonlocal until
+            # All replicas together have the time of one request.
+            until = until or asyncio.get_running_loop().time() + at.timeouts.total_s
             try:
-                async with asyncio.timeout(expert.timeouts.total_s):
-                    if expert.provider == "litellm":
-                        return await self._litellm_complete(expert, form, out)
-                    return await self._complete(expert, form, out, sent)
+                async with asyncio.timeout_at(until):
+                    if at.provider == "litellm":
+                        return await self._litellm_complete(at, form, out)
+                    return await self._complete(at, form, out, sent)
             except TimeoutError:
                 raise ExpertTimeout(
-                    expert.name, f"Expert {expert.name} did not answer in {expert.timeouts.total_s:g} s."
+                    at.name, f"Expert {at.name} did not answer in {at.timeouts.total_s:g} s."
                 ) from None
+
+        async with contextlib.AsyncExitStack() as stack:
+            reply, use, _ = await self._placed(expert, out, caller, stack, ask)
+            return reply if use is None else replace(reply, replica=use)
+
+    async def _placed(
+        self,
+        expert: Expert,
+        out: Mapping[str, Any],
+        caller: Caller,
+        stack: contextlib.AsyncExitStack,
+        ask: "Callable[[contextlib.AsyncExitStack, Expert], Awaitable[Reply]]",
+    ) -> "tuple[Reply, ReplicaUse | None, Slot]":
+        """What `ask` gets at a server of `expert`, in a place that `stack` holds. Where there are replicas,
+        those that fail before they begin to answer give way to another one. Raises `ExpertError`."""
+        if not expert.replicas:
+            slot = await stack.enter_async_context(self.admission.slot(expert, caller))
+            await self.prepare([expert])
+            return await ask(stack, expert), None, slot
+        from experts.replica_attempts import asked_of, begun_at_a_replica
+
+        asked = asked_of(expert, out, caller)
+        return await begun_at_a_replica(self.admission, expert, caller, asked, stack, ask)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -201,13 +247,14 @@ class ExpertClient:
         dialect: DialectName = "chat",
         request_id: str | None = None,
         client_headers: Mapping[str, str] | None = None,
+        caller: Caller = NOBODY,
     ) -> AsyncIterator[ReplyStream]:
         """A streamed answer in `dialect`. Entering waits for the first text and raises `ExpertError` for
         failures before it; leaving early closes the connection, which makes the server abort. An answer from
         several samples comes when all are there."""
         asking, sent = self._asking(expert, dialect), _sent(request_id, client_headers)
         if samples_for(expert, body, dialect) > 1:
-            reply = await self._selected(expert, body, sent)
+            reply = await self._selected(expert, body, sent, caller)
             selected = await ReplyStream.of_whole(expert, reply.body)
             selected.headers, selected.samples = reply.headers, reply.samples
             yield selected
@@ -216,7 +263,7 @@ class ExpertClient:
             stream = None
             while stream is None:
                 out = native_body(expert, body, dialect, stream=True, learned=asking.adaptations)
-                opened = self._streamed(expert, out, dialect, sent)
+                opened = self._streamed(expert, out, dialect, sent, caller)
                 try:
                     stream = await stack.enter_async_context(opened)
                 except ExpertError as error:
@@ -230,38 +277,70 @@ class ExpertClient:
 
     @contextlib.asynccontextmanager
     async def _streamed(
-        self, expert: Expert, out: Mapping[str, Any], dialect: DialectName, sent: Mapping[str, str]
+        self,
+        expert: Expert,
+        out: Mapping[str, Any],
+        dialect: DialectName,
+        sent: Mapping[str, str],
+        caller: Caller,
     ) -> AsyncIterator[ReplyStream]:
-        async with self.admission.slot(expert), contextlib.AsyncExitStack() as stack:
-            await self.prepare([expert])
-            first_byte_s, begun = expert.timeouts.first_byte_s, time.monotonic()
-            headers: Mapping[str, str] = {}
-            if expert.provider == "litellm":
-                from experts import litellm_adapter
+        first: float | None = None
 
-                source = litellm_adapter.stream(expert, out)
-            else:
-                opened = self._opened(expert, "POST", FORMS[dialect].path, out, sent)
-                try:
-                    async with asyncio.timeout(min(first_byte_s, expert.timeouts.total_s)):
-                        response = await stack.enter_async_context(opened)
-                except TimeoutError:
-                    raise ExpertTimeout(
-                        expert.name, f"Expert {expert.name} sent no first byte in {first_byte_s:g} s."
-                    ) from None
-                headers, source = _headers(response), _chunks(expert, response)
-            stream = ReplyStream(
-                expert,
-                await stack.enter_async_context(contextlib.aclosing(source)),
-                headers=headers,
-                deadline=begun + expert.timeouts.total_s,
-                max_event_bytes=self.limits.max_event_bytes,
-                secret=read_api_key(expert),
-                dialect=dialect,
-                choices=n if isinstance(n := out.get("n"), int) else 1,
-            )
-            await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
-            yield stream
+        async def ask(stack: contextlib.AsyncExitStack, at: Expert) -> ReplyStream:
+            nonlocal first
+            # All replicas together have the time of one request.
+            first = time.monotonic() if first is None else first
+            return await self._begun(stack, at, out, dialect, sent, first + at.timeouts.total_s)
+
+        async with contextlib.AsyncExitStack() as stack:
+            stream, use, slot = await self._placed(expert, out, caller, stack, ask)
+            stream.replica = use
+            try:
+                yield stream
+            finally:
+                if stream.failed is not None:
+                    slot.failed(stream.failed)
+                elif stream.done:
+                    slot.succeeded()
+
+    async def _begun(
+        self,
+        stack: contextlib.AsyncExitStack,
+        expert: Expert,
+        out: Mapping[str, Any],
+        dialect: DialectName,
+        sent: Mapping[str, str],
+        deadline: float,
+    ) -> ReplyStream:
+        """A stream whose first text has come, and whose connection `stack` holds."""
+        first_byte_s, begun = expert.timeouts.first_byte_s, time.monotonic()
+        headers: Mapping[str, str] = {}
+        if expert.provider == "litellm":
+            from experts import litellm_adapter
+
+            source = litellm_adapter.stream(expert, out)
+        else:
+            opened = self._opened(expert, "POST", FORMS[dialect].path, out, sent)
+            try:
+                async with asyncio.timeout(min(first_byte_s, max(0.0, deadline - begun))):
+                    response = await stack.enter_async_context(opened)
+            except TimeoutError:
+                raise ExpertTimeout(
+                    expert.name, f"Expert {expert.name} sent no first byte in {first_byte_s:g} s."
+                ) from None
+            headers, source = _headers(response), _chunks(expert, response)
+        stream = ReplyStream(
+            expert,
+            await stack.enter_async_context(contextlib.aclosing(source)),
+            headers=headers,
+            deadline=deadline,
+            max_event_bytes=self.limits.max_event_bytes,
+            secret=read_api_key(expert),
+            dialect=dialect,
+            choices=n if isinstance(n := out.get("n"), int) else 1,
+        )
+        await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
+        return stream
 
     async def models(self, expert: Expert) -> tuple[str, ...]:
         """The model names that the server lists (health check). Raises `ExpertError`; bypasses admission."""
@@ -278,13 +357,24 @@ class ExpertClient:
             raise ExpertBadReply(expert.name, f"Expert {expert.name} does not list its models.")
         return tuple(str(model["id"]) for model in listed if isinstance(model, dict) and "id" in model)
 
+    async def metrics(self, expert: Expert) -> str:
+        """What the server says at `/metrics`, Prometheus' text format. Raises `ExpertError`; bypasses
+        admission."""
+        try:
+            async with asyncio.timeout(self.limits.probe_s):
+                async with self._opened(expert, "GET", "/metrics", root=_root(expert)) as response:
+                    return (await self._read(expert, response)).decode("utf-8", "replace")
+        except TimeoutError:
+            raise ExpertTimeout(
+                expert.name, f"Expert {expert.name} told nothing of its load in {self.limits.probe_s:g} s."
+            ) from None
+
     async def tokenize(self, expert: Expert, body: Mapping[str, Any]) -> int | None:
         """The prompt tokens of a chat completion request as vLLM's `/tokenize` counts them; None when the
         server's answer holds no count. Raises `ExpertError`; bypasses admission, and the caller bounds it."""
         out = outgoing_body(expert, body, stream=False)
         asked = {name: out[name] for name in TOKENIZED_FIELDS if out.get(name) is not None}
-        root = (expert.endpoint or "").removesuffix("/v1")
-        async with self._opened(expert, "POST", "/tokenize", asked, root=root) as response:
+        async with self._opened(expert, "POST", "/tokenize", asked, root=_root(expert)) as response:
             payload = await self._json(expert, response)
         count = payload.get("count") if isinstance(payload, dict) else None
         return count if isinstance(count, int) and count > 0 else None
@@ -356,6 +446,15 @@ class ExpertClient:
             response.release() if response.content.at_eof() else response.close()
 
     async def _json(self, expert: Expert, response: "ClientResponse") -> Any:
+        try:
+            return read_json(await self._read(expert, response))
+        except (ValueError, RecursionError) as error:
+            raise ExpertBadReply(
+                expert.name, f"Expert {expert.name} sent a reply that is not JSON."
+            ) from error
+
+    async def _read(self, expert: Expert, response: "ClientResponse") -> bytearray:
+        """The whole body. Raises `ExpertBadReply` when it is too large."""
         read = bytearray()
         async for chunk in _chunks(expert, response):
             read += chunk
@@ -363,12 +462,7 @@ class ExpertClient:
                 raise ExpertBadReply(
                     expert.name, f"Expert {expert.name} sent more than {self.limits.max_reply_bytes} bytes."
                 )
-        try:
-            return read_json(read)
-        except (ValueError, RecursionError) as error:
-            raise ExpertBadReply(
-                expert.name, f"Expert {expert.name} sent a reply that is not JSON."
-            ) from error
+        return read
 
     async def _error(self, response: "ClientResponse") -> Any:
         """The body of an error response, JSON or text, None if there is none; does not raise."""
@@ -419,6 +513,11 @@ async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[
                 expert.name, f"Expert {expert.name} stopped in the middle of its answer."
             ) from error
         raise _unreachable(expert, error) from error
+
+
+def _root(expert: Expert) -> str:
+    """The server's address without `/v1`."""
+    return (expert.endpoint or "").removesuffix("/v1")
 
 
 def _unreachable(expert: Expert, error: Exception) -> ExpertError:

@@ -2,7 +2,8 @@
 
     ExpertError
     ├── ExpertUnavailable   503 expert_unavailable       refused, DNS, 5xx before any byte, our key refused
-    ├── ExpertBusy          429 expert_busy              our queue, or the server's own, is full
+    ├── ExpertBusy          429 expert_busy              the server's own queue is full
+    │   └── QueueFull                                    or ours
     ├── ExpertTimeout       504 expert_timeout           no first byte in time, or a stall
     ├── ExpertBadReply      502 expert_bad_reply         not JSON, not the shape, broken SSE
     │   └── NotStreamed                                  a whole answer where a stream was asked for
@@ -56,6 +57,10 @@ class ExpertBusy(ExpertError):
 
     status = 429
     code = "expert_busy"
+
+
+class QueueFull(ExpertBusy):
+    """Our own queue; `retry_after_s` is what we expect, and no wish of the server."""
 
 
 class ExpertTimeout(ExpertError):

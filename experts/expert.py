@@ -84,6 +84,14 @@ class LocalServer(StrictModel):
         return args
 
 
+class Hedge(StrictModel):
+    """A second replica is asked when the first has not begun to answer after `after_s` seconds; the one that
+    begins first goes on, the other is cancelled. At most `share` (0..1) of the requests are asked twice."""
+
+    after_s: float = Field(gt=0)
+    share: float = Field(default=0.05, gt=0, le=0.5)
+
+
 class IdentitySource(StrictModel):
     """Expert identities (ExpertPrompting, arXiv 2305.14688), used in the categories where `file` records a
     measured gain: `per` category from `file`, or `per` request, which costs one call more."""
@@ -101,6 +109,9 @@ class Expert(StrictModel):
     provider: Literal["openai", "litellm"] = "openai"
     endpoint: str | None = None
     """Base URL ending in `/v1`; for `litellm` optional."""
+    replicas: tuple[str, ...] = ()
+    """Base URLs of further servers of the same model."""
+    hedge: Hedge | None = None
     model: str = Field(min_length=1)
     """Name sent to the server; for `litellm` with provider prefix: `anthropic/<model>`."""
     params_b: float = Field(gt=0)
@@ -143,6 +154,7 @@ class Expert(StrictModel):
     """A file with only the key; relative to the folder of the registry file."""
     timeouts: Timeouts = Timeouts()
     max_in_flight: int = Field(default=64, gt=0)
+    """At each of its servers."""
     max_queued: int = Field(default=256, ge=0)
     memory_gb: float | None = Field(default=None, gt=0)
     """What its server takes of the memory while it is loaded. Where the registry has a `residency` section,
@@ -174,6 +186,15 @@ class Expert(StrictModel):
         """How its server's requests differ from the client's, as far as the registry says."""
         return Adaptations(self.drop_fields, self.message_rules, self.limit_field)
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Of all its servers."""
+        return self.replicas if self.endpoint is None else (self.endpoint, *self.replicas)
+
+    def at(self, endpoint: str | None) -> "Expert":
+        """It as one replica serves it."""
+        return self if endpoint == self.endpoint else self.model_copy(update={"endpoint": endpoint})
+
     def speaks(self, dialect: DialectName) -> bool:
         """Whether its server does; all speak chat completions."""
         return dialect == "chat" or dialect in self.dialects
@@ -198,21 +219,13 @@ class Expert(StrictModel):
 
     @field_validator("endpoint")
     @classmethod
-    def _plain_url(cls, endpoint: str | None) -> str | None:
-        if endpoint is None:
-            return None
-        try:
-            url = urlsplit(endpoint)
-            _ = url.port
-        except ValueError:
-            raise PydanticCustomError("endpoint", "is not a URL") from None
-        if url.scheme not in {"http", "https"} or not url.hostname:
-            raise PydanticCustomError("endpoint", "must be an http:// or https:// URL")
-        if url.username or url.password or url.query or url.fragment:
-            raise PydanticCustomError(
-                "endpoint", "must hold no user, password, query or fragment; keys go into api_key_env"
-            )
-        return endpoint.rstrip("/")
+    def _plain_endpoint(cls, endpoint: str | None) -> str | None:
+        return None if endpoint is None else _plain_url(endpoint)
+
+    @field_validator("replicas")
+    @classmethod
+    def _plain_replicas(cls, replicas: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_plain_url(each) for each in replicas)
 
     @field_validator("sampling")
     @classmethod
@@ -247,6 +260,7 @@ class Expert(StrictModel):
         if self.local is not None:
             self._agree_with_local(self.local)
         self._agree_on_memory()
+        self._agree_on_replicas()
         return self
 
     def _agree_on_memory(self) -> None:
@@ -275,6 +289,20 @@ class Expert(StrictModel):
         elif self.local is not None:
             raise _misfit("local", "is for provider openai: local servers speak OpenAI's protocol")
 
+    def _agree_on_replicas(self) -> None:
+        if not self.replicas:
+            if self.hedge is not None:
+                raise _misfit("hedge", "needs `replicas`: it asks a second one")
+            return
+        if self.provider != "openai":
+            raise _misfit("replicas", "are for provider openai")
+        if not all(each.endswith("/v1") for each in self.replicas):
+            raise _misfit("replicas", "must end in /v1")
+        if len(set(self.endpoints)) < len(self.endpoints):
+            raise _misfit("replicas", "must be different servers, and other ones than `endpoint`")
+        if self.memory_gb is not None:
+            raise _misfit("replicas", "are for experts that are always loaded, without memory_gb")
+
     def _agree_with_local(self, local: LocalServer) -> None:
         if self.context_length > local.max_model_len:
             raise _misfit("context_length", "cannot be more than local.max_model_len")
@@ -284,6 +312,21 @@ class Expert(StrictModel):
             arg.split("=")[0] == "--tool-call-parser" for arg in local.args
         ):
             raise _misfit("capabilities", "tools need --tool-call-parser in local.args")
+
+
+def _plain_url(endpoint: str) -> str:
+    try:
+        url = urlsplit(endpoint)
+        _ = url.port
+    except ValueError:
+        raise PydanticCustomError("endpoint", "is not a URL") from None
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise PydanticCustomError("endpoint", "must be an http:// or https:// URL")
+    if url.username or url.password or url.query or url.fragment:
+        raise PydanticCustomError(
+            "endpoint", "must hold no user, password, query or fragment; keys go into api_key_env"
+        )
+    return endpoint.rstrip("/")
 
 
 def _misfit(field: str, message: str) -> PydanticCustomError:

@@ -21,7 +21,15 @@ from experts.expert import DialectName, Expert, Selection
 from experts.reply_forms import FORMS
 from experts.stream_events import END_OF_STREAM, StreamEvent, raw_bytes
 
-__all__ = ["END_OF_STREAM", "ExpertReply", "ReplyStream", "SampleUse", "StreamEvent", "raw_bytes"]
+__all__ = [
+    "END_OF_STREAM",
+    "ExpertReply",
+    "ReplicaUse",
+    "ReplyStream",
+    "SampleUse",
+    "StreamEvent",
+    "raw_bytes",
+]
 
 DRAIN_S = 0.05
 """How long a finished stream waits for its connection's end; past it the connection is closed instead."""
@@ -42,6 +50,19 @@ class SampleUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaUse:
+    """The replica that answered: `id` stays when the registry's order changes, `number` counts from 1 there,
+    `of` so many. `tried`: numbers of those that failed before, with the error's code; `hedged`: two were
+    asked at once."""
+
+    id: str
+    number: int
+    of: int
+    tried: tuple[tuple[int, str], ...] = ()
+    hedged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ExpertReply:
     """A whole answer. `headers` are the expert's, names in lower case."""
 
@@ -52,6 +73,8 @@ class ExpertReply:
     """What the server counted, in chat's form."""
     samples: SampleUse | None = None
     """The samples that it was taken from, where there were several."""
+    replica: ReplicaUse | None = None
+    """None where the expert has one server."""
 
 
 class ReplyStream:
@@ -80,6 +103,10 @@ class ReplyStream:
         self.headers = headers
         self.samples: SampleUse | None = None
         """The samples that it was taken from, where there were several."""
+        self.replica: ReplicaUse | None = None
+        """The replica that answers; None where the expert has one server."""
+        self.failed: ExpertError | None = None
+        """What broke it off after its beginning."""
         self._expert = expert
         self._source = source
         self._deadline = deadline
@@ -144,6 +171,13 @@ class ReplyStream:
         return self
 
     async def __anext__(self) -> list[StreamEvent]:
+        try:
+            return await self._following()
+        except ExpertError as error:
+            self.failed = error
+            raise
+
+    async def _following(self) -> list[StreamEvent]:
         if self._first is not None:
             first, self._first = self._first, None
             return first

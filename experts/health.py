@@ -1,6 +1,9 @@
 """Health of experts: periodic checks of each endpoint (`/v1/models`) plus failures reported by requests, with
 a circuit breaker per expert. LiteLLM experts are not polled, which may cost money.
 
+Replicas have circuits of their own, in `experts.replicas.pool`, to which the client reports; an expert is up
+while one of its replicas is.
+
 Health does not affect decisions, only fallback to another expert.
 """
 
@@ -10,21 +13,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from experts.admission import endpoint_key
+from experts.circuit import Circuit, HealthSettings
 from experts.client import ExpertClient
-from experts.errors import (
-    ExpertBadReply,
-    ExpertBusy,
-    ExpertError,
-    ExpertRejected,
-    ExpertTimeout,
-    ExpertUnavailable,
-    NotStreamed,
-)
+from experts.errors import ExpertBadReply, ExpertBusy, ExpertError, ExpertRejected
 from experts.expert import Expert
 from experts.registry import Registry
+
+if TYPE_CHECKING:
+    from experts.replicas.pool import ReplicaState
+
+__all__ = ["ExpertHealth", "HealthMonitor", "HealthSettings", "HealthState"]
 
 NO_MODELS = frozenset({404, 405, 501})
 """Statuses of servers without a list of models. One at another address answers so too; requests find out."""
@@ -41,43 +42,16 @@ class ExpertHealth:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class HealthSettings:
-    """`interval_s`, `recovery_s`: between checks of an endpoint that is up, or down; `startup_s`: a local
-    server that never answered is `starting` this long; `failures_to_trip`: consecutive bad or late answers
-    that open the circuit for `cooldown_s`; `longest_backoff_s`: a server that asks to wait (`Retry-After`) is
-    left alone for no longer."""
-
-    interval_s: float = 5.0
-    recovery_s: float = 1.0
-    startup_s: float = 900.0
-    failures_to_trip: int = 3
-    cooldown_s: float = 30.0
-    longest_backoff_s: float = 300.0
-
-
 @dataclass(slots=True)
 class _Endpoint:
     """Check results of an endpoint; `expert` is any of its experts."""
 
     expert: Expert
+    url: str
     served: tuple[str, ...] = ()
     error: ExpertError | None = None
     checked_at: float | None = None
     was_up: bool = False
-
-
-@dataclass(slots=True)
-class _Reports:
-    """Failures reported by requests since the last success; `down_until` and `backoff_until` on the
-    monotonic clock."""
-
-    failures: int = 0
-    last: ExpertError | None = None
-    at: float = 0.0
-    down_until: float = 0.0
-    backoff_until: float = 0.0
-    succeeded_at: float | None = None
 
 
 _UNKNOWN = ExpertHealth("unknown", None, "Not checked yet.")
@@ -92,11 +66,12 @@ class HealthMonitor:
         self.settings = settings or HealthSettings()
         self._registry = registry
         self._client = client
-        self._reports = {name: _Reports() for name in registry.names}
+        self._circuits = {name: Circuit(self.settings) for name in registry.names}
         self._endpoints: dict[str, _Endpoint] = {}
         for expert in registry.experts.values():
             if expert.provider == "openai":
-                self._endpoints.setdefault(endpoint_key(expert), _Endpoint(expert))
+                for endpoint in expert.endpoints:
+                    self._endpoints.setdefault(endpoint, _Endpoint(expert.at(endpoint), endpoint))
         self._wake = {key: asyncio.Event() for key in self._endpoints}
         self._tasks: list[asyncio.Task[None]] = []
         self._begun = time.monotonic()
@@ -123,7 +98,9 @@ class HealthMonitor:
     def status(self, name: str) -> ExpertHealth:
         """The state of one expert. Raises `UnknownExpert`."""
         expert = self._registry.get(name)
-        reports = self._reports[name]
+        if expert.replicas:
+            return self._replicated(expert)
+        reports = self._circuits[name]
         if time.monotonic() < reports.down_until and reports.last is not None:
             return ExpertHealth("down", reports.at, reports.last.message)
         endpoint = self._endpoints.get(endpoint_key(expert))
@@ -137,45 +114,47 @@ class HealthMonitor:
         """The health of every expert."""
         return MappingProxyType({name: self.status(name) for name in self._registry.names})
 
+    def replicas(self, name: str) -> "list[ReplicaState]":
+        """The state of each replica of an expert; none where it has one server."""
+        expert = self._registry.get(name)
+        pool = self._client.admission.pool(expert)
+        return [] if pool is None else pool.states(expert.model)
+
     def available(self, name: str) -> bool:
         """Whether the expert is up or unknown, and its server did not ask to wait."""
+        expert = self._registry.get(name)
+        if (pool := self._client.admission.pool(expert)) is not None:
+            return bool(pool.usable(expert.model).any())
         return self.status(name).state in {"up", "unknown"} and not self.backoff_s(name)
 
     def backoff_s(self, name: str) -> float:
         """Seconds left of the wait that the expert's server asked for; 0 without one."""
-        return max(0.0, self._reports[self._registry.get(name).name].backoff_until - time.monotonic())
+        return max(0.0, self._circuits[self._registry.get(name).name].backoff_until - time.monotonic())
 
     def report_failure(self, name: str, error: ExpertError) -> None:
         """Record a failed request. Rejections and full queues do not count as failures; a wait that the
         server asks for holds for all experts of the same model there."""
-        if error.retry_after_s is not None and error.status in {429, 503}:
-            until = time.monotonic() + min(error.retry_after_s, self.settings.longest_backoff_s)
+        expert = self._registry.get(name)
+        if expert.replicas:
+            return  # the client has told the replica's circuit
+        if (until := self._circuits[name].wish_of(error)) > 0:
             for each in self._sharing_model(name):
-                self._reports[each].backoff_until = until
-        if isinstance(error, NotStreamed) or not isinstance(
-            error, ExpertUnavailable | ExpertTimeout | ExpertBadReply
-        ):
-            return
-        reports = self._reports[self._registry.get(name).name]
-        reports.failures += 1
-        reports.last = error
-        reports.at = time.time()
-        # What a 400 or 422 says of the server may be words of the request: one alone takes nobody's expert.
-        unreachable = isinstance(error, ExpertUnavailable) and error.http_status not in {400, 422}
-        if unreachable or reports.failures >= self.settings.failures_to_trip:
-            reports.down_until = time.monotonic() + self.settings.cooldown_s
-        if unreachable and (wake := self._wake.get(endpoint_key(self._registry.get(name)))) is not None:
+                self._circuits[each].backoff_until = until
+        unreachable = self._circuits[name].failed(error)
+        if unreachable and (wake := self._wake.get(endpoint_key(expert))) is not None:
             wake.set()
+
+    def report_begun(self, name: str) -> None:
+        """Record an answer that has begun, and may still break off."""
+        self._circuits[self._registry.get(name).name].reached()
+        for each in self._sharing_model(name):
+            self._circuits[each].backoff_until = 0.0
 
     def report_success(self, name: str) -> None:
         """Record an answered request."""
-        reports = self._reports[self._registry.get(name).name]
-        reports.failures = 0
-        reports.last = None
-        reports.down_until = 0.0
+        self._circuits[self._registry.get(name).name].succeeded()
         for each in self._sharing_model(name):
-            self._reports[each].backoff_until = 0.0
-        reports.succeeded_at = time.time()
+            self._circuits[each].backoff_until = 0.0
 
     def _sharing_model(self, name: str) -> list[str]:
         expert = self._registry.get(name)
@@ -184,6 +163,19 @@ class HealthMonitor:
             for each in self._registry.experts.values()
             if (endpoint_key(each), each.model) == (endpoint_key(expert), expert.model)
         ]
+
+    def _replicated(self, expert: Expert) -> ExpertHealth:
+        """Up while a replica is."""
+        states = self.replicas(expert.name)
+        checks = [self._endpoints[each] for each in expert.endpoints]
+        checked_at = max((each.checked_at for each in checks if each.checked_at is not None), default=None)
+        up = sum(each.usable for each in states)
+        if up:
+            if checked_at is None:
+                return _UNKNOWN
+            said = "Answers." if up == len(states) else f"{up} of {len(states)} replicas answer."
+            return ExpertHealth("up", checked_at, said)
+        return ExpertHealth("down", checked_at, f"No replica answers. {states[0].detail}")
 
     def _checked(self, expert: Expert, endpoint: _Endpoint, checked_at: float) -> ExpertHealth:
         if endpoint.error is None:
@@ -222,22 +214,16 @@ class HealthMonitor:
         endpoint.checked_at = time.time()
         if endpoint.error is None:
             endpoint.was_up = True
-            self._close_circuits(endpoint, begun, was_down)
+        self._close_circuits(endpoint, begun, was_down)
 
     def _close_circuits(self, endpoint: _Endpoint, begun: float, was_down: bool) -> None:
-        """End the cooldown of unreachable experts after a good check that began after their failure.
-
-        Repeated failures keep the cooldown unless a check saw the outage too; bad and late answers always do.
-        """
-        key = endpoint_key(endpoint.expert)
-        for name, reports in self._reports.items():
-            if endpoint_key(self._registry.get(name)) != key or not isinstance(
-                reports.last, ExpertUnavailable
-            ):
+        """Tell the circuits behind the endpoint of a check that began at `begun`."""
+        for expert in self._registry.experts.values():
+            if endpoint.url not in expert.endpoints:
                 continue
-            failed_since = reports.down_until - self.settings.cooldown_s >= begun
-            if failed_since or not (was_down or reports.failures < self.settings.failures_to_trip):
-                continue
-            reports.down_until = 0.0
-            if was_down:
-                reports.failures, reports.last = 0, None
+            if (pool := self._client.admission.pool(expert)) is not None:
+                pool.checked(pool.number(endpoint.url), endpoint.error, endpoint.served, begun)
+                self._client.admission.recheck(expert)
+                return
+            if endpoint.error is None:
+                self._circuits[expert.name].checked(begun, was_down)

@@ -33,7 +33,7 @@ from pydantic_core import ErrorDetails
 
 from base.suggestions import suggestion
 from base.yaml_lines import Lines, YamlProblem, read_yaml
-from experts.expert import Capability, Expert, IdentitySource, LocalServer, Price, Timeouts
+from experts.expert import Capability, Expert, Hedge, IdentitySource, LocalServer, Price, Timeouts
 from experts.residency_settings import ResidencySettings
 from experts.sampling_defaults import with_defaults
 from prompts.templates import PromptError, PromptLibrary, PromptTemplate, read_prompt
@@ -323,12 +323,21 @@ class _Reading:
         return settings
 
     def _shared_endpoints(self, experts: dict[str, Expert], where: dict[str, int]) -> None:
-        """Experts behind one endpoint share its queue and memory, so these must be equal."""
+        """Experts behind one endpoint share its queue, replicas and memory, so these must be equal."""
         first: dict[str, Expert] = {}
         for expert in experts.values():
             if expert.endpoint is None:
                 continue
-            other = first.setdefault(expert.endpoint, expert)
+            for endpoint in expert.endpoints:
+                other = first.setdefault(endpoint, expert)
+                if other.endpoints != expert.endpoints:
+                    self._say(
+                        ("experts", where[expert.name], "replicas"),
+                        f"replicas: {expert.name} and {other.name} share an endpoint and must have the same "
+                        "endpoint and replicas, in the same order",
+                    )
+                    break
+            other = first[expert.endpoint]
             if (other.max_in_flight, other.max_queued) != (expert.max_in_flight, expert.max_queued):
                 self._say(
                     ("experts", where[expert.name], "max_in_flight"),
@@ -366,6 +375,7 @@ _NESTED: Mapping[str, type[BaseModel]] = {
     "price": Price,
     "timeouts": Timeouts,
     "local": LocalServer,
+    "hedge": Hedge,
     "identity": IdentitySource,
 }
 _SECRET_FIELD = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)

@@ -52,10 +52,11 @@ class Answering:
             try:
                 async with asked as stream:
                     begun = True
-                    attempts.succeeded()
+                    attempts.begun()
                     async for events in stream:
                         record.expert_usage = stream.usage
                         yield events
+                    attempts.succeeded()
                     return
             except ExpertError as error:
                 if attempts.failed(error, final=begun):
@@ -108,6 +109,9 @@ class _Attempts:
         if native is None or not self._record.native:
             return "chat", chat.document
         return chat.dialect, native
+
+    def begun(self) -> None:
+        self._access.health.report_begun(self.expert.name)
 
     def succeeded(self) -> None:
         self._access.health.report_success(self.expert.name)

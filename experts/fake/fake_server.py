@@ -121,6 +121,10 @@ class _Server:
         return PlainTextResponse(
             "# TYPE vllm:num_requests_running gauge\n"
             f"vllm:num_requests_running{labels} {self.log.in_flight}\n"
+            "# TYPE vllm:num_requests_waiting gauge\n"
+            f"vllm:num_requests_waiting{labels} 0\n"
+            "# TYPE vllm:kv_cache_usage_perc gauge\n"
+            f"vllm:kv_cache_usage_perc{labels} 0\n"
             "# TYPE vllm:request_success_total counter\n"
             f"vllm:request_success_total{labels} {self.log.finished}\n"
         )

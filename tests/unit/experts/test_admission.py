@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from experts.admission import Admission, Load
-from experts.errors import ExpertBusy
+from experts.admission import Admission, Caller, Load
+from experts.errors import ExpertBusy, QueueFull
 from experts.expert import Expert
+from experts.fair_queue import Priority
 
 
 def expert(**fields: Any) -> Expert:
@@ -83,4 +84,103 @@ async def test_one_who_gives_up_waiting_takes_no_slot_along() -> None:
         await asyncio.gather(waiting, return_exceptions=True)
         assert admission.load(small) == Load(1, 0)
     await work()
+    assert admission.load(small) == Load(0, 0)
+
+
+async def test_callers_are_served_in_turn_whoever_came_first() -> None:
+    admission, small, order = Admission(), expert(max_in_flight=1, max_queued=20), []
+
+    async def work(key: str) -> None:
+        async with admission.slot(small, Caller(key)):
+            order.append(key)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work(key) for key in "aaaaaabbc"))
+    assert order[0] == "a"
+    assert sorted(order[1:4]) == ["a", "b", "c"]
+    assert sorted(order[4:6]) == ["a", "b"]
+
+
+async def test_batch_waits_for_interactive_requests() -> None:
+    admission, small, order = Admission(), expert(max_in_flight=1, max_queued=20), []
+
+    async def work(name: str, priority: Priority) -> None:
+        async with admission.slot(small, Caller(name, priority)):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    jobs: list[tuple[str, Priority]] = [("first", "batch"), ("b", "batch"), *[("i", "interactive")] * 4]
+    await asyncio.gather(*(work(*job) for job in jobs))
+    assert order == ["first", "i", "i", "i", "i", "b"]
+
+
+async def test_in_a_full_queue_one_who_has_less_takes_the_place_of_one_who_has_more() -> None:
+    admission, small = Admission(), expert(max_in_flight=1, max_queued=4)
+    hold = asyncio.Event()
+
+    async def work(key: str) -> str:
+        async with admission.slot(small, Caller(key)):
+            await hold.wait()
+            return key
+
+    greedy = [asyncio.create_task(work("greedy")) for _ in range(5)]
+    await asyncio.sleep(0)
+    modest = asyncio.create_task(work("modest"))
+    await asyncio.sleep(0)
+    hold.set()
+    results = await asyncio.gather(*greedy, modest, return_exceptions=True)
+    assert [isinstance(each, QueueFull) for each in results] == [False] * 4 + [True, False]
+    assert admission.load(small) == Load(0, 0)
+
+
+async def test_the_wait_that_is_told_is_that_of_the_rate_at_which_places_become_free() -> None:
+    admission, small = Admission(), expert(max_in_flight=2, max_queued=8)
+    async with admission.slot(small):
+        await asyncio.sleep(0.5)
+    hold = asyncio.Event()
+
+    async def work() -> None:
+        async with admission.slot(small):
+            await hold.wait()
+
+    tasks = [asyncio.create_task(work()) for _ in range(10)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull) as caught:
+        await work()
+    # Nine turns of half a second, or little more, at two places.
+    assert caught.value.retry_after_s is not None
+    assert 2.25 <= caught.value.retry_after_s < 9
+    hold.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_one_whose_turn_would_come_too_late_is_told_at_once() -> None:
+    admission, small = Admission(), expert(max_in_flight=1, timeouts={"first_byte_s": 0.15})
+    async with admission.slot(small):
+        await asyncio.sleep(0.1)
+    async with admission.slot(small):
+        waiting = asyncio.create_task(admission.slot(small).__aenter__())
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull, match="would be free in about"):
+            await admission.slot(small).__aenter__()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_place_given_to_one_who_just_left_goes_on_to_the_next() -> None:
+    admission, small = Admission(), expert(max_in_flight=1)
+    entered = []
+
+    async def work(name: str) -> None:
+        async with admission.slot(small, Caller(name)):
+            entered.append(name)
+
+    slot = admission.slot(small)
+    await slot.__aenter__()
+    leaving, staying = (asyncio.create_task(work(name)) for name in ("leaving", "staying"))
+    await asyncio.sleep(0)
+    await slot.__aexit__(None, None, None)  # gives the place to the one that leaves now
+    leaving.cancel()
+    await asyncio.gather(leaving, staying, return_exceptions=True)
+    assert entered == ["staying"]
     assert admission.load(small) == Load(0, 0)

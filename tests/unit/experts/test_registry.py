@@ -353,3 +353,38 @@ def test_what_is_wrong_with_residency_is_told(written: Path, old: str, new: str,
     found = problems(written, RESIDENT.replace(old, new))
     assert any(said in each for each in found), found
     assert "hidden" not in str(found)
+
+
+def test_replicas_are_further_servers_of_the_same_model(written: Path) -> None:
+    further = "    replicas: [http://h2:1/v1/, https://h3/v1]\n    hedge: {after_s: 2}\n"
+    written.write_text(GOOD + further + "  - {name: friend, base: small, system_prompt: Be kind.}\n")
+    friend = load_registry(written).get("friend")
+    assert friend.endpoints == ("http://127.0.0.1:8101/v1", "http://h2:1/v1", "https://h3/v1")
+    assert friend.at("https://h3/v1").endpoint == "https://h3/v1"
+    assert friend.at(friend.endpoint) is friend
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("replicas: [http://h2/]", "replicas: must end in /v1"),
+        ("replicas: [h2]", "replicas: must be an http:// or https:// URL"),
+        ("replicas: [http://me:secret@h2/v1]", "replicas: must hold no user, password, query or fragment"),
+        ("replicas: [http://127.0.0.1:8101/v1]", "replicas: must be different servers"),
+        ("replicas: [http://h2/v1, http://h2/v1]", "replicas: must be different servers"),
+        ("replicas: [http://h2/v1]\n    memory_gb: 8", "replicas: are for experts that are always loaded"),
+        ("hedge: {after_s: 2}", "hedge: needs `replicas`"),
+        ("hedge: {after: 2}", "hedge.after: unknown field"),
+    ],
+)
+def test_a_wrong_replica_is_named_with_its_line(written: Path, field: str, said: str) -> None:
+    found = problems(written, f"{GOOD}    {field}\n")
+    assert any(each.startswith("experts.yaml:11: ") and said in each for each in found), found
+    assert "secret" not in "".join(found)
+
+
+def test_experts_behind_one_server_have_the_same_replicas(written: Path) -> None:
+    other = GOOD.split("\n", 1)[1].replace("small", "other").replace("8101", "8102")
+    found = problems(written, GOOD + "    replicas: [http://127.0.0.1:8102/v1]\n" + other)
+    assert len(found) == 1
+    assert "other and small share an endpoint and must have the same endpoint and replicas" in found[0]
