@@ -1,8 +1,11 @@
-"""Encoder states of many texts with an on-disk cache, written block by block so that a run can resume."""
+"""Encoder states of many texts, read on all cores, with an on-disk cache that is written block by block, so
+that a run can resume."""
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +28,40 @@ def vectors_folder() -> Path:
 
 
 def encode_cached(
-    encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+    encoder: Encoder,
+    texts: Sequence[str],
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    threads: int | None = None,
 ) -> Matrix:
-    """Embeddings of `texts`, (len(texts), dimension), float32; `cache` is keyed by encoder and texts."""
-    return states_cached(encoder, texts, cache, progress)[:, : encoder.dimension]
+    """Embeddings of `texts`, (len(texts), dimension), float32; the rest as in `states_cached`."""
+    return states_cached(encoder, texts, cache, progress, threads=threads)[:, : encoder.dimension]
 
 
 def states_cached(
-    encoder: Encoder, texts: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+    encoder: Encoder,
+    texts: Sequence[str],
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    threads: int | None = None,
 ) -> Matrix:
-    """`Encoder.states` of `texts`, (len(texts), width), float32; `cache` is keyed by encoder and texts."""
-    blocks = []
-    for start in range(0, len(texts), BLOCK):
-        block = texts[start : start + BLOCK]
-        blocks.append(_block(encoder, block, cache))
-        if progress:
-            progress(start + len(block), len(texts))
-    return np.concatenate(blocks) if blocks else np.zeros((0, encoder.width), dtype=np.float32)
+    """`Encoder.states` of `texts`, (len(texts), width), float32; `cache` is keyed by encoder and texts.
+
+    Blocks are independent, so `threads` (None: one a core) of them are read at once. After an error no
+    further block is begun."""
+    blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+    found: list[Matrix] = []
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+    try:
+        for block in pool.map(lambda block: _block(encoder, block, cache), blocks):
+            found.append(block)
+            if progress:
+                progress(min(len(found) * BLOCK, len(texts)), len(texts))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return np.concatenate(found) if found else np.zeros((0, encoder.width), dtype=np.float32)
 
 
 def _block(encoder: Encoder, texts: Sequence[str], cache: Path | None) -> Matrix:

@@ -39,6 +39,11 @@ def test_the_cache_gives_what_the_encoder_gives(tmp_path: Path) -> None:
         assert np.array_equal(encode_cached(BagOfWords(), TEXTS, tmp_path), plain)
 
 
+def test_texts_keep_their_order_on_several_threads() -> None:
+    many = [f"text number {i}" for i in range(5 * BLOCK)]
+    assert np.array_equal(encode_cached(BagOfWords(), many, threads=4), BagOfWords().encode(many))
+
+
 def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
     encode_cached(BagOfWords(), TEXTS, tmp_path)
     again = BagOfWords()
@@ -48,7 +53,7 @@ def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     try:
-        encode_cached(Breaks(), TEXTS, tmp_path)
+        encode_cached(Breaks(), TEXTS, tmp_path, threads=1)
     except Interrupted:
         again = BagOfWords()
         encode_cached(again, TEXTS, tmp_path)
@@ -69,7 +74,7 @@ def test_a_changed_text_is_encoded_again_and_the_other_blocks_are_not(tmp_path: 
 def test_another_revision_of_the_encoder_starts_anew(tmp_path: Path) -> None:
     encode_cached(BagOfWords(), TEXTS, tmp_path)
     revised = Revised()
-    encode_cached(revised, TEXTS, tmp_path)
+    encode_cached(revised, TEXTS, tmp_path, threads=1)
     assert revised.encoded == TEXTS
 
 
@@ -91,7 +96,7 @@ def test_a_file_that_was_being_written_is_ignored(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.rename(path.with_name(f".partial-{path.name}"))
     again = BagOfWords()
-    encode_cached(again, TEXTS, tmp_path)
+    encode_cached(again, TEXTS, tmp_path, threads=1)
     assert again.encoded == TEXTS
 
 
