@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routers.calibration import fit_temperature, softmax
-from routers.classifiers import CLASSIFIERS, Classifier
+from routers.classifiers import CLASSIFIERS, Classifier, KnnClassifier
 from routers.fitting.fit_options import FitError
 from routers.fitting.splits import Index, fold_splits
 from routers.fitting.stages import StageCache, digest
@@ -80,6 +80,8 @@ def choose_classifier(
 
 
 def _held_out_logits(name: str, features: Matrix, labels: Index, categories: int, folds: Index) -> Matrix:
+    if name == "knn":
+        return KnnClassifier.held_out_logits(features, labels, categories, folds)
     logits = np.zeros((len(labels), categories), dtype=np.float32)
     for fit, held in fold_splits(folds):
         fitted = CLASSIFIERS[name].fit(features[fit], labels[fit], categories)

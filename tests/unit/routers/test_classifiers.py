@@ -102,6 +102,47 @@ def test_the_graph_of_a_large_index_finds_what_the_exact_one_finds() -> None:
     assert same.mean() > 0.9
 
 
+def test_copies_of_a_prompt_do_not_hide_the_others_in_a_graph() -> None:
+    features, labels = clusters(EXACT_UP_TO // 3 + 400, noise=1.5)
+    for copied in range(0, 3_000, 300):
+        features[copied : copied + 300], labels[copied : copied + 300] = features[copied], labels[copied]
+    graph = KnnClassifier.fit(features, labels, 3)
+    assert graph.index.ntotal == len(features) - 10 * 299 < EXACT_UP_TO
+    others, of_others = clusters(EXACT_UP_TO, noise=1.5, seed=1)
+    whole = KnnClassifier.fit(np.concatenate([features, others]), np.concatenate([labels, of_others]), 3)
+    assert "HNSW" in type(whole.index).__name__
+    found = whole.logits(others[::50]).argmax(axis=1)
+    assert (found == of_others[::50]).mean() > 0.97
+
+
+def test_copies_of_a_prompt_outvote_a_single_one_as_near() -> None:
+    features, _ = clusters(1, categories=2)
+    rows, labels = np.repeat(features[:1], 5, axis=0), np.asarray([0, 1, 1, 1, 1])
+    posterior = softmax(KnnClassifier.fit(rows, labels, 2).logits(features[:1]))
+    assert posterior[0, 1] == pytest.approx(0.8, abs=0.02)
+
+
+def test_held_out_neighbours_are_those_of_a_fit_without_the_fold() -> None:
+    features, labels = clusters(60, noise=2.5)
+    folds = np.arange(len(labels)) % 4
+    features[4] = features[8] = features[0]  # copies, in one fold as a fit has them
+    held_out = KnnClassifier.held_out_logits(features, labels, 3, folds)
+    for fold in range(4):
+        others, held = folds != fold, folds == fold
+        apart = KnnClassifier.fit(features[others], labels[others], 3).logits(features[held])
+        assert np.allclose(held_out[held], apart, atol=1e-5)
+
+
+def test_a_graph_full_of_near_copies_in_the_same_fold_still_finds_the_other_folds() -> None:
+    features, labels = clusters(EXACT_UP_TO // 2, categories=3, noise=1.5)
+    folds = np.arange(len(labels)) % 5
+    near = np.random.default_rng(3).normal(0, 1e-4, (400, DIMENSION)).astype(np.float32)
+    features[:400, :DIMENSION], folds[:400], labels[:400] = features[0, :DIMENSION] + near, 0, 1
+    held_out = KnnClassifier.held_out_logits(features, labels, 3, folds)
+    assert np.isfinite(held_out).all()
+    assert (held_out[:400].argmax(axis=1) == 0).all()  # as their neighbours are, and not as they are labelled
+
+
 def test_neighbours_that_a_graph_did_not_find_have_no_vote() -> None:
     class Sparse:
         """An index that finds two of three."""
@@ -112,7 +153,7 @@ def test_neighbours_that_a_graph_did_not_find_have_no_vote() -> None:
             lost = np.finfo(np.float32).min
             return np.asarray([[0.9, 0.8, lost]], dtype=np.float32), np.asarray([[0, 0, -1]])
 
-    classifier = KnnClassifier(Sparse(), np.asarray([1, 0, 0]), 2)
+    classifier = KnnClassifier(Sparse(), np.asarray([1, 0, 0]), np.ones(3, dtype=np.int64), 2)
     assert softmax(classifier.logits(np.zeros((1, DIMENSION), dtype=np.float32)))[0, 1] > 0.98
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from routers import format_features
-from routers.classifiers import CLASSIFIERS
+from routers.classifiers import CLASSIFIERS, KnnClassifier
 from routers.composition import (
     ARRAYS,
     MANIFEST,
@@ -279,6 +279,8 @@ def test_arrays_of_another_layout_are_refused_with_what_to_do(
         ("centroid", short("classifier.scales")),
         ("centroid", lambda a: a.update({"classifier.scales": a["classifier.scales"][:, :-1].copy()})),
         ("knn", short("classifier.labels")),
+        ("knn", short("classifier.copies")),
+        ("knn", lambda a: a.update({"classifier.copies": a["classifier.copies"] * 0})),
         ("knn", lambda a: a.update({"classifier.labels": a["classifier.labels"] + 9})),
         ("knn", lambda a: a.update({"classifier.categories": np.asarray([4], dtype=np.float32)})),
         ("logistic", lambda a: a.update({f"classifier.{k}": v for k, v in TWO_CATEGORIES.items()})),
@@ -301,6 +303,26 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path) -> None:
     edit(folder, lambda manifest: manifest["files"].update({"index.faiss": digest}))
     with pytest.raises(CompositionError, match=r"index\.faiss.*fit it again"):
         load_composition(folder)
+
+
+def test_an_index_is_mapped_and_survives_a_newer_composition_in_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    save_composition(with_classifier("knn"), folder)
+    loaded = load_composition(folder)
+    asked = np.random.default_rng(0).normal(size=(3, DIMENSION)).astype(np.float32)
+    before = loaded.classifier.logits(asked)
+    assert str(folder / "index.faiss") in Path("/proc/self/maps").read_text()
+    save_composition(with_classifier("logistic"), folder)
+    assert np.array_equal(loaded.classifier.logits(asked), before)
+
+
+def test_an_index_without_counts_of_copies_is_read_as_one_of_single_prompts(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    save_composition(with_classifier("knn"), folder)
+    repack(folder, lambda arrays: arrays.pop("classifier.copies"))
+    loaded = load_composition(folder).classifier
+    assert isinstance(loaded, KnnClassifier)
+    assert (loaded.copies == 1).all()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"composition"', "{}", "\ufeff{}"])
