@@ -3,7 +3,7 @@ quantile of the same distance on held-out prompts (0 nearest, 1 farthest)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from routers.encoder import DIMENSION
 from routers.request import Matrix, Vector
 
 PROTOTYPES = 256
+SAMPLE = 64
+"""Most prompts per centre that are clustered: what bounds the time of a fit on many."""
+ITERATIONS = 20
+"""Of k-means."""
 LEVELS = np.linspace(0, 1, 101)
 """Quantile levels of the held-out distances."""
 
@@ -49,13 +53,23 @@ class Novelty:
 
 
 def fit_prototypes(features: Matrix, seed: int = 0, dimension: int = DIMENSION) -> Matrix:
-    """At most PROTOTYPES unit vectors that cover the embeddings in `features`, one per three prompts."""
-    from sklearn.cluster import KMeans
+    """At most PROTOTYPES unit vectors that cover the embeddings in `features`, one per three prompts; of
+    more than PROTOTYPES · SAMPLE prompts, a random sample of so many is clustered."""
+    from faiss import Kmeans
 
     # Without duplicates: k-means warns of fewer distinct points than centres.
     embeddings = np.unique(features[:, :dimension], axis=0)
     count = max(1, min(PROTOTYPES, len(embeddings) // 3))
-    centres = KMeans(count, n_init=1, random_state=seed).fit(embeddings).cluster_centers_
+    clusters: Any = Kmeans(
+        dimension,
+        count,
+        niter=ITERATIONS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=SAMPLE,
+    )
+    clusters.train(np.ascontiguousarray(embeddings, dtype=np.float32))
+    centres: Matrix = clusters.centroids
     prototypes: Matrix = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
     return prototypes
 
