@@ -19,6 +19,7 @@ from app.telemetry.metrics import Metrics
 from experts.client import ExpertClient
 from experts.health import HealthMonitor
 from experts.registry import Registry
+from experts.residency.live_residency import LiveResidency
 from experts.token_counter import TokenCounter
 
 
@@ -35,6 +36,7 @@ class Services:
     health: HealthMonitor
     tokens: TokenCounter
     client: ExpertClient
+    residency: LiveResidency | None
     embeddings: EncoderEmbeddings
     prompting: Prompting
     answering: Answering

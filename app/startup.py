@@ -22,6 +22,7 @@ from app.serving.operator_rules import RulesError
 from app.serving.prompt_files import PromptFilesError, load_prompt_files
 from app.serving.prompting import Prompting
 from app.serving.recent_experts import ConversationMemory
+from app.serving.resident_experts import ResidencyStartError, resident_experts, sole_process
 from app.serving.routing import RoutingService, load_routers
 from app.serving.shadow import Shadow
 from app.serving.shadow_budget import SharedBudget
@@ -43,6 +44,7 @@ from experts.health import HealthMonitor
 from experts.model_tokenizer import TokenizerError
 from experts.registry import Registry, RegistryError, UnknownExpert, load_registry
 from experts.replica_loads import LoadPoller
+from experts.residency.resident_admission import ResidentAdmission
 from experts.token_counter import CounterLimits, TokenCounter
 
 if TYPE_CHECKING:
@@ -91,8 +93,19 @@ async def open_services(
         recorder.start()
         stack.push_async_callback(recorder.stop, settings.record_flush_s)
         metrics.gauge("coterie_rows_waiting", "Rows that are not written yet.", lambda: recorder.waiting)
-        client = await stack.enter_async_context(ExpertClient(learned=LearnedAdaptations(_log_adaptation)))
-        health = HealthMonitor(registry, client)
+        with explained(settings):
+            stack.enter_context(sole_process(registry, settings.data, settings.workers))
+            residency = await resident_experts(registry, settings.data, metrics)
+        admission = None if residency is None else ResidentAdmission(residency)
+        client = await stack.enter_async_context(
+            ExpertClient(admission=admission, learned=LearnedAdaptations(_log_adaptation))
+        )
+        if residency is None:
+            health = HealthMonitor(registry, client)
+        else:
+            stack.push_async_callback(residency.stop)
+            await residency.start()
+            health = HealthMonitor(registry, client, away=residency.away)
         await health.start()
         stack.push_async_callback(health.stop)
         loads = LoadPoller(registry.experts.values(), client)
@@ -169,6 +182,7 @@ async def open_services(
             health=health,
             tokens=tokens,
             client=client,
+            residency=residency,
             embeddings=EncoderEmbeddings(routing, seconds=settings.embedding_s),
             prompting=prompting,
             answering=Answering(access, tries=settings.spill_tries),
@@ -216,7 +230,7 @@ def _share_of(registry: Registry, worker: Worker) -> Registry:
         )
         for name, expert in registry.experts.items()
     }
-    return Registry(shares, registry.source)
+    return Registry(shares, registry.source, registry.residency)
 
 
 def _memory(store: "SharedStore | None", settings: Settings) -> ConversationMemory | None:
@@ -258,7 +272,7 @@ def explained(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (
-        *(RegistryError, CompositionError, EncoderMissing),
+        *(RegistryError, CompositionError, EncoderMissing, ResidencyStartError),
         *(RulesError, PromptFilesError, StrategyError, DatabaseError, TokenizerError),
     ) as error:
         raise StartError(str(error)) from error

@@ -277,7 +277,7 @@ class DecisionRecord(RoutingDecision):
 
 
 class HealthInfo(ApiDocument):
-    """`state` is `up`, `down`, `starting` or `unknown`."""
+    """`state` is `up`, `down`, `starting`, `asleep`, `waking` or `unknown`."""
 
     state: str = "unknown"
     detail: str | None = None
@@ -309,6 +309,8 @@ class ExpertInfo(ApiDocument):
     settings: dict[str, Any] | None = None
     """`sampling`, `select`, the digest of `system_prompt`, `weights`: what its answers depend on beside."""
     health: HealthInfo = HealthInfo()
+    residency: dict[str, Any] | None = None
+    """Of an expert that takes turns in memory: state, memory in GB, requests that use it and wait for it."""
 
 
 class CategoryInfo(ApiDocument):

@@ -10,7 +10,7 @@ Health does not affect decisions, only fallback to another expert.
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +30,10 @@ __all__ = ["ExpertHealth", "HealthMonitor", "HealthSettings", "HealthState"]
 NO_MODELS = frozenset({404, 405, 501})
 """Statuses of servers without a list of models. One at another address answers so too; requests find out."""
 
-HealthState = Literal["up", "down", "unknown", "starting"]
+HealthState = Literal["up", "down", "unknown", "starting", "asleep", "waking"]
+"""`asleep` and `waking`: not loaded, or about to be; a request for such an expert waits until it is."""
+ABLE = frozenset({"up", "unknown", "asleep", "waking"})
+"""States of experts that may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,15 @@ class HealthMonitor:
     """Without `start` it only uses the reports of requests."""
 
     def __init__(
-        self, registry: Registry, client: ExpertClient, settings: HealthSettings | None = None
+        self,
+        registry: Registry,
+        client: ExpertClient,
+        settings: HealthSettings | None = None,
+        away: Callable[[str], Literal["asleep", "waking"] | None] = lambda _: None,
     ) -> None:
+        """`away`: whether an expert's server is not loaded, on purpose; it is not checked then."""
         self.settings = settings or HealthSettings()
+        self._away = away
         self._registry = registry
         self._client = client
         self._circuits = {name: Circuit(self.settings) for name in registry.names}
@@ -103,6 +112,9 @@ class HealthMonitor:
         reports = self._circuits[name]
         if time.monotonic() < reports.down_until and reports.last is not None:
             return ExpertHealth("down", reports.at, reports.last.message)
+        if (away := self._away(name)) is not None:
+            detail = "Is being loaded." if away == "waking" else "Not loaded: a request for it loads it."
+            return ExpertHealth(away, None, detail)
         endpoint = self._endpoints.get(endpoint_key(expert))
         if endpoint is not None and endpoint.checked_at is not None:
             return self._checked(expert, endpoint, endpoint.checked_at)
@@ -121,11 +133,12 @@ class HealthMonitor:
         return [] if pool is None else pool.states(expert.model)
 
     def available(self, name: str) -> bool:
-        """Whether the expert is up or unknown, and its server did not ask to wait."""
+        """Whether the expert may be asked: it is in one of the states ABLE, and its server did not ask to
+        wait."""
         expert = self._registry.get(name)
         if (pool := self._client.admission.pool(expert)) is not None:
             return bool(pool.usable(expert.model).any())
-        return self.status(name).state in {"up", "unknown"} and not self.backoff_s(name)
+        return self.status(name).state in ABLE and not self.backoff_s(name)
 
     def backoff_s(self, name: str) -> float:
         """Seconds left of the wait that the expert's server asked for; 0 without one."""
@@ -200,6 +213,9 @@ class HealthMonitor:
                     await asyncio.sleep(min(0.1, wait_s / 2))
 
     async def _check(self, endpoint: _Endpoint) -> None:
+        if self._away(endpoint.expert.name) is not None:
+            endpoint.served, endpoint.error, endpoint.checked_at = (), None, None
+            return
         begun = time.monotonic()
         was_down = endpoint.error is not None
         try:

@@ -12,7 +12,7 @@ from ui.session import PIN, Console
 SHOWN = 12
 """Conversations listed before the rest is folded away."""
 HEALTH_EVERY_S = 10
-DOTS = {"up": "green", "down": "red", "starting": "orange"}
+DOTS = {"up": "green", "down": "red", "starting": "orange", "waking": "orange", "asleep": "blue"}
 
 
 def show_sidebar(console: Console, offer: Offer, chat: StreamlitPage) -> None:

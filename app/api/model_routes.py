@@ -46,7 +46,12 @@ async def experts(request: Request) -> Response:
     """Every expert of the registry, and whether it is up."""
     services: Services = request.app.state.services
     data = [
-        expert_document(expert, services.health.status(expert.name), services.prompting.facts(expert))
+        expert_document(
+            expert,
+            services.health.status(expert.name),
+            services.prompting.facts(expert),
+            None if services.residency is None else services.residency.facts(expert.name),
+        )
         for expert in services.registry.experts.values()
     ]
     return JsonResponse({"object": "list", "data": data})

@@ -28,12 +28,12 @@ async def healthz() -> Response:
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
     """Whether requests can be answered: the database is there and at least one expert of the composition
-    is up. 503 with the same document when not."""
+    is up, or loaded when it is asked. 503 with the same document when not."""
     services: Services = request.app.state.services
     database = await _database_answers(services)
     experts = {name: status.state for name, status in services.health.statuses().items()}
     composed = services.routing.names.composed
-    ready = database and any(experts.get(name) == "up" for name in composed)
+    ready = database and any(experts.get(name) in {"up", "asleep"} for name in composed)
     document = {
         "status": "ready" if ready else "not ready",
         "database": "up" if database else "down",

@@ -80,21 +80,34 @@ def up(
 
 
 def _prepared_servers(settings: "Settings", *, start: bool) -> "tuple[Registry, tuple[Server, ...]]":
-    """The registry, and the local experts' servers, their models ready. Raises StartError."""
+    """The registry, and the servers to run: those of local experts that are always loaded. The models of the
+    others, which the API starts in turn, are made ready too. Raises StartError."""
     from app.errors import StartError
     from app.startup import explained
     from experts.local.download_progress import model_progress
     from experts.local.errors import LocalError
     from experts.local.vllm import prepare_servers
-    from experts.registry import load_registry
+    from experts.registry import Registry, load_registry
+    from experts.residency.live_residency import managed_servers
 
     with explained(settings):
         registry = load_registry(settings.experts)
+    turns = [each for each in managed_servers(registry).values() if each[0].local is not None]
     if not start:
+        if turns:
+            raise StartError(
+                f"{turns[0][0].name} takes turns with others (`residency` in {settings.experts}), so its "
+                "server is started as it is needed: leave --no-local-experts out"
+            )
         return registry, ()
+    taking_turns = {expert.name for experts in turns for expert in experts}
+    always = [each for each in registry.experts.values() if each.name not in taking_turns]
     try:
         with model_progress() as report:
-            return registry, prepare_servers(registry, report=report)
+            servers = prepare_servers(Registry.of(*always), report=report)
+            for experts in turns:
+                prepare_servers(Registry.of(*experts), report=report)
+            return registry, servers
     except LocalError as error:
         raise StartError(str(error)) from error
 

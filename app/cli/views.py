@@ -68,7 +68,7 @@ def expert_table(experts: "Sequence[ExpertInfo]", *, wide: bool) -> "RenderableT
     from rich.table import Table
     from rich.text import Text
 
-    colours = {"up": "green", "down": "red", "starting": "yellow"}
+    colours = {"up": "green", "down": "red", "starting": "yellow", "waking": "yellow", "asleep": "blue"}
     table = Table(show_edge=False, pad_edge=False)
     for heading, right in (
         ("expert", False),

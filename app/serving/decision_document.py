@@ -16,6 +16,7 @@ from app.serving.strategy_trace import Trace
 from app.storage.rows import DecisionRow, FeedbackRow, Row, ShadowRow, column_names
 from experts.health import ExpertHealth
 from experts.registry import Expert
+from experts.residency.live_residency import ResidencyFacts
 from routers.decision import EXPECTATIONS, UNSEEN, Choice, Decision
 
 ESTIMATES = frozenset({"probability", "ood_score", "utility", "correction", "value", "propensity"})
@@ -114,10 +115,13 @@ def _row_document(
 
 
 def expert_document(
-    expert: Expert, health: ExpertHealth | None, facts: Mapping[str, Any] | None = None
+    expert: Expert,
+    health: ExpertHealth | None,
+    facts: Mapping[str, Any] | None = None,
+    residency: ResidencyFacts | None = None,
 ) -> dict[str, Any]:
     """An expert as /v1/experts shows it. `health` None: not checked. `facts`: `Prompting.facts` of its
-    mixture and identities."""
+    mixture and identities. `residency` None: it takes no turns."""
     return {
         "name": expert.name,
         "params_b": expert.params_b,
@@ -136,6 +140,7 @@ def expert_document(
             "state": health.state if health else "unknown",
             "detail": health.detail if health else "Nobody looked.",
         },
+        "residency": None if residency is None else asdict(residency),
     }
 
 

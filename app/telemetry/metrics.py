@@ -101,6 +101,23 @@ class Metrics:
             "Requests that left an unavailable expert for another one.",
             ("from_expert", "to_expert"),
         )
+        self.residency_switches = counter(
+            "coterie_residency_switches",
+            "Servers that were loaded (wake) or left memory (sleep), and whether that went well.",
+            ("server", "kind", "result"),
+        )
+        self.residency_seconds = histogram(
+            "coterie_residency_switch_seconds",
+            "How long a server took to be loaded or to leave memory.",
+            ("server", "kind"),
+            buckets=LONG_S,
+        )
+        self.residency_wait_seconds = histogram(
+            "coterie_residency_wait_seconds",
+            "How long requests waited for a server that was not loaded.",
+            ("server",),
+            buckets=LONG_S,
+        )
         self.shadows = counter(
             "coterie_shadows",
             "Shadow answers, by what became of them: ok, error or dropped.",

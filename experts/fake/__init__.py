@@ -10,12 +10,14 @@ from experts.fake.behaviour import Behaviour, Chooser, Died, Log, scripted
 from experts.fake.fake_server import create_fake_expert
 from experts.fake.faults import FAULTS
 from experts.fake.serving import RunningFake, run_fake_expert, serve_in_thread
+from experts.fake.sleep_mode import FakeSleep
 
 __all__ = [
     "FAULTS",
     "Behaviour",
     "Chooser",
     "Died",
+    "FakeSleep",
     "Log",
     "RunningFake",
     "create_fake_expert",

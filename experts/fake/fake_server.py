@@ -22,6 +22,7 @@ from experts.fake.answers import Answer
 from experts.fake.behaviour import Behaviour, Chooser, Died, Log
 from experts.fake.chat_requests import as_chat_request, prompt_tokens
 from experts.fake.faults import BOMB_BYTES, FAULTS, Fault
+from experts.fake.sleep_mode import FakeSleep
 from experts.fake.wire_formats import WIRE_FORMATS, event
 
 EMBEDDING_SIZE = 16
@@ -37,11 +38,13 @@ def create_fake_expert(
     models: Sequence[str] = (),
     context_length: int | None = None,
     api_key: str | None = None,
+    sleep: FakeSleep | None = None,
 ) -> Starlette:
     """The ASGI app. `models`: listed by `/v1/models`, by default `name`; `context_length`: longer requests
     (in words) are rejected as by vLLM; `api_key`: other keys get 401 with the key in the message, as from
-    some providers."""
-    server = _Server(behaviour or Behaviour(), name, tuple(models) or (name,), context_length, api_key)
+    some providers; `sleep`: how its sleep mode is, by default awake."""
+    mode = sleep or FakeSleep()
+    server = _Server(behaviour or Behaviour(), name, tuple(models) or (name,), context_length, api_key, mode)
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", _Answers(server, "chat")),
@@ -54,9 +57,13 @@ def create_fake_expert(
             Route("/v1/models", server.list_models),
             Route("/health", lambda request: Response()),
             Route("/metrics", server.metrics),
+            Route("/sleep", mode.sleep, methods=["POST"]),
+            Route("/wake_up", mode.wake_up, methods=["POST"]),
+            Route("/collective_rpc", mode.collective_rpc, methods=["POST"]),
+            Route("/is_sleeping", mode.is_sleeping),
         ]
     )
-    app.state.log = server.log
+    app.state.log, app.state.sleep = server.log, mode
     return app
 
 
@@ -70,8 +77,10 @@ class _Server:
         models: tuple[str, ...],
         context_length: int | None,
         api_key: str | None,
+        sleep: FakeSleep,
     ) -> None:
         self.behaviour = behaviour
+        self.sleep = sleep
         self.name = name
         self.models = models
         self.context_length = context_length
@@ -85,7 +94,7 @@ class _Server:
         return behaviour
 
     def refusal(self, request: Request, body: Mapping[str, Any], dialect: DialectName) -> Response | None:
-        return self.unauthorized(request, dialect) or self._too_long(body, dialect)
+        return self.unauthorized(request, dialect) or self.sleep.refusal() or self._too_long(body, dialect)
 
     def unauthorized(self, request: Request, dialect: DialectName = "chat") -> Response | None:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")

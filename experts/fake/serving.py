@@ -11,6 +11,7 @@ from typing import Any
 
 from experts.fake.behaviour import Behaviour, Chooser, Log
 from experts.fake.fake_server import create_fake_expert
+from experts.fake.sleep_mode import FakeSleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class RunningFake:
     """Base URL: "http://127.0.0.1:PORT/v1"."""
     port: int
     log: Log
+    sleep: FakeSleep
 
 
 @contextlib.contextmanager
@@ -32,14 +34,15 @@ def run_fake_expert(
     models: Sequence[str] = (),
     context_length: int | None = None,
     api_key: str | None = None,
+    sleep: FakeSleep | None = None,
 ) -> Iterator[RunningFake]:
     """Serve a fake expert in a thread, on `port` or a free one. Raises `OSError` when the port is taken,
     `RuntimeError` when the server does not start in 10 s."""
     app = create_fake_expert(
-        behaviour, name=name, models=models, context_length=context_length, api_key=api_key
+        behaviour, name=name, models=models, context_length=context_length, api_key=api_key, sleep=sleep
     )
     with serve_in_thread(app, port) as bound:
-        yield RunningFake(f"http://127.0.0.1:{bound}/v1", bound, app.state.log)
+        yield RunningFake(f"http://127.0.0.1:{bound}/v1", bound, app.state.log, app.state.sleep)
 
 
 @contextlib.contextmanager

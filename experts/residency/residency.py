@@ -22,7 +22,7 @@ ROUNDING = 1e-9
 """GB."""
 
 
-class QueueFull(Exception):
+class TooManyWaiting(Exception):
     """As many requests wait for the server as may."""
 
 
@@ -56,11 +56,11 @@ class ResidencyLimits:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do now: tickets that may go on, servers to wake and to put to sleep, and when to ask again at
-    the latest (None: after the next event)."""
+    """What to do now: tickets that may go on, servers to wake (from where) and to put to sleep (how), and
+    when to ask again at the latest (None: after the next event)."""
 
     granted: tuple[Hashable, ...] = ()
-    wake: tuple[str, ...] = ()
+    wake: tuple[tuple[str, Absence], ...] = ()
     sleep: tuple[tuple[str, Absence], ...] = ()
     again_at: float | None = None
 
@@ -134,6 +134,10 @@ class Residency:
         seat = self._seats[server]
         return seat.absence if seat.state == "asleep" else None
 
+    def lost(self, server: str) -> bool:
+        """Whether nobody knows how the server is away."""
+        return self._seats[server].lost
+
     def waiting(self, server: str) -> int:
         return len(self._seats[server].waiting)
 
@@ -145,14 +149,15 @@ class Residency:
         return sum(seat.taken_gb for seat in self._seats.values())
 
     def request(self, ticket: Hashable, server: str, now: float) -> bool:
-        """A request for `server`; True when it may go on at once, and no step is due. Raises `QueueFull`."""
+        """A request for `server`; True when it may go on at once, and no step is due. Raises
+        `TooManyWaiting`."""
         self.policy.observe(server)
         seat = self._seats[server]
         if seat.state == "resident" and not seat.closing:
             seat.in_use += 1
             return True
         if len(seat.waiting) >= self.limits.max_waiting:
-            raise QueueFull
+            raise TooManyWaiting
         seat.waiting[ticket] = now
         return False
 
@@ -205,11 +210,12 @@ class Residency:
             for seat in self._seats.values()
             if seat.state == "resident" and seat.closing and not seat.in_use
         ]
+        woken = tuple((seat.server.name, seat.absence) for seat in wake)
         for seat in wake:
             seat.state = "waking"
         self.switches += len(wake)
         sleep = tuple((seat.server.name, self._leave(seat)) for seat in leaving)
-        return Step(tuple(granted), tuple(seat.server.name for seat in wake), sleep, again_at)
+        return Step(tuple(granted), woken, sleep, again_at)
 
     def _grant(self, seats: Iterable[_Seat]) -> list[Hashable]:
         granted: list[Hashable] = []

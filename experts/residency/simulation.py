@@ -146,14 +146,13 @@ class _Run:
         )
 
     def _act(self, now: float) -> None:
-        absences = {name: self._residency.absence(name) for name in self._loaded}
         step = self._residency.step(now)
         for ticket in step.granted:
             if isinstance(ticket, int):
                 self._waits[ticket] = now - self._stream[ticket].at_s
                 self._begin(ticket, now)
-        for name in step.wake:
-            self._push(now + self._times.wake_s(absences[name] or "stopped"), 2, partial(self._woke, name))
+        for name, absence in step.wake:
+            self._push(now + self._times.wake_s(absence), 2, partial(self._woke, name))
         for name, absence in step.sleep:
             self._loaded[name] += now - self._since.pop(name)
             self._push(now + self._times.sleep_s, 1, partial(self._slept, name, absence))

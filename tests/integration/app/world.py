@@ -114,6 +114,7 @@ def write_registry(
     endpoints: Mapping[str, str],
     own: Mapping[str, Mapping[str, Any]] | None = None,
     experts: Mapping[str, Mapping[str, Any]] = EXPERTS,
+    residency: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Path:
     """A registry of `experts` at `endpoints`; `fields` are added to each, `own` to some by name."""
@@ -129,7 +130,8 @@ def write_registry(
         }
         for name, facts in experts.items()
     ]
-    path.write_text(yaml.safe_dump({"experts": entries}))
+    section = {} if residency is None else {"residency": dict(residency)}
+    path.write_text(yaml.safe_dump({**section, "experts": entries}))
     return path
 
 
@@ -175,6 +177,7 @@ class World:
             endpoints,
             self.own,
             self.experts,
+            changes.pop("residency", None),
             **changes.pop("expert_fields", {}),
         )
         return Settings(
