@@ -268,8 +268,6 @@ class Expert(StrictModel):
             raise _misfit("weights_gb", "cannot be more than memory_gb")
         if self.memory_gb is not None and self.provider != "openai":
             raise _misfit("memory_gb", "is for provider openai: others are not ours to load")
-        if self.memory_gb is not None and self.replicas:
-            raise _misfit("memory_gb", "is for experts with one server, not for replicas")
 
     def _agree_on_samples(self) -> None:
         if self.samples == 1:

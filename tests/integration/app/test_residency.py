@@ -105,7 +105,7 @@ async def test_a_second_process_may_not_manage_the_same_memory(sleepers: World) 
 
 
 async def test_several_workers_may_not_either(sleepers: World) -> None:
-    with pytest.raises(StartError, match="COTERIE_WORKERS: .* one process, not 2"):
+    with pytest.raises(StartError, match=r"COTERIE_WORKERS: .* one process, not 2"):
         async with open_services(sleepers.settings(residency=ONE_FITS, workers=2), encoder=WordEncoder()):
             pass
 

@@ -346,11 +346,6 @@ def test_experts_with_memory_take_turns_in_the_budget_of_the_section(written: Pa
         ("    memory_gb: 20\n    weights_gb: 15\n", "", "so none takes turns"),
         ("weights_gb: 15", "weights_gb: 25", "weights_gb: cannot be more than memory_gb"),
         ("8102/v1", "8102/v1\n    memory_gb: 5", "needs a `local` block"),
-        (
-            "8102/v1",
-            "8102/v1\n    memory_gb: 5\n    replicas: [http://b:1/v1]",
-            "one server, not for replicas",
-        ),
         ("8102/v1", "8101/v1", "share a server and must have the same memory_gb"),
     ],
 )

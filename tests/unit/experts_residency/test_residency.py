@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experts.residency.residency import TooManyWaiting, Residency, ResidencyLimits, ResidentServer
+from experts.residency.residency import Residency, ResidencyLimits, ResidentServer, TooManyWaiting
 from experts.residency.residency_policies import (
     POLICIES,
     LeastRecentlyUsed,
