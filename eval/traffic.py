@@ -7,6 +7,7 @@ columns.
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,24 @@ def read_traffic(path: Path) -> tuple[Logged, ...]:
     return _logged(rows, str(path))
 
 
-def fetch_traffic(base: str, *, key: str | None = None, limit: int | None = None) -> tuple[Logged, ...]:
-    """Read decisions from a running service, newest first. Raises TrafficError."""
-
+def fetch_traffic(
+    base: str,
+    *,
+    key: str | None = None,
+    limit: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> tuple[Logged, ...]:
+    """Read decisions from a running service, newest first; of a period, with `since` or `until`, there may be
+    none. Raises TrafficError."""
+    period = {name: when.isoformat() for name, when in (("since", since), ("until", until)) if when}
     try:
         with Client(base, key=key) as api:
-            found = api.decisions(limit)
+            found = api.decisions(limit, **period)
     except ApiError as error:
         raise TrafficError(str(error)) from error
+    if period and not found:
+        return ()
     return _logged(_placed((row.document() for row in found), base), base)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +25,7 @@ from app.storage.queries import (
     shadows_of,
 )
 from app.storage.rows import DecisionRow, FeedbackRow, NewRow
+from base.ids import new_id
 from base.strategy_graph import dot, mermaid
 
 router = APIRouter()
@@ -135,7 +135,7 @@ async def feedback(request: Request) -> Response:
     if not await _exists(services, body.decision_id):
         raise _no_decision()
     columns = {
-        "id": f"fb_{uuid4().hex}",
+        "id": new_id("fb_"),
         "decision_id": body.decision_id,
         "created_at": datetime.now(UTC),
         "api_key": request.state.api_key,

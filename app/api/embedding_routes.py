@@ -1,7 +1,6 @@
 """/v1/embeddings: by experts with that capability, and by the router's own encoder."""
 
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from fastapi import APIRouter, Request
@@ -14,6 +13,7 @@ from app.errors import ServiceError
 from app.services import Services
 from app.serving.decision_document import decision_document, decision_headers
 from app.serving.request_parsing import ROUTED_MODEL
+from base.ids import new_id
 from base.suggestions import listed
 from experts.errors import ExpertBadReply, ExpertError
 from routers.decision import Classification, Decision, Reason
@@ -68,7 +68,7 @@ def _decision(services: Services, name: str) -> Decision:
         message = f"{name} makes no embeddings. There are: {listed(known)}."
         raise ServiceError(400, "capability_unavailable", message, param="model")
     return Decision(
-        id=f"dec_{uuid4().hex}",
+        id=new_id("dec_"),
         composition=services.routing.router.composition.digest,
         classification=Classification.SKIPPED,
         category=None,

@@ -2,7 +2,6 @@
 
 import re
 import time
-from secrets import token_hex
 from typing import Any
 
 import structlog
@@ -12,6 +11,7 @@ from app.api.error_handlers import error_response, service_error, speaks_message
 from app.errors import place_of
 from app.telemetry.logs import begin_request
 from app.telemetry.metrics import Metrics
+from base.ids import new_id
 
 GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -79,7 +79,7 @@ def _request_id(scope: Scope) -> str:
             given = value.decode("latin-1")
             if GIVEN_ID.fullmatch(given):
                 return str(given)
-    return f"req_{token_hex(16)}"
+    return new_id("req_")
 
 
 def _route(scope: Scope) -> str:

@@ -1,7 +1,6 @@
 """`coterie route`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import uuid4
 
 import typer
 
@@ -16,6 +15,7 @@ from app.cli.shared_options import (
     Url,
     strategy_fields,
 )
+from base.ids import new_id
 from base.json_documents import json_text
 from base.terminal import console, fail, read_question
 
@@ -95,7 +95,7 @@ def _decide_here(settings: "Settings", body: dict[str, Any]) -> "RoutingDecision
             catalogue = Catalogue(settings.own_strategies)
             router = load_routers(settings, registry, catalogue.names).served
         chat = ChatRequest(ChatBody.model_validate(body), body)
-        request = routing_request(chat, Names.of(registry, router), decision_id=f"dec_{uuid4().hex}")
+        request = routing_request(chat, Names.of(registry, router), decision_id=new_id("dec_"))
         return RoutingDecision.model_validate(decision_document(router.route(request)))
     except StartError as error:
         fail(error)

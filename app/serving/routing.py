@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar
 
 from app.errors import ServiceError
@@ -21,6 +20,7 @@ from app.serving.operator_rules import load_rules
 from app.serving.request_context import RequestContext
 from app.serving.request_parsing import Names, routing_request
 from app.settings import Settings
+from base.ids import new_id
 from base.suggestions import suggestion
 from base.token_count import TokenCount
 from experts.registry import Expert, Registry
@@ -123,7 +123,7 @@ class RoutingService:
         """
         options, chain = chat.body.routing, await _chain(chat)
         router = self.routers.of(options.conversation or chain.opening_mark or chat.request_id)
-        request = routing_request(chat, Names.of(self._registry, router), decision_id=f"dec_{token_hex(16)}")
+        request = routing_request(chat, Names.of(self._registry, router), decision_id=new_id("dec_"))
         going_on = await self._conversations.continuation(
             chain, chat.api_key, options.conversation, options.previous_decision
         )

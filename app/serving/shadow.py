@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import structlog
 
@@ -29,6 +28,7 @@ from app.storage.database import Database
 from app.storage.queries import shadow_spending
 from app.storage.recorder import Recorder
 from app.storage.rows import NewRow, ShadowRow
+from base.ids import new_id
 from base.prices import token_cost
 from base.usage import TokenUsage
 from experts.errors import ExpertError, ExpertTimeout
@@ -139,7 +139,7 @@ class Shadow:
             return
         asked = question_of(record.chat.document)
         for expert in await self._asked(record):
-            shadow_id = f"{SHADOW_PREFIX}{uuid4().hex}"
+            shadow_id = new_id(SHADOW_PREFIX)
             task = _Task(shadow_id, decision.id, expert, asked, record.context.fresh(shadow_id))
             try:
                 self._queue.put_nowait(task)

@@ -164,7 +164,7 @@ def _report(composition: Path, margin: float, least: int, api: str, api_key: str
         pair = load_composition(folders.served), load_composition(folders.canary)
         log = [
             each
-            for each in fetch_traffic(api, key=api_key)
+            for each in fetch_traffic(api, key=api_key, since=settings.started_at)
             if each.created_at is not None and each.created_at >= settings.started_at
         ]
         targets = None

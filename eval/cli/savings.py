@@ -54,13 +54,16 @@ def savings(
     if days is not None and since is not None:
         fail("give --days or --since, not both", 2)
     begin = datetime.now(UTC) - timedelta(days=days) if days is not None else _utc(since)
+    end = _utc(until)
     try:
-        traffic = read_traffic(log) if log is not None else fetch_traffic(api, key=api_key)
+        if log is not None:
+            traffic = read_traffic(log)
+        else:
+            traffic = fetch_traffic(api, key=api_key, since=begin, until=end)
         with Client(api, key=api_key) as service:
             experts = service.experts()
     except (ApiError, TrafficError) as error:
         fail(error)
-    end = _utc(until)
     kept = [
         each
         for each in traffic
@@ -69,7 +72,7 @@ def savings(
         and (end is None or each.created_at < end)
     ]
     if not kept:
-        fail(f"none of the {len(traffic)} decisions is of this period")
+        fail("none of the decisions is of this period")
     named = alternative or next((each.alternative for each in kept if each.alternative), None)
     known = [each.name for each in experts]
     if named is None or named not in known:
