@@ -1,28 +1,34 @@
-"""Writing and listing many decisions: `python -m benchmarks.storage_growth --rows 1000000`.
+"""Writing and listing many decisions: `python -m benchmarks.storage_growth --rows 5000000 --database URL`.
 
-Fills a database through the service's own writer with decisions that a seed makes, and measures the rate,
-then the pages of the list: the first, one from the middle, and those of each filter by a common value, a rare
-one and one that nobody has. The database is a new SQLite file, or the empty one of `--database`. Prints a
-table; `--json FILE` writes the numbers, `--plans` prints how the database finds each page. On a busy machine
-prefer CPU time.
+The service's own writer writes the first and the last `--written` decisions, which a seed makes; the database
+copies the first ones in between. Measured are the rate and CPU time of both writes, what a request looks up,
+pages in a row, as `coterie savings` reads them, and the pages of the list: the first, one from the middle,
+those of each filter by a common value, by a rare one and by one that nobody has. The database is a new SQLite
+file, or the empty one of `--database`. Prints a table; `--json FILE` writes the numbers, `--plans` prints how
+the database finds each page. On a busy machine prefer CPU time: that of both sides, when PostgreSQL is on
+this machine.
 """
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measures import Measure, conclude
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from app.storage.database import Database
     from app.storage.queries import Cursor, Filters
     from app.storage.rows import NewRow
@@ -35,9 +41,13 @@ CATEGORIES = ("coding", "math", "writing", "law", "health", "roleplay", "stem", 
 RARE = "rare"
 EACH = 10_000
 """One row of so many has rare values."""
-PAGE = 50
+PAGE, MOST = 50, 200
+"""Decisions of a page by default, and at most."""
+BOUND_MS = 50
+IN_A_ROW = 20
+"""Pages that are read one after the other."""
 QUEUE = 5_000
-BATCH = 200
+BATCH = 1_000
 """Queue and batch of the service's settings."""
 
 
@@ -54,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storage_growth", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--written", type=int, default=100_000, help="rows at the start, and at the end")
     parser.add_argument("--database", metavar="URL", help="an empty one; by default a new SQLite file")
     parser.add_argument("--rounds", type=int, default=20, help="of each page")
     parser.add_argument("--batch", type=int, default=BATCH, help="rows in one transaction")
@@ -75,8 +86,9 @@ async def _measure(url: str, given: argparse.Namespace) -> list[Measure]:
     try:
         await upgrade(database)
         measures = await _fill(database, given)
+        measures += await _lookups(database, given.rounds)
         for page in pages(given.rows):
-            measures.append(await _page(database, page, given.rounds))
+            measures += await _page(database, page, given.rounds)
             if given.plans:
                 print(await plan(database, page), file=sys.stderr)  # noqa: T201
     finally:
@@ -84,20 +96,20 @@ async def _measure(url: str, given: argparse.Namespace) -> list[Measure]:
     return measures
 
 
-def decisions(count: int, seed: int) -> "Iterator[NewRow]":
-    """Decisions like those of a service with 14 experts, the oldest first; every EACH-th is rare in all that
-    the list can be filtered by."""
+def decisions(count: int, seed: int, first: int = 0) -> "Iterator[NewRow]":
+    """Decisions from the `first` on, like those of a service with 14 experts, the oldest first; every EACH-th
+    is rare in all that the list can be filtered by."""
     from app.storage.rows import DecisionRow, Mark, NewRow
 
     drawn = random.Random(seed)
-    for number in range(count):
+    for number in range(first, first + count):
         rare = number % EACH == EACH // 2
         expert, category = drawn.choice(EXPERTS), drawn.choice(CATEGORIES)
         score = drawn.random()
         when = START + number * STEP
         marks = [f"{drawn.getrandbits(256):064x}" for _ in range(2)]
         columns = {
-            "id": f"dec_{drawn.getrandbits(128):032x}",
+            "id": f"dec_{number:012x}{drawn.getrandbits(80):020x}",
             "composition": "55cc3cc50a0f42bf",
             "classification": "classified",
             "category": RARE if rare else category,
@@ -110,7 +122,7 @@ def decisions(count: int, seed: int) -> "Iterator[NewRow]":
             "reason": RARE if rare else "matched",
             "detail": f"{category} goes to {expert}",
             "created_at": when,
-            "request_id": f"req_{number}",
+            "request_id": f"req_{number:032x}",
             "api_key": RARE if rare else f"key-{number % 7}",
             "conversation": f"conversation-{number // 4}",
             "model": RARE if rare else "coterie",
@@ -124,14 +136,28 @@ def decisions(count: int, seed: int) -> "Iterator[NewRow]":
 
 
 async def _fill(database: "Database", given: argparse.Namespace) -> list[Measure]:
-    """Write the rows. Making them is not counted."""
+    """Write the first rows, have them copied, and write the last."""
+    first = min(given.written, given.rows)
+    measures = await _write(database, decisions(first, given.seed), given.batch, "the first", first)
+    copies = given.rows // first - 2
+    if copies >= 0:
+        await _copy_first(database, first, copies)
+        last = decisions(first, given.seed + 1, first * (copies + 1))
+        measures += await _write(database, last, given.batch, "the last", first)
+    return measures
+
+
+async def _write(
+    database: "Database", rows: "Iterator[NewRow]", batch: int, which: str, count: int
+) -> list[Measure]:
+    """Have the service's writer write rows. Making them is not counted."""
     from app.storage.recorder import Recorder
 
-    recorder = Recorder(database, queue=QUEUE, batch=given.batch)
+    recorder = Recorder(database, queue=QUEUE, batch=batch)
     recorder.start()
-    rows = decisions(given.rows, given.seed)
     took = used = 0.0
-    while made := [row for _, row in zip(range(QUEUE), rows, strict=False)]:
+    served_before = await _server_cpu_s(database)
+    while made := list(islice(rows, QUEUE)):
         started, used_before = time.perf_counter(), time.process_time()
         for row in made:
             await recorder.submit(row)
@@ -140,9 +166,132 @@ async def _fill(database: "Database", given: argparse.Namespace) -> list[Measure
         used += time.process_time() - used_before
     if await recorder.stop(600):
         raise SystemExit("the database did not take all rows")
+    served = await _server_cpu_s(database)
+    named = f"{which} {count:,} decisions with 2 marks each"
+    measures = [
+        Measure(f"writing {named}", count / took, "rows/s"),
+        Measure("CPU time of the service for one", 1e6 * used / count, "µs"),
+    ]
+    if served is not None and served_before is not None:
+        measures.append(
+            Measure("CPU time of PostgreSQL for one", 1e6 * (served - served_before) / count, "µs")
+        )
+    return measures
+
+
+async def _server_cpu_s(database: "Database") -> float | None:
+    """Seconds of CPU time that PostgreSQL has used for its connections to `database`; None when it runs on
+    another machine, and for SQLite, which runs in the service."""
+    from sqlalchemy import text
+
+    from base.databases import is_sqlite
+
+    if is_sqlite(database.url):
+        return None
+    own = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+    async with database.engine.connect() as connection:
+        times = [_cpu_s(pid) for pid in (await connection.scalars(own)).all()]
+    known = [each for each in times if each is not None]
+    return sum(known) if len(known) == len(times) else None
+
+
+def _cpu_s(pid: int) -> float | None:
+    """None when no process of PostgreSQL has this number here."""
+    try:
+        name, _, numbers = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")
+    except OSError:
+        return None
+    ticks = sum(int(number) for number in numbers.split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK") if name.endswith("(postgres") else None
+
+
+async def _copy_first(database: "Database", first: int, copies: int) -> None:
+    """Have the database copy the `first` rows so often, each time later, with other ids and marks."""
+    from app.storage.rows import DecisionRow, MarkRow, column_names
+    from base.databases import is_sqlite
+
+    if is_sqlite(database.url):
+        later = "strftime('%Y-%m-%d %H:%M:%f', {}, '+{} seconds') || '000'"
+        digest = "lower(hex(randomblob(32)))"
+    else:
+        later, digest = "{} + interval '{} seconds'", "md5(mark || '{0}') || md5('{0}' || mark)"
+    tables = DecisionRow, MarkRow
+    async with database.engine.connect() as connection:
+        for name in (table.__tablename__ for table in tables):
+            await connection.exec_driver_sql(f"CREATE TEMP TABLE first_{name} AS SELECT * FROM {name}")
+        for number in range(1, copies + 1):
+            seconds = number * first * STEP.total_seconds()
+            changed = {
+                "id": f"'dec_{number:04x}' || substr(id, 9)",
+                "request_id": f"'req_{number:04x}' || substr(request_id, 9)",
+                "conversation": f"conversation || '.{number}'",
+                "created_at": later.format("created_at", seconds),
+                "mark": digest.format(number),
+                "seen_at": later.format("seen_at", seconds),
+            }
+            for table in tables:
+                name, names = table.__tablename__, column_names(table)
+                values = ", ".join(changed.get(each, each) for each in names)
+                await connection.exec_driver_sql(
+                    f"INSERT INTO {name} ({', '.join(names)}) SELECT {values} FROM first_{name}"
+                )
+            await connection.commit()
+        if not is_sqlite(database.url):
+            # What its own housekeeping does within a minute.
+            await connection.exec_driver_sql("ANALYZE")
+            await connection.commit()
+
+
+async def _lookups(database: "Database", rounds: int) -> list[Measure]:
+    """What requests ask storage for, and pages in a row."""
+    from app.storage import queries
+
+    async def conversation(session: "AsyncSession") -> None:
+        await queries.last_of_conversation(session, "conversation-0", "key-0")
+
+    async def marks(session: "AsyncSession") -> None:
+        await queries.marks_of(session, [f"{number:064x}" for number in range(64)])
+
+    async def old_marks(session: "AsyncSession") -> None:
+        await queries.delete_old_marks(session, START + 1_000 * STEP, bound=100)
+
+    async def all_pages(session: "AsyncSession") -> None:
+        after = None
+        for _ in range(IN_A_ROW):
+            _, after = await queries.decisions_page(session, queries.Filters(), limit=MOST, after=after)
+            session.expunge_all()
+            if after is None:
+                break
+
     return [
-        Measure("decisions written with 2 marks each", given.rows / took, "rows/s"),
-        Measure("CPU time of the service for one", 1e6 * used / given.rows, "µs"),
+        *await _timed(database, "a conversation's last expert", conversation, rounds),
+        *await _timed(database, "who answered where 64 marks stand for", marks, rounds),
+        *await _timed(database, "deleting 100 old marks", old_marks, rounds),
+        *await _timed(database, f"{IN_A_ROW} pages of {MOST} in a row, each", all_pages, rounds, IN_A_ROW),
+    ]
+
+
+async def _timed(
+    database: "Database",
+    name: str,
+    read: "Callable[[AsyncSession], Awaitable[None]]",
+    rounds: int,
+    parts: int = 1,
+) -> list[Measure]:
+    """Median of the time of one of `parts`, and mean of the CPU time that both sides take for it; the first
+    round warms up."""
+    times: list[float] = []
+    for number in range(rounds + 1):
+        if number == 1:
+            used_before, served_before = time.process_time(), await _server_cpu_s(database) or 0.0
+        started = time.perf_counter()
+        async with database.session() as session:
+            await read(session)
+        times.append(1000 * (time.perf_counter() - started) / parts)
+    used = time.process_time() - used_before + (await _server_cpu_s(database) or 0.0) - served_before
+    return [
+        Measure(name, statistics.median(times[1:]), "ms", BOUND_MS),
+        Measure("· CPU time", 1000 * used / rounds / parts, "ms"),
     ]
 
 
@@ -162,7 +311,7 @@ def pages(rows: int) -> "Iterator[Page]":
         "model": ("coterie", RARE, "nobody's"),
         "api_key": ("key-0", RARE, "nobody's"),
         "conversation": ("conversation-0", "nobody's"),
-        "request_id": ("req_0", "nobody's"),
+        "request_id": (f"req_{0:032x}", "nobody's"),
     }
     for name, values in filters.items():
         for value in values:
@@ -173,20 +322,17 @@ def pages(rows: int) -> "Iterator[Page]":
     yield Page("page of a rare expert's key", Filters(expert=RARE, api_key=RARE))
 
 
-async def _page(database: "Database", page: Page, rounds: int) -> Measure:
-    """Median of the time that reading one takes, as the API reads it."""
+async def _page(database: "Database", page: Page, rounds: int) -> list[Measure]:
+    """Reading a page as the API does."""
     from app.storage.queries import decisions_page, feedback_of, shadows_of
 
-    times = []
-    for _ in range(rounds + 1):
-        started = time.perf_counter()
-        async with database.session() as session:
-            rows, _ = await decisions_page(session, page.filters, limit=PAGE, after=page.after)
-            ids = [row.id for row in rows]
-            await shadows_of(session, ids)
-            await feedback_of(session, ids)
-        times.append(1000 * (time.perf_counter() - started))
-    return Measure(page.name, statistics.median(times[1:]), "ms", 50)
+    async def read(session: "AsyncSession") -> None:
+        rows, _ = await decisions_page(session, page.filters, limit=PAGE, after=page.after)
+        ids = [row.id for row in rows]
+        await shadows_of(session, ids)
+        await feedback_of(session, ids)
+
+    return await _timed(database, page.name, read, rounds)
 
 
 async def plan(database: "Database", page: Page) -> str:
