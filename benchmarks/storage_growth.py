@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,8 @@ PAGE, MOST = 50, 200
 BOUND_MS = 50
 IN_A_ROW = 20
 """Pages that are read one after the other."""
+EVENLY, SECONDS = 500, 5
+"""Rows that come in a second, and for how long, where the wait for their writing is measured."""
 QUEUE = 5_000
 BATCH = 1_000
 """Queue and batch of the service's settings."""
@@ -86,6 +89,7 @@ async def _measure(url: str, given: argparse.Namespace) -> list[Measure]:
     try:
         await upgrade(database)
         measures = await _fill(database, given)
+        measures += await _waiting(database, given.rows, given.seed)
         measures += await _lookups(database, given.rounds)
         for page in pages(given.rows):
             measures += await _page(database, page, given.rounds)
@@ -177,6 +181,33 @@ async def _write(
             Measure("CPU time of PostgreSQL for one", 1e6 * (served - served_before) / count, "µs")
         )
     return measures
+
+
+async def _waiting(database: "Database", first: int, seed: int) -> list[Measure]:
+    """How long rows that come evenly wait until they are in the database: those that wait are lost when the
+    service is killed."""
+    from app.storage.recorder import Recorder
+
+    submitted: deque[float] = deque()
+    waits: list[float] = []
+
+    def written(count: int) -> None:
+        now = time.perf_counter()
+        waits.extend(1000 * (now - submitted.popleft()) for _ in range(count))
+
+    recorder = Recorder(database, queue=QUEUE, batch=BATCH, on_written=written)
+    recorder.start()
+    most = 0
+    for row in decisions(EVENLY * SECONDS, seed + 2, first):
+        submitted.append(time.perf_counter())
+        await recorder.submit(row)
+        most = max(most, recorder.waiting)
+        await asyncio.sleep(1 / EVENLY)
+    await recorder.stop(60)
+    return [
+        Measure(f"longest wait of a row at up to {EVENLY} a second", max(waits), "ms"),
+        Measure("· rows that waited at most", most, "rows"),
+    ]
 
 
 async def _server_cpu_s(database: "Database") -> float | None:
