@@ -140,6 +140,30 @@ def test_the_service_of_a_server_is_what_the_registry_calls(pool: Manifests, nam
     assert labels["coterie/expert"] == name
 
 
+def test_each_replica_that_the_registry_names_has_a_server_of_its_own(helm: Helm, tmp_path: Path) -> None:
+    registry = tmp_path / "experts.yaml"
+    named = "    endpoint: http://small:8000/v1\n"
+    text = (PROJECT / "experts" / "gpu.yaml").read_text(encoding="utf-8")
+    registry.write_text(text.replace(named, f"{named}    replicas: [http://small-2:8000/v1]\n"))
+    assert load_registry(registry).get("small").endpoints
+    manifests = helm.template("--set-file", f"registry={registry}", *SECRETS, files=[SERVERS])
+    assert problems(manifests) == []
+    claims = set()
+    for host in ("small", "small-2"):
+        deployment = manifests.one("Deployment", f"coterie-{host}")["spec"]
+        assert manifests.one("Service", host)["spec"]["selector"] == deployment["selector"]["matchLabels"]
+        assert manifests.container(f"coterie-{host}")["args"] == manifests.container("coterie-small")["args"]
+        claims.add(manifests.pod(f"coterie-{host}")["volumes"][0]["persistentVolumeClaim"]["claimName"])
+        (budget,) = [
+            each["spec"]["selector"]["matchLabels"]
+            for each in manifests.of("PodDisruptionBudget")
+            if each["spec"]["selector"]["matchLabels"].items()
+            <= deployment["selector"]["matchLabels"].items()
+        ]
+        assert budget["coterie/expert"] == "small"
+    assert len(claims) == 2
+
+
 @each_server
 def test_a_server_is_started_as_docker_compose_starts_it(pool: Manifests, name: str) -> None:
     service = compose(COMPOSE_SECRETS)["services"][name]
@@ -281,7 +305,8 @@ def test_one_disruption_at_a_time(pool: Manifests) -> None:
     assert budgets.keys() == workloads
     for name, spec in budgets.items():
         assert spec["maxUnavailable"] == 1
-        assert spec["selector"] == pool.one("Deployment", name)["spec"]["selector"]
+        labels = pool.one("Deployment", name)["spec"]["template"]["metadata"]["labels"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
 
 
 # The chart's own files

@@ -16,7 +16,9 @@
 {{- $ports := dict -}}
 {{- range (include "coterie.experts" . | fromYaml).experts -}}
 {{- if not .served -}}
+{{- range .addresses -}}
 {{- $_ := set $ports (toString .port) true -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if $ports -}}

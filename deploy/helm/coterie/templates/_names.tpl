@@ -57,10 +57,13 @@ affinity: {{- toYaml . | nindent 2 }}
       key: {{ .Values.database.key }}
 {{- end -}}
 
-{{/* The same for one expert's server: (list $ "small"). */}}
+{{/* The same for an expert's servers, and for one of them: (list $ "small"), (list $ "small" "small-2"). */}}
 {{- define "coterie.expert-selector" -}}
 {{ include "coterie.selector" (list (index . 0) "expert") }}
 coterie/expert: {{ index . 1 | trunc 63 | trimAll "-_." | quote }}
+{{- if gt (len .) 2 }}
+coterie/server: {{ index . 2 | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "coterie.expert-labels" -}}

@@ -1,6 +1,6 @@
 {{/*
-The registry's experts that are no arms, as a list `experts` of name, model, context_length, host, port and whether the
-chart runs the server. Fails on what cannot work.
+The registry's experts that are no arms, as a list `experts` of name, model, context_length, whether the chart runs their
+servers, and the addresses (host, port) of those: the endpoint's first, then the replicas'. Fails on what cannot work.
 
 The registry itself goes into its ConfigMap as it came: Helm's YAML takes keys such as `n` for booleans, so a registry
 that it wrote again would be another one.
@@ -18,21 +18,26 @@ that it wrote again would be another one.
 {{- if hasKey . "endpoint" | not -}}
 {{- fail (printf "registry: %s has no endpoint; name one, as in http://%s:8000/v1" .name (include "coterie.dns" .name)) -}}
 {{- end -}}
-{{- $url := urlParse .endpoint -}}
+{{- $expert := . -}}
 {{- $served := hasKey $.Values.servers .name -}}
+{{- $addresses := list -}}
+{{- range prepend (.replicas | default list) .endpoint -}}
+{{- $url := urlParse . -}}
 {{- $host := regexReplaceAll ":[0-9]+$" $url.host "" -}}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
 {{- if $served -}}
 {{- if not (and (eq $url.scheme "http") (regexMatch "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$" $host)) -}}
-{{- fail (printf "servers.%s: the registry calls it at %s; the chart's service needs an endpoint such as http://%s:8000/v1" .name .endpoint (include "coterie.dns" .name)) -}}
+{{- fail (printf "servers.%s: the registry calls it at %s; the chart's service needs an endpoint such as http://%s:8000/v1" $expert.name . (include "coterie.dns" $expert.name)) -}}
 {{- end -}}
 {{- if hasKey $hosts $host -}}
-{{- fail (printf "servers: %s and %s have one endpoint, so they are one server; leave one of them out" (get $hosts $host) .name) -}}
+{{- fail (printf "servers: %s and %s are both called at %s; leave one of them out" (get $hosts $host) $expert.name .) -}}
 {{- end -}}
-{{- $_ := set $hosts $host .name -}}
+{{- $_ := set $hosts $host $expert.name -}}
+{{- end -}}
+{{- $addresses = append $addresses (dict "host" $host "port" (int $port)) -}}
 {{- end -}}
 {{- $_ := unset $unknown .name -}}
-{{- $experts = append $experts (dict "name" .name "model" .model "context_length" (int .context_length) "host" $host "port" (int $port) "served" $served) -}}
+{{- $experts = append $experts (dict "name" .name "model" .model "context_length" (int .context_length) "served" $served "addresses" $addresses) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := $unknown -}}
