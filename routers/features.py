@@ -10,6 +10,8 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from math import log1p
 from pathlib import Path
 
@@ -27,6 +29,9 @@ BEYOND_STATES = LEXICAL + format_features.COUNT
 """Features per text beside the `encoder.width` of its states."""
 FIRST_WORDS, LAST_WORDS = 18, 12
 SIZES = (2, 3, 4)
+WORD_CHARACTERS = 24
+WORDS_KEPT = 8_192
+"""Words whose hashed n-grams are remembered, about 1 kB each: a few words make up most of what is asked."""
 FORMAT = 3
 """Version of the features: to be raised with any change above; older compositions are then refused."""
 
@@ -79,14 +84,21 @@ def lexical_part(text: str) -> Vector:
     words = _WORD.findall(text.lower())
     if len(words) > FIRST_WORDS + LAST_WORDS:
         words = words[:FIRST_WORDS] + words[-LAST_WORDS:]
-    counts: Counter[str] = Counter()
-    for word in words:
-        padded = f" {word[:24]} "
-        for size in SIZES:
-            counts.update(padded[start : start + size] for start in range(len(padded) - size + 1))
+    counts = Counter(chain.from_iterable(_gram_codes(word[:WORD_CHARACTERS]) for word in words))
+    codes = np.fromiter(counts, dtype=np.int64, count=len(counts))
+    values = np.fromiter(map(log1p, counts.values()), dtype=np.float32, count=len(counts))
     vector = np.zeros(LEXICAL, dtype=np.float32)
-    for gram, count in counts.items():
-        code = zlib.crc32(gram.encode("utf-8", "surrogatepass"))
-        vector[code % LEXICAL] += (1 if code & 0x80000000 else -1) * log1p(count)
+    np.add.at(vector, codes % LEXICAL, np.where(codes & 0x80000000, values, -values))
     norm = float(np.linalg.norm(vector))
     return vector / norm if norm else vector
+
+
+@lru_cache(WORDS_KEPT)
+def _gram_codes(word: str) -> tuple[int, ...]:
+    """The hashes of a word's n-grams, those of each size apart."""
+    padded = f" {word} "
+    return tuple(
+        (size << 32) + zlib.crc32(padded[start : start + size].encode("utf-8", "surrogatepass"))
+        for size in SIZES
+        for start in range(len(padded) - size + 1)
+    )
