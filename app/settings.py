@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     encoder_precision: Literal["int8", "float32"] = "int8"
     encoder_threads: int = Field(1, ge=1, le=64)
     encoder_cache: int = Field(4_096, ge=0, le=1_000_000)
-    """Texts whose encoded states are remembered, 3.4 kB each, so that a repeated task is not encoded again;
+    """Texts whose encoded states are remembered, 3.5 kB each, so that a repeated task is not encoded again;
     the one that was asked longest ago gives way. Digests are kept, no text. 0: none."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -159,12 +159,14 @@ def _deciding(
 def _routing(shipped: "Composition", encoder: "Encoder", rounds: int) -> list[Measure]:
     from routers.request import Request, Turn
     from routers.router import Router
+    from routers.state_cache import CachedStates
 
-    router = Router(encoder, shipped)
+    router, remembering = Router(encoder, shipped), Router(CachedStates(encoder, 1), shipped)
     short = Request("r", (Turn("user", SHORT),))
     long = Request("r", (Turn("user", long_text(LONG_WORDS)),))
     return [
         *_timed("route a short request", lambda: router.route(short), rounds, 5),
+        *_timed("route a repeated short request", lambda: remembering.route(short), rounds),
         *_timed(f"route {LONG_WORDS:,} words", lambda: router.route(long), rounds // 10, 150),
     ]
 

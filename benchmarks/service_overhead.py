@@ -186,6 +186,8 @@ def running(profile: str, scratch: Path) -> Iterator[Bench]:
         "COTERIE_DATA": str(scratch / "var"),
         "COTERIE_PORT": str(api_port),
         "COTERIE_LOG_LEVEL": "info",
+        # Every request asks the same: each is to be read.
+        "COTERIE_ENCODER_CACHE": "0",
     }
     with (scratch / "log").open("w") as log, contextlib.ExitStack() as stack:
         fake = start(stack, ["experts.fake", "--port", str(expert_port)], environment, log)

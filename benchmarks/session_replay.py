@@ -44,9 +44,8 @@ from experts.registry import Registry, load_registry
 from experts.token_counter import TokenCounter
 from routers.decide import fall_back
 from routers.decision import Decision, Reason
-from routers.encoder import Encoder
-from routers.request import Matrix
 from routers.router import Router
+from routers.state_cache import CachedStates
 
 PROJECT = Path(__file__).resolve().parents[1]
 ACTIVE = 40
@@ -56,6 +55,8 @@ RESTART_EVERY = 2_000
 CACHE_S = 3_600.0
 """How long an expert's server is taken to keep the prefix of a conversation."""
 CHARACTERS_PER_TOKEN = 4
+TEXTS = 100_000
+"""Texts that are encoded once for all ways of routing."""
 BEGIN, END = "<!-- measured: sessions -->", "<!-- end -->"
 
 
@@ -372,29 +373,6 @@ def _chat(step: Step) -> ChatRequest:
 _TOOLS = [{"type": "function", "function": {"name": name}} for name in ("read_file", "search", "run")]
 
 
-class KnownTexts:
-    """An encoder that encodes each text once."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.name, self.revision = encoder.name, encoder.revision
-        self.dimension, self.width = encoder.dimension, encoder.width
-        self._known: dict[str, Matrix] = {}
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return list(self._encoder.count_tokens(texts))
-
-    def encode(self, texts: Sequence[str]) -> Matrix:
-        return self.states(texts)[:, : self.dimension]
-
-    def states(self, texts: Sequence[str]) -> Matrix:
-        if len(texts) != 1:
-            return self._encoder.states(texts)
-        if texts[0] not in self._known:
-            self._known[texts[0]] = self._encoder.states(texts)
-        return self._known[texts[0]]
-
-
 async def all_ways(
     router: Router,
     registry: Registry,
@@ -405,7 +383,7 @@ async def all_ways(
 ) -> list[Tally]:
     """Every way of routing on the same conversations."""
     params = {card.name: card.active_params_b for card in router.composition.experts}
-    router = replace(router, encoder=KnownTexts(router.encoder))
+    router = replace(router, encoder=CachedStates(router.encoder, TEXTS))
     with tempfile.TemporaryDirectory(prefix="coterie-replay-") as folder:
         served = ServiceRouting(router, registry, Path(folder))
         await served.open()

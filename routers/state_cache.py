@@ -18,7 +18,7 @@ DIGEST_BYTES = 16
 class CachedStates:
     """An encoder that remembers the states of the `entries` texts that it read last, one at a time.
 
-    An entry takes 4 bytes · width and about 300 bytes beside (3.4 kB with all-MiniLM-L6-v2). Calls with
+    An entry takes 4 bytes · width and about 500 bytes beside (3.5 kB with all-MiniLM-L6-v2). Calls with
     several texts pass by: of embeddings in bulk each text comes once. Thread-safe.
     """
 
