@@ -148,6 +148,17 @@ async def test_a_filtered_page_begins_at_its_cursor_in_an_index(tmp_path: Path, 
     await database.close()
 
 
+@pytest.mark.parametrize("name", ["conversation", "request_id"])
+async def test_a_page_of_a_conversation_is_not_sought_among_all_rows_of_a_key(
+    tmp_path: Path, name: str
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'coterie.db'}")
+    await ensure(database)
+    wanted: dict[str, Any] = {name: "any", "api_key": "team"}
+    assert f"({name}=?)" in await plan(database, Page(name, Filters(**wanted)))
+    await database.close()
+
+
 async def test_a_row_with_a_character_that_json_documents_cannot_hold_is_written(database: Database) -> None:
     dropped: list[int] = []
     recorder = Recorder(database, queue=100, batch=10, on_dropped=dropped.append)
