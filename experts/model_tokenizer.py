@@ -7,6 +7,7 @@ that a conversation that grows counts only what is new; the counts of the others
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
+LOADED = 32
+"""Tokenizers that stay loaded."""
 MIN_CACHED_CHARACTERS = 64
 """Characters of a piece that is worth remembering."""
 
@@ -46,20 +49,17 @@ class ModelTokenizer:
     @classmethod
     def read(cls, path: Path, cache: CountCache) -> "ModelTokenizer":
         """The tokenizer of a `tokenizer.json` or a folder with one, and the chat template beside it. Blocks
-        for up to a second. Raises TokenizerError."""
-        from tokenizers import Tokenizer
-
+        for up to a second, the first time in this process or in the one that it was forked from. Raises
+        TokenizerError."""
         file = path / TOKENIZER_FILE if path.is_dir() else path
         try:
-            # Read here: the library's own error for a missing file is a bare Exception.
-            content = file.read_bytes()
-            tokenizer = Tokenizer.from_buffer(content)
+            tokenizer, digest = _loaded(file, file.stat().st_mtime_ns)
             template = ChatTemplate.of_folder(file.parent)
         except OSError as error:
             raise TokenizerError(f"{error.filename or file}: {error.strerror or error}") from error
         except ValueError as error:
             raise TokenizerError(f"{file}: {error}") from error
-        return cls(tokenizer, template, cache, hashlib.sha256(content).digest())
+        return cls(tokenizer, template, cache, digest)
 
     def text(self, text: str) -> int:
         """The tokens of a text, special ones that it spells included."""
@@ -136,6 +136,16 @@ class ModelTokenizer:
             if len(piece) >= MIN_CACHED_CHARACTERS:
                 self._cache.put(self._key(piece), count)
         return sum(counts)
+
+
+@lru_cache(maxsize=LOADED)
+def _loaded(file: Path, _changed_ns: int) -> "tuple[Tokenizer, bytes]":
+    """A tokenizer and the digest of its file; some 50 MB, and not changed by use."""
+    from tokenizers import Tokenizer
+
+    # Read here: the library's own error for a missing file is a bare Exception.
+    content = file.read_bytes()
+    return Tokenizer.from_buffer(content), hashlib.sha256(content).digest()
 
 
 def _whole(text: str) -> str:

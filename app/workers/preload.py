@@ -1,11 +1,21 @@
-"""What every worker needs and no worker changes: imported once by the process that workers are forked from.
+"""What every worker needs and no worker changes: loaded once by the process that workers are forked from.
 
-The modules' memory is shared between workers that way, and a worker is there in a fraction of the time. What
-starts threads when it is imported (ONNX Runtime) stays out.
+Modules and the experts' tokenizers are in memory once that way, and a worker is there in a fraction of the
+time. What starts threads when it is imported (ONNX Runtime) stays out.
 """
 
-import gc
+from contextlib import suppress
 from importlib import import_module
+
+import structlog
+from pydantic import ValidationError
+
+from app.server import settle_memory
+from app.settings import Settings
+from experts.count_cache import CountCache
+from experts.model_tokenizer import TokenizerError
+from experts.registry import RegistryError, load_registry
+from experts.tokenizer_files import read_tokenizers
 
 MODULES = (
     "app.workers.worker",
@@ -25,6 +35,10 @@ MODULES = (
 for module in MODULES:
     import_module(module)
 
-# Pages that hold nothing but what was made here are not written to, and stay shared.
-gc.collect()
-gc.freeze()
+structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the workers say what is wrong
+with suppress(ValidationError, RegistryError, TokenizerError):
+    read_tokenizers(load_registry(Settings().experts).experts.values(), CountCache(1))
+structlog.reset_defaults()
+
+# What was made here is not looked through, and so not written to, by the workers' garbage collection.
+settle_memory()

@@ -54,6 +54,8 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
 
     Raises StartError with what to do when the service cannot start.
     """
+    # Where the fork server finds what it may load for all workers.
+    os.environ["COTERIE_EXPERTS"] = str(settings.experts.absolute())
     with contextlib.closing(bind(settings.host, settings.port)) as listener, _shared_folder() as folder:
         supervisor = _Supervisor(settings, listener, folder)
         # The terminal sends it when it is gone; without one it is the operator's wish to reload.
