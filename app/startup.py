@@ -236,9 +236,9 @@ def _share_of(registry: Registry, worker: Worker) -> Registry:
 def _memory(store: "SharedStore | None", settings: Settings) -> ConversationMemory | None:
     if store is None:
         return None
-    from app.serving.shared_experts import shared_memory
+    from app.serving.shared_experts import SharedMemory
 
-    return shared_memory(store, settings.conversations)
+    return SharedMemory(store, settings.conversations)
 
 
 def _quota(settings: Settings, metrics: Metrics, store: "SharedStore | None") -> EscalationQuota | None:

@@ -44,6 +44,9 @@ START_S = 300.0
 
 DIRECT, BARE, NAMED, ROUTED = "direct", "bare", "Coterie, named", "Coterie, routed"
 CASCADE, PANEL = "Coterie, cascade of two", "Coterie, panel of two"
+WORKERS = "Coterie, named, 2 workers"
+"""On all cores: the client and the expert have part of them, so that its time a request tells more than its
+rate."""
 
 Figures = Mapping[str, Mapping[str, float]]
 """Medians by contestant, then by figure."""
@@ -92,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, theirs = cores[0], cores[-1]
     with (
         tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch,
-        _running(given.profile, Path(scratch), ours, theirs, peers=given.peers) as running,
+        _running(
+            given.profile, Path(scratch), ours, theirs, peers=given.peers, names=given.contestants
+        ) as running,
     ):
         os.sched_setaffinity(0, {ours})
         wanted = {BARE, *given.contestants} if given.contestants else {each.name for each in running}
@@ -131,6 +136,11 @@ def _goals(figures: Figures) -> list[Measure]:
         )
     if named is not None and routed is not None:
         found.append(Measure("routed: p50 above named", routed["p50 at 1"] - named["p50 at 1"], "ms", 3.0))
+    if named is not None and (several := figures.get(WORKERS)) is not None:
+        found += [
+            Measure("2 workers : 1, CPU a request", several["CPU"] / named["CPU"], "times"),
+            Measure("2 workers : 1, CPU a stream", several["CPU, streams"] / named["CPU, streams"], "times"),
+        ]
     for name, each in figures.items():
         bound = 3.0 if name in (NAMED, ROUTED) else None
         found.append(
@@ -237,9 +247,10 @@ async def _answer(reader: asyncio.StreamReader, contestant: Contestant, *, strea
 
 @contextlib.contextmanager
 def _running(
-    profile: str, scratch: Path, ours: int, theirs: int, *, peers: bool
+    profile: str, scratch: Path, ours: int, theirs: int, *, peers: bool, names: Sequence[str]
 ) -> Iterator[list[Contestant]]:
-    """The contestants, started; the expert is on core `ours`, they are on `theirs`."""
+    """The contestants, started; the expert is on core `ours`, they are on `theirs`. Peers and workers only if
+    `names` ask for them."""
     stub, bare, coterie = (free_port() for _ in range(3))
     endpoint = f"http://127.0.0.1:{stub}/v1"
     registry = stub_registry(profile, endpoint, "stub", scratch / "experts.yaml")
@@ -279,6 +290,12 @@ def _running(
             Contestant(CASCADE, coterie, "coterie", service.pid, cascade),
             Contestant(PANEL, coterie, "coterie", service.pid, panel),
         ]
+        if not names or WORKERS in names:
+            several = free_port()
+            own = {"COTERIE_PORT": str(several), "COTERIE_DATA": str(scratch / "workers")}
+            service = start(stack, ["app.cli", "serve", "--workers", "2"], {**environment, **own}, log)
+            ready(service, several, "/readyz")
+            found.append(Contestant(WORKERS, several, strong, service.pid))
         for peer in PEERS if peers else ():
             peer.install()
             port = free_port()

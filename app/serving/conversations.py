@@ -81,7 +81,7 @@ class Conversations:
         self._clock = clock
         self._cleanup: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
-        memory = memory or own_memory(bound)
+        self._memory = memory = memory or own_memory(bound)
         self._by_name, self._by_decision, self._by_mark = memory.by_name, memory.by_decision, memory.by_mark
 
     async def continuation(
@@ -131,11 +131,9 @@ class Conversations:
         """An expert (`seen`: its name, and the sure category) has said `answers` so far. Returns what storage
         has to keep."""
         now = Seen(*seen, self._clock())
-        self._by_decision.put([(api_key, decision_id)], now)
-        if conversation is not None:
-            self._by_name.put([(api_key, conversation)], now)
         marks = _marks_of(chain, answers)
-        self._by_mark.put(marks, now)
+        name = None if conversation is None else (api_key, conversation)
+        self._memory.put(now, (api_key, decision_id), name, marks)
         return tuple(Mark(mark, now.expert, now.category, now.at) for mark in marks)
 
     async def start(self) -> None:

@@ -1,7 +1,7 @@
 """Who answered lately, by what a conversation is known by, in the memory of one process."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -13,6 +13,10 @@ MARKS_PER_CONVERSATION = 8
 
 K = TypeVar("K", bound=Hashable)
 K_contra = TypeVar("K_contra", bound=Hashable, contravariant=True)
+
+
+Owned = tuple[str | None, str]
+"""The label of a caller's key, and what is that caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +67,21 @@ class OwnRecentExperts(Generic[K]):
             self._seen.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class ConversationMemory:
     """By what conversations are recognised: the caller's name for one, a decision of it, a mark. A name and a
     decision are their caller's, by the label of its key."""
 
-    by_name: RecentExperts[tuple[str | None, str]]
-    by_decision: RecentExperts[tuple[str | None, str]]
+    by_name: RecentExperts[Owned]
+    by_decision: RecentExperts[Owned]
     by_mark: RecentExperts[str]
+
+    def put(self, seen: Seen, decision: Owned, name: Owned | None, marks: Sequence[str]) -> None:
+        """`seen` has answered in a conversation that is known by all of these."""
+        self.by_decision.put([decision], seen)
+        if name is not None:
+            self.by_name.put([name], seen)
+        self.by_mark.put(marks, seen)
 
 
 def own_memory(conversations: int) -> ConversationMemory:

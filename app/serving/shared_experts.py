@@ -1,49 +1,69 @@
 """Who answered lately, in the memory of all workers: what one of them puts there, each of them gets."""
 
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Generic, TypeVar
 
 import orjson
 
-from app.serving.recent_experts import MARKS_PER_CONVERSATION, ConversationMemory, Seen, with_seen
+from app.serving.recent_experts import (
+    MARKS_PER_CONVERSATION,
+    ConversationMemory,
+    Owned,
+    Seen,
+    with_seen,
+)
 from app.storage.shared_store import RecentEntries, SharedStore
-from base.json_documents import json_digest
 
 KEY_BYTES = 16
 
 K = TypeVar("K", bound=Hashable)
 
 
-def shared_memory(store: SharedStore, conversations: int) -> ConversationMemory:
-    """For so many conversations of all workers together."""
-    return ConversationMemory(
-        SharedRecentExperts(store, "names", conversations),
-        SharedRecentExperts(store, "decisions", conversations),
-        SharedRecentExperts(store, "marks", conversations * MARKS_PER_CONVERSATION),
-    )
+class SharedMemory(ConversationMemory):
+    """Of all workers together; what is known of an answer is put there in one transaction."""
+
+    def __init__(self, store: SharedStore, conversations: int) -> None:
+        entries = RecentEntries(store, "conversations", conversations * (2 + MARKS_PER_CONVERSATION))
+        super().__init__(
+            SharedRecentExperts(entries, partial(_owned, "name")),
+            SharedRecentExperts(entries, partial(_owned, "decision")),
+            SharedRecentExperts(entries, bytes.fromhex),  # marks are digests
+        )
+        self._entries = entries
+
+    def put(self, seen: Seen, decision: Owned, name: Owned | None, marks: Sequence[str]) -> None:
+        keys = [_owned("decision", decision), *map(bytes.fromhex, marks)]
+        if name is not None:
+            keys.append(_owned("name", name))
+        _put(self._entries, keys, seen)
 
 
 class SharedRecentExperts(Generic[K]):
-    def __init__(self, store: SharedStore, name: str, bound: int) -> None:
-        self._entries = RecentEntries(store, name, bound)
+    def __init__(self, entries: RecentEntries, key_of: Callable[[K], bytes]) -> None:
+        self._entries = entries
+        self._key_of = key_of
 
     def __contains__(self, key: K) -> bool:
-        return self._entries.get(_digest(key)) is not None
+        return self._entries.get(self._key_of(key)) is not None
 
     def get(self, key: K) -> tuple[Seen, ...]:
-        return _read(self._entries.get(_digest(key)))
+        return _read(self._entries.get(self._key_of(key)))
 
     def put(self, keys: Iterable[K], seen: Seen) -> None:
-        self._entries.change(
-            (_digest(key) for key in keys), lambda known: _written(with_seen(_read(known), seen))
-        )
+        _put(self._entries, [self._key_of(key) for key in keys], seen)
 
 
-def _digest(key: Hashable) -> bytes:
-    text = key if isinstance(key, str) else json_digest(key)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+def _put(entries: RecentEntries, keys: Sequence[bytes], seen: Seen) -> None:
+    alone = _written((seen,))
+    entries.change(keys, lambda known: alone if known is None else _written(with_seen(_read(known), seen)))
+
+
+def _owned(kind: str, key: Owned) -> bytes:
+    text = f"{kind} {key!r}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=KEY_BYTES).digest()
 
 
 def _written(seen: tuple[Seen, ...]) -> bytes:

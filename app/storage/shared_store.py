@@ -16,7 +16,8 @@ MAP_BYTES = 1 << 30
 MAX_READERS = 1_024
 NAMED = 8
 """Tables at most."""
-_YOUNG = b"young"
+CHECK = 64
+"""Changes after which a generation is looked at, whether it is full."""
 
 
 class SharedStore:
@@ -40,7 +41,7 @@ class SharedStore:
 
 
 class RecentEntries:
-    """Values by key, the latest `bound` of them at least and twice as many at most.
+    """Values by key, the latest `bound` of them at least and hardly more than twice as many.
 
     New ones go to a young generation; when that is full it becomes the old one, and what was old is
     forgotten."""
@@ -51,7 +52,9 @@ class RecentEntries:
         self._generations = tuple(
             store.environment.open_db(f"{name} {generation}".encode()) for generation in range(2)
         )
-        self._young = f"{name} {_YOUNG.decode()}".encode()
+        self._young = f"{name} young".encode()
+        self._changes = 0
+        self._check = max(1, min(CHECK, bound // CHECK))
 
     def get(self, key: bytes) -> bytes | None:
         with self._environment.begin() as transaction:
@@ -64,6 +67,9 @@ class RecentEntries:
             for key in keys:
                 value = change(self._read(transaction, key, young))
                 transaction.put(key, value, db=self._generations[young])
+            self._changes += 1
+            if self._changes % self._check:
+                return
             if transaction.stat(self._generations[young])["entries"] >= self._bound:
                 transaction.drop(self._generations[1 - young], delete=False)
                 transaction.put(self._young, bytes([1 - young]))

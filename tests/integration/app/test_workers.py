@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,7 +16,14 @@ from experts.fake import RunningFake
 from routers.encoder import Encoder
 from tests.integration.app.postgres import Postgres
 from tests.integration.app.test_reload import swap_experts
-from tests.integration.app.workers_world import QUOTA, Caller, WorkersService, running_workers
+from tests.integration.app.workers_world import (
+    QUOTA,
+    Caller,
+    WorkersService,
+    running_workers,
+    start_workers,
+    workers_environment,
+)
 from tests.integration.app.world import CODE, TALK, UNCLEAR, events_of
 
 TOOL = {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}
@@ -227,15 +235,39 @@ def test_a_stop_finishes_the_streams_of_all_workers(sqlite: WorkersService) -> N
         sqlite.process.send_signal(signal.SIGTERM)
         assert [finish_first()[-1], finish_second()[-1]] == ["[DONE]", "[DONE]"]
     assert sqlite.process.wait(60) == 0
+    assert not list(sqlite.log.parent.glob("coterie-workers-*"))
     assert {line["worker"] for line in sqlite.lines("stopping")} >= {0, 1}
     with closing(sqlite3.connect(sqlite.composition.parent / "var" / "coterie.db")) as kept:
         rows = kept.execute("SELECT id, status FROM decisions WHERE id IN (?, ?)", [first, second]).fetchall()
     assert sorted(rows) == sorted([(first, "ok"), (second, "ok")])
 
 
+@pytest.mark.postgres
+def test_a_second_signal_waits_for_nobody(
+    postgresql: WorkersService, fakes: Mapping[str, RunningFake]
+) -> None:
+    with streaming(postgresql.of(0, "stops"), words=1_000):
+        for _ in range(2):
+            postgresql.process.send_signal(signal.SIGTERM)
+            postgresql.until("Shutting down", bool)
+        assert postgresql.process.wait(30) == 0
+    assert not list(postgresql.log.parent.glob("coterie-workers-*"))
+
+
+def test_what_a_worker_cannot_serve_stops_the_start_with_its_reason(
+    tmp_path: Path, servers: Mapping[str, RunningFake], encoder: Encoder
+) -> None:
+    environment, log = workers_environment(tmp_path, servers, encoder), tmp_path / "log"
+    (tmp_path / "composition" / "arrays.safetensors").unlink()
+    assert start_workers(environment, log).wait(60) == 1
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith("coterie: ")
+    assert "arrays.safetensors" in last
+
+
 @contextmanager
-def streaming(caller: Caller) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
-    """An answer that is on its way for more than a second: its decision, and what reads it to its end."""
+def streaming(caller: Caller, words: int = 30) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
+    """An answer that is on its way for 50 ms a word: its decision, and what reads it to its end."""
     slow = {"token_delay_s": 0.05}
-    with caller.stream("word " * 30, fake=slow) as response:
+    with caller.stream("word " * words, fake=slow) as response:
         yield response.headers["x-coterie-decision"], lambda: events_of(response.read().decode())

@@ -135,9 +135,41 @@ def running_workers(
     workers: int = 2,
 ) -> Iterator[WorkersService]:
     """`coterie serve` with so many workers, until the block ends."""
+    environment = workers_environment(folder, fakes, encoder, workers)
+    if database_url is not None:
+        environment["COTERIE_DATABASE_URL"] = database_url
+    log = folder / "log"
+    process = start_workers(environment, log)
+    service = WorkersService(process, "", folder / "composition", log)
+    try:
+        service.until("serving", lambda lines: bool(lines) or process.poll() is not None)
+        assert process.poll() is None, log.read_text()[-3000:]
+        service.url = service.lines("serving")[0]["url"]
+        yield service
+    finally:
+        service.close()
+
+
+def start_workers(environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """`coterie serve`, what it says in `log`."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve"],
+            stdout=output,
+            stderr=output,
+            cwd=PROJECT,
+            env=environment,
+            start_new_session=True,  # without a terminal, so that SIGHUP reloads
+        )
+
+
+def workers_environment(
+    folder: Path, fakes: Mapping[str, RunningFake], encoder: Encoder, workers: int = 2
+) -> dict[str, str]:
+    """What makes `coterie serve` the small world's service, all of it in `folder`."""
     endpoints = {name: fake.endpoint for name, fake in fakes.items()}
     composition = small_composition(folder / "composition", encoder)
-    environment = {
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("COTERIE_")},
         **{name: os.environ[name] for name in ("COTERIE_CACHE",) if name in os.environ},
         "COTERIE_WORKERS": str(workers),
@@ -149,23 +181,6 @@ def running_workers(
         "COTERIE_ESCALATIONS": f"{QUOTA}/hour",
         "COTERIE_ESCALATION_BASELINE": "backup",
         "COTERIE_STORE_PROMPTS": "true",
-        **({} if database_url is None else {"COTERIE_DATABASE_URL": database_url}),
+        "COTERIE_STOP_GRACE_S": "120",  # no test that ends in time has waited for it
+        "TMPDIR": str(folder),
     }
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"],
-            stdout=output,
-            stderr=output,
-            cwd=PROJECT,
-            env=environment,
-            start_new_session=True,  # without a terminal, so that SIGHUP reloads
-        )
-    service = WorkersService(process, "", composition, log)
-    try:
-        service.until("serving", lambda lines: bool(lines) or process.poll() is not None)
-        assert process.poll() is None, log.read_text()[-3000:]
-        service.url = service.lines("serving")[0]["url"]
-        yield service
-    finally:
-        service.close()
