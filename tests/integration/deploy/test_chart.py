@@ -120,6 +120,13 @@ def test_an_endpoint_that_no_service_can_have_is_refused(helm: Helm, tmp_path: P
         helm.template("--set-file", f"registry={registry}", *SECRETS, "--set", "servers.far.gpus=1")
 
 
+def test_a_server_cannot_take_the_name_of_the_api(helm: Helm, tmp_path: Path) -> None:
+    registry = tmp_path / "experts.yaml"
+    registry.write_text(FAR.replace("https://api.example.org", "http://api:8000"))
+    with pytest.raises(Refused, match="call the expert's host otherwise"):
+        helm.template("--set-file", f"registry={registry}", *SECRETS, "--set", "servers.far.gpus=1")
+
+
 # The registry and the servers
 
 

@@ -29,6 +29,9 @@ that it wrote again would be another one.
 {{- if not (and (eq $url.scheme "http") (regexMatch "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$" $host)) -}}
 {{- fail (printf "servers.%s: the registry calls it at %s; the chart's service needs an endpoint such as http://%s:8000/v1" $expert.name . (include "coterie.dns" $expert.name)) -}}
 {{- end -}}
+{{- if has $host (list "api" "console" "migrate") -}}
+{{- fail (printf "servers.%s: %s is a name of the chart's own; call the expert's host otherwise" $expert.name $host) -}}
+{{- end -}}
 {{- if hasKey $hosts $host -}}
 {{- fail (printf "servers: %s and %s are both called at %s; leave one of them out" (get $hosts $host) $expert.name .) -}}
 {{- end -}}
