@@ -6,6 +6,7 @@ What is not defined is None.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,9 @@ from typing import Any, NoReturn
 import orjson
 
 from base.files import write_text
+
+LONG_NUMBER = re.compile(rb"\d{20}")
+"""In JSON: perhaps an integer of more than 64 bits, which orjson reads as a float."""
 
 
 class DocumentError(ValueError):

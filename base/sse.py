@@ -6,7 +6,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Two line ends in a row. A lone CR ends a line too, but the CR of a CRLF does not end another.
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
@@ -19,8 +19,7 @@ class EventTooLong(ValueError):
     """An event grew past the bound without ending: this is no event stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event as it came. `data` is its payload, None where there is none or an empty one: such events are
     not dispatched. `name` is its type (`event:`), `comment` the text of its comment lines."""
 
@@ -69,6 +68,8 @@ class EventCutter:
 
 
 def _event(raw: bytes) -> Event:
+    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        return Event(raw, raw[6:-2] or None)  # most are one line of data
     fields: dict[bytes, list[bytes]] = {}
     for line in _LINE_END.split(raw.removeprefix(_BYTE_ORDER_MARK)):
         name, _, value = line.partition(b":")

@@ -23,6 +23,9 @@ Kind = Literal["chat", "completions"]
 _FAILURES = frozenset({"abort", "error"})
 """Finish reasons of answers that failed."""
 _TIERS = (None, "auto", "default", "fast", "flex", "priority", "scale")
+_ENVELOPE = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint"})
+_TEXT_CHOICE, _TEXT_DELTA = frozenset({"index", "delta"}), frozenset({"role", "content"})
+"""Fields of a chunk that says more of a text."""
 _NULLABLE = frozenset({"content", "finish_reason", "logprobs", "refusal"})
 """Fields that OpenAI sends as null too. Others are left out: vLLM has many of its own."""
 
@@ -144,6 +147,8 @@ class ChunkReader(EventReader):
         self._choices: dict[int, StreamedChoice] = {}
         self._first: dict[str, Any] = {}
         """What all chunks of an answer have in common, as the first one has it."""
+        self._shared: dict[str, Any] = {}
+        """What a chunk of text has around its choice."""
 
     @property
     def whole(self) -> bool:
@@ -166,7 +171,28 @@ class ChunkReader(EventReader):
         return END_OF_STREAM
 
     def _to_event(self, document: dict[str, Any]) -> StreamEvent | None:
+        if (text := self._more_text(document)) is not None:
+            return StreamEvent.of(text)
         return StreamEvent.of(self._chunk(document)) if _is_chunk(document) else None
+
+    def _more_text(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """A chunk that only says more of what a choice was saying, as most do; None for any other. There is
+        nothing in it to bring into form."""
+        choices = document.get("choices")
+        if type(choices) is not list or len(choices) != 1 or not _says_only(document, _ENVELOPE):
+            return None
+        choice = choices[0]
+        if type(choice) is not dict or not _says_only(choice, _TEXT_CHOICE):
+            return None
+        index, delta = choice.get("index"), choice.get("delta")
+        if type(delta) is not dict or type(index) is not int or not _says_only(delta, _TEXT_DELTA):
+            return None
+        content, state = delta.get("content"), self._choices.get(index)
+        if type(content) is not str or state is None or not state.is_open:
+            return None
+        self.begun = self.begun or content != ""
+        said = {"logprobs": None, "index": index, "delta": {"content": content}, "finish_reason": None}
+        return {**self._shared, "choices": [said]}
 
     def _chunk(self, document: dict[str, Any]) -> dict[str, Any]:
         choices = document.get("choices")
@@ -175,6 +201,7 @@ class ChunkReader(EventReader):
         chunk = _envelope(self._expert, document, self._kind, streamed=True)
         self._first = self._first or {name: chunk[name] for name in ("id", "created")}
         chunk |= self._first
+        self._shared = {name: chunk[name] for name in _ENVELOPE if name in chunk and name != "choices"}
         self._read_usage(document)
         if isinstance(document.get("model"), str) and document["model"]:
             self.model = document["model"]
@@ -212,6 +239,11 @@ class ChunkReader(EventReader):
         groq = document.get("x_groq")
         for place in (document, groq if isinstance(groq, dict) else {}):
             self.usage = whole_usage(place.get("usage")) or self.usage
+
+
+def _says_only(part: Mapping[str, Any], names: frozenset[str]) -> bool:
+    """Whether no other field than `names` has a value."""
+    return part.keys() <= names or all(part[name] is None for name in part.keys() - names)
 
 
 def _is_chunk(document: Mapping[str, Any]) -> bool:

@@ -59,6 +59,11 @@ class StreamedChoice:
         self._begun = False
         self._calls = StreamedCalls()
 
+    @property
+    def is_open(self) -> bool:
+        """It has begun, goes on, and calls nothing."""
+        return self._begun and self.finish is None and not self._calls
+
     def read(self, delta: Mapping[str, Any], finish: str | None) -> tuple[Document, str | None] | None:
         """The delta and the finish reason as OpenAI has them; None for what says nothing after the end."""
         if self.finish is not None and not any(delta.get(name) for name in TEXTS):

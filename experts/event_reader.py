@@ -4,12 +4,15 @@ Knows heartbeats, errors in any shape and how answers end; what the events of a 
 `experts.chat_replies` and `experts.native_replies`, and when they come by `experts.expert_replies`.
 """
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from typing import Any
 
+import orjson
 from pydantic import SecretStr
 
+from base.json_documents import LONG_NUMBER
 from base.sse import Event
 from experts.errors import ExpertBadReply, ExpertError
 from experts.expert import Expert
@@ -29,6 +32,10 @@ _DECODER = json.JSONDecoder(parse_constant=lambda name: None)
 def read_json(data: bytes | bytearray) -> Any:
     """A server's JSON. NaN and infinities, which some write and JSON has not, are null; bytes that are no
     UTF-8 become U+FFFD. Raises ValueError, RecursionError."""
+    if not LONG_NUMBER.search(data):
+        # What it does not take is looked at more patiently.
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(data)
     try:
         return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except UnicodeDecodeError:

@@ -146,7 +146,9 @@ def error_in(document: Any) -> Any:
     error = document.get("error")
     if any(error.values()) if isinstance(error, dict) else error:
         return document
-    answered = any(document.get(name) for name in ("choices", "content", "output", "data"))
+    if document.get("choices"):
+        return None
+    answered = any(document.get(name) for name in ("content", "output", "data"))
     if not answered and (
         document.get("detail")
         or document.get("errors")

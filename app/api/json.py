@@ -2,11 +2,13 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
-from base.json_documents import DocumentError, json_bytes, refuse_constant
+from base.json_documents import LONG_NUMBER, DocumentError, json_bytes, refuse_constant
 
 HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 """An escaped surrogate. Most belong to whole pairs, which `_mended` leaves alone."""
@@ -26,6 +28,10 @@ def read_json(raw: bytes) -> Any:
 
     Half a surrogate pair, which JSON can say and no text can hold, becomes U+FFFD: experts fail on it.
     """
+    if not LONG_NUMBER.search(raw):
+        # What it does not take is read again, for the reason, or to be mended.
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(raw)
     try:
         text = raw.decode(json.detect_encoding(raw))
         document = _DECODER.decode(text)

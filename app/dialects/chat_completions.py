@@ -15,6 +15,9 @@ from app.serving.chat_body import ChatBody, ChatRequest
 from base.usage import TokenUsage
 from experts.expert_replies import END_OF_STREAM, StreamEvent
 
+ENVELOPE = ("id", "object", "created", "model")
+"""What all chunks of an answer have in common."""
+
 
 class ChatPresenter:
     """Of a stream, a chunk without choices is sent only at the end, with the usage, to clients that asked for
@@ -30,7 +33,8 @@ class ChatPresenter:
         """The decision, until a chunk has it."""
         self._last: Document | None = None
         """The chunk that ends a choice, held back: it may get the final `routing`."""
-        self._envelope: Document = {}
+        self._latest: Document = {}
+        """The chunk that was shown last, for what they have in common."""
 
     def whole(self, answer: Document, routing: Document) -> Document:
         if self._legacy:
@@ -44,7 +48,7 @@ class ChatPresenter:
             if event.chunk is None:
                 shown.append(event)
             else:
-                shown += self._chunk(event.chunk)
+                self._show(event, event.chunk, shown)
         return shown
 
     def end(self, routing: Document | None, usage: Document | None) -> list[StreamEvent]:
@@ -53,30 +57,39 @@ class ChatPresenter:
             final = self._last if routing is None else {**self._last, "routing": routing}
             closing.append(StreamEvent.of(final))
         if self._wants_usage and usage is not None and TokenUsage.of(usage).both is not None:
-            closing.append(StreamEvent.of({**self._envelope, "choices": [], "usage": usage}))
+            envelope = {name: self._latest[name] for name in ENVELOPE if name in self._latest}
+            closing.append(StreamEvent.of({**envelope, "choices": [], "usage": usage}))
         return [*closing, END_OF_STREAM]
 
     def error(self, error: ServiceError) -> list[StreamEvent]:
         held = [] if self._last is None else [StreamEvent.of(self._last)]
         return [*held, StreamEvent.of(openai_error(error))]
 
-    def _chunk(self, chunk: Document) -> list[StreamEvent]:
+    def _show(self, event: StreamEvent, chunk: Document, shown: list[StreamEvent]) -> None:
+        """Add to `shown` what is to be seen of `chunk`, which is the event's, and of the one before."""
+        if not (choices := chunk.get("choices")):
+            return
+        told = self._told(chunk, choices)
+        self._latest = told
+        if self._last is not None:
+            shown.append(StreamEvent.of(self._last))
+            self._last = None
+        if any([_ends(choice) for choice in choices]):
+            self._last = told
+        else:
+            shown.append(event if told is chunk else StreamEvent.of(told))
+
+    def _told(self, chunk: Document, choices: list[Any]) -> Document:
+        """The chunk as the client sees it: itself where nothing changes."""
         if self._legacy:
             chunk = with_function_call(chunk, "delta")
-        if not chunk.get("choices"):
-            return []
+            choices = chunk["choices"]
         # Some experts tell their usage in the last choice.
-        choices = [_without_usage(choice) for choice in chunk["choices"]]
-        chunk = {**_without_usage(chunk), "choices": choices}
-        self._envelope = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
+        if "usage" in chunk or any(["usage" in choice for choice in choices]):
+            chunk = {**_without_usage(chunk), "choices": [_without_usage(choice) for choice in choices]}
         if self._routing is not None:
             chunk, self._routing = {**chunk, "routing": self._routing}, None
-        held = [] if self._last is None else [StreamEvent.of(self._last)]
-        if any(_ends(choice) for choice in chunk["choices"]):
-            self._last = chunk
-            return held
-        self._last = None
-        return [*held, StreamEvent.of(chunk)]
+        return chunk
 
 
 def _without_usage(document: Any) -> Any:

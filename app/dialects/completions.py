@@ -102,11 +102,9 @@ class CompletionsPresenter(ChatPresenter):
     def whole(self, answer: Document, routing: Document) -> Document:
         return super().whole(self._document(answer, "message"), routing)
 
-    def _chunk(self, chunk: Document) -> list[StreamEvent]:
-        shown = self._document(chunk, "delta")
-        if shown["choices"] or not chunk.get("choices"):
-            return super()._chunk(shown)
-        return []
+    def _show(self, event: StreamEvent, chunk: Document, shown: list[StreamEvent]) -> None:
+        document = self._document(chunk, "delta")
+        super()._show(StreamEvent.of(document), document, shown)
 
     def _document(self, answer: Document, part: str) -> Document:
         choices = [self._choice(each, part) for each in answer.get("choices") or ()]

@@ -19,6 +19,8 @@ CHARACTERS = 2_000_000
 
 Message = dict[str, Any]
 
+_TEXT = frozenset({"role", "content"})
+
 
 class AnswerReader:
     """`whole` once, or `events` in order; `answers` is what was said so far."""
@@ -61,28 +63,41 @@ class AnswerReader:
     def events(self, events: Sequence[StreamEvent]) -> bool:
         """What came of a stream. True when the client may go on with what it has now: a choice or a tool call
         ended."""
-        return any([self._event(event.chunk) for event in events if event.chunk is not None])
+        ended = False
+        for event in events:
+            if event.chunk is not None and self._event(event.chunk):
+                ended = True
+        return ended
 
     def _event(self, chunk: Mapping[str, Any]) -> bool:
         choices = chunk.get("choices")
         if isinstance(choices, list):
-            return any([self._choice(choice) for choice in choices if isinstance(choice, Mapping)])
+            ended = False
+            for choice in choices:
+                if isinstance(choice, dict) and self._choice(choice):
+                    ended = True
+            return ended
         read = _NATIVE.get(str(chunk.get("type")))
         return read is not None and read(self, chunk)
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
         index, delta = choice.get("index"), choice.get("delta")
         number = index if isinstance(index, int) else 0
-        if isinstance(delta, Mapping) and (number in self._messages or len(self._messages) < CHOICES):
-            self._delta(self._messages.setdefault(number, {}), delta)
+        if isinstance(delta, dict) and (number in self._messages or len(self._messages) < CHOICES):
+            message = self._messages.setdefault(number, {})
+            if isinstance(content := delta.get("content"), str):
+                self._append(message, "content_pieces", content)
+            if delta.keys() - _TEXT:
+                self._delta(message, delta)
             if calls := delta.get("tool_calls"):
                 self._calls.setdefault(number, JoinedCalls(CALLS, CHARACTERS)).add(calls)
-        return isinstance(choice.get("finish_reason"), str) and choice["finish_reason"] != ""
+        reason = choice.get("finish_reason")
+        return isinstance(reason, str) and reason != ""
 
     def _delta(self, message: Message, delta: Mapping[str, Any]) -> None:
-        for name in ("content", "refusal"):
-            if isinstance(delta.get(name), str):
-                self._append(message, name, delta[name])
+        """What there is beside text."""
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._append(message, "refusal_pieces", refusal)
         for name in ("thinking_blocks", "reasoning_items", "reasoning_details"):
             items = delta.get(name)
             if isinstance(items, list) and len(message.setdefault(name, [])) < ITEMS:
@@ -91,7 +106,7 @@ class AnswerReader:
     def _append(self, into: dict[str, Any], name: str, text: str) -> None:
         self._characters += len(text)
         if self._characters <= CHARACTERS:
-            into.setdefault(f"{name}_pieces", []).append(text)
+            into.setdefault(name, []).append(text)
 
     def _read(self) -> dict[int, Message]:
         messages = {number: _joined(message) for number, message in self._messages.items()}
@@ -122,7 +137,7 @@ class AnswerReader:
             return False
         for name in ("text", "partial_json", "signature"):
             if isinstance(delta.get(name), str):
-                self._append(block, name, delta[name])
+                self._append(block, f"{name}_pieces", delta[name])
         return False
 
     def _block_stop(self, event: Mapping[str, Any]) -> bool:
