@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details"})
+"""What most servers tell: nothing of reasoning, nor of a cache by another name."""
 MOST = 2**53
 """Above it there is no count of tokens, and a metric could not hold it."""
 
@@ -32,25 +34,20 @@ class TokenUsage:
         """Read a `usage` object as it came. What is no count, negative or missing is None."""
         if not isinstance(usage, Mapping):
             return cls()
-        cached = reasoning = None
+        cached = None
         for details in (usage.get("prompt_tokens_details"), usage.get("input_tokens_details")):
             if cached is None and details is not None:
                 cached = _count(details, "cached_tokens")
-        if cached is None:
+        if cached is None and not usage.keys() <= _PLAIN:
             cached = _first(usage, "cache_read_input_tokens", "prompt_cache_hit_tokens")  # DeepSeek
         prompt = _count(usage, "prompt_tokens")
         if prompt is None:
             prompt = _whole_input(usage)
         completion = _first(usage, "completion_tokens", "output_tokens")
-        if (details := usage.get("completion_tokens_details")) is not None:
-            reasoning = _count(details, "reasoning_tokens")
-        if reasoning is None and (details := usage.get("output_tokens_details")) is not None:
-            reasoning = _first(details, "reasoning_tokens", "thinking_tokens")
-        if reasoning is None:
-            reasoning = _count(usage, "reasoning_tokens")  # SGLang
-        total = _count(usage, "total_tokens")
-        if prompt is not None and completion is not None and total == prompt + completion + (reasoning or 0):
-            completion += reasoning or 0  # xAI and Gemini do not count them as part of the answer
+        reasoning = None if usage.keys() <= _PLAIN else _reasoning(usage)
+        if reasoning and prompt is not None and completion is not None:
+            apart = _count(usage, "total_tokens") == prompt + completion + reasoning
+            completion += reasoning if apart else 0  # xAI and Gemini do not count them as part of the answer
         return cls(prompt, completion, cached, reasoning)
 
     @classmethod
@@ -101,6 +98,15 @@ def known_sum(counts: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
+def _reasoning(usage: Any) -> int | None:
+    reasoning = None
+    if (details := usage.get("completion_tokens_details")) is not None:
+        reasoning = _count(details, "reasoning_tokens")
+    if reasoning is None and (details := usage.get("output_tokens_details")) is not None:
+        reasoning = _first(details, "reasoning_tokens", "thinking_tokens")
+    return _count(usage, "reasoning_tokens") if reasoning is None else reasoning  # SGLang
+
+
 def _whole_input(usage: Any) -> int | None:
     """`input_tokens`: Anthropic's are those that no cache had to do with."""
     read = _count(usage, "input_tokens")
@@ -120,10 +126,10 @@ def _first(usage: Any, *names: str) -> int | None:
 
 def _count(usage: Any, name: str) -> int | None:
     value = usage.get(name) if type(usage) is dict or isinstance(usage, Mapping) else None
-    if value is None:
-        return None
-    if type(value) is int:
-        return value if 0 <= value <= MOST else None
+    return None if value is None else _whole_number(value)
+
+
+def _whole_number(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST

@@ -134,6 +134,8 @@ class Adaptations:
 
     def __or__(self, other: "Adaptations") -> "Adaptations":
         """Both; of the limit's names the other's, if it has one."""
+        if not other or not self:
+            return self or other
         return Adaptations(self.drop | other.drop, self.rules | other.rules, other.limit or self.limit)
 
     def __bool__(self) -> bool:
@@ -150,6 +152,8 @@ class Adaptations:
 
     def applied(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """`body` as the server can take it."""
+        if not self:
+            return dict(body)
         out = {name: value for name, value in body.items() if name not in self.drop}
         if self.limit is not None:
             given = [out.pop(name) for name in LIMIT_FIELDS if out.get(name) is not None]

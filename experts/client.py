@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.json_documents import json_bytes
@@ -30,7 +31,7 @@ from experts.reply_forms import EMBEDDINGS, FORMS, ReplyForm
 from experts.samples import choices_in, reduced, sample_body, samples_for
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
+    from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
 Reply = TypeVar("Reply")
 
@@ -231,7 +232,8 @@ class ExpertClient:
         those that fail before they begin to answer give way to another one. Raises `ExpertError`."""
         if not expert.replicas:
             slot = await stack.enter_async_context(self.admission.slot(expert, caller))
-            await self.prepare([expert])
+            if expert.provider == "litellm":
+                await self.prepare([expert])
             return await ask(stack, expert), None, slot
         from experts.replica_attempts import asked_of, begun_at_a_replica
 
@@ -320,10 +322,10 @@ class ExpertClient:
 
             source = litellm_adapter.stream(expert, out)
         else:
-            opened = self._opened(expert, "POST", FORMS[dialect].path, out, sent)
             try:
                 async with asyncio.timeout(min(first_byte_s, max(0.0, deadline - begun))):
-                    response = await stack.enter_async_context(opened)
+                    response = await self._open(expert, "POST", FORMS[dialect].path, out, sent)
+                    stack.callback(_leave, response)
             except TimeoutError:
                 raise ExpertTimeout(
                     expert.name, f"Expert {expert.name} sent no first byte in {first_byte_s:g} s."
@@ -346,8 +348,7 @@ class ExpertClient:
         """The model names that the server lists (health check). Raises `ExpertError`; bypasses admission."""
         try:
             async with asyncio.timeout(self.limits.probe_s):
-                async with self._opened(expert, "GET", "/models") as response:
-                    payload = await self._json(expert, response)
+                payload = await self._json(expert, await self._open(expert, "GET", "/models"))
         except TimeoutError:
             raise ExpertTimeout(
                 expert.name, f"Expert {expert.name} gave no sign of life in {self.limits.probe_s:g} s."
@@ -362,8 +363,8 @@ class ExpertClient:
         admission."""
         try:
             async with asyncio.timeout(self.limits.probe_s):
-                async with self._opened(expert, "GET", "/metrics", root=_root(expert)) as response:
-                    return (await self._read(expert, response)).decode("utf-8", "replace")
+                response = await self._open(expert, "GET", "/metrics", root=_root(expert))
+                return (await self._read(expert, response)).decode("utf-8", "replace")
         except TimeoutError:
             raise ExpertTimeout(
                 expert.name, f"Expert {expert.name} told nothing of its load in {self.limits.probe_s:g} s."
@@ -374,18 +375,18 @@ class ExpertClient:
         server's answer holds no count. Raises `ExpertError`; bypasses admission, and the caller bounds it."""
         out = outgoing_body(expert, body, stream=False)
         asked = {name: out[name] for name in TOKENIZED_FIELDS if out.get(name) is not None}
-        async with self._opened(expert, "POST", "/tokenize", asked, root=_root(expert)) as response:
-            payload = await self._json(expert, response)
+        response = await self._open(expert, "POST", "/tokenize", asked, root=_root(expert))
+        payload = await self._json(expert, response)
         count = payload.get("count") if isinstance(payload, dict) else None
         return count if isinstance(count, int) and count > 0 else None
 
     async def _complete(
         self, expert: Expert, form: ReplyForm, out: Mapping[str, Any], sent: Mapping[str, str]
     ) -> ExpertReply:
-        async with self._opened(expert, "POST", form.path, out, sent) as response:
-            payload = await self._json(expert, response)
-            body = form.check(expert, payload, read_api_key(expert))
-            return ExpertReply(response.status, body, _headers(response), form.usage(body))
+        response = await self._open(expert, "POST", form.path, out, sent)
+        payload = await self._json(expert, response)
+        body = form.check(expert, payload, read_api_key(expert))
+        return ExpertReply(response.status, body, _headers(response), form.usage(body))
 
     async def _litellm_complete(self, expert: Expert, form: ReplyForm, out: Mapping[str, Any]) -> ExpertReply:
         from experts import litellm_adapter
@@ -395,8 +396,7 @@ class ExpertClient:
         body = form.check(expert, await litellm_adapter.complete(expert, out), None)
         return ExpertReply(200, body, {}, form.usage(body))
 
-    @contextlib.asynccontextmanager
-    async def _opened(
+    async def _open(
         self,
         expert: Expert,
         method: str,
@@ -404,9 +404,9 @@ class ExpertClient:
         body: Mapping[str, Any] | None = None,
         sent: Mapping[str, str] | None = None,
         root: str | None = None,
-    ) -> AsyncIterator["ClientResponse"]:
-        """An unread 2xx response; other statuses raise. A partly read body closes the connection, which makes
-        the server abort. `sent`: headers beside our own; `root`: in the place of the endpoint."""
+    ) -> "ClientResponse":
+        """An unread 2xx response, which is to be read by `_read` or left by `_leave`; other statuses raise.
+        `sent`: headers beside our own; `root`: in the place of the endpoint."""
         import aiohttp
 
         secret = read_api_key(expert)
@@ -422,28 +422,25 @@ class ExpertClient:
         if body is not None:
             headers["content-type"] = "application/json"
             data = json_bytes(body)
-        # Admission and our own timeouts bound the rest.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=expert.timeouts.connect_s)
         try:
             response = await self._open_session().request(
                 method,
                 f"{expert.endpoint if root is None else root}{path}",
                 data=data,
                 headers=headers,
-                timeout=timeout,
+                timeout=_connect_timeout(expert.timeouts.connect_s),
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(expert, error) from error
+        if 200 <= response.status < 300:
+            return response
         try:
-            if not 200 <= response.status < 300:
-                wait_s = retry_after_in(_headers(response))
-                payload = await self._error(response)
-                raise refusal(expert, response.status, payload, secret, retry_after_s=wait_s)
-            yield response
+            wait_s = retry_after_in(_headers(response))
+            payload = await self._error(response)
+            raise refusal(expert, response.status, payload, secret, retry_after_s=wait_s)
         finally:
-            # Back to the pool if fully read.
-            response.release() if response.content.at_eof() else response.close()
+            _leave(response)
 
     async def _json(self, expert: Expert, response: "ClientResponse") -> Any:
         try:
@@ -454,14 +451,15 @@ class ExpertClient:
             ) from error
 
     async def _read(self, expert: Expert, response: "ClientResponse") -> bytearray:
-        """The whole body. Raises `ExpertBadReply` when it is too large."""
-        read = bytearray()
-        async for chunk in _chunks(expert, response):
-            read += chunk
-            if len(read) > self.limits.max_reply_bytes:
-                raise ExpertBadReply(
-                    expert.name, f"Expert {expert.name} sent more than {self.limits.max_reply_bytes} bytes."
-                )
+        """The whole body, and the connection given back. Raises `ExpertBadReply` when it is too large."""
+        read, most = bytearray(), self.limits.max_reply_bytes
+        try:
+            while piece := await _piece(expert, response, begun=bool(read)):
+                read += piece
+                if len(read) > most:
+                    raise ExpertBadReply(expert.name, f"Expert {expert.name} sent more than {most} bytes.")
+        finally:
+            _leave(response)
         return read
 
     async def _error(self, response: "ClientResponse") -> Any:
@@ -492,18 +490,37 @@ class ExpertClient:
         return self._session
 
 
-async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[bytes]:
-    """The body's bytes. Raises `ExpertUnavailable` when the connection breaks before the first byte,
-    `ExpertBadReply` later."""
+@cache
+def _connect_timeout(seconds: float) -> "ClientTimeout":
+    """Admission and our own timeouts bound the rest."""
     import aiohttp
-    from aiohttp.http_exceptions import ContentEncodingError
 
+    return aiohttp.ClientTimeout(total=None, sock_connect=seconds)
+
+
+def _leave(response: "ClientResponse") -> None:
+    """Give the connection back to the pool if the body was read; else close it: the server aborts."""
+    response.release() if response.content.at_eof() else response.close()
+
+
+async def _chunks(expert: Expert, response: "ClientResponse") -> AsyncGenerator[bytes]:
+    """The body's bytes. Raises as `_piece`."""
     begun = False
+    while piece := await _piece(expert, response, begun=begun):
+        begun = True
+        yield piece
+
+
+async def _piece(expert: Expert, response: "ClientResponse", *, begun: bool) -> bytes:
+    """What has come of the body, at least a byte; empty at its end. Raises `ExpertUnavailable` when the
+    connection breaks before the first byte, `ExpertBadReply` when it had `begun`."""
+    import aiohttp
+
     try:
-        async for chunk in response.content.iter_any():
-            begun = True
-            yield chunk
+        return await response.content.readany()
     except (aiohttp.ClientError, OSError) as error:
+        from aiohttp.http_exceptions import ContentEncodingError
+
         if isinstance(error.__cause__, ContentEncodingError):
             raise ExpertBadReply(
                 expert.name, f"Expert {expert.name} sent a compressed reply that cannot be read."

@@ -76,6 +76,8 @@ class HealthMonitor:
         self._registry = registry
         self._client = client
         self._circuits = {name: Circuit(self.settings) for name in registry.names}
+        self._alike = {name: _sharing_model(registry, name) for name in registry.names}
+        """By expert those of its model at its endpoint, itself included."""
         self._endpoints: dict[str, _Endpoint] = {}
         for expert in registry.experts.values():
             if expert.provider == "openai":
@@ -151,7 +153,7 @@ class HealthMonitor:
         if expert.replicas:
             return  # the client has told the replica's circuit
         if (until := self._circuits[name].wish_of(error)) > 0:
-            for each in self._sharing_model(name):
+            for each in self._alike[name]:
                 self._circuits[each].backoff_until = until
         unreachable = self._circuits[name].failed(error)
         if unreachable and (wake := self._wake.get(endpoint_key(expert))) is not None:
@@ -160,22 +162,14 @@ class HealthMonitor:
     def report_begun(self, name: str) -> None:
         """Record an answer that has begun, and may still break off."""
         self._circuits[self._registry.get(name).name].reached()
-        for each in self._sharing_model(name):
+        for each in self._alike[name]:
             self._circuits[each].backoff_until = 0.0
 
     def report_success(self, name: str) -> None:
         """Record an answered request."""
         self._circuits[self._registry.get(name).name].succeeded()
-        for each in self._sharing_model(name):
+        for each in self._alike[name]:
             self._circuits[each].backoff_until = 0.0
-
-    def _sharing_model(self, name: str) -> list[str]:
-        expert = self._registry.get(name)
-        return [
-            each.name
-            for each in self._registry.experts.values()
-            if (endpoint_key(each), each.model) == (endpoint_key(expert), expert.model)
-        ]
 
     def _replicated(self, expert: Expert) -> ExpertHealth:
         """Up while a replica is."""
@@ -243,3 +237,11 @@ class HealthMonitor:
                 return
             if endpoint.error is None:
                 self._circuits[expert.name].checked(begun, was_down)
+
+
+def _sharing_model(registry: Registry, name: str) -> tuple[str, ...]:
+    expert = registry.get(name)
+    server = endpoint_key(expert), expert.model
+    return tuple(
+        each.name for each in registry.experts.values() if (endpoint_key(each), each.model) == server
+    )

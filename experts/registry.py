@@ -89,12 +89,9 @@ class Registry:
         residency: ResidencySettings | None = None,
     ) -> None:
         self.experts: Mapping[str, Expert] = MappingProxyType(dict(experts))
+        self.names = tuple(self.experts)
         self.source = source
         self.residency = residency
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.experts)
 
     def get(self, name: str) -> Expert:
         """The expert of this name. Raises `UnknownExpert` with close matches."""

@@ -30,8 +30,11 @@ from experts.tokens import (
     TokenBounds,
     as_json,
     has_media,
+    pieces_bounds,
+    pieces_length,
     prompt_bounds,
     prompt_length,
+    prompt_pieces,
     system_bounds,
     utf8,
 )
@@ -141,6 +144,8 @@ class TokenCounter:
             found[expert.name] = own.count
             if own.least <= expert.context_length < own.most + answer:
                 undecided.append((expert, own))
+        if not undecided:
+            return found
         counts = await asyncio.gather(
             *(self._counted(each, document, own, each.context_length - answer) for each, own in undecided)
         )
@@ -176,8 +181,9 @@ class TokenCounter:
             self.counts.put(chain[-1], tokens)
 
     async def _bounds(self, document: Body) -> TokenBounds:
-        length = prompt_length(document)
-        found = await self._in_thread(length, lambda: prompt_bounds(document))
+        pieces = list(prompt_pieces(document))
+        length = pieces_length(pieces)
+        found = await self._in_thread(length, lambda: pieces_bounds(pieces))
         if found is None:
             return TokenBounds(0, length, MAX_BYTES_PER_CHARACTER * length + MOST_TEMPLATE)
         return found

@@ -11,8 +11,9 @@ What a chat template adds is an allowance in each. Pictures and other media coun
 import json
 import math
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from base.token_count import TokenCount
@@ -60,6 +61,8 @@ class TokenBounds:
     most: int = 0
 
     def __add__(self, other: "TokenBounds") -> "TokenBounds":
+        if other is NOTHING:
+            return self
         return TokenBounds(self.least + other.least, self.likely + other.likely, self.most + other.most)
 
     @property
@@ -116,12 +119,19 @@ def utf8(text: str) -> bytes:
 
 def prompt_bounds(body: Body, *, system_prompt: str | None = None) -> TokenBounds:
     """The bounds of a chat completion request's prompt, with `system_prompt` in front."""
-    found = TEMPLATE
-    for piece in prompt_pieces(body):
-        found += piece if isinstance(piece, TokenBounds) else text_bounds(piece)
-    return found + system_bounds(system_prompt)
+    return pieces_bounds(prompt_pieces(body)) + system_bounds(system_prompt)
 
 
+def pieces_bounds(pieces: Iterable[str | TokenBounds]) -> TokenBounds:
+    """The bounds of a prompt of these pieces."""
+    least, likely, most = TEMPLATE.least, TEMPLATE.likely, TEMPLATE.most
+    for piece in pieces:
+        each = text_bounds(piece) if isinstance(piece, str) else piece
+        least, likely, most = least + each.least, likely + each.likely, most + each.most
+    return TokenBounds(least, likely, most)
+
+
+@lru_cache(maxsize=256)
 def system_bounds(system_prompt: str | None) -> TokenBounds:
     """What a system prompt in front of a prompt adds to its bounds."""
     return text_bounds(f"{system_prompt}\n\n") + MESSAGE if system_prompt else NOTHING
@@ -135,7 +145,12 @@ def prompt_pieces(body: Body) -> Iterator[str | TokenBounds]:
         if not isinstance(message, Mapping):
             continue
         for name in _MESSAGE_TEXTS:
-            yield from _content_pieces(message.get(name))
+            if (content := message.get(name)) is None:
+                continue
+            if isinstance(content, str):
+                yield content
+            else:
+                yield from _part_pieces(content)
         for name in _MESSAGE_JSON:
             if message.get(name):
                 yield as_json(message[name])
@@ -145,10 +160,8 @@ def prompt_pieces(body: Body) -> Iterator[str | TokenBounds]:
             yield as_json(body[name])
 
 
-def _content_pieces(content: Any) -> Iterator[str | TokenBounds]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, Sequence) and not isinstance(content, bytes):
+def _part_pieces(content: Any) -> Iterator[str | TokenBounds]:
+    if isinstance(content, Sequence) and not isinstance(content, bytes):
         for part in content:
             if isinstance(part, str):
                 yield part
@@ -164,7 +177,12 @@ def as_json(value: Any) -> str:
 
 def prompt_length(body: Body) -> int:
     """Characters of a prompt, without looking at them, with some for each message: what counting it costs."""
-    return sum(len(piece) if isinstance(piece, str) else PIECE_COST for piece in prompt_pieces(body))
+    return pieces_length(prompt_pieces(body))
+
+
+def pieces_length(pieces: Iterable[str | TokenBounds]) -> int:
+    """`prompt_length` of a prompt of these pieces."""
+    return sum([len(piece) if isinstance(piece, str) else PIECE_COST for piece in pieces])
 
 
 def has_media(body: Body) -> bool:

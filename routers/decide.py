@@ -17,7 +17,7 @@ from routers.estimate import estimate
 from routers.outlook import Outlook
 from routers.policy import MatchedRules, Policy, Rule, match_rules
 from routers.request import Request
-from routers.request_costs import expected_of
+from routers.request_costs import UNKNOWN_USE, MeanUse
 from routers.strategy_choice import StrategySetting, choose_strategy, one_expert
 
 RUNNERS_UP = 3
@@ -202,40 +202,43 @@ def _rank(request: Request, composition: Composition, stage1: _Stage1) -> tuple[
     request's own tokens."""
     experts, outlook = composition.experts, stage1.outlook
     nobody_counted = TokenCount.counted(request.prompt_tokens)
-    counts = [request.prompt_counts.get(card.name, nobody_counted) for card in experts]
-    uses = expected_of(outlook.tokens, experts, [count.tokens for count in counts])
     corrections = stage1.corrections or [0.0] * len(experts)
-    worth = zip(outlook.utilities, corrections, outlook.costs, strict=True)
+    uses: Sequence[MeanUse | None] = outlook.uses or [None] * len(experts)
     choices = []
-    for card, count, use, (utility, correction, cost) in zip(experts, counts, uses, worth, strict=True):
-        value = utility + correction + request.boost.get(card.name, 0.0) - cost
+    columns = zip(experts, uses, outlook.utilities, corrections, outlook.costs, strict=True)
+    for card, mean, utility, correction, cost in columns:
+        name = card.name
+        count = request.prompt_counts.get(name, nobody_counted)
+        use = UNKNOWN_USE if mean is None else mean.of(count.tokens)
+        value = utility + correction + request.boost.get(name, 0.0) - cost
         excluded = exclusion(card, request, count)
-        choices.append(Choice(card.name, utility, correction, value, card.active_params_b, *use, excluded))
+        choices.append(Choice(name, utility, correction, value, card.active_params_b, *use, excluded))
     choices.sort(key=_place)
     return tuple(choices)
 
 
 def _place(choice: Choice) -> tuple[bool, float, float, str]:
     """Those that may answer first; see `_order`."""
-    return choice.excluded is not None, *_order(choice)
+    return choice.excluded is not None, -choice.value, choice.active_params_b, choice.expert
 
 
 def exclusion(card: ExpertCard, request: Request, count: TokenCount | None = None) -> str | None:
     """Why an expert may not answer a request, as the end of a sentence; None if it may. `count`: the prompt's
     tokens for it, where they were looked up already."""
-    if card.name in request.exclude:
+    if request.exclude and card.name in request.exclude:
         return "the client excluded it"
-    if not request.needs <= card.capabilities:
+    if request.needs and not request.needs <= card.capabilities:
         return f"it lacks {', '.join(sorted(request.needs - card.capabilities))}"
-    if card.context_length is not None:
-        return _too_long(count or request.prompt_count(card.name), request.output_tokens, card.context_length)
-    return None
-
-
-def _too_long(prompt: TokenCount, answer: int, context_length: int) -> str | None:
-    """Why a prompt surely does not fit a context; None where it does, or may: then the expert is tried."""
-    if prompt.least + answer <= context_length:
+    if card.context_length is None:
         return None
+    count = count or request.prompt_count(card.name)
+    if count.least + request.output_tokens <= card.context_length:
+        return None
+    return _too_long(count, request.output_tokens, card.context_length)
+
+
+def _too_long(prompt: TokenCount, answer: int, context_length: int) -> str:
+    """That a prompt surely does not fit a context. Where it may the expert is tried."""
     said = f"{prompt.least:,}" if prompt.method == "counted" else f"at least {prompt.least:,}"
     room = f" and needs {answer} for an answer" if prompt.least <= context_length else ""
     return f"the request has {said} tokens ({prompt.method}){room}, its context has {context_length:,}"

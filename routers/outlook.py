@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routers.request import Vector
-from routers.request_costs import Card, ExpectedTokens, MeanTokens, Weights, costs, mean_tokens
+from routers.request_costs import Card, ExpectedTokens, MeanUse, Weights, costs, mean_uses
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """By expert: expected scores (0..1), and what the policy takes off them. `tokens` None: not known.
-    `posterior` (categories,): None when nothing is known of the category."""
+    """By expert: expected scores (0..1), what the policy takes off them, what requests take (`uses`; None:
+    not known). `posterior` (categories,): None when nothing is known of the category."""
 
     utilities: Sequence[float]
     costs: Sequence[float]
-    tokens: MeanTokens | None
+    uses: Sequence[MeanUse] | None
     posterior: tuple[float, ...] | None
 
     @classmethod
@@ -33,6 +33,6 @@ class Outlook:
         return cls(
             utilities.tolist(),
             costs(experts, policy, tokens, row)[0].tolist(),
-            None if tokens is None else mean_tokens(tokens, experts, posterior),
+            None if tokens is None else mean_uses(tokens, experts, posterior),
             None if posterior is None else tuple(posterior.tolist()),
         )

@@ -178,16 +178,6 @@ def cell_costs(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class MeanTokens:
-    """What requests are expected to have, by expert: tokens of prompt and answer, NaN where nothing is known;
-    and those of the prompt that an arm puts in front: the difference between its mean and its base's."""
-
-    tokens_in: Sequence[float]
-    tokens_out: Sequence[float]
-    fronts: Sequence[float]
-
-
 class ExpectedUse(NamedTuple):
     """What one request is expected to take of one expert: tokens, $ and B·tokens, each None when unknown."""
 
@@ -200,39 +190,44 @@ class ExpectedUse(NamedTuple):
 UNKNOWN_USE = ExpectedUse(None, None, None, None)
 
 
-def mean_tokens(tokens: ExpectedTokens, experts: Sequence[Card], posterior: Vector | None) -> MeanTokens:
-    """The means of requests with `posterior` (categories,); None: of the mix of all categories."""
-    shares = tokens.shares if posterior is None else posterior
-    read, written = (shares @ tokens.tokens_in).tolist(), (shares @ tokens.tokens_out).tolist()
-    of_base = {card.name: mean for card, mean in zip(experts, read, strict=True)}
-    fronts = (mean - of_base.get(card.base or "", mean) for card, mean in zip(experts, read, strict=True))
-    return MeanTokens(read, written, [0.0 if isnan(front) else max(0.0, front) for front in fronts])
+@dataclass(frozen=True, slots=True)
+class MeanUse:
+    """What requests are expected to take of one expert: mean tokens of prompt and answer, None where nothing
+    is known; `front`: tokens that an arm puts in front of a prompt, the difference between its mean and its
+    base's. Prices in $ per million tokens."""
 
+    tokens_in: float | None
+    tokens_out: float | None
+    front: float
+    price_input: float | None
+    price_output: float | None
+    active_params_b: float
 
-def expected_of(
-    means: MeanTokens | None, experts: Sequence[Priced], prompt_tokens: Sequence[int] | None = None
-) -> list[ExpectedUse]:
-    """For each expert what one request is expected to take.
-
-    `prompt_tokens` are the request's own as each expert counts them, 0 where nobody did: then the mean stands
-    for them.
-    """
-    if means is None:
-        return [UNKNOWN_USE] * len(experts)
-    counts = prompt_tokens or [0] * len(experts)
-    found = []
-    columns = (experts, means.tokens_in, means.tokens_out, means.fronts, counts)
-    for card, read, written, front, counted in zip(*columns, strict=True):
-        if counted:
-            read = counted + front
-        paid_in, paid_out = card.price_input, card.price_output
+    def of(self, prompt_tokens: int) -> ExpectedUse:
+        """Of one request by its own tokens, as the expert counts them; 0 where nobody did: then the mean
+        stands for them."""
+        read = prompt_tokens + self.front if prompt_tokens else self.tokens_in
+        written, paid_in, paid_out = self.tokens_out, self.price_input, self.price_output
+        if read is None or written is None:
+            return ExpectedUse(read, written, None, None)
         cost = None
         if paid_in is not None and paid_out is not None:
-            cost = _known((read * paid_in + written * paid_out) / 1e6)
-        compute = _known((read + written) * card.active_params_b)
-        found.append(ExpectedUse(_known(read), _known(written), cost, compute))
-    return found
+            cost = (read * paid_in + written * paid_out) / 1e6
+        return ExpectedUse(read, written, cost, (read + written) * self.active_params_b)
 
 
-def _known(value: float) -> float | None:
-    return None if isnan(value) else value
+def mean_uses(
+    tokens: ExpectedTokens, experts: Sequence[Card], posterior: Vector | None
+) -> tuple[MeanUse, ...]:
+    """By expert, of requests with `posterior` (categories,); None: of the mix of all categories."""
+    shares = tokens.shares if posterior is None else posterior
+    read, written = (shares @ tokens.tokens_in).tolist(), (shares @ tokens.tokens_out).tolist()
+    mean_of = {card.name: mean for card, mean in zip(experts, read, strict=True)}
+    found = []
+    for card, mean_in, mean_out in zip(experts, read, written, strict=True):
+        front = mean_in - mean_of.get(card.base or "", mean_in)
+        tokens_in, tokens_out = (None if isnan(mean) else mean for mean in (mean_in, mean_out))
+        prices = card.price_input, card.price_output
+        above = 0.0 if isnan(front) else max(0.0, front)
+        found.append(MeanUse(tokens_in, tokens_out, above, *prices, card.active_params_b))
+    return tuple(found)

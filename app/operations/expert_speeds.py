@@ -10,7 +10,7 @@ from experts.errors import ExpertError
 from experts.expert import Expert
 from experts.local.speed import PROBE_S, Speed, measure_speed
 from routers.composition import CompositionError, load_composition
-from routers.request_costs import expected_of, mean_tokens
+from routers.request_costs import mean_uses
 
 TYPICAL_TOKENS = 150
 """Of an answer, where the composition expects nothing."""
@@ -48,9 +48,10 @@ def answer_tokens(composition: Path) -> Mapping[str, float]:
         read = load_composition(composition)
     except CompositionError:
         return {}
-    means = None if read.tokens is None else mean_tokens(read.tokens, read.experts, None)
-    expected = expected_of(means, read.experts)
-    written = {card.name: each.tokens_out for card, each in zip(read.experts, expected, strict=True)}
+    if read.tokens is None:
+        return {}
+    uses = mean_uses(read.tokens, read.experts, None)
+    written = {card.name: each.tokens_out for card, each in zip(read.experts, uses, strict=True)}
     return {name: tokens for name, tokens in written.items() if tokens is not None}
 
 

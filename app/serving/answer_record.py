@@ -39,6 +39,7 @@ class AnswerRecord:
         """Seconds from the request's arrival to the first byte of its answer."""
         self.finished = False
         self._keep_text = keep_text
+        self._read: tuple[Any, TokenUsage] | None = None
         self._document: tuple[Decision, PromptUse, dict[str, Any]] | None = None
         """What was last told of `decision`: the client and the row get the same."""
 
@@ -57,7 +58,14 @@ class AnswerRecord:
         `calls`."""
         if self.trace is not None:
             return self.trace.usage()
-        return TokenUsage.of(self.expert_usage).document()
+        return self._tokens.document()
+
+    @property
+    def _tokens(self) -> TokenUsage:
+        """`expert_usage`, read."""
+        if self._read is None or self._read[0] is not self.expert_usage:
+            self._read = self.expert_usage, TokenUsage.of(self.expert_usage)
+        return self._read[1]
 
     @property
     def reported(self) -> list[tuple[str, TokenUsage]]:
@@ -65,7 +73,7 @@ class AnswerRecord:
         if self.trace is not None:
             return [(step.expert, step.reported) for step in self.trace.steps]
         expert = self.decision.expert
-        calls = [(expert, TokenUsage.of(self.expert_usage))]
+        calls = [(expert, self._tokens)]
         if (identity := self.context.use_of(expert).identity) is not None and identity.calls:
             calls.append((expert, TokenUsage(identity.prompt_tokens, identity.completion_tokens)))
         return calls

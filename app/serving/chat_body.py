@@ -62,6 +62,8 @@ class Message(_Lenient):
     @property
     def text(self) -> str:
         """The text parts, joined by new lines."""
+        if isinstance(self.content, str):
+            return self.content
         return "\n".join(part["text"] for part in self.parts if part["type"] == "text")
 
 

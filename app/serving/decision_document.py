@@ -31,6 +31,7 @@ HEADERS = {
     "x-coterie-limited-from": "limited_from",
 }
 """Response headers and the fields of the decision that they repeat."""
+_headers_of = attrgetter(*HEADERS.values())
 ONLY_WITH_VALUE = frozenset({"x-coterie-limited-from"})
 """Those that are left out where the field is null; the others are empty then."""
 
@@ -45,6 +46,7 @@ _PLACE = _SHOWN.index("strategy_detail") + 1
 """Where the trace stands, and what was put in front."""
 _BEFORE, _AFTER = _SHOWN[:_PLACE], [*_SHOWN[_PLACE:], *EXPECTATIONS]
 _before_of, _after_of = attrgetter(*_BEFORE), attrgetter(*_AFTER)
+_NO_ATOMS = [name for name in (*_BEFORE, *_AFTER) if name not in EXPECTATIONS]
 _CHOICE_ESTIMATES = [name for name in Choice._fields if name in ESTIMATES]
 
 
@@ -59,18 +61,19 @@ def decision_document(
         **used.document(),
         **dict(zip(_AFTER, _after_of(decision), strict=True)),
     }
-    for name, value in document.items():
-        if type(value) not in _ATOMS:
+    for name in _NO_ATOMS:
+        if type(value := document[name]) not in _ATOMS:
             document[name] = _plain(value, name)
     return document
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:
     """The decision in `x-coterie-*` headers; header values are ASCII."""
+    values = zip(HEADERS, _headers_of(decision), strict=True)
     return {
-        name: _ascii(getattr(decision, field) or "")
-        for name, field in HEADERS.items()
-        if name not in ONLY_WITH_VALUE or getattr(decision, field) is not None
+        name: _ascii(value or "")
+        for name, value in values
+        if value is not None or name not in ONLY_WITH_VALUE
     }
 
 
@@ -152,14 +155,11 @@ def _plain(value: Any, name: str = "") -> Any:
     if kind is float:
         return round(value, 6) if name in ESTIMATES else value
     if kind is Choice:
-        choice: dict[str, Any] = value._asdict()
-        for estimate in _CHOICE_ESTIMATES:
-            choice[estimate] = round(choice[estimate], 6)
-        return choice
+        return _choice_document(value)
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_choice_document(each) if type(each) is Choice else _plain(each) for each in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value) and not isinstance(value, type):
@@ -168,6 +168,13 @@ def _plain(value: Any, name: str = "") -> Any:
             for name in _names(kind)
         }
     return value
+
+
+def _choice_document(choice: Choice) -> dict[str, Any]:
+    document: dict[str, Any] = dict(zip(Choice._fields, choice, strict=True))
+    for name in _CHOICE_ESTIMATES:
+        document[name] = round(document[name], 6)
+    return document
 
 
 def _names(kind: type) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from app.serving.provider_state import state_of
@@ -58,10 +59,11 @@ class ConversationTurn:
         fields = [self.role, _without_space(self.text)]
         for call in self.calls:
             fields += [call.name, call.arguments]
+        parts = []
         for each in fields:
             data = each.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-        digest.update(b"|")
+            parts += [len(data).to_bytes(8, "big"), data]
+        digest.update(b"".join([*parts, b"|"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,14 @@ class MessageChain:
     def __init__(self, api_key: str | None, messages: Iterable[Mapping[str, Any]]) -> None:
         """`messages`: OpenAI's chat messages. `api_key`: the label of the key, or None; two keys never share
         a digest."""
-        self.turns = _turns(messages)
-        self._salt = json.dumps(api_key).encode()
+        self.turns = turns = _turns(messages)
+        self.prefilled = bool(turns) and turns[-1].role == "assistant" and not turns[-1].calls
+        """The last turn is an assistant's without tool calls: its beginning is given, the expert goes on."""
+        self.history = turns[:-1] if self.prefilled else turns
+        """The turns without an answer that the client has begun for the expert."""
+        answers = (at for at in reversed(range(len(self.history))) if self.history[at].role == "assistant")
+        self._last_answer = next(answers, None)
+        self._salt = _salt(api_key)
         digest = self._digest("chain")
         before: list[str | None] = []
         asked = False
@@ -90,23 +98,14 @@ class MessageChain:
             turn.update(digest)
         self._before = before
         self._whole = digest if asked else None
-
-    @property
-    def history(self) -> tuple[ConversationTurn, ...]:
-        """The turns without an answer that the client has begun for the expert."""
-        return self.turns[:-1] if self.prefilled else self.turns
-
-    @property
-    def prefilled(self) -> bool:
-        """The last turn is an assistant's without tool calls: its beginning is given, the expert goes on."""
-        return bool(self.turns) and self.turns[-1].role == "assistant" and not self.turns[-1].calls
+        self._whole_mark = _hex(digest) if asked else None
 
     @property
     def request_mark(self) -> str | None:
         """The digest of everything that the expert answers to; None when there is no user turn."""
         if self.prefilled:
             return self._before[-1]
-        return None if self._whole is None else _hex(self._whole)
+        return self._whole_mark
 
     @property
     def opening_mark(self) -> str | None:
@@ -118,8 +117,10 @@ class MessageChain:
     @property
     def repeated_share(self) -> float:
         """The share of the request's characters up to its last answer, 0..1: earlier requests held them."""
-        made, sizes = self._last_answer(), [turn.size for turn in self.history]
-        return 0.0 if made is None or not sum(sizes) else sum(sizes[: made + 1]) / sum(sizes)
+        if (made := self._last_answer) is None:
+            return 0.0
+        sizes = [turn.size for turn in self.history]
+        return sum(sizes[: made + 1]) / sum(sizes) if any(sizes) else 0.0
 
     def answer_mark(self, answer: ConversationTurn) -> str | None:
         """The digest of the conversation up to `answer`."""
@@ -141,11 +142,11 @@ class MessageChain:
         which nothing can be cut off."""
         turns = self.history
         if answer is None:
-            made = self._last_answer()
+            made = self._last_answer
             if made is None:
                 return None
             turns, answer = turns[:made], turns[made]
-        elif self._last_answer() is None:
+        elif self._last_answer is None:
             return None
         elif self.prefilled:
             answer = self.turns[-1].joined(answer, "")
@@ -211,7 +212,7 @@ class MessageChain:
     def open_calls(self) -> OpenCalls | None:
         """The tool calls that are open: no answer follows them. A result does not close its call, nor does
         what a user says beside results; the expert's next answer does."""
-        made = self._last_answer()
+        made = self._last_answer
         if made is not None and self.history[made].calls:
             ids = [call.id for call in self.history[made].calls if call.id]
             return OpenCalls(tuple(ids), made)
@@ -223,7 +224,7 @@ class MessageChain:
 
     def state(self) -> tuple[str, ...]:
         """The provider state that the request brings, the latest first, each once."""
-        found = (value for turn in reversed(self.turns) for value in reversed(turn.state))
+        found = [value for turn in reversed(self.turns) if turn.state for value in reversed(turn.state)]
         return tuple(dict.fromkeys(found))
 
     def prefix_share(self, turns: int) -> float:
@@ -231,19 +232,20 @@ class MessageChain:
         sizes = [turn.size + 1 for turn in self.turns]
         return sum(sizes[:turns]) / max(1, sum(sizes))
 
-    def _last_answer(self) -> int | None:
-        history = self.history
-        return next((at for at in reversed(range(len(history))) if history[at].role == "assistant"), None)
-
     def _up_to(self, length: int) -> str | None:
         if length < len(self.turns):
             return self._before[length]
-        return None if self._whole is None else _hex(self._whole)
+        return self._whole_mark
 
     def _digest(self, kind: str) -> "hashlib.blake2b":
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         digest.update(kind.encode() + b"\0" + self._salt + b"\0")
         return digest
+
+
+@lru_cache(maxsize=1_024)
+def _salt(api_key: str | None) -> bytes:
+    return json.dumps(api_key).encode()
 
 
 def assistant_turn(message: Mapping[str, Any]) -> ConversationTurn:

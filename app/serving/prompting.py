@@ -18,7 +18,14 @@ from app.serving.expert_attempts import ExpertAttempts, PromptedBody
 from app.serving.prompt_budget import TOKENS_PER_MESSAGE, answer_room, front_tokens
 from app.serving.prompt_files import PromptFiles
 from app.serving.provider_state import without_foreign_state
-from app.serving.request_context import Dropped, IdentityUse, MixtureUse, PromptUse, RequestContext
+from app.serving.request_context import (
+    NOTHING_USED,
+    Dropped,
+    IdentityUse,
+    MixtureUse,
+    PromptUse,
+    RequestContext,
+)
 from base.system_prompt import with_system_prompt
 from base.usage import TokenUsage
 from experts.client import ExpertClient, ExpertReply, ReplyStream
@@ -260,7 +267,7 @@ class Prompting:
         Those that would exceed the context by a high estimate are left out."""
         if plain:
             return [PromptedBody(body, None)]
-        use = PromptUse(prompt=expert.prompt)
+        use = NOTHING_USED if expert.prompt is None else PromptUse(prompt=expert.prompt)
         if dialect != "chat":
             return [PromptedBody(body, use)]
         if (mixture := self._mixtures.get(expert.name)) is not None:

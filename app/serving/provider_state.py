@@ -12,6 +12,7 @@ Keeps = Callable[[str], bool]
 STATE_FIELDS = ("thinking_blocks", "reasoning_items", "reasoning_details")
 """Fields of assistant messages that hold such items: the Messages dialect's, the Responses dialect's,
 OpenRouter's."""
+_PLAIN_FIELDS = frozenset({"role", "content"})
 _OPAQUE = ("signature", "encrypted_content", "data")
 _ANSWERS = frozenset({"message", "function_call", "custom_tool_call"})
 _STATE_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
@@ -19,7 +20,16 @@ _STATE_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 def state_of(message: Mapping[str, Any]) -> tuple[str, ...]:
     """The opaque values of a message, in their order."""
+    if not _may_have_state(message):
+        return ()
     return tuple(value for item in _items(message) if (value := opaque_value(item)) is not None)
+
+
+def _may_have_state(message: Mapping[str, Any]) -> bool:
+    """Most messages are a text and nothing else."""
+    if message.get("role", "assistant") != "assistant":
+        return False
+    return not (isinstance(message.get("content"), str) and message.keys() <= _PLAIN_FIELDS)
 
 
 def opaque_value(item: Mapping[str, Any]) -> str | None:
@@ -65,7 +75,9 @@ def _without_id(item: Any) -> Any:
 
 
 def _stripped(message: Any, keeps: Keeps) -> Any:
-    if not isinstance(message, Mapping) or all(keeps(value) for value in state_of(message)):
+    if not isinstance(message, Mapping) or not _may_have_state(message):
+        return message
+    if all(keeps(value) for value in state_of(message)):
         return message
     out = dict(message)
     for name in STATE_FIELDS:
@@ -98,8 +110,6 @@ def _is_state_part(part: Any) -> bool:
 
 
 def _items(message: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    if message.get("role", "assistant") != "assistant":
-        return
     for name in STATE_FIELDS:
         items = message.get(name)
         yield from (item for item in items if isinstance(item, Mapping)) if isinstance(items, list) else ()

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from app.errors import ServiceError
 from app.serving.chat_body import ChatBody, ChatRequest
@@ -30,7 +32,7 @@ MEDIA: Mapping[str, Capability] = {
 """What the parts of a message need, by their type (`app.dialects.content_parts`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Names:
     """What a client may name: the registry's experts, the composition's own, its categories."""
 
@@ -52,7 +54,7 @@ class Names:
             router.encoder.name,
         )
 
-    @property
+    @cached_property
     def models(self) -> tuple[str, ...]:
         """Every value of `model`."""
         return (
@@ -62,8 +64,11 @@ class Names:
         )
 
 
-def routing_request(chat: ChatRequest, names: Names, *, decision_id: str) -> Request:
-    """The router's view of `chat`. Raises ServiceError for a name that is not there."""
+def routing_request(
+    chat: ChatRequest, names: Names, *, decision_id: str, known: Mapping[str, Any] = MappingProxyType({})
+) -> Request:
+    """The router's view of `chat`; `known`: further fields, of its conversation and its tokens. Raises
+    ServiceError for a name that is not there."""
     body = chat.body
     expert, category = pins(body, names)
     options = body.routing
@@ -81,7 +86,7 @@ def routing_request(chat: ChatRequest, names: Names, *, decision_id: str) -> Req
             raise _unknown("expert", name, names.composed, "routing.boost")
     return Request(
         id=decision_id,
-        turns=tuple(Turn(message.role, message.text) for message in body.messages),
+        turns=tuple([Turn(message.role, message.text) for message in body.messages]),
         output_tokens=least_answer(body),
         needs=needs(body),
         pinned_expert=expert,
@@ -90,6 +95,7 @@ def routing_request(chat: ChatRequest, names: Names, *, decision_id: str) -> Req
         boost=options.boost,
         strategy=options.strategy,
         attributes=attributes(chat),
+        **known,
     )
 
 

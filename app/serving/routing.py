@@ -18,7 +18,7 @@ from app.serving.exploration import Exploration
 from app.serving.message_chain import MessageChain
 from app.serving.operator_rules import load_rules
 from app.serving.request_context import RequestContext
-from app.serving.request_parsing import Names, routing_request
+from app.serving.request_parsing import Names, least_answer, pins, routing_request
 from app.settings import Settings
 from base.ids import new_id
 from base.suggestions import suggestion
@@ -93,6 +93,7 @@ class RoutingService:
         self._baseline = baseline
         self._waiting = 0
         self._observe = observe
+        self._named: tuple[Router, Names] | None = None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="routing")
 
     @property
@@ -103,7 +104,13 @@ class RoutingService:
     @property
     def names(self) -> Names:
         """What clients may name now."""
-        return Names.of(self._registry, self.router)
+        return self._names_by(self.router)
+
+    def _names_by(self, router: "Router") -> Names:
+        """What clients may name of what `router` decides; kept until another one decides."""
+        if self._named is None or self._named[0] is not router:
+            self._named = router, Names.of(self._registry, router)
+        return self._named[1]
 
     @property
     def policy(self) -> "Policy":
@@ -123,28 +130,29 @@ class RoutingService:
         """
         options, chain = chat.body.routing, await _chain(chat)
         router = self.routers.of(options.conversation or chain.opening_mark or chat.request_id)
-        request = routing_request(chat, Names.of(self._registry, router), decision_id=new_id("dec_"))
+        names = self._names_by(router)
+        pinned, _ = pins(chat.body, names)
         going_on = await self._conversations.continuation(
             chain, chat.api_key, options.conversation, options.previous_decision
         )
         read: Callable[[Request], tuple[Decision, Vector | None]] = router.read
         experts: Sequence[str] = router.composition.expert_names
-        only = request.pinned_expert or (going_on.expert if going_on.hold == "tool_call" else None)
+        only = pinned or (going_on.expert if going_on.hold == "tool_call" else None)
         if only is not None and only in self._registry.names:
             if only not in experts:
                 read = partial(_outside, self._registry.get(only), router)
             experts = (only,)
-        counts = await self._counts(request, chat, experts)
+        counts = await self._counts(chat, experts)
         current = counts.get(going_on.expert or "") or max(counts.values(), key=lambda count: count.tokens)
-        request = replace(
-            request,
-            current_expert=going_on.expert,
-            current_category=going_on.category,
-            prefix_share=going_on.prefix_share,
-            hold=going_on.hold,
-            prompt_tokens=current.tokens,
-            prompt_counts=counts,
-        )
+        known = {
+            "current_expert": going_on.expert,
+            "current_category": going_on.category,
+            "prefix_share": going_on.prefix_share,
+            "hold": going_on.hold,
+            "prompt_tokens": current.tokens,
+            "prompt_counts": counts,
+        }
+        request = routing_request(chat, names, decision_id=new_id("dec_"), known=known)
         settled = request.pinned_expert is not None or request.pinned_category is not None
         if settled and not any(rule.strategy for rule in router.composition.policy.rules):
             # Nothing to encode and no rule to match: quicker than handing it to a thread.
@@ -163,7 +171,7 @@ class RoutingService:
         context.chat, context.client_headers = chat.document, chat.dialect_headers
         context.chain, context.makers, context.dear = chain, going_on.makers, dear
         context.strategies = router.composition.strategies
-        if (pinned := request.pinned_expert) is not None:
+        if pinned is not None:
             # Of state that nobody here made the client knows best who did.
             context.makers = {**dict.fromkeys(chain.state(), pinned), **going_on.makers}
         return decision, context
@@ -184,12 +192,10 @@ class RoutingService:
         except RoutingError:
             return None
 
-    async def _counts(
-        self, request: Request, chat: ChatRequest, names: Sequence[str]
-    ) -> dict[str, TokenCount]:
+    async def _counts(self, chat: ChatRequest, names: Sequence[str]) -> dict[str, TokenCount]:
         """The request's tokens for each expert that may answer it."""
         experts = [self._registry.get(name) for name in names]
-        return await self._tokens.fits(experts, chat.document, request.output_tokens)
+        return await self._tokens.fits(experts, chat.document, least_answer(chat.body))
 
     async def embed(self, turns: Sequence[Turn]) -> Vector:
         """The embedding of a request that was settled without being read. Raises ServiceError (503)."""
