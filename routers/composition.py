@@ -103,7 +103,7 @@ class Composition:
     """Strategies fitted for these experts and categories; None before `coterie strategies fit`."""
     manifest: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     expert_names: tuple[str, ...] = field(init=False)
-    _outlooks: dict[tuple[str | None, float, float, float], Outlook] = field(
+    _outlooks: dict[tuple[object, ...], Outlook] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     """By category and the weights of a policy: worked out once."""
@@ -133,7 +133,8 @@ class Composition:
 
     def outlook_unread(self, policy: Policy, category: str | None) -> Outlook:
         """Of requests that nobody reads: the category's utilities hold, the overall ones where it is None."""
-        key = category, policy.active_weight, policy.cost_weight, policy.compute_weight
+        weights = policy.active_weight, policy.cost_weight, policy.compute_weight
+        key = category, *weights, tuple(policy.wake_costs.items())
         if (found := self._outlooks.get(key)) is None:
             utilities, posterior = self.global_utilities, None
             if category is not None:

@@ -125,16 +125,16 @@ def match_rules(rules: Sequence[Rule], request: Request) -> MatchedRules:
 class Policy:
     """How a composition's estimates become a choice.
 
-    `threshold`: calibrated probability below which a request is uncertain, 0..1.
-    `ood_threshold`: out-of-distribution score above which it is, 0..1.
-    `generalist`: the expert that answers uncertain requests.
-    `active_weight`: utility given up per billion active parameters; `cost_weight`: per $ that a request
-    costs; `compute_weight`: per 1,000 B·tokens (active parameters times tokens). `alternative`: the expert
-    that costs are compared with; None: the best for everything. `switch_cost`: utility that must be gained to
-    leave the conversation's expert, per 1,000 tokens of conversation whose prefix cache is lost.
+    `threshold`: calibrated probability below which a request is uncertain, 0..1. `ood_threshold`:
+    out-of-distribution score above which it is, 0..1. `generalist`: the expert that answers uncertain
+    requests. `active_weight`: utility given up per billion active parameters; `cost_weight`: per $ that a
+    request costs; `compute_weight`: per 1,000 B·tokens (active parameters times tokens). `alternative`: the
+    expert that costs are compared with; None: the best for everything. `switch_cost`: utility that must be
+    gained to leave the conversation's expert, per 1,000 tokens of conversation whose prefix cache is lost.
     `recent_turns`: user turns read. `strategy`: how many experts answer and how; `strategies`: the same for
     single categories. `trust`: how much counts what the request itself adds to its category's utilities,
-    0..1, where a composition knows it.
+    0..1, where a composition knows it. `wake_costs`: by expert, utility given up because its model is not
+    kept loaded (`routers.mapping.SwitchPrice`).
     """
 
     generalist: str
@@ -149,6 +149,7 @@ class Policy:
     strategy: str = "single"
     strategies: Mapping[str, str] = field(default_factory=dict)
     trust: float = 1.0
+    wake_costs: Mapping[str, float] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -158,5 +159,7 @@ class Policy:
         for name in ("active_weight", "cost_weight", "compute_weight", "switch_cost"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"policy: {name} must be 0 or more, not {getattr(self, name)!r}")
+        if wrong := [name for name, cost in self.wake_costs.items() if not 0 <= cost < float("inf")]:
+            raise ValueError(f"policy: wake_costs of {wrong[0]} must be 0 or more")
         if self.recent_turns < 1:
             raise ValueError(f"policy: recent_turns must be 1 or more, not {self.recent_turns!r}")

@@ -52,6 +52,8 @@ class Weights(Protocol):
     def cost_weight(self) -> float: ...
     @property
     def compute_weight(self) -> float: ...
+    @property
+    def wake_costs(self) -> Mapping[str, float]: ...
 
 
 class UnknownCost(Exception):
@@ -103,6 +105,9 @@ def costs(
     """What `policy` takes off each expert's expected score, (rows, experts), for requests with `posterior`
     (rows, categories); None: one row, for the mix of all categories. Raises UnknownCost."""
     sizes = np.asarray([policy.active_weight * card.active_params_b for card in experts], dtype=np.float32)
+    if policy.wake_costs:
+        woken = [policy.wake_costs.get(card.name, 0.0) for card in experts]
+        sizes = sizes + np.asarray(woken, dtype=np.float32)
     rows = 1 if posterior is None else len(posterior)
     total = np.broadcast_to(sizes, (rows, len(experts)))
     by_kind: tuple[tuple[CostKind, float], ...] = (

@@ -98,6 +98,22 @@ def fit(
         float | None,
         typer.Option(min=0.0, help="Billions of parameters that all kept experts may have together."),
     ] = None,
+    loaded_b: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Billions of parameters loaded at once; experts beyond wake when they are asked.",
+            show_default="all",
+        ),
+    ] = None,
+    wake_weight: Annotated[
+        float,
+        typer.Option(min=0.0, help="Utility to give up for an expert that wakes a second sooner."),
+    ] = 0.0,
+    wake_s: Annotated[float, typer.Option(min=0.0, help="Seconds that an expert takes to wake.")] = 2.58,
+    run: Annotated[
+        float, typer.Option(min=1.0, help="Requests of one category in a row, on average: one may wake.")
+    ] = 1.0,
     strategies: Annotated[
         bool,
         typer.Option(
@@ -130,6 +146,8 @@ def fit(
 
     - `coterie fit var/outcomes --target-compute 250` at most 250 B·tokens a request
 
+    - `coterie fit var/outcomes --loaded-b 40 --wake-weight 0.01` with 40 B loaded at once
+
     - `coterie serve --composition var/composition` serves it
     """
     from routers.fitting import FitError, FitOptions
@@ -149,6 +167,10 @@ def fit(
             target_cost=target_cost,
             target_compute=target_compute,
             resident_budget_b=resident_budget_b,
+            loaded_b=loaded_b,
+            wake_s=wake_s,
+            wake_weight=wake_weight,
+            run=run,
             correction=correction,
             seed=seed,
         )
@@ -298,6 +320,12 @@ def _show(composition: "Composition", out: Path) -> None:
             )
             + "; "
             f"the best single expert, {best['expert']}, has {best['score']}: {gain_text(held_out)}",
+            soft_wrap=True,
+        )
+    if (residency := composition.manifest.get("residency")) is not None:
+        screen.print(
+            f"kept loaded: {', '.join(residency['loaded']) or 'none'}; about "
+            f"{residency['switches_per_request']} switches a request, fewer in batches",
             soft_wrap=True,
         )
     screen.print(f"composition {composition.digest} in {out}", soft_wrap=True)

@@ -18,7 +18,7 @@ from routers.fitting.policy_fit import ExpectedScores, ValidationSet, fit_policy
 from routers.fitting.splits import FOLDS, Index, assign_folds, distinct_prompts
 from routers.fitting.stage1 import HeldOut, Stage1, choose_classifier
 from routers.fitting.stages import StageCache
-from routers.mapping import solve_map
+from routers.mapping import ExpertMap, solve_map
 from routers.novelty import Novelty, fit_prototypes, fit_quantiles
 from routers.outcome_table import OutcomeTable
 from routers.policy import Policy
@@ -74,8 +74,21 @@ def fit(
     )
     stages.step("utilities", 0, 1)
     rows = np.asarray([index[each] for each in table.categories], dtype=np.int64)
-    kept, utilities = _within_budget(table, rows, labels, len(categories), options)
-    whole, table = table, table.keep_experts([table.expert_names[column] for column in kept])
+    found, utilities = _within_budget(table, rows, labels, len(categories), options)
+    residency = None
+    if found is not None:
+        names = table.expert_names
+        kept = [names[column] for column in found.kept]
+        if options.switching is not None:
+            loaded = [names[column] for column in found.loaded]
+            residency = {"loaded": loaded, "switches_per_request": round(found.switches, 4)}
+            price = options.switching.per_request
+            costs_of = {names[column]: price * found.brings[column] for column in found.kept}
+            woken = {name: cost for name, cost in costs_of.items() if cost}
+            options = replace(options, wake_costs=woken)
+    else:
+        kept = list(table.expert_names)
+    whole, table = table, table.keep_experts(kept)
     tokens = estimate_tokens(table.tokens_in, table.tokens_out, rows, len(categories))
     novelty = Novelty(fit_prototypes(labelled.features, options.seed), fit_quantiles(stage1.held_out.novelty))
     correction, validation, evidence = None, None, None
@@ -118,7 +131,8 @@ def fit(
         encoder=encoder.name,
         encoder_revision=encoder.revision,
         correction=correction.correction if correction else None,
-        manifest=_manifest(labelled, table, stage1, utilities, policy, options, correction, validation),
+        manifest=_manifest(labelled, table, stage1, utilities, policy, options, correction, validation)
+        | ({} if residency is None else {"residency": residency}),
     )
     return Fit(composition, stage1.held_out, evidence, validation, correction)
 
@@ -160,15 +174,15 @@ def _check_folds(table: OutcomeTable, folds: Index) -> None:
 
 def _within_budget(
     table: OutcomeTable, rows: Index, labels: Index, categories: int, options: FitOptions
-) -> tuple[tuple[int, ...], Utilities]:
-    """The columns of the experts within the resident budget, and their utilities."""
+) -> tuple[ExpertMap | None, Utilities]:
+    """The map that says which experts are within the budgets, None without any, and the utilities of
+    these."""
     if len(table):
         utilities = estimate_with_arms(table.scores, rows, categories, bases_of(table.experts))
     else:
         utilities = prior_utilities(table.experts, categories)
-    everybody = tuple(range(len(table.experts)))
-    if options.resident_budget_b is None:
-        return everybody, utilities
+    if options.resident_budget_b is None and options.switching is None:
+        return None, utilities
     policy = options.weighted(Policy(generalist=table.expert_names[0]))
     tokens = estimate_tokens(table.tokens_in, table.tokens_out, rows, categories)
     shares = np.bincount(rows if len(rows) else labels, minlength=categories).astype(np.float32)
@@ -180,16 +194,17 @@ def _within_budget(
             targets.append((known_costs(kind, table.experts, tokens), limit))
     except UnknownCost as error:
         raise FitError(str(error)) from error
-    kept = solve_map(
+    found = solve_map(
         utilities.by_category,
         table.experts,
         shares / shares.sum(),
         taken,
         options.resident_budget_b,
         targets=targets,
-    ).kept
-    columns = list(kept)
-    return kept, replace(
+        switching=options.switching,
+    )
+    columns = list(found.kept)
+    return found, replace(
         utilities,
         by_category=utilities.by_category[:, columns],
         errors=utilities.errors[:, columns],
@@ -284,6 +299,10 @@ def _manifest(
             "target_cost": options.target_cost,
             "target_compute": options.target_compute,
             "resident_budget_b": options.resident_budget_b,
+            "loaded_b": options.loaded_b,
+            "wake_s": options.wake_s,
+            "wake_weight": options.wake_weight,
+            "run": options.run,
             "correction": options.correction,
             "seed": options.seed,
         },

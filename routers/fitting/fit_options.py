@@ -1,8 +1,10 @@
 """Inputs, options and errors of a fit."""
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from routers.mapping import SwitchPrice
 from routers.policy import Policy
 from routers.request import Matrix
 from routers.request_costs import CostKind
@@ -41,11 +43,13 @@ class Labelled:
 class FitOptions:
     """`classifier`: a key of CLASSIFIERS or "auto". `sure_accuracy`: held-out category accuracy that the
     threshold ensures; None chooses the threshold by held-out scores (0.9 without scores). `novel_quantile`:
-    out-of-distribution threshold. `correction`: use a correction that predicts better held out (True),
-    only where it also decides significantly better (None), or never (False).
-    `target_active_b` (billions), `target_cost` ($ a request) and `target_compute` (B·tokens a request): take
-    the smallest weight whose held-out decisions take no more on average. `jobs`: cores, 0 for all. The rest
-    as in `routers.policy.Policy`.
+    out-of-distribution threshold. `correction`: use a correction that predicts better held out (True), only
+    where it also decides significantly better (None), or never (False). `target_active_b` (billions),
+    `target_cost` ($ a request) and `target_compute` (B·tokens a request): take the smallest weight whose
+    held-out decisions take no more on average. `loaded_b`: billions of parameters that are loaded at once,
+    None for all; `wake_s`, `wake_weight` (utility a second) and `run` price a switch
+    (`routers.mapping.SwitchPrice`); `wake_costs` is what the fit makes of them. `jobs`: cores, 0 for all. The
+    rest as in `routers.policy.Policy`.
     """
 
     classifier: str = "auto"
@@ -58,6 +62,11 @@ class FitOptions:
     target_cost: float | None = None
     target_compute: float | None = None
     resident_budget_b: float | None = None
+    loaded_b: float | None = None
+    wake_s: float = 2.58
+    wake_weight: float = 0.0
+    run: float = 1.0
+    wake_costs: Mapping[str, float] = field(default_factory=dict)
     correction: bool | None = None
     switch_cost: float = 0.02
     seed: int = 0
@@ -90,7 +99,15 @@ class FitOptions:
             active_weight=self.active_weight,
             cost_weight=self.cost_weight,
             compute_weight=self.compute_weight,
+            wake_costs=self.wake_costs,
         )
+
+    @property
+    def switching(self) -> SwitchPrice | None:
+        """What is loaded at once, and what a switch costs; None when all are."""
+        if self.loaded_b is None:
+            return None
+        return SwitchPrice(self.loaded_b, self.wake_s * self.wake_weight, self.run)
 
     @property
     def cores(self) -> int:

@@ -1,12 +1,13 @@
 """Fitting learns stage 1 and stage 2 from data, chooses on what it has not seen, and says so."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from routers.classifiers import CLASSIFIERS
-from routers.composition import Composition
+from routers.composition import Composition, load_composition, save_composition
 from routers.decide import decide
 from routers.decision import Reason
 from routers.features import features_of
@@ -114,6 +115,26 @@ def test_a_resident_budget_keeps_what_fits_and_a_generalist_among_them() -> None
     assert made.policy.generalist in made.expert_names
     assert made.utilities.shape == (3, 2)
     assert made.map == {"coding": "coder", "cooking": "small", "travel": "small"}
+
+
+def test_what_is_not_kept_loaded_has_the_price_of_a_switch() -> None:
+    """70 B are loaded at once: the large one, or both others."""
+    cheap = fit(loaded_b=70, wake_weight=1e-6, wake_s=2.0)
+    assert cheap.map == {"coding": "coder", "cooking": "large", "travel": "large"}
+    assert cheap.manifest["residency"]["loaded"] == ["large"]
+    assert cheap.policy.wake_costs == {"coder": pytest.approx(4e-6)}
+    dear = fit(loaded_b=70, wake_weight=0.5, wake_s=2.0)
+    assert dear.manifest["residency"]["switches_per_request"] == 0
+    rarely = fit(loaded_b=70, wake_weight=0.5, wake_s=2.0, run=1e6)
+    assert rarely.map == cheap.map, "one of very many requests in a row waits"
+
+
+def test_the_price_of_a_switch_is_kept_with_the_composition(tmp_path: Path) -> None:
+    made = fit(loaded_b=70, wake_weight=1e-3, wake_s=2.0, run=100.0)
+    save_composition(made, tmp_path / "made")
+    read = load_composition(tmp_path / "made")
+    assert read.policy.wake_costs == made.policy.wake_costs != {}
+    assert read.map == made.map
 
 
 def test_a_budget_for_nobody_is_an_error() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers.composition import ExpertCard
-from routers.mapping import BudgetTooSmall, solve_map
+from routers.mapping import BudgetTooSmall, SwitchPrice, solve_map
 from tests.unit.routers.world import card
 
 EVEN = np.full(2, 0.5, dtype=np.float32)
@@ -135,3 +135,70 @@ def test_the_map_equals_brute_force_and_the_budget_is_never_exceeded(
     assert sum(resident.values()) <= budget + 1e-6
     by_hand = best_by_hand(utilities - costs, experts, weights, budget)
     assert found.objective == pytest.approx(by_hand, abs=2e-6)
+
+
+def best_with_switches(
+    values: np.ndarray, experts: Sequence[ExpertCard], weights: np.ndarray, switching: SwitchPrice
+) -> float:
+    """The best objective over all that may stay loaded: one switch where there is room, else two."""
+    size = {model(expert): expert.params_b for expert in experts}
+    best = -np.inf
+    for count in range(len(size) + 1):
+        for loaded in combinations(sorted(size), count):
+            left = switching.loaded_b - sum(size[name] for name in loaded)
+            if left < -1e-9:
+                continue
+            brings = [
+                0 if name in loaded else 1 if size[name] <= left + 1e-9 else 2 for name in map(model, experts)
+            ]
+            fits = np.asarray([size[model(expert)] <= switching.loaded_b for expert in experts])
+            priced = np.where(fits, values - switching.per_request * np.asarray(brings), -np.inf)
+            best = max(best, float((weights * priced.max(axis=1)).sum()))
+    return best
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.floats(0, 0.4), st.sampled_from([1.0, 4.0]))
+def test_a_map_that_prices_switches_equals_brute_force(
+    problem: tuple[np.ndarray, list[ExpertCard], np.ndarray, np.ndarray, float], cost: float, run: float
+) -> None:
+    utilities, experts, weights, costs, loaded_b = problem
+    switching = SwitchPrice(loaded_b, cost, run)
+    found = solve_map(utilities, experts, weights, costs, switching=switching)
+    by_hand = best_with_switches(utilities - costs, experts, weights, switching)
+    assert found.objective == pytest.approx(by_hand, abs=2e-6)
+    size = {model(experts[column]): experts[column].params_b for column in found.kept}
+    loaded = sum(size[name] for name in {model(experts[column]) for column in found.loaded})
+    assert loaded <= loaded_b + 1e-6
+    for column in found.kept:
+        if found.brings[column] == 1:
+            assert loaded + experts[column].params_b <= loaded_b + 1e-6
+    brought = np.asarray(found.brings)[list(found.expert_of)]
+    assert found.switches == pytest.approx(float(weights @ brought) / run)
+
+
+def test_a_dear_switch_keeps_requests_with_who_is_loaded_and_a_cheap_one_does_not() -> None:
+    experts = [card("large", 10), card("small", 6)]
+    utilities = table([0.9, 0.5], [0.5, 0.7])
+    shares = np.asarray([0.8, 0.2], dtype=np.float32)
+    free = np.zeros(2, dtype=np.float32)
+    cheap = solve_map(utilities, experts, shares, free, switching=SwitchPrice(16, 1.0))
+    assert (cheap.expert_of, cheap.loaded, cheap.switches) == ((0, 1), (0, 1), 0), "both fit"
+    dear = solve_map(utilities, experts, shares, free, switching=SwitchPrice(10, 0.5))
+    assert dear.expert_of == (0, 0)
+    assert dear.loaded == (0,)
+    swapping = solve_map(utilities, experts, shares, free, switching=SwitchPrice(10, 0.01))
+    assert (swapping.expert_of, swapping.loaded) == ((0, 1), (0,))
+    assert swapping.brings == (0, 2), "the small one in, and the large one back"
+    assert swapping.switches == pytest.approx(0.4)
+
+
+def test_memory_below_the_smallest_model_names_it() -> None:
+    with pytest.raises(BudgetTooSmall, match=r"memory for loaded models of 1 B .* tiny"):
+        solve_map(
+            table([0.5]),
+            [card("tiny", 2)],
+            np.ones(1, dtype=np.float32),
+            np.zeros(1, dtype=np.float32),
+            switching=SwitchPrice(1, 0.1),
+        )
