@@ -13,7 +13,6 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +75,14 @@ class Fingerprints:
 
 def fingerprints_of(prompts: Sequence[str], embeddings: Matrix | None = None) -> Fingerprints:
     """Fingerprints of `prompts` with `embeddings` (len(prompts), dimension)."""
-    digests = b"".join(text_digest(prompt) for prompt in prompts)
+    plain = [normalised(prompt) for prompt in prompts]
+    digests = b"".join(map(_digest_of, plain))
     if embeddings is None:
         embeddings = np.zeros((len(prompts), 0), dtype=np.float32)
     largest = np.abs(embeddings).max(axis=1, keepdims=True, initial=1e-12)
     return Fingerprints(
         np.frombuffer(digests, dtype=np.uint8).reshape(len(prompts), DIGEST_BYTES),
-        np.stack([signature(prompt) for prompt in prompts])
-        if len(prompts)
-        else np.zeros((0, HASHES), dtype=np.uint8),
+        np.stack([_signature_of(each) for each in plain]) if plain else np.zeros((0, HASHES), dtype=np.uint8),
         np.rint(embeddings / largest * 127).astype(np.int8),
     )
 
@@ -93,23 +91,39 @@ def normalised(text: str) -> str:
     """`text` after NFKC, case folding, collapsing white space and removing punctuation except arithmetic
     operators; a text of punctuation alone is only stripped."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(" " if _is_punctuation(character) else character for character in folded)
+    kept = folded.translate(_SPACED)
     return " ".join(kept.split()) or text.strip()
 
 
-@lru_cache(maxsize=4096)
-def _is_punctuation(character: str) -> bool:
-    return character not in _OPERATORS and unicodedata.category(character).startswith("P")
+class _Punctuation(dict[int, str]):
+    """For `str.translate`: a space for each punctuation mark but the operators, looked up once for each."""
+
+    def __missing__(self, point: int) -> str:
+        character = chr(point)
+        dropped = character not in _OPERATORS and unicodedata.category(character).startswith("P")
+        self[point] = " " if dropped else character
+        return self[point]
+
+
+_SPACED = _Punctuation()
 
 
 def text_digest(text: str) -> bytes:
     """16 bytes of the SHA-256 of the normalised text."""
-    return hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).digest()[:DIGEST_BYTES]
+    return _digest_of(normalised(text))
 
 
 def signature(text: str) -> Bytes:
     """The MinHash signature of the normalised text's character 5-grams, shape (128,)."""
-    padded = f" {normalised(text)} ".encode("utf-32-le", "surrogatepass")
+    return _signature_of(normalised(text))
+
+
+def _digest_of(plain: str) -> bytes:
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).digest()[:DIGEST_BYTES]
+
+
+def _signature_of(plain: str) -> Bytes:
+    padded = f" {plain} ".encode("utf-32-le", "surrogatepass")
     points = np.frombuffer(padded, dtype=np.uint32).astype(np.uint64)
     count = max(1, len(points) - GRAM + 1)
     grams = np.zeros(count, dtype=np.uint64)

@@ -73,14 +73,15 @@ def fit_from_files(
     if not prompts:
         raise FitError("there is nothing to fit on: give an outcome table, or use the seed prompts")
     # Seeds and table apart, so that what is kept of the seeds serves every table.
-    features = np.concatenate(
-        [
-            features_of_prompts(
-                encoder, part, embeddings, lambda done, total: step("reading prompts", done, total)
-            )
-            for part in (texts, table.prompts)
-        ]
-    )
+    parts = [
+        features_of_prompts(
+            encoder, part, embeddings, lambda done, total: step("reading prompts", done, total)
+        )
+        for part in (texts, table.prompts)
+        if part
+    ]
+    # 20 KB a prompt: one part alone is not copied.
+    features = parts[0] if len(parts) == 1 else np.concatenate(parts)
     step("categories", 0, 1)
     of_seeds, of_table = _categories(source, seeds, table, features, encoder.dimension, options.seed)
     table = replace(table, categories=tuple(of_table))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from routers.calibration import fit_temperature, softmax
 from routers.classifiers import CLASSIFIERS, Classifier, KnnClassifier
+from routers.encoder import DIMENSION
 from routers.fitting.fit_options import FitError
 from routers.fitting.splits import Index, fold_splits
 from routers.fitting.stages import StageCache, digest
@@ -90,8 +91,9 @@ def _held_out_logits(name: str, features: Matrix, labels: Index, categories: int
 
 
 def _novelty(features: Matrix, folds: Index, seed: int) -> dict[str, Vector]:
+    embeddings = features[:, :DIMENSION]  # so that a fold copies these columns alone
     distances = np.zeros(len(features), dtype=np.float32)
     for fit, held in fold_splits(folds):
-        seen = Novelty(fit_prototypes(features[fit], seed), np.zeros(2, dtype=np.float32))
-        distances[held] = seen.distances(features[held])
+        seen = Novelty(fit_prototypes(embeddings[fit], seed), np.zeros(2, dtype=np.float32))
+        distances[held] = seen.distances(embeddings[held])
     return {"distances": distances}

@@ -15,6 +15,9 @@ TREES = 60
 MIN_SAMPLES_LEAF = 10
 MAX_LEAVES = 400
 """min_samples_leaf = max(MIN_SAMPLES_LEAF, n / MAX_LEAVES), which bounds the size of a composition."""
+MAX_SAMPLES = 20_000
+"""Most prompts that a tree is grown on, drawn anew for each: 50 a leaf, and all of them together see most of
+five times as many. It bounds the time of a fit on more."""
 MAX_FEATURES = 0.3
 
 
@@ -47,9 +50,12 @@ def grow(inputs: Matrix, targets: Matrix, *, trees: int, seed: int, cores: int) 
     """Fit on `inputs` (rows, columns) and `targets` (rows, outputs)."""
     from sklearn.ensemble import ExtraTreesRegressor
 
+    sampled = len(inputs) > MAX_SAMPLES
     model = ExtraTreesRegressor(
         trees,
-        min_samples_leaf=max(MIN_SAMPLES_LEAF, len(inputs) // MAX_LEAVES),
+        min_samples_leaf=max(MIN_SAMPLES_LEAF, min(len(inputs), MAX_SAMPLES) // MAX_LEAVES),
+        bootstrap=sampled,
+        max_samples=MAX_SAMPLES if sampled else None,
         max_features=MAX_FEATURES,
         random_state=seed,
         n_jobs=cores,
