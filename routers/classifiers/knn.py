@@ -28,7 +28,7 @@ EXACT_UP_TO = 5_000
 """Number of vectors above which the index is HNSW."""
 LINKS = 32
 """Links of a vector to others in the graph (twice as many in its lowest layer)."""
-BUILD_BEAM = 80
+BUILD_BEAM = 160
 """Candidates among which the links of a new vector are chosen."""
 INDEX_FILE = "index.faiss"
 
@@ -38,7 +38,7 @@ Index = npt.NDArray[np.int64]
 def search_beam(vectors: int) -> int:
     """Candidates that a search of a graph of so many vectors keeps, to find 0.98 of the true neighbours
     (`benchmarks.index_growth`)."""
-    return int(80 + 40 * max(0.0, log2(vectors / 50_000)))
+    return int(64 + 40 * max(0.0, log2(vectors / 50_000)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +93,13 @@ class KnnClassifier:
             held = np.flatnonzero(folds == fold)
             # faiss reads this array without a copy of its own.
             others = np.packbits(fold_of != fold, bitorder="little")
-            logits[held] = whole._log_shares(*whole._search(embeddings[held], faiss.IDSelectorBitmap(others)))
+            logits[held] = whole.log_shares(*whole._search(embeddings[held], faiss.IDSelectorBitmap(others)))
         return logits
 
     def logits(self, features: Matrix) -> Matrix:
         """Log of smoothed votes, shape (rows, categories)."""
         embeddings = np.ascontiguousarray(features[:, : self.index.d], dtype=np.float32)
-        return self._log_shares(*self.index.search(embeddings, min(NEIGHBOURS, len(self.labels))))
+        return self.log_shares(*self.index.search(embeddings, min(NEIGHBOURS, len(self.labels))))
 
     def _search(self, embeddings: Matrix, selector: Any) -> tuple[Matrix, Index]:
         """Similarities and rows of the nearest vectors that `selector` takes, both (rows, neighbours)."""
@@ -119,7 +119,7 @@ class KnnClassifier:
             )
         return near, found
 
-    def _log_shares(self, similarity: Matrix, found: Index) -> Matrix:
+    def log_shares(self, similarity: Matrix, found: Index) -> Matrix:
         """Log of the smoothed votes of `found` (rows, neighbours), shape (rows, categories)."""
         # Missing results are marked by -1.
         similarity = np.where(found >= 0, similarity, -1)
