@@ -36,8 +36,8 @@ Index = npt.NDArray[np.int64]
 
 
 def search_beam(vectors: int) -> int:
-    """Candidates that a search of a graph of so many vectors keeps, to find 0.98 of the true neighbours
-    (`benchmarks.index_growth`)."""
+    """Candidates that a search of a graph of so many vectors keeps: about 0.98 of the true neighbours
+    are found of requests like those indexed (`benchmarks.index_growth`)."""
     return int(64 + 40 * max(0.0, log2(vectors / 50_000)))
 
 
