@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from base.files import replacing
 
-VERSION = 3
+VERSION = 4
 """Version of the fitting code; part of every key."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]

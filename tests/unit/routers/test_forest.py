@@ -139,3 +139,11 @@ def test_joined_forests_predict_their_mean() -> None:
     assert concatenate(parts).shrunk(20.0).predict(inputs) == pytest.approx(
         np.mean([part.shrunk(20.0).predict(inputs) for part in parts], axis=0), abs=1e-5
     )
+
+
+def test_a_tree_is_grown_on_a_bounded_sample_of_many_prompts() -> None:
+    inputs = np.random.default_rng(0).random((trees.MAX_SAMPLES + 500, 2)).astype(np.float32)
+    grown = grow(inputs, inputs, trees=2, seed=0, cores=1)
+    assert grown.samples[grown.forest.roots].tolist() == [trees.MAX_SAMPLES] * 2
+    predicted = grown.forest.values[grown.forest.leaves(inputs)].mean(axis=1)
+    assert np.abs(predicted - inputs).mean() < 0.1
