@@ -15,6 +15,7 @@ from routers.features import features_of
 from routers.policy import Policy, Rule
 from routers.request import Turn
 from routers.router import Router
+from routers.state_cache import CachedStates
 from tests.unit.routers.world import BagOfWords, composition, request
 
 SAID = ("python bug in my loop", "sue my landlord in court", "hello how are you")
@@ -124,3 +125,13 @@ def test_a_decision_on_a_sample_of_an_overlong_turn_says_so() -> None:
     assert "sample" not in router.route(request(turns=saying(whole))).detail
     longer = router.route(request(turns=saying(whole + "loop")))
     assert "48,000 of its 48,004" in longer.detail
+
+
+def test_the_results_of_tools_do_not_make_the_same_request_be_read_again() -> None:
+    encoder = BagOfWords()
+    router = Router(CachedStates(encoder, 4), composed())
+    asked = saying("a bug in my python loop")
+    loop = (asked, (*asked, Turn("assistant", ""), Turn("tool", "3 tests failed")))
+    found = [router.route(request(turns=turns)) for turns in loop]
+    assert encoder.encoded == ["a bug in my python loop"]
+    assert found == [Router(BagOfWords(), composed()).route(request(turns=turns)) for turns in loop]
