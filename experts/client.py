@@ -341,6 +341,7 @@ class ExpertClient:
             dialect=dialect,
             choices=n if isinstance(n := out.get("n"), int) else 1,
         )
+        stack.callback(stream.close)
         await stream.begin(max(0.001, first_byte_s - (time.monotonic() - begun)))
         return stream
 

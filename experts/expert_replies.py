@@ -18,6 +18,7 @@ from experts.chat_replies import completion_chunks
 from experts.errors import ExpertBadReply, ExpertError, ExpertTimeout, NotStreamed
 from experts.event_reader import DONE, EventReader, read_json
 from experts.expert import DialectName, Expert, Selection
+from experts.patience import Patience
 from experts.reply_forms import FORMS
 from experts.stream_events import END_OF_STREAM, StreamEvent, raw_bytes
 
@@ -120,6 +121,7 @@ class ReplyStream:
         """What came before the first text and was no event: perhaps a body that is no stream."""
         self._fed = 0
         """Bytes that came so far."""
+        self._patience = Patience()
         self._first: list[StreamEvent] | None = None
         self._broken: ExpertError | None = None
         self._trailer_until: float | None = None
@@ -203,7 +205,7 @@ class ReplyStream:
             self._trailer_until = self._trailer_until or time.monotonic() + TRAILER_S
             until = min(until, self._trailer_until)
         try:
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+            with self._patience.until(until):
                 chunk = await anext(self._source, None)
         except TimeoutError:
             if whole:
@@ -267,8 +269,13 @@ class ReplyStream:
             raise self._malformed()
         raise NotStreamed(self._expert.name, answer)
 
+    def close(self) -> None:
+        """Nothing more is waited for. Idempotent."""
+        self._patience.close()
+
     async def _drain(self) -> None:
         """Read what follows the answer, normally just the end, so that the connection can be used again."""
+        self.close()
         with contextlib.suppress(TimeoutError, ExpertError):
             async with asyncio.timeout(DRAIN_S):
                 async for _ in self._source:
