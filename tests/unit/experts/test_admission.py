@@ -109,7 +109,8 @@ async def test_batch_waits_for_interactive_requests() -> None:
             order.append(name)
             await asyncio.sleep(0)
 
-    jobs: list[tuple[str, Priority]] = [("first", "batch"), ("b", "batch"), *[("i", "interactive")] * 4]
+    jobs: list[tuple[str, Priority]] = [("first", "batch"), ("b", "batch")]
+    jobs += [("i", "interactive")] * 4
     await asyncio.gather(*(work(*job) for job in jobs))
     assert order == ["first", "i", "i", "i", "i", "b"]
 
