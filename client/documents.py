@@ -119,6 +119,23 @@ class SampleInfo(ApiDocument):
     agreed: float | None = None
 
 
+class TriedReplica(ApiDocument):
+    """A server of an expert that failed before another one answered."""
+
+    number: int
+    error: str = ""
+
+
+class ReplicaInfo(ApiDocument):
+    """The server of an expert that answered, where it has several: the `number` in the registry's order."""
+
+    id: str = ""
+    number: int = 1
+    of: int = 1
+    tried: tuple[TriedReplica, ...] = ()
+    hedged: bool = False
+
+
 class TraceStep(ApiDocument):
     """One call that a strategy made. Times in milliseconds, `cost` in US dollars."""
 
@@ -142,6 +159,7 @@ class TraceStep(ApiDocument):
     mixture: MixtureInfo | None = None
     identity: IdentityInfo | None = None
     samples: SampleInfo | None = None
+    replica: ReplicaInfo | None = None
 
 
 class TraceGraph(ApiDocument):
@@ -185,6 +203,7 @@ class RoutingDecision(ApiDocument):
     mixture: MixtureInfo | None = None
     identity: IdentityInfo | None = None
     samples: SampleInfo | None = None
+    replica: ReplicaInfo | None = None
     reason: str = ""
     detail: str = ""
     spilled_from: str | None = None
@@ -243,6 +262,7 @@ class ShadowRecord(ApiDocument):
     mixture: MixtureInfo | None = None
     identity: IdentityInfo | None = None
     samples: SampleInfo | None = None
+    replica: ReplicaInfo | None = None
     feedback: tuple[FeedbackRecord, ...] = ()
     answer: str | None = None
 
@@ -283,6 +303,22 @@ class HealthInfo(ApiDocument):
     detail: str | None = None
 
 
+class ReplicaStateInfo(ApiDocument):
+    """A server of an expert that has several. `in_flight` are requests of the service; `running`, `waiting`
+    and `kv_usage` (0..1) what the server said last."""
+
+    id: str = ""
+    number: int = 1
+    usable: bool = True
+    ejected: bool = False
+    in_flight: int = 0
+    running: float = 0.0
+    waiting: float = 0.0
+    kv_usage: float = 0.0
+    failure_rate: float = 0.0
+    detail: str = ""
+
+
 class PriceInfo(ApiDocument):
     """US dollars per million tokens, None when unknown; `cached_input`: of what a prefix cache held, None: as
     much as the others."""
@@ -311,6 +347,7 @@ class ExpertInfo(ApiDocument):
     health: HealthInfo = HealthInfo()
     residency: dict[str, Any] | None = None
     """Of an expert that takes turns in memory: state, memory in GB, requests that use it and wait for it."""
+    replicas: tuple[ReplicaStateInfo, ...] = ()
 
 
 class CategoryInfo(ApiDocument):

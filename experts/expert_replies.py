@@ -62,6 +62,11 @@ class ReplicaUse:
     tried: tuple[tuple[int, str], ...] = ()
     hedged: bool = False
 
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        tried = [{"number": number, "error": code} for number, code in self.tried]
+        return {"id": self.id, "number": self.number, "of": self.of, "tried": tried, "hedged": self.hedged}
+
 
 @dataclass(frozen=True, slots=True)
 class ExpertReply:

@@ -15,6 +15,7 @@ from app.serving.decision_document import decision_document, decision_headers
 from app.serving.request_parsing import ROUTED_MODEL
 from base.ids import new_id
 from base.suggestions import listed
+from experts.admission import Caller
 from experts.errors import ExpertBadReply, ExpertError
 from routers.decision import Classification, Decision, Reason
 
@@ -35,7 +36,8 @@ async def embeddings(request: Request) -> Response:
     decision = _decision(services, body.model)
     form: Format = body.encoding_format or "float"
     if body.model in services.registry.names:
-        answer = await _by_expert(services, body.model, document, form, request.state.request_id)
+        caller = Caller(request.state.api_key)
+        answer = await _by_expert(services, body.model, document, form, request.state.request_id, caller)
     else:
         answer = await _by_encoder(services, body, form)
     tokens = answer["usage"]["prompt_tokens"]
@@ -83,13 +85,19 @@ def _decision(services: Services, name: str) -> Decision:
 
 
 async def _by_expert(
-    services: Services, name: str, document: dict[str, Any], form: Format, request_id: str
+    services: Services,
+    name: str,
+    document: dict[str, Any],
+    form: Format,
+    request_id: str,
+    caller: Caller,
 ) -> dict[str, Any]:
     # The format is ours to make: not every server knows base64.
     left_out = {"encoding_format", "routing"}
     asked = {name: value for name, value in document.items() if value is not None and name not in left_out}
     try:
-        reply = await services.client.embed(services.registry.get(name), asked, request_id=request_id)
+        expert = services.registry.get(name)
+        reply = await services.client.embed(expert, asked, request_id=request_id, caller=caller)
     except ExpertError as error:
         log.warning("expert_failed", expert=name, code=error.code)
         services.health.report_failure(name, error)

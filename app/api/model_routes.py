@@ -51,6 +51,7 @@ async def experts(request: Request) -> Response:
             services.health.status(expert.name),
             services.prompting.facts(expert),
             None if services.residency is None else services.residency.facts(expert.name),
+            services.health.replicas(expert.name),
         )
         for expert in services.registry.experts.values()
     ]

@@ -56,6 +56,7 @@ class AnswerLifecycle:
         chat, decision, chain = record.chat, record.decision, record.context.chain
         if chain is None or record.first_byte_s is None:
             return ()
+        replica = record.context.use_of(decision.expert).replica
         return self._conversations.remember(
             chain,
             chat.api_key,
@@ -63,6 +64,7 @@ class AnswerLifecycle:
             decision.id,
             (decision.expert, decision.sure_category),
             record.reader.answers if answers is None else answers,
+            None if replica is None else replica.id,
         )
 
     async def finish(

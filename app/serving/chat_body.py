@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from base.strict_model import StrictModel
 from experts.expert import DialectName
+from experts.fair_queue import Priority
 
 CONVERSATION_LENGTH = 128
 MESSAGES = 10_000
@@ -83,6 +84,8 @@ class RoutingOptions(ClosedBody):
     boost: Annotated[dict[Name, Annotated[float, Field(ge=-10, le=10)]], Field(max_length=256)] = {}  # noqa: RUF012
     conversation: Annotated[StrictStr, Field(pattern=rf"^[!-~]{{1,{CONVERSATION_LENGTH}}}$")] | None = None
     """The client's name for the conversation: its expert is kept while leaving gains too little."""
+    priority: Priority = "interactive"
+    """`batch` waits for others where an expert has no free place."""
     previous_decision: Name | None = None
     """The decision of the conversation's last answer; instead of, or beside, `conversation`."""
 

@@ -47,14 +47,15 @@ Found = TypeVar("Found")
 @dataclass(frozen=True, slots=True)
 class Continuation:
     """What a request goes on with. `expert` has the conversation, None: nobody has, or not any more;
-    `prefix_share` is the share of the prompt that it has read already; `makers`: whose the provider state in
-    the request is, where that is known."""
+    `prefix_share` is the share of the prompt that it has read already, `replica` where; `makers`: whose the
+    provider state in the request is, where that is known."""
 
     expert: str | None = None
     category: str | None = None
     prefix_share: float = 0.0
     hold: Hold | None = None
     makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    replica: str | None = None
 
 
 class Conversations:
@@ -112,12 +113,12 @@ class Conversations:
         }
         if calls is not None and (maker := self._maker(chain, calls, named)) is not None:
             share = 1.0 if calls.made_at is None else chain.prefix_share(calls.made_at + 1)
-            return Continuation(maker.expert, maker.category, share, "tool_call", makers)
+            return Continuation(maker.expert, maker.category, share, "tool_call", makers, maker.replica)
         current, share = self._current(chain, prefixes, exchange, named)
         if current is None or self._clock() - current.at > self._idle:
             return Continuation(makers=makers)
         hold: Hold | None = "provider_state" if current.expert in makers.values() else None
-        return Continuation(current.expert, current.category, share, hold, makers)
+        return Continuation(current.expert, current.category, share, hold, makers, current.replica)
 
     def remember(
         self,
@@ -127,14 +128,15 @@ class Conversations:
         decision_id: str,
         seen: tuple[str, str | None],
         answers: Iterable[ConversationTurn] = (),
+        replica: str | None = None,
     ) -> tuple[Mark, ...]:
-        """An expert (`seen`: its name, and the sure category) has said `answers` so far. Returns what storage
-        has to keep."""
-        now = Seen(*seen, self._clock())
+        """An expert (`seen`: its name, and the sure category) has said `answers` so far, at its `replica` where
+        it has several. Returns what storage has to keep."""
+        now = Seen(*seen, self._clock(), replica)
         marks = _marks_of(chain, answers)
         name = None if conversation is None else (api_key, conversation)
         self._memory.put(now, (api_key, decision_id), name, marks)
-        return tuple(Mark(mark, now.expert, now.category, now.at) for mark in marks)
+        return tuple(Mark(mark, now.expert, now.category, now.at, replica) for mark in marks)
 
     async def start(self) -> None:
         """Delete old marks in the background: at once, and regularly from then on."""
@@ -192,7 +194,7 @@ class Conversations:
             return None
         sure = row.category if row.classification != Classification.UNCLASSIFIED else None
         at = row.created_at + timedelta(milliseconds=row.latency_ms or 0)
-        found = Seen(row.expert, sure, at)
+        found = Seen(row.expert, sure, at, None if row.replica is None else row.replica.get("id"))
         recent.put([key], found)
         return found
 
@@ -202,7 +204,7 @@ class Conversations:
         if not missing:
             return
         for row in await self._stored(lambda session: queries.marks_of(session, missing)) or ():
-            self._by_mark.put([row.mark], Seen(row.expert, row.category, row.seen_at))
+            self._by_mark.put([row.mark], Seen(row.expert, row.category, row.seen_at, row.replica))
 
     async def _stored(self, read: Callable[[AsyncSession], Awaitable[Found]]) -> Found | None:
         try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.serving.request_context import NOTHING_USED, PromptUse
 from app.serving.strategy_trace import Trace
@@ -18,6 +18,9 @@ from experts.health import ExpertHealth
 from experts.registry import Expert
 from experts.residency.live_residency import ResidencyFacts
 from routers.decision import EXPECTATIONS, UNSEEN, Choice, Decision
+
+if TYPE_CHECKING:
+    from experts.replicas.pool import ReplicaState
 
 ESTIMATES = frozenset({"probability", "ood_score", "utility", "correction", "value", "propensity"})
 """Rounded to six digits."""
@@ -122,9 +125,11 @@ def expert_document(
     health: ExpertHealth | None,
     facts: Mapping[str, Any] | None = None,
     residency: ResidencyFacts | None = None,
+    replicas: Sequence["ReplicaState"] = (),
 ) -> dict[str, Any]:
     """An expert as /v1/experts shows it. `health` None: not checked. `facts`: `Prompting.facts` of its
-    mixture and identities. `residency` None: it takes no turns."""
+    mixture and identities. `residency` None: it takes no turns. `replicas`: its servers, where there are
+    several."""
     return {
         "name": expert.name,
         "params_b": expert.params_b,
@@ -144,6 +149,7 @@ def expert_document(
             "detail": health.detail if health else "Nobody looked.",
         },
         "residency": None if residency is None else asdict(residency),
+        "replicas": [asdict(each) for each in replicas],
     }
 
 

@@ -173,12 +173,13 @@ class Prompting:
                     dialect=dialect,
                     request_id=context.request_id,
                     client_headers=context.client_headers,
+                    caller=context.caller,
                 )
                 break
             except ExpertRejected as error:
                 if not await attempts.after_refusal(error):
                     raise
-        context.note_samples(expert.name, reply.samples)
+        context.note_answer(expert.name, reply)
         if reply.samples is None:
             await self._tokens.learn(expert, attempts.chat, TokenUsage.of(reply.usage).prompt)
         return reply
@@ -207,6 +208,7 @@ class Prompting:
                     dialect=dialect,
                     request_id=context.request_id,
                     client_headers=context.client_headers,
+                    caller=context.caller,
                 )
                 try:
                     stream = await stack.enter_async_context(asked)
@@ -214,7 +216,7 @@ class Prompting:
                 except ExpertRejected as error:
                     if not await attempts.after_refusal(error):
                         raise
-            context.note_samples(expert.name, stream.samples)
+            context.note_answer(expert.name, stream)
             yield stream
             if stream.samples is None:
                 await self._tokens.learn(expert, attempts.chat, TokenUsage.of(stream.usage).prompt)
@@ -370,7 +372,9 @@ class Prompting:
         }
         text, usage = None, None
         try:
-            reply = await self._client.complete(expert, asked, request_id=context.request_id)
+            reply = await self._client.complete(
+                expert, asked, request_id=context.request_id, caller=context.caller
+            )
             usage = reply.body.get("usage")
             text = read_identity(str(reply.body["choices"][0]["message"].get("content") or ""))
         except (ExpertUnavailable, ExpertBusy, ExpertTimeout):

@@ -21,11 +21,13 @@ Owned = tuple[str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An expert, the category it was sure of, and when it last answered."""
+    """An expert, the category it was sure of, when it last answered, and at which of its replicas
+    (`experts.replicas.pool.replica_id`)."""
 
     expert: str
     category: str | None
     at: datetime
+    replica: str | None = None
 
 
 class RecentExperts(Protocol[K_contra]):

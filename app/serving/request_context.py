@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.serving.message_chain import MessageChain
-from experts.expert_replies import SampleUse
+from experts.admission import NOBODY, Caller
+from experts.expert_replies import ExpertReply, ReplicaUse, ReplyStream, SampleUse
 from prompts.identities import Per
 from prompts.templates import PromptOrigin
 from routers.request import Turn, Vector
@@ -49,12 +50,14 @@ class IdentityUse:
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """What was put in front of one request for one expert, and the samples that it answered from."""
+    """What was put in front of one request for one expert, the samples that it answered from, and its
+    server."""
 
     prompt: PromptOrigin | None = None
     mixture: MixtureUse | None = None
     identity: IdentityUse | None = None
     samples: SampleUse | None = None
+    replica: ReplicaUse | None = None
 
     def document(self) -> dict[str, Any]:
         """The fields of a decision document."""
@@ -63,6 +66,7 @@ class PromptUse:
             "mixture": None if self.mixture is None else asdict(self.mixture),
             "identity": None if self.identity is None else asdict(self.identity),
             "samples": None if self.samples is None else asdict(self.samples),
+            "replica": None if self.replica is None else self.replica.document(),
         }
 
 
@@ -76,7 +80,7 @@ class RequestContext:
     `chat` is the request in chat's form, whatever dialect its client speaks. `strategies` are those fitted
     for the composition that decided. `chain` is what its conversation is recognised by; `makers` says whose
     the provider state in it is, where that is known. `dear` are the experts that count against the quota of
-    escalations, where there is one."""
+    escalations, where there is one. `caller` is what the queues of experts know of who asks."""
 
     turns: tuple[Turn, ...] = ()
     embedding: Vector | None = None
@@ -90,15 +94,17 @@ class RequestContext:
     chain: MessageChain | None = None
     makers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     dear: frozenset[str] = frozenset()
+    caller: Caller = NOBODY
 
     def fresh(self, request_id: str | None = None) -> "RequestContext":
         """A copy without `used`, perhaps under another id."""
         return replace(self, request_id=request_id or self.request_id, used={})
 
-    def note_samples(self, expert: str, samples: SampleUse | None) -> None:
-        """Keep what `expert` answered from."""
-        if samples is not None:
-            self.used[expert] = replace(self.use_of(expert), samples=samples)
+    def note_answer(self, expert: str, answer: ExpertReply | ReplyStream) -> None:
+        """Keep what `expert` answered from, and where."""
+        if answer.samples is not None or answer.replica is not None:
+            use = self.use_of(expert)
+            self.used[expert] = replace(use, samples=answer.samples, replica=answer.replica)
 
     def use_of(self, expert: str) -> PromptUse:
         """What was put in front for `expert`: nothing before it was asked."""

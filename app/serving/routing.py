@@ -23,6 +23,7 @@ from app.settings import Settings
 from base.ids import new_id
 from base.suggestions import suggestion
 from base.token_count import TokenCount
+from experts.admission import Caller
 from experts.registry import Expert, Registry
 from experts.token_counter import TokenCounter
 from experts.tokens import prompt_length
@@ -170,6 +171,14 @@ class RoutingService:
         context = RequestContext(request.turns, embedding, decision.sure_category, chat.request_id)
         context.chat, context.client_headers = chat.document, chat.dialect_headers
         context.chain, context.makers, context.dear = chain, going_on.makers, dear
+        context.caller = Caller(
+            chat.api_key,
+            options.priority,
+            options.conversation or chain.opening_mark or "",
+            going_on.replica,
+            going_on.prefix_share,
+            going_on.hold == "provider_state" and going_on.replica is not None,
+        )
         context.strategies = router.composition.strategies
         if pinned is not None:
             # Of state that nobody here made the client knows best who did.

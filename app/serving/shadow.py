@@ -31,6 +31,7 @@ from app.storage.rows import NewRow, ShadowRow
 from base.ids import new_id
 from base.prices import token_cost
 from base.usage import TokenUsage
+from experts.admission import Caller
 from experts.errors import ExpertError, ExpertTimeout
 from experts.expert import Expert
 from experts.outgoing import question_of
@@ -140,7 +141,10 @@ class Shadow:
         asked = question_of(record.chat.document)
         for expert in await self._asked(record):
             shadow_id = new_id(SHADOW_PREFIX)
-            task = _Task(shadow_id, decision.id, expert, asked, record.context.fresh(shadow_id))
+            context = record.context.fresh(shadow_id)
+            # Nobody waits for it.
+            context.caller = Caller(context.caller.key, "batch", context.caller.session)
+            task = _Task(shadow_id, decision.id, expert, asked, context)
             try:
                 self._queue.put_nowait(task)
             except asyncio.QueueFull:

@@ -67,13 +67,13 @@ def _owned(kind: str, key: Owned) -> bytes:
 
 
 def _written(seen: tuple[Seen, ...]) -> bytes:
-    return orjson.dumps([(each.expert, each.category, each.at.timestamp()) for each in seen])
+    return orjson.dumps([(each.expert, each.category, each.at.timestamp(), each.replica) for each in seen])
 
 
 def _read(value: bytes | None) -> tuple[Seen, ...]:
     if value is None:
         return ()
     return tuple(
-        Seen(expert, category, datetime.fromtimestamp(at, UTC))
-        for expert, category, at in orjson.loads(value)
+        Seen(expert, category, datetime.fromtimestamp(at, UTC), replica)
+        for expert, category, at, replica in orjson.loads(value)
     )

@@ -21,7 +21,8 @@ from base.json_documents import json_bytes
 PREPARED_AT_ONCE = 100
 """Rows that are prepared before requests have their turn: a millisecond or two."""
 IF_THERE: Mapping[type[TableBase], str] = {
-    MarkRow: "(mark, expert) DO UPDATE SET category = excluded.category, seen_at = excluded.seen_at",
+    MarkRow: "(mark, expert) DO UPDATE SET category = excluded.category, seen_at = excluded.seen_at, "
+    "replica = excluded.replica",
 }
 """What becomes of a row that is there already; of other tables it stays, since a commit whose answer was lost
 is tried again."""

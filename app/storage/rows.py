@@ -50,6 +50,8 @@ class MarkRow(TableBase, kw_only=True):
     """The category that the router was sure of."""
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     """When the expert last answered there."""
+    replica: Mapped[str | None] = mapped_column(String(32), default=None)
+    """The id of its replica that did, where it has several."""
 
 
 class Mark(NamedTuple):
@@ -59,6 +61,7 @@ class Mark(NamedTuple):
     expert: str
     category: str | None
     seen_at: datetime
+    replica: str | None = None
 
 
 class DecisionRow(TableBase, kw_only=True):
@@ -102,6 +105,8 @@ class DecisionRow(TableBase, kw_only=True):
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     samples: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     """What the answer was taken from, where the expert gives several samples."""
+    replica: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """Which of the expert's servers answered, where it has several (`experts.expert_replies.ReplicaUse`)."""
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(Text)
     spilled_from: Mapped[str | None] = mapped_column(String(128), default=None)
@@ -185,10 +190,12 @@ class ShadowRow(TableBase, kw_only=True):
     answer: Mapped[str | None] = mapped_column(Text, default=None)
     """The answer's text, only when the operator keeps prompts."""
     prompt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
-    """This and the next three: what was put in front and how many samples were taken, as in a decision."""
+    """This and the next four: what was put in front, how many samples were taken and where, as in a
+    decision."""
     mixture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     samples: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    replica: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
 
 
 class ResponseRow(TableBase, kw_only=True):

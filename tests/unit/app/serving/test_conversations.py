@@ -58,13 +58,14 @@ class Talk:
         key: str | None = None,
         category: str | None = "coding",
         name: str | None = None,
+        replica: str | None = None,
     ) -> None:
         self.answered += 1
         self.wait(1)
         chain = MessageChain(key, messages)
         decision_id = f"dec_{self.answered}"
         said = [assistant_turn(each) for each in answers]
-        marks = self.conversations.remember(chain, key, name, decision_id, (expert, category), said)
+        marks = self.conversations.remember(chain, key, name, decision_id, (expert, category), said, replica)
         recorder = Recorder(self.database, queue=10, batch=10)
         recorder.start()
         await recorder.submit(row(decision_id, expert, marks))
@@ -299,6 +300,17 @@ async def test_provider_state_holds_its_maker_until_idleness(talk: Talk) -> None
     talk.wait(3_601)
     found = await talk.ask(messages)
     assert (found.expert, found.hold, dict(found.makers)) == (None, None, {"s1": "coder"})
+
+
+async def test_the_replica_that_has_a_conversation_is_known_after_a_restart(talk: Talk) -> None:
+    signed = assistant(LONG, thinking_blocks=[{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}])
+    for replica in ("11aa22bb", "33cc44dd"):
+        await talk.answer("coder", FIRST, signed, replica=replica)
+        for known in (talk, Talk(talk.database)):
+            known.now = talk.now
+            found = await known.ask([*FIRST, signed, user("And then?")])
+            assert (found.expert, found.replica, found.hold) == ("coder", replica, "provider_state")
+    assert (await talk.ask([user("Something else")])).replica is None
 
 
 async def test_a_long_agent_conversation_keeps_the_state_of_every_step(talk: Talk) -> None:
