@@ -30,9 +30,9 @@ Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
 READING = 0.5
-ANSWERING = 4.0
+ANSWERING = 2.0
 EVICTION = 0.5
-ADAPTER = 32.0
+ADAPTER = 16.0
 TIE = 1.0
 """A difference of less than a block is none."""
 
@@ -52,7 +52,7 @@ class Standing:
     capacity: Floats
     usage: Floats
     adapter_missing: Bools
-    mean: float = 8.0
+    mean: float = 4.0
 
 
 def costs(blocks: int, matched: Floats, standing: Standing) -> Floats:

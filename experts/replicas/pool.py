@@ -6,6 +6,7 @@ pool: the load is the servers'; circuits are kept for each model, as one may fai
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,10 +102,16 @@ class HedgeBudget:
 class ReplicaPool:
     """Replicas are numbered from 0, in the registry's order."""
 
-    def __init__(self, expert: Expert, settings: HealthSettings | None = None) -> None:
+    def __init__(
+        self,
+        expert: Expert,
+        settings: HealthSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.endpoints = expert.endpoints
         self.ids = tuple(replica_id(each) for each in self.endpoints)
         self.settings = settings or HealthSettings()
+        self._clock = clock
         n = len(self.endpoints)
         self._numbers = {endpoint: number for number, endpoint in enumerate(self.endpoints)}
         self._seeds = replica_seeds(self.endpoints)
@@ -123,7 +130,7 @@ class ReplicaPool:
         self._answering: Floats = np.zeros(n)
         self._others: Floats = np.zeros(n)
         self._usage: Floats = np.zeros(n)
-        self._mean = 8.0
+        self._mean = 4.0
         self._failures: Floats = np.zeros(n)
         self._pace: Floats = np.full(n, np.nan)
         """Seconds to the first token for each block of cost."""
@@ -140,7 +147,7 @@ class ReplicaPool:
 
     def usable(self, model: str) -> Bools:
         """Where requests for `model` may go: neither down, nor asking to wait, nor ejected."""
-        now = time.monotonic()
+        now = self._clock()
         usable = self._up & (self._ejected_until <= now)
         if (until := self._open_until.get(model)) is not None:
             usable &= until <= now
@@ -168,7 +175,7 @@ class ReplicaPool:
         number = choose(cost, usable & free, asked.session, self._seeds)
         if number is None:
             return None
-        sent = Sent(number, max(1.0, blocks - float(matched[number])), float(cost[number]), time.monotonic())
+        sent = Sent(number, max(1.0, blocks - float(matched[number])), float(cost[number]), self._clock())
         self.in_flight[number] += 1
         self._reading[number] += sent.unread
         self._mean = DECAY * self._mean + (1 - DECAY) * sent.unread
@@ -185,7 +192,7 @@ class ReplicaPool:
         circuit.reached() if first_token else circuit.succeeded()
         self._note_circuit(sent.number, model)
         if first_token:
-            pace = (time.monotonic() - sent.at) / (1.0 + max(0.0, sent.cost))
+            pace = (self._clock() - sent.at) / (1.0 + max(0.0, sent.cost))
             before = self._pace[sent.number]
             self._pace[sent.number] = pace if np.isnan(before) else DECAY * before + (1 - DECAY) * pace
         self._report(sent.number, failed=False)
@@ -230,7 +237,7 @@ class ReplicaPool:
     def told(self, number: int, load: ServerLoad) -> None:
         """The server's own report of its load."""
         self._loads[number] = load
-        self._told_at[number] = time.monotonic()
+        self._told_at[number] = self._clock()
         self._others[number] = max(0.0, load.running + load.waiting - self.in_flight[number])
         self._usage[number] = load.kv_usage
         if load.kv_tokens is not None:
@@ -240,7 +247,7 @@ class ReplicaPool:
 
     def states(self, model: str) -> list[ReplicaState]:
         """Every replica."""
-        now, usable = time.monotonic(), self.usable(model)
+        now, usable = self._clock(), self.usable(model)
         return [
             ReplicaState(
                 id=self.ids[number],
@@ -268,14 +275,14 @@ class ReplicaPool:
         if (served := self._served[number]) and model not in served:
             return f"Its server does not serve {model}."
         circuit = self._circuits[model][number] if model in self._circuits else None
-        if circuit is not None and circuit.open_until > time.monotonic():
+        if circuit is not None and circuit.open_until > self._clock():
             return circuit.last.message if circuit.last is not None else "Its server asked to wait."
-        if self._ejected_until[number] > time.monotonic():
+        if self._ejected_until[number] > self._clock():
             return "It fails more often, or is slower, than the others."
         return "Answers."
 
     def _standing(self, model: str) -> Standing:
-        fresh = self._told_at > time.monotonic() - STALE_S
+        fresh = self._told_at > self._clock() - STALE_S
         missing = np.zeros(len(self), np.bool_)
         if model in self._adapters:
             for number, load in enumerate(self._loads):
@@ -306,7 +313,7 @@ class ReplicaPool:
         self._reports += 1
         if self._reports % JUDGED_EVERY:
             return
-        now = time.monotonic()
+        now = self._clock()
         out = [int(each) for each in np.flatnonzero(self._ejected_until > now)]
         for each in outliers(self._failures, self._pace, self._samples, out):
             self._ejected_until[each] = now + self.settings.cooldown_s

@@ -13,8 +13,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-MAX_ENTRIES = 262_144
-"""Blocks of all replicas together, some 60 MB."""
+MAX_ENTRIES = 1_048_576
+"""Blocks of all replicas together: some 250 MB, when a thousand replicas fill it."""
+USUAL_ENTRIES = 16_384
+"""Blocks of a replica whose cache is not known to be smaller: 2 million tokens, 4 MB."""
 
 
 class PrefixRecord:
@@ -22,7 +24,8 @@ class PrefixRecord:
     there; the least recently used are evicted, the ends of prompts before their beginnings."""
 
     def __init__(self, replicas: int, capacity: int | None = None) -> None:
-        """`capacity`: blocks of one replica, by default its share of MAX_ENTRIES."""
+        """`capacity`: blocks of one replica, by default USUAL_ENTRIES; never more than its share of
+        MAX_ENTRIES."""
         self._replicas = replicas
         self._most = max(1, MAX_ENTRIES // replicas)
         self._all = (1 << replicas) - 1
@@ -31,7 +34,7 @@ class PrefixRecord:
         self._recent: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(replicas)]
         self.stored: Floats = np.zeros(replicas)
         """Blocks in each replica's record."""
-        self.capacity: Floats = np.full(replicas, float(min(capacity or self._most, self._most)))
+        self.capacity: Floats = np.full(replicas, float(min(capacity or USUAL_ENTRIES, self._most)))
 
     def resize(self, replica: int, capacity: int) -> None:
         """Bound the record of one replica by what its server holds."""

@@ -2,7 +2,7 @@
 recognised.
 
 Each hash stands for its block and all before it, as in vLLM's automatic prefix caching. It hashes the text
-that is sent, not tokens: no tokenizer is needed, and a block is about 64 tokens of English. Hashes hold in
+that is sent, not tokens: no tokenizer is needed, and a block is about 128 tokens of English. Hashes hold in
 one process.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from base.json_documents import json_bytes
 
-BLOCK_BYTES = 256
-MAX_BLOCKS = 1024
+BLOCK_BYTES = 512
+MAX_BLOCKS = 512
 """Of a longer prompt (some 64,000 tokens) the beginning counts."""
 PROMPT_FIELDS = (
     *("tools", "functions", "system", "instructions"),

@@ -35,7 +35,7 @@ from base.databases import DatabaseError, is_sqlite
 from benchmarks.storage_growth import Page, plan
 from tests.integration.app.postgres import Postgres
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest migration."""
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

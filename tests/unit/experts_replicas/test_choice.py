@@ -6,7 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.replicas.choice import ANSWERING, TIE, Standing, choose, costs, replica_seeds, session_hash
+from experts.replicas.choice import (
+    ADAPTER,
+    ANSWERING,
+    TIE,
+    Standing,
+    choose,
+    costs,
+    replica_seeds,
+    session_hash,
+)
 
 AMOUNT = st.floats(0, 500)
 
@@ -37,7 +46,7 @@ def test_each_part_of_the_cost_counts_in_blocks() -> None:
         ({"others": [0, 2], "mean": 8.0}, 16),
         ({"stored": [0, 970]}, 5),
         ({"usage": [0, 0.98]}, 20),
-        ({"adapter_missing": [False, True]}, 32),
+        ({"adapter_missing": [False, True]}, ADAPTER),
     ):
         first, second = costs(40, matched, standing(2, **fields))
         assert (first, round(second, 6)) == (40, 40 + more), fields

@@ -159,7 +159,7 @@ def test_an_adapter_draws_its_requests_to_where_it_is_loaded() -> None:
 
 def test_the_record_is_as_large_as_the_servers_cache() -> None:
     replicas = pool()
-    replicas.told(0, ServerLoad(kv_tokens=640))
+    replicas.told(0, ServerLoad(kv_tokens=1280))
     sent(replicas, LONG, replica=replicas.ids[0], held=True)
     assert sent(replicas, LONG, replica=replicas.ids[0], held=True).unread == 90
 

@@ -23,9 +23,9 @@ def shared(one: list[int], other: list[int]) -> int:
 
 
 def test_requests_of_a_conversation_share_what_they_share() -> None:
-    first = [SYSTEM, {"role": "user", "content": "What is a valve?" * 20}]
+    first = [SYSTEM, {"role": "user", "content": "What is a valve?" * 60}]
     second = [*first, {"role": "assistant", "content": "A part." * 50}, {"role": "user", "content": "And?"}]
-    other = [SYSTEM, {"role": "user", "content": "Something else entirely. " * 20}]
+    other = [SYSTEM, {"role": "user", "content": "Something else entirely. " * 60}]
     blocks, more, others = (prompt_blocks("m", {"messages": each}) for each in (first, second, other))
     assert more[: len(blocks)] == blocks
     assert 0 < shared(list(blocks), list(others)) < len(blocks)
