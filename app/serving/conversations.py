@@ -130,8 +130,8 @@ class Conversations:
         answers: Iterable[ConversationTurn] = (),
         replica: str | None = None,
     ) -> tuple[Mark, ...]:
-        """An expert (`seen`: its name, and the sure category) has said `answers` so far, at its `replica` where
-        it has several. Returns what storage has to keep."""
+        """An expert (`seen`: its name, and the sure category) has said `answers` so far, at its `replica`
+        where it has several. Returns what storage has to keep."""
         now = Seen(*seen, self._clock(), replica)
         marks = _marks_of(chain, answers)
         name = None if conversation is None else (api_key, conversation)
