@@ -27,23 +27,19 @@ import structlog
 from app.errors import StartError
 from app.listening import BACKLOG, bind, has_terminal, on_signals, url_of
 from app.settings import Settings
-from app.workers.channel import Channel, ChannelClosed, QuestionRefused
+from app.workers.channel import Channel, QuestionRefused
 from app.workers.entry import run_worker, upgrade_database
+from app.workers.joint_reload import GONE, outcome, reload_all
 from app.workers.place import Place
 from base.retries import RetryPolicy
 
 RESTARTS = RetryPolicy(first_wait_s=0.5, longest_wait_s=30.0)
 STEADY_S = 60.0
 """A worker that served this long has not failed to start: the next one is started without much of a wait."""
-ANSWER_S, RELOAD_S = 5.0, 120.0
-"""How long a worker may take to answer a question, and to load what it would reload."""
-RELOAD_TRIES = 3
-"""Loads by all workers until they have read the same, in a folder that somebody writes."""
+ANSWER_S = 5.0
+"""How long a worker may take to answer a question."""
 OVERTIME_S = 10.0
 """Beyond the time that a worker's own stop may take, after which it is killed."""
-
-GONE = object()
-"""The outcome of a question to a worker that has ended."""
 
 log = structlog.get_logger(__name__)
 
@@ -262,7 +258,7 @@ class _Supervisor:
             if self._served is not None and identity != self._served:
                 log.info("reloading_with_worker", worker=worker.number)
                 try:
-                    await self._reload_all([*self._serving(), worker])
+                    self._served, _ = await reload_all([*self._serving(), worker])
                 except QuestionRefused as error:
                     worker.why = f"it does not read what the others have: {error}"
                     raise
@@ -277,37 +273,12 @@ class _Supervisor:
 
     async def _reload(self) -> dict[str, Any]:
         async with self._turn:
-            return await self._reload_all(self._serving())
-
-    async def _reload_all(self, workers: Sequence[_WorkerProcess]) -> dict[str, Any]:
-        """Have all `workers` load what is in the folder, and swap when each of them could. Raises
-        QuestionRefused, after which none has swapped."""
-        why = "no worker is there"
-        for _ in range(RELOAD_TRIES):
-            loads = await asyncio.gather(
-                *(_outcome(each.ask("prepare", seconds=RELOAD_S)) for each in workers)
-            )
-            # One that has died meanwhile reads the folder when it is started again.
-            left = [each for each, load in zip(workers, loads, strict=True) if load is not GONE]
-            loads = [load for load in loads if load is not GONE]
-            refusals = [load for load in loads if isinstance(load, Exception)]
-            if refusals:
-                why = str(refusals[0]) or "a worker took too long to load it"
-                break
-            if loads and all(load == loads[0] for load in loads):
-                asked = (_outcome(each.ask("commit", each is left[0])) for each in left)
-                done = [each for each in await asyncio.gather(*asked) if isinstance(each, dict)]
-                self._served = loads[0]
-                if done:
-                    return {**done[0], "workers": len(done)}
-            why = "the workers read different compositions: is somebody writing the folder?"
-        for number, each in enumerate(self._serving()):
-            self._begin(_outcome(each.ask("abandon", None if number else why)))
-        raise QuestionRefused(why)
+            self._served, done = await reload_all(self._serving())
+            return done
 
     def _tell_to_stop(self, *, now: bool) -> None:
         for worker in self._workers.values():
-            self._begin(_outcome(worker.ask("stop", now)))
+            self._begin(outcome(worker.ask("stop", now)))
 
     async def _end_workers(self, keeping: Sequence[asyncio.Task[None]]) -> None:
         self._tell_to_stop(now=False)
@@ -325,19 +296,9 @@ class _Supervisor:
         task.add_done_callback(self._begun.discard)
 
 
-async def _outcome(question: Awaitable[Any]) -> Any:
-    """The answer, the refusal or the timeout; GONE when nobody is there any more."""
-    try:
-        return await question
-    except ChannelClosed:
-        return GONE
-    except (QuestionRefused, TimeoutError) as error:
-        return error
-
-
 async def _or_none(question: Awaitable[Any]) -> Any:
     """The answer, if there is one."""
-    found = await _outcome(question)
+    found = await outcome(question)
     return None if found is GONE or isinstance(found, Exception) else found
 
 
