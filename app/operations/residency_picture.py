@@ -1,5 +1,6 @@
 """The picture of `coterie residency simulate`, with Matplotlib's object interface (no display needed)."""
 
+import math
 from pathlib import Path
 
 from app.operations.residency_replay import ResidencyReplay
@@ -31,13 +32,16 @@ def draw_residency(path: Path, found: ResidencyReplay, title: str) -> None:
         label = f"best cache, {metric.length} requests ahead"
         hits.axhline(metric.sch, color="#2f8f5b", lw=1, linestyle=line, label=label)
     waits.set_yscale("log")
+    least = min(each.mean_wait_s for each in found.results)
+    waits.set_ylim(bottom=10.0 ** math.floor(math.log10(max(least, 1e-3))) / 2)
     waits.set(ylabel="wait for the server, seconds", title="Mean wait (bars) and 99th percentile (dashes)")
-    hits.set(ylabel="share of requests that do not wait", title="Hit rate", ylim=(0, 1))
+    hits.set(ylabel="share of requests that do not wait", title="Hit rate", ylim=(0, 1.2))
+    hits.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     for axes in (waits, hits):
         axes.set_xticks(range(len(ways)), [LABELS[way] for way in ways])
         axes.spines[["top", "right"]].set_visible(False)
     waits.legend(frameon=False, fontsize=8)
     if found.segments:
-        hits.legend(frameon=False, fontsize=8)
+        hits.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=130, metadata={"Software": None})

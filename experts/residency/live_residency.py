@@ -252,12 +252,11 @@ class LiveResidency:
         bound_s = self.settings.start_s if absence == "stopped" else self.settings.wake_s
         failure = await self._tried(self._switches[name].wake(absence), bound_s)
         self._took_s[name] = time.monotonic() - begun
-        self._observer.switched(name, "wake", self._took_s[name], failure)
-        self._details[name] = failure or ""
+        self._note(name, "wake", self._took_s[name], failure)
         if failure is None:
             self._core.woke(name)
         else:
-            await self._fail(name, absence, failure)
+            await self._fail(name, absence, failure.message)
         self._act()
 
     async def _fail(self, name: str, absence: Absence, failure: str) -> None:
@@ -272,8 +271,7 @@ class LiveResidency:
     async def _sleep(self, name: str, absence: Absence) -> None:
         begun = time.monotonic()
         failure = await self._tried(self._switches[name].leave(absence), self.settings.sleep_s)
-        self._observer.switched(name, "sleep", time.monotonic() - begun, failure)
-        self._details[name] = failure or ""
+        self._note(name, "sleep", time.monotonic() - begun, failure)
         if failure is None:
             self._core.slept(name, absence)
         elif (where := await self._settled(name, absence)) is not None:
@@ -290,15 +288,19 @@ class LiveResidency:
         except (SwitchFailed, TimeoutError):
             return None
 
-    async def _tried(self, switching: Coroutine[Any, Any, None], bound_s: float) -> str | None:
+    def _note(self, name: str, kind: SwitchKind, seconds: float, failure: SwitchFailed | None) -> None:
+        self._details[name] = "" if failure is None else failure.message
+        self._observer.switched(name, kind, seconds, None if failure is None else failure.detail)
+
+    async def _tried(self, switching: Coroutine[Any, Any, None], bound_s: float) -> SwitchFailed | None:
         """Why it failed, None when it did not."""
         try:
             async with asyncio.timeout(bound_s):
                 await switching
         except SwitchFailed as error:
-            return error.message
+            return error
         except TimeoutError:
-            return f"not done after {bound_s:g} s"
+            return SwitchFailed(f"not done after {bound_s:g} s")
         return None
 
     def _died(self, name: str) -> None:

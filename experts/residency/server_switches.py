@@ -131,7 +131,8 @@ class OwnServer:
         try:
             await supervisor.start()
         except ServerError as error:
-            raise SwitchFailed(str(error), gone=True) from error
+            said = f"its server did not start ({error.cause.value.replace('_', ' ')})"
+            raise SwitchFailed(said, gone=True, detail=str(error)) from error
         self._supervisor = supervisor
         self._watching = asyncio.create_task(self._watch(supervisor), name=f"watch {self.server.name}")
 

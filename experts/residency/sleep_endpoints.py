@@ -18,13 +18,14 @@ CONNECT_S = 5.0
 
 
 class SwitchFailed(Exception):
-    """A server could not be loaded or put to sleep; the message says why, without addresses. `gone`: nothing
-    listens there, so it takes no memory."""
+    """A server could not be loaded or put to sleep; `message` says why to clients, without addresses, and
+    `detail` to operators. `gone`: nothing listens there, so it takes no memory."""
 
-    def __init__(self, message: str, *, gone: bool = False) -> None:
+    def __init__(self, message: str, *, gone: bool = False, detail: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.gone = gone
+        self.detail = detail or message
 
 
 @dataclass(frozen=True, slots=True)

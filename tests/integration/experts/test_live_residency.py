@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -306,3 +306,15 @@ def child_of(own: OwnServer) -> int:
     reaper = own.pid
     assert reaper is not None
     return int(Path(f"/proc/{reaper}/task/{reaper}/children").read_text().split()[0])
+
+
+async def test_a_server_of_ours_that_does_not_start_is_told_without_its_log(tmp_path: Path) -> None:
+    own = own_server("code", tmp_path)
+    own.server = replace(own.server, command=(sys.executable, "-c", "raise SystemExit('no such model')"))
+    endpoint = f"http://127.0.0.1:{own.server.port}/v1"
+    async with taking_turns({"code": endpoint}, own={"code": own}, leaves="stopped") as turns:
+        with pytest.raises(ExpertUnavailable, match=r"its server did not start \(crashed\)") as caught:
+            await turns.answer("code")
+        assert str(tmp_path) not in caught.value.message
+        ((_, kind, why),) = turns.switches
+        assert kind == "wake" and why is not None and str(tmp_path) in why, "operators see it"
