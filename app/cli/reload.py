@@ -30,7 +30,7 @@ def reload(
         fail(error)
     if as_json:
         typer.echo(json.dumps(done.document()))
-    elif done.changed:
-        typer.echo(f"composition {done.old} → {done.new}, {done.rules} rules")
-    else:
-        typer.echo(f"composition {done.new}, unchanged, {done.rules} rules")
+        return
+    what = f"{done.old} → {done.new}" if done.changed else f"{done.new}, unchanged"
+    by = f", by {done.workers} workers" if done.workers > 1 else ""
+    typer.echo(f"composition {what}, {done.rules} rules{by}")

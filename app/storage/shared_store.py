@@ -35,6 +35,8 @@ class SharedStore:
             metasync=False,
             readahead=False,
         )
+        # One that was killed while it read would keep old pages from being used again.
+        self.environment.reader_check()
 
     def close(self) -> None:
         self.environment.close()

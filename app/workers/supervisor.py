@@ -50,6 +50,8 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
 
     Raises StartError with what to do when the service cannot start.
     """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        raise StartError("COTERIE_WORKERS: this system cannot fork workers; set it to 1")
     # Where the fork server finds what it may load for all workers.
     os.environ["COTERIE_EXPERTS"] = str(settings.experts.absolute())
     with contextlib.closing(bind(settings.host, settings.port)) as listener, _shared_folder() as folder:
