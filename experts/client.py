@@ -202,7 +202,7 @@ class ExpertClient:
     ) -> ExpertReply:
         until: float | None = None
 
-        async def ask(stack: contextlib.AsyncExitStack, at: Expert) -> ExpertReply:
+        async def ask(_: object, at: Expert) -> ExpertReply:
             nonlocal until
             # All replicas together have the time of one request.
             until = until or asyncio.get_running_loop().time() + at.timeouts.total_s
@@ -216,6 +216,9 @@ class ExpertClient:
                     at.name, f"Expert {at.name} did not answer in {at.timeouts.total_s:g} s."
                 ) from None
 
+        if not expert.replicas and expert.provider == "openai":
+            async with self.admission.slot(expert, caller):
+                return await ask(None, expert)
         async with contextlib.AsyncExitStack() as stack:
             reply, use, _ = await self._placed(expert, out, caller, stack, ask)
             return reply if use is None else replace(reply, replica=use)
