@@ -42,7 +42,7 @@ def granian(function: str, port: int) -> list[str]:
     return ["granian", *options.split(), function]
 
 
-def stub_registry(profile: str, endpoint: str, model: str, path: Path) -> Path:
+def stub_registry(profile: str, endpoint: str, model: str, path: Path, *, max_in_flight: int = 256) -> Path:
     """A registry of the profile's experts, all served by `model` of one endpoint."""
     manifest = json.loads((PROJECT / "routers" / "compositions" / profile / "composition.json").read_text())
     experts = [
@@ -52,7 +52,7 @@ def stub_registry(profile: str, endpoint: str, model: str, path: Path) -> Path:
             "model": model,
             "params_b": card["params_b"],
             "context_length": card["context_length"] or 4096,
-            "max_in_flight": 256,
+            "max_in_flight": max_in_flight,
             "max_queued": 4096,
             "timeouts": {"connect_s": 60},
         }

@@ -175,14 +175,15 @@ def _body(model: str, *, stream: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(profile: str, scratch: Path) -> Iterator[Bench]:
+def running(profile: str, scratch: Path, *, max_in_flight: int = 256) -> Iterator[Bench]:
+    registry = scratch / "experts.yaml"
     expert_port, api_port = free_port(), free_port()
     expert = f"http://127.0.0.1:{expert_port}/v1"
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT),
         "COTERIE_PROFILE": profile,
-        "COTERIE_EXPERTS": str(stub_registry(profile, expert, "fake", scratch / "experts.yaml")),
+        "COTERIE_EXPERTS": str(stub_registry(profile, expert, "fake", registry, max_in_flight=max_in_flight)),
         "COTERIE_DATA": str(scratch / "var"),
         "COTERIE_PORT": str(api_port),
         "COTERIE_LOG_LEVEL": "info",
