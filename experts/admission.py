@@ -200,17 +200,18 @@ class _Gate:
 
     def _admit(self, expert: Expert, caller: Caller) -> None:
         """Whether the queue takes one more, perhaps in the place of another. Raises QueueFull."""
-        if len(self.queue) >= expert.max_queued:
-            found = self.queue.displaced(caller.key, caller.priority)
-            if found is None or not expert.max_queued:
-                raise self._full(expert, caller, self._crowd)
-            displaced, key, priority = found
-            self.queue.remove(displaced, key, priority)
-            if displaced.granted is not None:
-                displaced.granted.set_exception(self._full(displaced.expert, displaced.caller, self._crowd))
         wait_s = self._wait_s(expert, caller)
         if wait_s is not None and wait_s > expert.timeouts.first_byte_s:
             raise self._full(expert, caller, lambda: f"a place would be free in about {wait_s:.0f} s")
+        if len(self.queue) < expert.max_queued:
+            return
+        found = self.queue.displaced(caller.key, caller.priority)
+        if found is None or not expert.max_queued:
+            raise self._full(expert, caller, self._crowd)
+        displaced, key, priority = found
+        self.queue.remove(displaced, key, priority)
+        if displaced.granted is not None and not displaced.granted.done():
+            displaced.granted.set_exception(self._full(displaced.expert, displaced.caller, self._crowd))
 
     def _leave(self, slot: Slot) -> None:
         """`slot` waits no more; a place that it was just given goes on."""

@@ -160,6 +160,6 @@ async def _first_result(racing: list["asyncio.Task[_Begun]"]) -> _Begun:
 async def _let_go(attempt: "asyncio.Task[_Begun]") -> None:
     """End an attempt that nobody waits for, and free its place and connection."""
     attempt.cancel()
-    with contextlib.suppress(asyncio.CancelledError, ExpertError):
-        _, held, _ = await attempt
-        await held.aclose()
+    await asyncio.wait({attempt})
+    if not attempt.cancelled() and attempt.exception() is None:
+        await attempt.result()[1].aclose()

@@ -84,6 +84,10 @@ class AnswerLifecycle:
             decision.expert, decision.category or "", decision.reason.value, status
         ).inc()
         self._metrics.answer_seconds.labels(decision.expert).observe(record.seconds)
+        if (replica := record.context.use_of(decision.expert).replica) is not None:
+            by_number = [(number, "failed") for number, _ in replica.tried]
+            for number, became in (*by_number, (replica.number, status)):
+                self._metrics.replica_answers.labels(decision.expert, str(number), became).inc()
         self._count_costs(columns)
         for expert, usage in reported:
             for kind, count in usage.by_kind.items():

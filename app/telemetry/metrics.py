@@ -118,6 +118,11 @@ class Metrics:
             ("server",),
             buckets=LONG_S,
         )
+        self.replica_answers = counter(
+            "coterie_replica_answers",
+            "Answers of experts with several servers, by the server's number; failed: another one was asked.",
+            ("expert", "replica", "status"),
+        )
         self.shadows = counter(
             "coterie_shadows",
             "Shadow answers, by what became of them: ok, error or dropped.",

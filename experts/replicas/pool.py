@@ -122,8 +122,13 @@ class ReplicaPool:
         self._up: Bools = np.ones(n, np.bool_)
         """False where the last check failed."""
         self._served: list[frozenset[str]] = [frozenset()] * n
+        self._serving: dict[str, Bools] = {}
+        """Where a model is served, by model; servers that list nothing serve all."""
         self._loads = [ServerLoad()] * n
         self._told_at: Floats = np.zeros(n)
+        self._stale_at = 0.0
+        """When old reports are looked for next."""
+        self._nowhere: Bools = np.zeros(n, np.bool_)
         self._adapters: frozenset[str] = frozenset()
         self.in_flight: Floats = np.zeros(n)
         self._reading: Floats = np.zeros(n)
@@ -151,19 +156,21 @@ class ReplicaPool:
         usable = self._up & (self._ejected_until <= now)
         if (until := self._open_until.get(model)) is not None:
             usable &= until <= now
-        for number, served in enumerate(self._served):
-            if served and model not in served:
-                usable[number] = False
-        return usable
+        if (serving := self._serving.get(model)) is None:
+            listed = [not served or model in served for served in self._served]
+            serving = self._serving[model] = np.array(listed, np.bool_)
+        return usable & serving
 
     def pick(self, asked: Asked, free: Bools) -> Sent | None:
         """Send a request to the best replica with a free place, and count it there; None where it has to
         wait. When nobody seems usable all are asked: what is known may be old."""
         usable = self.usable(asked.model)
-        usable[list(asked.tried)] = False
+        if asked.tried:
+            usable[list(asked.tried)] = False
         if not usable.any():
             usable = np.ones(len(self), np.bool_)
-            usable[list(asked.tried)] = False
+            if asked.tried:
+                usable[list(asked.tried)] = False
         own = self.ids.index(asked.replica) if asked.replica in self.ids else None
         if asked.held and own is not None:
             usable = np.zeros(len(self), np.bool_)
@@ -226,7 +233,9 @@ class ReplicaPool:
         """The result of a check that began at `begun` (monotonic); `served`: models that the server lists."""
         was_down = not self._up[number]
         self._checked[number], self._up[number] = error, error is None
-        self._served[number] = frozenset(served)
+        if self._served[number] != frozenset(served):
+            self._served[number] = frozenset(served)
+            self._serving.clear()
         if error is not None:
             self._record.forget(number)
             return
@@ -282,18 +291,24 @@ class ReplicaPool:
         return "Answers."
 
     def _standing(self, model: str) -> Standing:
-        fresh = self._told_at > self._clock() - STALE_S
-        missing = np.zeros(len(self), np.bool_)
+        now = self._clock()
+        if now > self._stale_at:
+            fresh = self._told_at > now - STALE_S
+            self._others *= fresh
+            self._usage *= fresh
+            self._stale_at = now + 1.0
+        missing = self._nowhere
         if model in self._adapters:
-            for number, load in enumerate(self._loads):
-                missing[number] = load.adapters is not None and model not in load.adapters
+            missing = np.array(
+                [each.adapters is not None and model not in each.adapters for each in self._loads]
+            )
         return Standing(
             reading=self._reading,
             answering=self._answering,
-            others=self._others * fresh,
+            others=self._others,
             stored=self._record.stored,
             capacity=self._record.capacity,
-            usage=self._usage * fresh,
+            usage=self._usage,
             adapter_missing=missing,
             mean=self._mean,
         )

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 MAX_ENTRIES = 1_048_576
 """Blocks of all replicas together: some 250 MB, when a thousand replicas fill it."""
@@ -43,19 +42,23 @@ class PrefixRecord:
 
     def matched(self, blocks: Sequence[int]) -> Floats:
         """By replica: the blocks at the beginning of a prompt that it has read. Shape (replicas,)."""
-        depths = np.zeros(self._replicas)
-        alive = self._all
+        alive, depths, ended = self._all, [], []
         holders_of = self._holders.get
         for at, block in enumerate(blocks):
             holders = holders_of(block, 0) & alive
             if holders != alive:
-                if at:
-                    depths[self._bits(alive ^ holders)] = at
+                depths.append(at)
+                ended.append(alive ^ holders)
                 alive = holders
                 if not alive:
-                    return depths
-        depths[self._bits(alive)] = len(blocks)
-        return depths
+                    break
+        else:
+            depths.append(len(blocks))
+            ended.append(alive)
+        if len(depths) == 1:
+            return np.asarray(depths[0] * self._bits(ended)[0])
+        # Every replica is in one of the masks.
+        return np.asarray(np.array(depths, np.float64) @ self._bits(ended))
 
     def note(self, replica: int, blocks: Sequence[int]) -> None:
         """A prompt was sent to a replica."""
@@ -90,7 +93,9 @@ class PrefixRecord:
             else:
                 del self._holders[block]
 
-    def _bits(self, mask: int) -> Bools:
-        """The mask as booleans, one for each replica."""
-        raw = np.frombuffer(mask.to_bytes((self._replicas + 7) // 8, "little"), np.uint8)
-        return np.unpackbits(raw, count=self._replicas, bitorder="little").view(np.bool_)
+    def _bits(self, masks: Sequence[int]) -> Floats:
+        """Masks as rows of 0 and 1. Shape (masks, replicas)."""
+        size = (self._replicas + 7) // 8
+        raw = np.frombuffer(b"".join(mask.to_bytes(size, "little") for mask in masks), np.uint8)
+        bits = np.unpackbits(raw.reshape(-1, size), axis=1, count=self._replicas, bitorder="little")
+        return bits.astype(np.float64)

@@ -62,6 +62,9 @@ async def test_a_replica_that_is_gone_is_tried_once_and_told(world: World) -> No
             assert (routing["reason"], routing["replica"]["number"]) == ("matched", 1)
             tried += routing["replica"]["tried"]
         assert tried == [{"number": 2, "error": "expert_unavailable"}]
+        metrics = (await api.http.get("/metrics")).text
+        assert 'coterie_replica_answers_total{expert="coder",replica="1",status="ok"} 8.0' in metrics
+        assert 'coterie_replica_answers_total{expert="coder",replica="2",status="failed"} 1.0' in metrics
         states = await replicas_of(api, "coder")
         assert [each["usable"] for each in states] == [True, False]
         assert "refused the connection" in states[1]["detail"]

@@ -185,3 +185,22 @@ async def test_a_place_given_to_one_who_just_left_goes_on_to_the_next() -> None:
     await asyncio.gather(leaving, staying, return_exceptions=True)
     assert entered == ["staying"]
     assert admission.load(small) == Load(0, 0)
+
+
+async def test_one_who_is_turned_away_takes_nobodys_place() -> None:
+    admission = Admission()
+    small = expert(max_in_flight=1, max_queued=2, timeouts={"first_byte_s": 0.15})
+    async with admission.slot(small):
+        await asyncio.sleep(0.2)
+    held = admission.slot(small, Caller("greedy"))
+    await held.__aenter__()
+    patient = expert(max_in_flight=1, max_queued=2)
+    greedy = [asyncio.create_task(admission.slot(patient, Caller("greedy")).__aenter__()) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match="would be free in about"):
+        await admission.slot(small, Caller("modest")).__aenter__()
+    assert admission.load(small) == Load(1, 2)
+    for each in greedy:
+        each.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+    await held.__aexit__(None, None, None)

@@ -8,7 +8,7 @@ from experts.circuit import HealthSettings
 from experts.errors import ExpertBadReply, ExpertBusy, ExpertUnavailable
 from experts.expert import Expert
 from experts.replicas.ejection import outliers
-from experts.replicas.pool import Asked, ReplicaPool, Sent, replica_id
+from experts.replicas.pool import STALE_S, Asked, ReplicaPool, Sent, replica_id
 from experts.replicas.server_metrics import ServerLoad, read_metrics
 
 GONE = ExpertUnavailable("a", "Expert a refused the connection.")
@@ -148,6 +148,18 @@ def test_reported_load_counts_without_our_own_requests() -> None:
     assert sent(replicas, LONG).number == 0
     replicas.ended(ours)
     assert [each.running for each in replicas.states("m")] == [1, 5]
+
+
+def test_an_old_report_of_load_counts_no_more() -> None:
+    now = [100.0]
+    expert = Expert(
+        name="a", endpoint="http://a/v1", replicas=("http://b/v1",), model="m", params_b=1, context_length=8
+    )
+    replicas = ReplicaPool(expert, clock=lambda: now[0])
+    replicas.told(0, ServerLoad(running=50))
+    assert {sent(replicas, session=each).number for each in range(8)} == {1}
+    now[0] += STALE_S + 1
+    assert {sent(replicas, session=each).number for each in range(8)} == {0, 1}
 
 
 def test_an_adapter_draws_its_requests_to_where_it_is_loaded() -> None:
