@@ -15,7 +15,7 @@ from experts.circuit import Circuit, HealthSettings, is_failure
 from experts.errors import ExpertError
 from experts.expert import Expert
 from experts.replicas.choice import Bools, Floats, Standing, choose, costs, replica_seeds
-from experts.replicas.ejection import outliers
+from experts.replicas.ejection import SAMPLES, outliers
 from experts.replicas.prefix_record import PrefixRecord
 from experts.replicas.prompt_blocks import BLOCK_BYTES
 from experts.replicas.server_metrics import ServerLoad
@@ -41,7 +41,7 @@ def replica_id(endpoint: str) -> str:
 class Asked:
     """A request as the choice sees it. `session`: 64 bits that its conversation shares; `replica`
     (`replica_id`) has the conversation and has read `share` (0..1) of the prompt; `held`: nobody else can go
-    on with it. `tried`: numbers of replicas that failed it."""
+    on with it. `tried`: numbers of replicas that it was sent to."""
 
     model: str
     blocks: tuple[int, ...] = ()
@@ -273,11 +273,6 @@ class ReplicaPool:
             for number in range(len(self))
         ]
 
-    def last_error(self, model: str) -> ExpertError | None:
-        """Of any replica."""
-        errors = [circuit.last for circuit in self._circuits.get(model, ())] + self._checked
-        return next((error for error in errors if error is not None), None)
-
     def _detail(self, number: int, model: str) -> str:
         if (error := self._checked[number]) is not None:
             return error.message
@@ -324,7 +319,7 @@ class ReplicaPool:
 
     def _report(self, number: int, *, failed: bool) -> None:
         self._failures[number] = DECAY * self._failures[number] + (1 - DECAY) * failed
-        self._samples[number] = DECAY * self._samples[number] + 1 if self._samples[number] < 9 else 10
+        self._samples[number] = min(SAMPLES, self._samples[number] + 1)
         self._reports += 1
         if self._reports % JUDGED_EVERY:
             return
