@@ -2,6 +2,7 @@
 it."""
 
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.rows import DecisionRow
-from app.storage.schema import ensure
 from base.text_files import TextFileError, read_text
 from experts.admission import endpoint_key
 from experts.registry import Registry
@@ -87,7 +88,10 @@ def read_stream(path: Path, answer_s: float) -> list[Arrival]:
             entry = json.loads(line)
             at = entry["time"]
             seconds = datetime.fromisoformat(at).timestamp() if isinstance(at, str) else float(at)
-            found.append(Arrival(seconds, str(entry["expert"]), float(entry.get("seconds", answer_s))))
+            taken = float(entry.get("seconds", answer_s))
+            if not (math.isfinite(seconds) and 0 <= taken < math.inf):
+                raise ValueError("a time is not finite, or negative")
+            found.append(Arrival(seconds, str(entry["expert"]), taken))
         except (ValueError, KeyError, TypeError) as error:
             raise ResidencyError(
                 f'{path}:{number}: needs {{"time": seconds or ISO 8601, "expert": name}} ({error})'
@@ -96,10 +100,11 @@ def read_stream(path: Path, answer_s: float) -> list[Arrival]:
 
 
 async def stored_stream(settings: Settings, answer_s: float) -> list[Arrival]:
-    """The service's decisions, the MOST_DECISIONS newest. Raises what the database raises."""
+    """The service's decisions, the MOST_DECISIONS newest. Raises DatabaseError and ResidencyError."""
     database = Database(settings.database)
+    if not _is_there(database):
+        return []
     try:
-        await ensure(database)
         query = (
             select(DecisionRow.created_at, DecisionRow.expert, DecisionRow.latency_ms)
             .order_by(DecisionRow.created_at.desc())
@@ -107,6 +112,12 @@ async def stored_stream(settings: Settings, answer_s: float) -> list[Arrival]:
         )
         async with database.session() as session:
             rows = (await session.execute(query)).all()
+    except (SQLAlchemyError, OSError) as error:
+        # The driver's message may hold the password.
+        raise ResidencyError(
+            f"decisions cannot be read from {database.shown} ({type(error).__name__}): check "
+            "COTERIE_DATABASE_URL, and upgrade it with `coterie db upgrade`"
+        ) from error
     finally:
         await database.close()
     return _from_zero(
@@ -221,6 +232,12 @@ def replay(
         tuple(segment_metrics(order, sizes, limits.memory_gb, length) for length in lengths),
         times,
     )
+
+
+def _is_there(database: Database) -> bool:
+    """Whether there is a file, where it is SQLite's: to look would make one."""
+    file = database.url.database
+    return database.url.get_backend_name() != "sqlite" or (file is not None and Path(file).exists())
 
 
 def _from_zero(stream: Sequence[Arrival]) -> list[Arrival]:

@@ -248,17 +248,22 @@ class _ManagedServer:
 
     async def _launch(self) -> asyncio.subprocess.Process:
         grace = str(self.limits.stop_s)
-        with open_log(self.log, kept=self.limits.kept_logs) as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", process_reaper.__file__, grace, *self.server.command),
-                stdin=asyncio.subprocess.PIPE,  # its closing tells the reaper that we have ended
-                stdout=log,
-                stderr=log,
-                env=_environment(self.server),
-                # In the current folder `python -m` would find our packages before vLLM's.
-                cwd=self.log.parent,
-                start_new_session=True,  # Ctrl-C is handled by us
-            )
+        try:
+            with open_log(self.log, kept=self.limits.kept_logs) as log:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-I", "-S", process_reaper.__file__, grace, *self.server.command),
+                    stdin=asyncio.subprocess.PIPE,  # its closing tells the reaper that we have ended
+                    stdout=log,
+                    stderr=log,
+                    env=_environment(self.server),
+                    # In the current folder `python -m` would find our packages before vLLM's.
+                    cwd=self.log.parent,
+                    start_new_session=True,  # Ctrl-C is handled by us
+                )
+        except OSError as error:
+            raise ServerError(
+                self.server.name, Cause.CRASHED, f"cannot be run: {error.strerror or error} (log: {self.log})"
+            ) from error
         self._process = process
         self._become(self.status.state, pid=process.pid)
         return process

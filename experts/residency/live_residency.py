@@ -6,7 +6,7 @@ count neither its requests nor its memory.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -131,6 +131,9 @@ class LiveResidency:
         for name, (where, answers) in found.items():
             if answers and where is None:
                 self._core.woke(name)
+            elif where is None:
+                # It runs, perhaps, and takes its memory.
+                self._core.died(name, time.monotonic(), lost=True)
             self._switches[name].on_death(partial(self._died, name))
         self._act()
         self._spawn(self._watch())
@@ -260,11 +263,16 @@ class LiveResidency:
         self._act()
 
     async def _fail(self, name: str, absence: Absence, failure: str) -> None:
+        """Tell who waits at once, since to bring the server to rest may take long."""
+        self._dismiss(self._core.dismiss(name), failure)
         where = await self._settled(name, absence)
         waited = self._core.wake_failed(name, time.monotonic(), lost=where is None)
         if where is not None:
             self._core.slept(name, where)
-        for ticket in waited:
+        self._dismiss(waited, failure)
+
+    def _dismiss(self, tickets: Sequence[object], failure: str) -> None:
+        for ticket in tickets:
             if isinstance(ticket, _Ticket) and not ticket.ready.done():
                 ticket.ready.set_result(failure)
 
@@ -285,7 +293,7 @@ class LiveResidency:
         try:
             async with asyncio.timeout(self.settings.sleep_s):
                 return await self._switches[name].settle(absence)
-        except (SwitchFailed, TimeoutError):
+        except (SwitchFailed, OSError):  # TimeoutError is one
             return None
 
     def _note(self, name: str, kind: SwitchKind, seconds: float, failure: SwitchFailed | None) -> None:
@@ -301,6 +309,8 @@ class LiveResidency:
             return error
         except TimeoutError:
             return SwitchFailed(f"not done after {bound_s:g} s")
+        except OSError as error:  # no room for its log, perhaps
+            return SwitchFailed("its server cannot be run", detail=str(error))
         return None
 
     def _died(self, name: str) -> None:
@@ -330,12 +340,14 @@ class LiveResidency:
         """How the server is away (None: it is loaded, or nobody knows), and whether it answers."""
         try:
             async with asyncio.timeout(LOOK_S):
-                return await self._switches[name].absence(), True
+                where = await self._switches[name].absence()
         except SwitchFailed as error:
             self._details[name] = error.message
             return ("stopped" if error.gone else None), False
-        except TimeoutError:
+        except OSError:  # TimeoutError is one
             return None, False
+        self._details[name] = ""
+        return where, True
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

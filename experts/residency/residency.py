@@ -18,6 +18,8 @@ from experts.residency.residency_policies import ResidencyPolicy
 from experts.residency_settings import BATCH_S, Absence
 
 ResidencyState = Literal["resident", "waking", "leaving", "asleep"]
+MOST_DOUBLINGS = 6
+"""Of `cooldown_s`, by failures in a row."""
 ROUNDING = 1e-9
 """GB."""
 
@@ -78,6 +80,8 @@ class _Seat:
     """Takes no new requests, so that it can leave."""
     lost: bool = False
     """Its memory counts as taken though it does not answer."""
+    failures: int = 0
+    """In a row."""
     no_prefetch_before: float = -math.inf
 
     @property
@@ -174,15 +178,19 @@ class Residency:
     def woke(self, server: str) -> None:
         """The server is loaded, as was asked for or by itself."""
         seat = self._seats[server]
-        seat.state, seat.lost = "resident", False
+        seat.state, seat.lost, seat.failures = "resident", False, 0
 
     def wake_failed(self, server: str, now: float, *, lost: bool = False) -> tuple[Hashable, ...]:
         """It could not be woken; returns who waited for it, and no longer does. `lost`: it may take its
         memory all the same."""
         self.died(server, now, lost=lost)
-        seat = self._seats[server]
-        waited = tuple(seat.waiting)
-        seat.waiting.clear()
+        return self.dismiss(server)
+
+    def dismiss(self, server: str) -> tuple[Hashable, ...]:
+        """Who waits for the server, and no longer does."""
+        waiting = self._seats[server].waiting
+        waited = tuple(waiting)
+        waiting.clear()
         return waited
 
     def slept(self, server: str, absence: Absence) -> None:
@@ -194,7 +202,9 @@ class Residency:
         """Its process has ended, or no longer answers (`lost`)."""
         self.slept(server, "stopped")
         seat = self._seats[server]
-        seat.lost, seat.no_prefetch_before = lost, now + self.limits.cooldown_s
+        pause_s = self.limits.cooldown_s * 2 ** min(seat.failures, MOST_DOUBLINGS)
+        seat.lost, seat.no_prefetch_before = lost, now + pause_s
+        seat.failures += 1
 
     def step(self, now: float) -> Step:
         """What to do at `now`, in seconds on the clock of all events."""
@@ -240,7 +250,7 @@ class Residency:
         wanted = [seat for seat in seats if seat.state == "asleep" and seat.waiting]
         for seat in sorted(wanted, key=lambda each: each.oldest):
             need = seat.server.memory_gb - seat.taken_gb
-            if need <= free + ROUNDING:
+            if need <= max(free, 0.0) + ROUNDING:  # a lost one has its memory already
                 wake.append(seat)
                 free -= need
                 continue
@@ -306,7 +316,8 @@ class Residency:
             if not giving_way:
                 continue
             rivals = sum(likely[each.server.name] for each in giving_way)
-            if likely[seat.server.name] - rivals >= self.limits.prefetch:
+            # Strictly, or equals would take turns for ever.
+            if likely[seat.server.name] - rivals > self.limits.prefetch + ROUNDING:
                 for each in giving_way:
                     each.closing = True
                 return

@@ -182,6 +182,13 @@ async def test_a_wake_that_takes_too_long_is_undone(fakes: dict[str, RunningFake
         assert await turns.answer("chat") == "chat heard: hello there"
 
 
+async def test_a_server_without_sleep_mode_is_told_of_it(fakes: dict[str, RunningFake]) -> None:
+    async with taking_turns({"bare": fakes["code"].endpoint + "x/v1"}) as turns:
+        assert turns.residency.taken_gb == 10, "it runs, as far as we know"
+        with pytest.raises(ExpertUnavailable, match="VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode"):
+            await turns.answer("bare")
+
+
 async def test_a_server_that_dies_asleep_is_told_and_others_go_on(fakes: dict[str, RunningFake]) -> None:
     with contextlib.ExitStack() as stack:
         mortal = stack.enter_context(run_fake_expert(name="mortal", sleep=FakeSleep(level=1)))
@@ -318,3 +325,12 @@ async def test_a_server_of_ours_that_does_not_start_is_told_without_its_log(tmp_
         assert str(tmp_path) not in caught.value.message
         ((_, kind, why),) = turns.switches
         assert kind == "wake" and why is not None and str(tmp_path) in why, "operators see it"
+
+
+async def test_a_server_of_ours_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    own = own_server("code", tmp_path / "logs")
+    async with taking_turns({"code": f"http://127.0.0.1:{own.server.port}/v1"}, own={"code": own}) as turns:
+        with pytest.raises(ExpertUnavailable, match="could not be loaded"):
+            await turns.answer("code")
+        assert turns.residency.taken_gb == 0

@@ -2,13 +2,18 @@
 
 import itertools
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from app.cli.root import build
-from app.operations.residency_replay import Traffic, table_stream
+from app.operations.residency_replay import Traffic, stored_stream, table_stream
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.rows import DecisionRow
+from app.storage.schema import ensure
 
 REGISTRY = """
 residency:
@@ -71,6 +76,8 @@ def test_mistakes_are_explained(files: list[str], tmp_path: Path) -> None:
     assert "belong together" in failed("--outcomes", str(tmp_path))
     (tmp_path / "stream.jsonl").write_text('{"time": 3}\n', encoding="utf-8")
     assert "stream.jsonl:1: needs" in failed(*files)
+    (tmp_path / "stream.jsonl").write_text('{"time": 3, "expert": "code", "seconds": -1}', encoding="utf-8")
+    assert "stream.jsonl:1: needs" in failed(*files)
 
 
 def test_a_service_without_decisions_says_what_to_give(
@@ -78,6 +85,40 @@ def test_a_service_without_decisions_says_what_to_give(
 ) -> None:
     monkeypatch.setenv("COTERIE_DATA", str(tmp_path))
     assert "has no decisions yet" in failed(*files[:2])
+    assert not list(tmp_path.glob("*.db")), "reading makes none"
+    (tmp_path / "coterie.db").write_bytes(b"")
+    assert "decisions cannot be read" in failed(*files[:2])
+
+
+async def test_decisions_of_the_service_are_replayed_in_their_order(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    database = Database(settings.database)
+    await ensure(database)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    async with database.session() as session:
+        for number, expert in enumerate(("code", "chat")):
+            row = DecisionRow(
+                id=str(number),
+                composition="c",
+                classification="classified",
+                expert=expert,
+                strategy="single",
+                reason="matched",
+                detail="",
+                created_at=start + timedelta(seconds=10 * number),
+                request_id="r",
+                model="coterie",
+                status="ok",
+                http_status=200,
+                latency_ms=1500.0 if number else None,
+                runners_up=[],
+                ranking=[],
+            )
+            session.add(row)
+        await session.commit()
+    await database.close()
+    found = await stored_stream(settings, 5.0)
+    assert [(each.at_s, each.server, each.answer_s) for each in found] == [(0, "code", 5), (10, "chat", 1.5)]
 
 
 def test_prompts_come_in_runs_of_their_category() -> None:

@@ -109,6 +109,15 @@ def test_a_failed_wake_sends_those_away_who_wait_and_frees_the_memory() -> None:
     assert residency.step(1.0).wake == (("chat", "level1"),)
 
 
+def test_who_waits_for_a_server_that_fails_can_be_sent_away_before_it_is_at_rest() -> None:
+    residency = two_of_which_one_fits()
+    residency.request("a", "code", 0.0)
+    residency.step(0.0)
+    assert residency.dismiss("code") == ("a",)
+    residency.request("b", "code", 0.5)
+    assert residency.wake_failed("code", 1.0) == ("b",)
+
+
 def test_a_lost_server_keeps_its_memory_until_it_is_found_again() -> None:
     residency = two_of_which_one_fits()
     residency.request("a", "code", 0.0)
@@ -153,6 +162,23 @@ def test_the_predictor_loads_in_advance_who_follows() -> None:
     assert residency.step(1.0).sleep == (("code", "level1"),), "chat has always come after code"
     residency.slept("code", "level1")
     assert residency.step(1.5).wake == (("chat", "level1"),)
+
+
+def test_equals_do_not_take_turns_in_advance() -> None:
+    residency = two_of_which_one_fits(NextExpertPredictor, prefetch=0.0)
+    residency.woke("code")
+    assert residency.step(0.0).sleep == ()
+
+
+def test_a_server_that_fails_again_and_again_is_loaded_in_advance_ever_more_rarely() -> None:
+    servers = [ResidentServer("code", 10)]
+    residency = Residency(servers, ResidencyLimits(10, cooldown_s=30.0), NextExpertPredictor(["code"]))
+    tried = []
+    for now in range(0, 400, 10):
+        if residency.step(float(now)).wake:
+            tried.append(now)
+            residency.wake_failed("code", float(now))
+    assert tried == [0, 30, 90, 210]
 
 
 @settings(max_examples=60, deadline=None)
