@@ -210,6 +210,9 @@ def replay(
     asked = [replace(each, server=of[each.server]) for each in stream if each.server in of]
     if not asked:
         raise ResidencyError("there is no request for an expert that takes turns")
+    # Who is never asked for has no part in it, and may be larger than the memory.
+    named = {each.server for each in asked}
+    servers = [each for each in servers if each.name in named]
     names = [each.name for each in servers]
     results = []
     try:
