@@ -26,9 +26,11 @@ def start(
     *,
     python: str = sys.executable,
     core: int | None = None,
+    before: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """`python -m words`, until the stack closes; on `core` alone where one is given (Linux)."""
-    process = subprocess.Popen([python, "-m", *words], env=environment, stdout=log, stderr=log)
+    """`python -m words`, until the stack closes; on `core` alone where one is given (Linux). `before`: words
+    of a command that becomes it."""
+    process = subprocess.Popen([*before, python, "-m", *words], env=environment, stdout=log, stderr=log)
     stack.callback(_stop, process)
     if core is not None:
         # Before it has any thread of its own: those that it starts are where it is.

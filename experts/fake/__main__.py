@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8199)
     parser.add_argument("--name", default="fake", help="what the fake calls itself in its answers")
+    parser.add_argument("--model", help="the model that it lists, instead of its name")
     parser.add_argument("--reply", help="answer this instead of repeating the question")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before the first byte")
     parser.add_argument("--token-delay", type=float, default=0.0, help="seconds before each word")
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tool_steps=given.tool_steps,
         case=given.case,
     )
-    app = create_fake_expert(behaviour, name=given.name, context_length=given.context_length)
+    models = [] if given.model is None else [given.model]
+    app = create_fake_expert(behaviour, name=given.name, models=models, context_length=given.context_length)
     uvicorn.run(app, host=given.host, port=given.port, log_level="warning", lifespan="off", ws="none")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from benchmarks.postgres_server import NoPostgres, Postgres, running_postgres
 from experts.fake import RunningFake
-from tests.integration.app.postgres import NoPostgres, Postgres, running_postgres
 from tests.integration.app.world import Api, World, forget, running_fakes, small_world
 
 

@@ -18,10 +18,10 @@ import pytest
 from app.errors import StartError
 from app.server import serve
 from app.settings import PROJECT, Settings
+from benchmarks.postgres_server import Postgres
 from experts.fake import RunningFake
 from routers.encoder import Encoder
 from tests.commands import Ran, coterie, coterie_beside
-from tests.integration.app.postgres import Postgres
 from tests.integration.app.world import CODE, Api, World, events_of, small_composition, write_registry
 
 START_S = 60.0

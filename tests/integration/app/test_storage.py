@@ -32,8 +32,8 @@ from app.storage.recorder import Recorder
 from app.storage.rows import DecisionRow, FeedbackRow, Mark, NewRow, ResponseRow, TableBase
 from app.storage.schema import OutdatedSchema, ensure, upgrade
 from base.databases import DatabaseError, is_sqlite
+from benchmarks.postgres_server import Postgres
 from benchmarks.storage_growth import Page, plan
-from tests.integration.app.postgres import Postgres
 
 HEAD = "0013"
 """The newest migration."""

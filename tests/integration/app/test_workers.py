@@ -12,9 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from benchmarks.postgres_server import Postgres
 from experts.fake import RunningFake
 from routers.encoder import Encoder
-from tests.integration.app.postgres import Postgres
 from tests.integration.app.test_reload import swap_experts
 from tests.integration.app.workers_world import (
     QUOTA,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.postgres_server import NoPostgres, running_postgres
 from client import RetryPolicy
 from eval.sweeps.sweep_file import LiveSweep, SweepError, read_sweep
 from eval.sweeps.sweep_run import run_sweep, write_items, write_report
@@ -21,7 +22,6 @@ from eval.sweeps.sweep_store import ItemRow, SweepStore
 from experts.answer_store import StoreError
 from experts.fake import Behaviour, run_fake_expert
 from tests.commands import coterie
-from tests.integration.app.postgres import NoPostgres, running_postgres
 from tests.integration.eval.evaluation_world import fill_up
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests, made from the installed binaries and gone afterwards."""
+"""A PostgreSQL server for tests and benchmarks, made from the installed binaries and gone afterwards."""
 
 import os
 import pwd
@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,17 @@ class Postgres:
 
     port: int
     user: str
+    control: Sequence[str] = ()
+    """`pg_ctl` with its options, but for what to do."""
+    flags: Sequence[str] = ()
+    """Options of its start."""
+
+    def start(self) -> None:
+        _run([*self.control, *self.flags, "start"])
+
+    def crash(self) -> None:
+        """End it at once, as when it is killed: what was confirmed is there at the next start."""
+        _run([*self.control, "-m", "immediate", "stop"])
 
     def new_database(self) -> str:
         """The URL of a new, empty database."""
@@ -67,11 +78,12 @@ def running_postgres() -> Iterator[Postgres]:
             port = free.getsockname()[1]
         flags = f"-p {port} -h 127.0.0.1 -k {home} -c fsync=off -c full_page_writes=off"
         control = [*prefix, str(folder / "pg_ctl"), "-D", str(data), "-w", "-t", str(WAIT_S)]
-        _run([*control, "-l", str(home / "log"), "-o", flags, "start"])
+        server = Postgres(port, user, control, ["-l", str(home / "log"), "-o", flags])
+        server.start()
         try:
-            yield Postgres(port, user)
+            yield server
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            server.crash()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
