@@ -56,7 +56,6 @@ TOKENIZED_FIELDS = (
 class ClientLimits:
     """Limits of one client; concurrency per endpoint is `Expert.max_in_flight`."""
 
-    max_connections: int = 1024
     keepalive_s: float = 4.0
     """Shorter than uvicorn's 5 s, so that connections are not reused while the server closes them."""
     max_reply_bytes: int = 32 * 2**20
@@ -486,9 +485,8 @@ class ExpertClient:
             raise RuntimeError("the expert client is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self.limits.max_connections, keepalive_timeout=self.limits.keepalive_s
-                ),
+                # Admission bounds them, by `max_in_flight`. Nobody waits here for another's connection.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self.limits.keepalive_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
@@ -499,7 +497,9 @@ def _connect_timeout(seconds: float) -> "ClientTimeout":
     """Admission and our own timeouts bound the rest."""
     import aiohttp
 
-    return aiohttp.ClientTimeout(total=None, sock_connect=seconds)
+    # With the look-up of the name, which may hang too. The connections are not bounded, so that nobody waits
+    # in this time for another's.
+    return aiohttp.ClientTimeout(total=None, connect=seconds)
 
 
 def _leave(response: "ClientResponse") -> None:

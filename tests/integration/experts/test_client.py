@@ -113,7 +113,7 @@ async def test_the_request_id_goes_along(client: ExpertClient, expert: Expert, f
 
 
 async def test_connections_are_used_again_also_after_streams(expert: Expert) -> None:
-    async with ExpertClient(limits=ClientLimits(max_connections=1)) as client:
+    async with ExpertClient() as client:
         for _ in range(3):
             await collect(client, expert, ask())
             await client.complete(expert, ask())
@@ -121,6 +121,21 @@ async def test_connections_are_used_again_also_after_streams(expert: Expert) -> 
         assert session is not None
         assert session.connector is not None
         assert sum(map(len, session.connector._conns.values())) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_name_that_nobody_says_anything_of_is_out_of_reach_in_the_time_to_connect(
+    client: ExpertClient, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    async def silent(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
+    timeouts = {"connect_s": 0.1, "first_byte_s": 60, "idle_s": 60, "total_s": 60}
+    expert = make_expert("http://silent.test:8000/v1", timeouts=timeouts)
+    async with asyncio.timeout(20):
+        with pytest.raises(ExpertUnavailable):
+            await (collect(client, expert, ask()) if streamed else client.complete(expert, ask()))
 
 
 def free_port() -> int:
