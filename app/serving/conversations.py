@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -81,6 +81,8 @@ class Conversations:
         self._cleanup_interval_s = cleanup_interval_s
         self._clock = clock
         self._cleanup: asyncio.Task[None] | None = None
+        self._reading: set[asyncio.Task[Any]] = set()
+        """Look-ups that run, those that nobody waits for any more included."""
         self._stopped = asyncio.Event()
         self._memory = memory = memory or own_memory(bound)
         self._by_name, self._by_decision, self._by_mark = memory.by_name, memory.by_decision, memory.by_mark
@@ -207,8 +209,22 @@ class Conversations:
             self._by_mark.put([row.mark], Seen(row.expert, row.category, row.seen_at, row.replica))
 
     async def _stored(self, read: Callable[[AsyncSession], Awaitable[Found]]) -> Found | None:
+        reading = asyncio.create_task(self._read(read))
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
         try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._database.session() as session:
+            done, _ = await asyncio.wait({reading}, timeout=LOOKUP_TIMEOUT_S)
+        finally:
+            # Nobody waits for its end: where the server is silent the driver takes ten seconds to give up.
+            reading.cancel()
+        if done:
+            return reading.result()
+        log.warning("conversation_lookup_failed", error=TimeoutError.__name__)
+        return None
+
+    async def _read(self, read: Callable[[AsyncSession], Awaitable[Found]]) -> Found | None:
+        try:
+            async with self._database.session() as session:
                 return await read(session)
         except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
             # Without its history a request is routed as the first of its conversation.

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.serving.conversations import RETENTION, Continuation, Conversations
 from app.serving.message_chain import MessageChain, assistant_turn
@@ -366,3 +368,32 @@ async def test_a_storage_that_fails_leaves_what_is_in_memory(tmp_path: Path) -> 
     assert await expert("other", "c", None) is None
     assert (await conversations.continuation(MessageChain(None, SECOND))).expert == "coder"
     await without_tables.close()
+
+
+class SilentDatabase(Database):
+    """Its server answers nothing; not even a cancelled statement ends before it is `resumed`."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked, self.resumed = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        self.asked.set()
+        try:
+            await self.resumed.wait()
+        finally:
+            await self.resumed.wait()
+        async with super().session() as session:
+            yield session
+
+
+async def test_a_database_that_is_silent_holds_no_request(tmp_path: Path) -> None:
+    silent = SilentDatabase(f"sqlite:///{tmp_path / 'silent.db'}")
+    asking = asyncio.create_task(Conversations(silent, bound=1).continuation(MessageChain(None, SECOND)))
+    await silent.asked.wait()
+    done, _ = await asyncio.wait({asking}, timeout=20)
+    silent.resumed.set()
+    assert done
+    assert await asking == NEW
+    await silent.close()
